@@ -1,0 +1,57 @@
+# Every target sets up what it needs by itself (deploy/dev/setup: packages, .venv from the hashed lock).
+# `make demo` runs the main job; `make test` passes the tests. See CONTRIBUTING.md.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+
+.PHONY: help setup auditor demo demo-negative test test-wheel e2e conformance bench lint fmt lock full clean
+
+help:           ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
+
+setup:          ## packages and .venv; does nothing when all is there
+	@deploy/dev/setup
+
+auditor:
+	@deploy/dev/setup auditor
+
+demo: auditor   ## the main job, end to end, on a real package: ends with "demo: ok"
+	@$(PYTHON) -m tests.e2e.demo
+
+demo-negative: auditor  ## the same script, sabotaged in four ways; each must end "demo: FAILED" at the right step
+	@$(PYTHON) -m tests.e2e.demo_negative
+
+test: setup     ## unit and integration tests with real parts, minutes
+	$(PYTHON) -m pytest -q -m 'not slow and not wheel'
+
+test-wheel: auditor  ## the auditors' tests against the installed wheel without extras
+	build/auditor/test-venv/bin/python -m pytest -q -o pythonpath=. tests/verify tests/wheel
+
+e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
+	$(PYTHON) -m tests.e2e.rebuilds
+
+conformance: setup  ## foreign verifiers on our bundles (needs go)
+	$(PYTHON) -m pytest -q -m slow tests/conformance
+
+bench: auditor  ## measurements, side by side with the peer
+	$(PYTHON) -m tests.bench
+
+lint: setup     ## types, style, doors between the rooms
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+
+fmt: setup      ## format and mend what can be mended
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
+	uv pip compile -q --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
+	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
+
+full: lint test test-wheel conformance demo demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
+	$(PYTHON) -m tests.full
+
+clean:          ## what the targets made in this folder
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis evidence.json

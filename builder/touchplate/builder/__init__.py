@@ -1,0 +1,1 @@
+"""Rebuild a published package from source in a sandbox, compare, and attest what was found."""

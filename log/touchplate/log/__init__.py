@@ -1,0 +1,1 @@
+"""The log: sequencing, storage, admission, publishing, and its HTTP face."""

@@ -1,0 +1,1 @@
+"""Wire formats of other systems (Trillian, ABCI) and the code generated from them."""
