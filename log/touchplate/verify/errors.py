@@ -1,0 +1,103 @@
+"""Every way in which a check can fail. One family, so that a caller cannot miss one.
+
+    VerifyError
+    ├── MalformedError      bytes or text do not have the one form that is allowed
+    ├── SignatureError      a signature is wrong, or in a form that is refused
+    ├── ProofError          an inclusion or consistency proof does not hold
+    ├── PolicyError         unknown log key, missing quorum, checkpoint too old
+    ├── TrustError          a mistake in a trust file or an admission list
+    ├── RefusedError        the numbered check said no, with its step
+    ├── ForkError           the log shows two histories; carries the evidence
+    └── TransportError      the log cannot be read
+        └── NotFoundError   it can be read, and this is not in it
+
+Messages are lower case, name the value and the remedy, and never hold a secret. `reason` is a stable
+kebab-case word that programs may compare; the message may change.
+"""
+
+from collections.abc import Mapping
+
+SHOWN_CHARACTERS = 80
+"""How much of an untrusted value a message may repeat: enough to find it, too little to flood a log line."""
+
+
+def shown(value: object) -> str:
+    """The repr of `value`, cut to `SHOWN_CHARACTERS`: for messages about untrusted input."""
+    if isinstance(value, str | bytes) and len(value) > SHOWN_CHARACTERS:
+        # Cut before repr, which would copy a value of any length.
+        return repr(value[:SHOWN_CHARACTERS]) + "…"
+    try:
+        text = repr(value)
+    except ValueError:  # an integer beyond the digits that Python converts
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+class VerifyError(Exception):
+    """A check failed. `reason`: stable kebab-case word; `str(error)`: one lower-case line for people."""
+
+    default_reason = "refused"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or self.default_reason
+
+
+class MalformedError(VerifyError):
+    """Bytes or text do not have the one form that is allowed."""
+
+    default_reason = "malformed"
+
+
+class SignatureError(VerifyError):
+    """A signature does not hold, or has a form that is refused."""
+
+    default_reason = "bad-signature"
+
+
+class ProofError(VerifyError):
+    """An inclusion or consistency proof does not lead to the checkpoint's root."""
+
+    default_reason = "bad-proof"
+
+
+class PolicyError(VerifyError):
+    """A checkpoint does not satisfy the policy: log key, origin, quorum or age."""
+
+    default_reason = "policy"
+
+
+class TrustError(VerifyError):
+    """A trust file or an admission list holds a mistake; nothing is decided with it."""
+
+    default_reason = "trust-file"
+
+
+class RefusedError(VerifyError):
+    """The numbered check refused. `step`: 0 to 7, as in ARCHITECTURE (the end-to-end check)."""
+
+    def __init__(self, step: int, reason: str, message: str) -> None:
+        super().__init__(message, reason=reason)
+        self.step = step
+
+
+class ForkError(VerifyError):
+    """The log showed two histories. `evidence`, ready to publish: both checkpoints and the failed proof."""
+
+    default_reason = "fork"
+
+    def __init__(self, message: str, evidence: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self.evidence = dict(evidence)
+
+
+class TransportError(VerifyError):
+    """The log could not be read: no connection, an unexpected status, too many bytes."""
+
+    default_reason = "unreachable"
+
+
+class NotFoundError(TransportError):
+    """The log answered, and what was asked for is not in it."""
+
+    default_reason = "not-found"
