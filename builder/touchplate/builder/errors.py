@@ -1,0 +1,68 @@
+"""The builder's errors.
+
+    BuilderError
+    ├── DefinitionError   a definition, input lock or plan that does not parse or contradicts itself
+    ├── PhaseFailed       the package could not be built: becomes a `not-built` comparison
+    └── HostLack          this host lacks something: nothing may be logged, exit code 2
+
+The difference between the last two decides what the log says about a package for ever: a build
+that fails here because *this machine* has no JDK 21, no disk left or no upstream says nothing about the
+package.
+"""
+
+from typing import Literal, get_args
+
+FailedPhase = Literal["definition", "fetch", "build", "collect"]
+FailureReason = Literal[
+    "timeout", "exit-status", "missing-output", "refused-input", "refused-output", "too-large"
+]
+
+DETAIL_CHARS = 2000
+"""Longest `detail` of a failure, in characters: it is signed into a statement, not a place for a log."""
+
+
+class BuilderError(Exception):
+    """Base of all builder errors. `reason` is a stable kebab-case word; `str()` is the message."""
+
+    reason = "builder-error"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+
+class DefinitionError(BuilderError):
+    """A definition, input lock or build plan is malformed or contradicts itself."""
+
+    reason = "bad-definition"
+
+
+class PhaseFailed(BuilderError):  # noqa: N818  the word of the comparison format, and not every one is an error
+    """The package was not built: `phase`, `reason` and `detail` as in comparison v1 (`failure`).
+
+    `log` holds the command's output up to the failure (evidence; empty before a command ran).
+    """
+
+    def __init__(self, phase: FailedPhase, reason: FailureReason, detail: str, *, log: bytes = b"") -> None:
+        assert phase in get_args(FailedPhase), phase
+        assert reason in get_args(FailureReason), reason
+        detail = detail if len(detail) <= DETAIL_CHARS else detail[: DETAIL_CHARS - 1] + "…"
+        super().__init__(f"{phase} failed ({reason}): {detail}", reason=reason)
+        self.phase: FailedPhase = phase
+        self.failure: FailureReason = reason
+        self.detail = detail
+        self.log = log
+
+
+class HostLack(BuilderError):  # noqa: N818  see PhaseFailed
+    """This host cannot do the build (no JDK, no sandbox, no disk, upstream down): nothing is logged.
+
+    `log` holds the command's output when there was a command.
+    """
+
+    reason = "host-lack"
+
+    def __init__(self, message: str, *, reason: str | None = None, log: bytes = b"") -> None:
+        super().__init__(message, reason=reason)
+        self.log = log
