@@ -98,8 +98,10 @@ def parse_tile_path(path: str) -> Tile | BundleCoord:
         raise MalformedError(f"{shown(path)} is not in the one spelling of a tile path")
     if index >= MAX_SIZE // TILE_WIDTH:
         raise MalformedError(f"{shown(path)} lies beyond the largest tree")
-    if kind == "entries" or kind == "envelopes":
-        return BundleCoord(kind, index, width)
+    if kind == "entries":
+        return BundleCoord("entries", index, width)
+    if kind == "envelopes":
+        return BundleCoord("envelopes", index, width)
     if int(kind) > _MAX_LEVEL:
         raise MalformedError(f"{shown(path)}: levels end at {_MAX_LEVEL}")
     return Tile(int(kind), index, width)
