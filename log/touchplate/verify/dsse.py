@@ -82,7 +82,7 @@ def format_envelope(payload: bytes, signature: bytes) -> bytes:
 
 
 def sign_envelope(payload: bytes, signer: StatementSigner) -> bytes:
-    """The envelope over `payload` by `signer`; the same bytes each time. Raises MalformedError (`too-large`)."""
+    """The envelope over `payload` by `signer`, the same bytes each time. Raises MalformedError."""
     return format_envelope(payload, signer.sign(pae(PAYLOAD_TYPE, payload)))
 
 
