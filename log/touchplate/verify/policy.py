@@ -5,7 +5,7 @@
     group <name> any|all|<k> <member>...
     quorum <name>|none
 
-Stricter than tlog-policy in four points, all of entry format 7: at least one log and all of one origin, a
+Stricter than tlog-policy in four points (entry format 7): at least one log and all of one origin, a
 bare host name; no key in two roles; witnesses whose keys carry one name (one cosigner's several keys) count
 as one voice, so they must stand together in one `group … any`; the last line ends in a newline, since a
 cut-off name could be another name. Pure.
