@@ -1,0 +1,145 @@
+"""`touchplate`: the one console command. It finds the part that a sub-command belongs to, and reports errors.
+
+A sub-command is a module with `register(parser)` and `run(arguments) -> exit code`, imported on use:
+`touchplate verify` must start fast, and most installations hold only some of the parts.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, cast
+
+from touchplate.verify.errors import RefusedError, VerifyError
+from touchplate.verify.output import print_error
+from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
+class Command(NamedTuple):
+    """Where a sub-command lives, the extra that brings what it needs, and one line about it."""
+
+    module: str
+    extra: str
+    summary: str
+
+
+COMMANDS = {
+    "verify": Command("touchplate.verify.cli_verify", "", "check a file against its proof bundle, offline"),
+    "inspect": Command(
+        "touchplate.verify.cli_inspect", "", "show what a node knows about a package or digest"
+    ),
+    "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
+    "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
+    "log": Command("touchplate.log.cli", "log", "serve, read and recompute a log"),
+    "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
+    "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),
+}
+
+
+class CommandModule(Protocol):
+    """What each part's command module offers."""
+
+    def register(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options of the sub-command."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; the exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `touchplate` with `argv` (default: the process's). Returns 0, 1, 2 or 64; 130 when interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _close_output()
+        return UNDETERMINED
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        print_error(error, as_json=as_json)
+        return exit_code(error)
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code that an error stands for."""
+    if getattr(error, "reason", "") == UsageError.default_reason:
+        return USAGE
+    return REFUSED if isinstance(error, RefusedError) else UNDETERMINED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else "--help"
+    if name in ("--help", "-h", "help"):
+        sys.stdout.write(_help())
+        return OK if arguments else USAGE
+    if name == "--version":
+        sys.stdout.write(f"touchplate {_version()}\n")
+        return OK
+    command = COMMANDS.get(name)
+    if command is None:
+        known = ", ".join(COMMANDS)
+        raise UsageError(f"there is no command {name[:40]!r}; known: {known}")
+    try:
+        module = cast(CommandModule, importlib.import_module(command.module))
+        parser = Parser(prog=f"touchplate {name}", description=command.summary)
+        module.register(parser)
+        return module.run(parser.parse_args(arguments[1:]))
+    except ModuleNotFoundError as error:
+        raise _missing_part(name, command, error) from error
+
+
+def _missing_part(name: str, command: Command, error: ModuleNotFoundError) -> VerifyError:
+    install = f"touchplate[{command.extra}]" if command.extra else "touchplate"
+    return VerifyError(
+        f"`touchplate {name}` needs a part that is not installed ({error.name}): pip install '{install}'",
+        reason="not-installed",
+    )
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether an error is one of ours or of the system: one line says enough, a traceback would not help."""
+    if isinstance(error, VerifyError | OSError):
+        return True
+    # The other parts' errors, which this one may not import: their trees carry a reason as well.
+    return type(error).__module__.startswith("touchplate.") and hasattr(error, "reason")
+
+
+def _help() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: touchplate COMMAND …",
+            "",
+            *lines,
+            "",
+            "`touchplate COMMAND --help` shows the options; `touchplate --version` the version.",
+            "exit codes: 0 verified or identical, 1 refused or different, 2 cannot be determined here,",
+            "64 usage",
+            "",
+        ]
+    )
+
+
+def _version() -> str:
+    from importlib import metadata  # on use: it costs as much as the rest of the start
+
+    try:
+        return metadata.version("touchplate")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _close_output() -> None:
+    # The reader is gone. Without this the interpreter complains once more when it flushes at exit.
+    try:
+        sys.stdout.close()
+    except BrokenPipeError:
+        return

@@ -1,0 +1,117 @@
+"""`touchplate keygen`: a key for one role. The private file is its owner's only; no file is overwritten."""
+
+import argparse
+import os
+from pathlib import Path
+
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.keys import format_private_pem, format_public_pem, generate_signer
+from touchplate.verify.notes import format_signer_key, format_verifier_key, generate_note_signer
+from touchplate.verify.output import print_json, print_pairs
+from touchplate.verify.usage import UsageError
+
+STATEMENT_ROLES = ("rebuilder", "recorder", "administrator")
+NOTE_ROLES = ("log", "cosigner")
+
+PRIVATE_MODE = 0o600
+PUBLIC_MODE = 0o644
+
+MAX_PASSWORD_BYTES = 1024
+"""Bytes of a password file: OpenSSL takes no longer passphrase."""
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """The options of `touchplate keygen`."""
+    parser.add_argument(
+        "--for",
+        dest="role",
+        required=True,
+        choices=(*STATEMENT_ROLES, *NOTE_ROLES),
+        help="what the key will sign; no key serves two roles",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="file of the private key")
+    parser.add_argument("--name", help="log: its origin, a bare host name; cosigner: host[/path]")
+    parser.add_argument(
+        "--ed25519", action="store_true", help="statement keys: Ed25519 instead of ECDSA P-256"
+    )
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="statement keys: encrypt with the first line of FILE",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the key. Raises VerifyError or OSError; an existing file is never touched."""
+    public = public_path(args.out, args.role)
+    if public.exists() or public.is_symlink():
+        raise VerifyError(f"{public} exists; choose another --out", reason="exists")
+    made = _make_note_key(args) if args.role in NOTE_ROLES else _make_statement_key(args)
+    private_text, public_text, name, value = made
+    write_new(args.out, private_text, PRIVATE_MODE)
+    write_new(public, public_text, PUBLIC_MODE)
+    if args.json:
+        print_json({"role": args.role, "private": str(args.out), "public": str(public), name: value})
+    else:
+        print_pairs(
+            [
+                ("role", args.role),
+                ("private", f"{args.out} (keep it)"),
+                ("public", str(public)),
+                (name, value),
+            ]
+        )
+    return 0
+
+
+def public_path(private: Path, role: str) -> Path:
+    """Where the public key goes: beside the private one, `.pub` for note keys and `.pem` for statement keys.
+
+    Raises UsageError when the private key has that name already.
+    """
+    public = private.with_suffix(".pub" if role in NOTE_ROLES else ".pem")
+    if public == private:
+        raise UsageError(
+            f"the public key will be written to {public.name}; give the private key another name, such as "
+            f"{private.with_suffix('.key').name}"
+        )
+    return public
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that must not exist yet, with `mode` from its first moment, durably. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_statement_key(args: argparse.Namespace) -> tuple[bytes, bytes, str, str]:
+    if args.name:
+        raise UsageError("a statement key has no name: its operator stands in trust files; leave --name out")
+    password = _read_password(args.password_file) if args.password_file else None
+    signer = generate_signer("ed25519" if args.ed25519 else "p256")
+    public = format_public_pem(signer.key).encode("ascii")
+    return format_private_pem(signer, password), public, "spki_sha256", signer.key.spki_sha256.hex()
+
+
+def _make_note_key(args: argparse.Namespace) -> tuple[bytes, bytes, str, str]:
+    if not args.name:
+        raise UsageError(f"a {args.role} key needs --name: it stands in every signature line")
+    if args.password_file:
+        raise UsageError("note keys have no encrypted form; leave --password-file out")
+    signer = generate_note_signer(args.name, args.role)
+    verifier = format_verifier_key(signer.key)
+    private = format_signer_key(signer) + "\n"
+    return private.encode("utf-8"), (verifier + "\n").encode("utf-8"), "verifier_key", verifier
+
+
+def _read_password(path: Path) -> bytes:
+    with path.open("rb") as file:
+        line = file.readline(MAX_PASSWORD_BYTES + 1).rstrip(b"\r\n")
+    if not line or len(line) > MAX_PASSWORD_BYTES:
+        raise UsageError(f"{path} holds no password of 1 to {MAX_PASSWORD_BYTES} bytes in its first line")
+    return line

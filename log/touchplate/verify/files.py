@@ -1,0 +1,42 @@
+"""The digests of one file, as they are compared with what statements and bundles say about it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+ALGORITHMS = ("sha256", "sha512", "sha384", "sha1", "md5")
+"""The digests that a subject can give. Only sha256 identifies; others must be right when given."""
+
+_LABELS = ("sha1", "md5")  # compared because they are given; never what anything rests on
+
+CHUNK_BYTES = 1 << 20
+"""Bytes read at a time: large enough that hashing, not reading, is what takes the time."""
+
+
+@dataclass(frozen=True)
+class FileDigests:
+    """What was computed from the bytes of one file. `digests`: algorithm to lower-case hex, sha256 always."""
+
+    size: int
+    digests: Mapping[str, str] = field(hash=False)
+
+    @property
+    def sha256(self) -> str:
+        """The digest that identifies the file, lower-case hex."""
+        return self.digests["sha256"]
+
+    def differing(self, claimed: Mapping[str, str]) -> tuple[str, ...]:
+        """The algorithms in `claimed` whose digest is another, or was not computed here."""
+        return tuple(name for name in claimed if self.digests.get(name) != claimed[name])
+
+
+def digest_file(file: BinaryIO) -> FileDigests:
+    """All digests of what is left in `file`. Raises OSError."""
+    hashes = [hashlib.new(name, usedforsecurity=name not in _LABELS) for name in ALGORITHMS]
+    size = 0
+    while chunk := file.read(CHUNK_BYTES):
+        size += len(chunk)
+        for one in hashes:
+            one.update(chunk)
+    return FileDigests(size, {name: one.hexdigest() for name, one in zip(ALGORITHMS, hashes, strict=True)})

@@ -1,0 +1,73 @@
+"""What commands print: plain tables, one-line errors, and the JSON form of both."""
+
+import sys
+from collections.abc import Sequence
+
+from touchplate.verify.errors import RefusedError
+from touchplate.verify.jcs import JSONValue, format_json
+
+CONTROL_REPLACEMENT = "\ufffd"
+"""Stands for a control character: untrusted text must not write escape sequences to a terminal."""
+
+
+def print_line(line: str = "") -> None:
+    """One line to standard output, without control characters."""
+    sys.stdout.write(printable(line) + "\n")
+
+
+def print_note(line: str) -> None:
+    """One line for people to standard error, which keeps standard output clean for what was asked for."""
+    sys.stderr.write(f"touchplate: {printable(line)}\n")
+
+
+def print_json(value: JSONValue) -> None:
+    """One JSON value and a line end to standard output."""
+    sys.stdout.write(format_json(value).decode("utf-8") + "\n")
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Aligned `name  value` lines; a name of "" continues the one above."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        print_line(f"{name:<{width}}  {value}".rstrip())
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns under `heads`."""
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    for row in (heads, *rows):
+        print_line("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_error(error: Exception, *, as_json: bool) -> None:
+    """An error as one line on standard error, and with `as_json` as an object on standard output too."""
+    if as_json:
+        print_json(error_json(error))
+    lines = [line.strip() for line in describe(error).splitlines()]
+    print_note(" ".join(line for line in lines if line))
+
+
+def describe(error: Exception) -> str:
+    """The text of an error; for the system's, what failed and where."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror.lower()}"
+    text = str(error) or type(error).__name__
+    if isinstance(error, RefusedError):
+        return f"refused: {error.reason} (step {error.step}): {text}"
+    return text
+
+
+def error_json(error: Exception) -> dict[str, JSONValue]:
+    """The machine form of an error: `error`, `reason`, and `step` when the numbered check refused."""
+    reason = "system" if isinstance(error, OSError) else getattr(error, "reason", "error")
+    value: dict[str, JSONValue] = {"error": describe(error), "reason": str(reason)}
+    if isinstance(error, RefusedError):
+        value["error"] = str(error)
+        value["step"] = error.step
+    return value
+
+
+def printable(text: str) -> str:
+    """`text` with each control, format or lone-surrogate character replaced; spaces stay."""
+    return "".join(one if one == " " or one.isprintable() else CONTROL_REPLACEMENT for one in text)
