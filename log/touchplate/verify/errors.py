@@ -17,7 +17,7 @@ kebab-case word that programs may compare; the message may change.
 
 from collections.abc import Mapping
 
-SHOWN_CHARACTERS = 80
+SHOWN_CHARACTERS = 160
 """How much of an untrusted value a message may repeat: enough to find it, too little to flood a log line."""
 
 

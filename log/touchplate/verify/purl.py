@@ -1,4 +1,4 @@
-"""Package URLs: the name of one file of a package, in one spelling, compared byte for byte (name format 1)."""
+"""Package URLs: the name of one file of a package, in one spelling, compared byte for byte."""
 
 import re
 from collections.abc import Mapping

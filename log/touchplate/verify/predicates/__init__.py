@@ -1,0 +1,1 @@
+"""The predicates that touchplate knows, a module each: what their fields must be (statement format 4)."""

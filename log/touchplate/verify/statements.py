@@ -1,0 +1,131 @@
+"""in-toto Statement v1, and the predicates that touchplate knows (entry format 3, statement format 4).
+
+A statement says something about files; its predicate type says what, and which kind of key may say it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from touchplate.verify.dsse import MAX_ENVELOPE_BYTES
+from touchplate.verify.errors import MalformedError, shown
+from touchplate.verify.fields import take_list, take_map, take_object, take_text
+from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
+from touchplate.verify.predicates.admission import ADMISSION_TYPE, Admission, parse_admission_predicate
+from touchplate.verify.predicates.comparison import COMPARISON_TYPE, Comparison, parse_comparison
+from touchplate.verify.predicates.provenance import PROVENANCE_TYPE, Provenance, parse_provenance
+from touchplate.verify.predicates.record import RECORD_TYPE, Record, parse_record
+from touchplate.verify.subjects import Subject, format_subject, make_subject, parse_subject
+
+__all__ = [
+    "ADMISSION_TYPE",
+    "COMPARISON_TYPE",
+    "KINDS",
+    "MAX_SUBJECTS",
+    "PROVENANCE_TYPE",
+    "RECORD_TYPE",
+    "STATEMENT_TYPE",
+    "Admission",
+    "Comparison",
+    "Kind",
+    "Predicate",
+    "Provenance",
+    "Record",
+    "Statement",
+    "Subject",
+    "make_statement",
+    "make_subject",
+    "parse_predicate",
+    "parse_statement",
+]
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+
+MAX_SUBJECTS = 256
+"""Subjects of one statement. Part of the format; other verifiers take 1,024 and no more."""
+
+Kind: TypeAlias = Literal["rebuilder", "recorder", "administrator", "unknown"]
+
+KINDS: Mapping[str, Kind] = {
+    PROVENANCE_TYPE: "rebuilder",
+    COMPARISON_TYPE: "rebuilder",
+    RECORD_TYPE: "recorder",
+    ADMISSION_TYPE: "administrator",
+}
+"""The kind of key that may make a statement of each known predicate type."""
+
+Predicate: TypeAlias = Provenance | Comparison | Record | Admission
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement whose outer form is right. Its predicate is not looked at yet: see `parse_predicate`.
+
+    `kind`: the kind of key that may make it, `unknown` for a predicate type that is not known here.
+    """
+
+    subjects: tuple[Subject, ...]
+    predicate_type: str
+    predicate: Mapping[str, JSON]
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of key that may make such a statement."""
+        return KINDS.get(self.predicate_type, "unknown")
+
+
+def parse_statement(payload: bytes) -> Statement:
+    """The statement in an envelope's payload: strict JSON, Statement v1, no unknown top-level field.
+
+    Raises MalformedError. Statements of unknown predicate types are taken, with kind `unknown`.
+    """
+    value = parse_json(payload, max_bytes=MAX_ENVELOPE_BYTES)
+    members = take_object(value, "statement", ("_type", "subject", "predicateType", "predicate"))
+    if members["_type"] != STATEMENT_TYPE:
+        raise MalformedError(f"statement has _type {shown(members['_type'])}, not {STATEMENT_TYPE!r}")
+    subjects = take_list(members["subject"], "subject", least=1, most=MAX_SUBJECTS)
+    return Statement(
+        subjects=tuple(parse_subject(each, f"subject {number}") for number, each in enumerate(subjects)),
+        predicate_type=take_text(members["predicateType"], "predicateType"),
+        predicate=take_map(members["predicate"], "predicate"),
+    )
+
+
+def parse_predicate(statement: Statement) -> Predicate:
+    """The predicate of a statement, with its whole schema checked and against the subjects.
+
+    Raises MalformedError; reason `unknown-predicate` for a type that is not known here.
+    """
+    if statement.predicate_type == PROVENANCE_TYPE:
+        return parse_provenance(statement.subjects, statement.predicate)
+    if statement.predicate_type == COMPARISON_TYPE:
+        return parse_comparison(statement.subjects, statement.predicate)
+    if statement.predicate_type == RECORD_TYPE:
+        return parse_record(statement.subjects, statement.predicate)
+    if statement.predicate_type == ADMISSION_TYPE:
+        return parse_admission_predicate(statement.predicate)
+    raise MalformedError(
+        f"predicate type {shown(statement.predicate_type)} is unknown", reason="unknown-predicate"
+    )
+
+
+def make_statement(
+    subjects: Sequence[Subject], predicate_type: str, predicate: Mapping[str, JSONValue]
+) -> bytes:
+    """The payload (RFC 8785) of a statement about `subjects`, to be signed as it is.
+
+    `predicate`: of `format_provenance`, `format_comparison` or `format_record`, or a foreign one. The result
+    is read back, so that nobody signs what every reader would refuse: raises MalformedError.
+    """
+    payload = format_json(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": [format_subject(subject) for subject in subjects],
+            "predicateType": predicate_type,
+            "predicate": predicate,
+        }
+    )
+    statement = parse_statement(payload)
+    if statement.kind != "unknown":
+        parse_predicate(statement)
+    return payload
