@@ -1,0 +1,60 @@
+"""The tables of the index. Everything in them follows from the log and the trust file, so nothing here is
+precious."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table
+
+VERSION = 1
+"""Goes up whenever a table or the meaning of a column changes; another version in the file means: build
+again."""
+
+METADATA = MetaData()
+
+STATE = Table(
+    "state",
+    METADATA,
+    Column("name", String, primary_key=True),  # version, trust, followed
+    Column("value", String, nullable=False),
+)
+
+ENTRIES = Table(
+    "entries",
+    METADATA,
+    Column("entry", Integer, primary_key=True, autoincrement=False),  # index in the log
+    Column("packed", LargeBinary, nullable=False),
+    Column(
+        "kind", String, nullable=False
+    ),  # record, provenance, comparison, admission, or the reason it is bad
+    Column("operator", String, nullable=False),
+)
+
+EVIDENCE = Table(
+    "evidence",
+    METADATA,
+    Column("entry", Integer, primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("file", String, primary_key=True),  # package URL of the file
+    Column("package", String, nullable=False),  # package URL of the package version
+    Column("kind", String, nullable=False),  # record, provenance, comparison
+    Column("operator", String, nullable=False),
+    Column("identity", String(64), nullable=False),
+    Column("detail", String, nullable=False),  # JSON: what this kind needs for levels
+    Column("seen", Integer),  # records: unix seconds
+    Index("evidence_sha256", "sha256"),
+    Index("evidence_file", "file"),
+    Index("evidence_package", "package"),
+    Index("evidence_identity", "identity"),
+)
+
+LOST = Table(
+    "lost",
+    METADATA,
+    Column("entry", Integer, primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("file", String, primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("message", String, nullable=False),
+    Index("lost_sha256", "sha256"),
+)

@@ -1,0 +1,95 @@
+"""Which repository refers to which blob: a blob can be read only through a repository that refers to it.
+
+One row per (repository, path). The rows are a cache of what upstreams answered: losing them costs fetches,
+and
+nothing else, since what was seen first stands in the log. They never move to another digest: see `add`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Column, Engine, Integer, MetaData, Row, String, Table, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from touchplate.base.sql import begin_write
+
+_METADATA = MetaData()
+_LINKS = Table(
+    "links",
+    _METADATA,
+    Column("repository", String, primary_key=True),
+    Column("path", String, primary_key=True),
+    Column("sha256", String(64), nullable=False, index=True),
+    Column("size", Integer, nullable=False),
+    Column("by", String, nullable=False),
+    Column("seen", Integer, nullable=False),
+    Column("sha512", String(128), nullable=False),
+    Column("sha1", String(40), nullable=False),
+    Column("md5", String(32), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Link:
+    """One file as one repository serves it. Digests in lower-case hex; `by`: what made the row; `seen`:
+    unix seconds."""
+
+    repository: str
+    path: str
+    sha256: str
+    size: int
+    by: str
+    seen: int
+    sha512: str
+    sha1: str
+    md5: str
+
+    def digest(self, algorithm: str) -> str:
+        """The digest by `algorithm` (`md5`, `sha1`, `sha256`, `sha512`) in hex."""
+        return {"md5": self.md5, "sha1": self.sha1, "sha256": self.sha256, "sha512": self.sha512}[algorithm]
+
+
+class Links:
+    """The rows, in a database of their own. Safe to use from several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        _METADATA.create_all(engine)
+
+    def find(self, repository: str, path: str) -> Link | None:
+        """The row of this path, or None."""
+        query = select(_LINKS).where(_LINKS.c.repository == repository, _LINKS.c.path == path)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _link(row)
+
+    def add(self, link: Link) -> Link:
+        """Store the row, or return the one that stands there already: the first one wins, for ever."""
+        try:
+            with begin_write(self._engine) as connection:
+                connection.execute(insert(_LINKS).values(**vars(link)))
+        except IntegrityError:
+            known = self.find(link.repository, link.path)
+            if known is None:
+                raise
+            return known
+        return link
+
+    def refers(self, repository: str, sha256: str) -> bool:
+        """Whether this repository refers to the blob by any path."""
+        query = (
+            select(_LINKS.c.path).where(_LINKS.c.repository == repository, _LINKS.c.sha256 == sha256).limit(1)
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query).first() is not None
+
+    def of_blob(self, sha256: str, limit: int = 100) -> list[Link]:
+        """The rows that refer to a blob, by repository and path."""
+        query = select(_LINKS).where(_LINKS.c.sha256 == sha256).order_by(_LINKS.c.repository, _LINKS.c.path)
+        with self._engine.connect() as connection:
+            return [_link(row) for row in connection.execute(query.limit(limit))]
+
+
+def _link(row: Row[tuple[object, ...]]) -> Link:
+    return Link(**row._asdict())

@@ -1,0 +1,224 @@
+"""The way of one Maven request: find or fetch the file, record its first sight, judge it.
+
+    path ─► held? ─ no ─► fetch whole, hash ─► same as recorded first? ─► record in the log ─► link ─► gate
+                 └ yes ───────────────────────────────────────────────────────────────────────────┘
+
+The order is the promise: nothing is linked, so nothing can be served, before the log has its record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from touchplate.api.alarms import Alarms
+from touchplate.api.blobs import Blob, BlobStore
+from touchplate.api.errors import ChangedError, NotReadyError, RefusedError, UnknownUpstreamError
+from touchplate.api.gate import Decision, Gate, Question
+from touchplate.api.index.facts import FactIndex
+from touchplate.api.links import Link, Links
+from touchplate.api.maven.layout import MavenFile, MetadataRequest
+from touchplate.api.maven.metadata import format_metadata
+from touchplate.api.maven.repository import Repository
+from touchplate.api.pull import SingleFlight
+from touchplate.api.records import FirstSight, RecordWriter
+from touchplate.verify.purl import PackageURL
+
+ECOSYSTEM = "maven"
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What judging reads and writes."""
+
+    blobs: BlobStore
+    links: Links
+    index: FactIndex
+    alarms: Alarms
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A file with the decision about it. `why`: the path of the page that explains the decision."""
+
+    file: MavenFile
+    package: PackageURL
+    link: Link
+    decision: Decision
+    why: str
+
+
+class MavenJudge:
+    """Serves the files of several upstreams, each by its name. All methods block; any thread may call
+    them."""
+
+    def __init__(
+        self,
+        repositories: Sequence[Repository],
+        stores: Stores,
+        gate: Gate,
+        records: RecordWriter | None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`records` may be None when no repository records first sight."""
+        self.repositories: Mapping[str, Repository] = {one.name: one for one in repositories}
+        self._stores = stores
+        self._gate = gate
+        self._records = records
+        self._now = now
+        self._flights: SingleFlight[Link] = SingleFlight()
+
+    def repository(self, name: str) -> Repository:
+        """The upstream of this name. Raises UnknownUpstreamError, which lists those that exist."""
+        try:
+            return self.repositories[name]
+        except KeyError:
+            known = ", ".join(sorted(self.repositories)) or "none"
+            raise UnknownUpstreamError(
+                f"no maven upstream is named {name[:80]!r}; there is: {known}"
+            ) from None
+
+    def obtain(self, repository: Repository, file: MavenFile) -> Judged:
+        """Fetch the file if need be, record it, and judge it. The caller looks at the decision.
+
+        Raises NotFoundError, UpstreamError, BusyError, NotReadyError, and ChangedError whatever the rules
+        say.
+        """
+        link = self._held(repository, file)
+        if link is None or not self._is_recorded(repository, file, link.sha256):
+            link = self._flights.run((repository.name, file.path), lambda: self._admit(repository, file))
+        return self.judge(repository, file, link)
+
+    def serve(self, repository: Repository, file: MavenFile) -> Judged:
+        """As `obtain`, and raises RefusedError when the gate says no."""
+        judged = self.obtain(repository, file)
+        if judged.decision.verdict == "refuse":
+            raise refusal(judged)
+        return judged
+
+    def known(self, repository: Repository, file: MavenFile) -> Judged | None:
+        """The decision about a file that is held already; None otherwise. Fetches and writes nothing."""
+        link = self._stores.links.find(repository.name, file.path)
+        return None if link is None else self.judge(repository, file, link)
+
+    def judge(self, repository: Repository, file: MavenFile, link: Link) -> Judged:
+        """The decision about the bytes of `link`. Raises ChangedError when others were recorded first."""
+        package = file.package_url(repository.repository_url)
+        self._check_unchanged(repository, file, link.sha256)
+        question = Question(
+            package,
+            repository.name,
+            link.sha256,
+            is_supporting=file.is_supporting,
+            is_snapshot=file.is_snapshot,
+        )
+        facts = self._stores.index.facts(link.sha256, package)
+        decision = self._gate.decide(question, facts, int(self._now()))
+        return Judged(file, package, link, decision, why_path(repository, file))
+
+    def metadata(self, repository: Repository, request: MetadataRequest) -> bytes:
+        """The `maven-metadata.xml` that we make: only versions that would pass if their rule was enforced."""
+        metadata = repository.metadata.read(request.directory)
+        group, artifact = request.group_and_artifact
+        if metadata.versions:
+            metadata = metadata.only(lambda version: self._lists(repository, group, artifact, version))
+        return format_metadata(metadata)
+
+    def _lists(self, repository: Repository, group: str, artifact: str, version: str) -> bool:
+        """Whether any file of this version that a build would use passes. Nothing is fetched to find out."""
+        name = f"{artifact}-{version}.jar"
+        path = "/".join([*group.split("."), artifact, version, name])
+        main = MavenFile(path, group, artifact, version, version, None, "jar")
+        package = main.package_url(repository.repository_url)
+        question = Question(package, repository.name, "", is_snapshot=main.is_snapshot)
+        rule = self._gate.rule_for(question)
+        unseen_passes = "reproduced" not in rule.need and not rule.minimum_age
+        if rule.enforce == "observe" or (unseen_passes and (repository.record or not rule.need)):
+            return True
+        for sha256, file in self._stores.index.files_of(package.package):
+            question = Question(file, repository.name, sha256, is_snapshot=main.is_snapshot)
+            facts = self._stores.index.facts(sha256, file)
+            if not _supports(file) and self._gate.decide(question, facts, int(self._now())).passes:
+                return True
+        return False
+
+    def _held(self, repository: Repository, file: MavenFile) -> Link | None:
+        link = self._stores.links.find(repository.name, file.path)
+        return link if link is not None and self._stores.blobs.has(link.sha256) else None
+
+    def _is_recorded(self, repository: Repository, file: MavenFile, sha256: str) -> bool:
+        if not repository.record or file.is_mutable:
+            return True
+        first = self._stores.index.first_record(file.package_url(repository.repository_url))
+        # Another digest counts as recorded here: `judge` refuses it.
+        return first is not None
+
+    def _admit(self, repository: Repository, file: MavenFile) -> Link:
+        held = self._held(repository, file)
+        blob = _blob(held) if held else repository.puller.fetch(file.path)
+        self._check_unchanged(repository, file, blob.sha256)
+        if not self._is_recorded(repository, file, blob.sha256):
+            self._record(repository, file, blob)
+            # Somebody else's record may have come first while ours was on its way.
+            self._check_unchanged(repository, file, blob.sha256)
+        # The log has the record, durably, from here on.
+        link = Link(
+            repository.name, file.path, blob.sha256, blob.size, "upstream", int(self._now()),
+            blob.sha512, blob.sha1, blob.md5,
+        )  # fmt: skip
+        return link if file.is_mutable else self._link(repository, file, link)
+
+    def _record(self, repository: Repository, file: MavenFile, blob: Blob) -> None:
+        if self._records is None:
+            raise NotReadyError(
+                f"upstream {repository.name!r} records first sight, and no recorder is set up"
+            )
+        package = file.package_url(repository.repository_url)
+        index = self._records.record(FirstSight(package, repository.identity, file.path, blob))
+        self._stores.index.catch_up(index + 1)
+
+    def _link(self, repository: Repository, file: MavenFile, link: Link) -> Link:
+        known = self._stores.links.find(repository.name, file.path) or self._stores.links.add(link)
+        if known.sha256 != link.sha256:
+            raise self._changed(repository, file, link.sha256, f"this node served {known.sha256} before")
+        return known
+
+    def _check_unchanged(self, repository: Repository, file: MavenFile, sha256: str) -> None:
+        if file.is_mutable:
+            return
+        first = self._stores.index.first_record(file.package_url(repository.repository_url))
+        if first is not None and first.sha256 != sha256:
+            because = f"{first.operator} recorded {first.sha256} at index {first.entry}"
+            raise self._changed(repository, file, sha256, because)
+
+    def _changed(self, repository: Repository, file: MavenFile, sha256: str, because: str) -> ChangedError:
+        message = f"{repository.name}/{file.path} changed: it has sha256 {sha256} now, but {because}"
+        self._stores.alarms.raise_alarm(message)
+        return ChangedError(message, explain=why_path(repository, file))
+
+
+def refusal(judged: Judged) -> RefusedError:
+    """The error that tells a client why, in one short line."""
+    file, decision = judged.file, judged.decision
+    classifier = f":{file.classifier}" if file.classifier else ""
+    name = f"{file.group}:{file.artifact}:{file.type}{classifier}:{file.version}"
+    return RefusedError(f"{name} {decision.line}", reason=decision.reasons[0].word, explain=judged.why)
+
+
+def why_path(repository: Repository, file: MavenFile) -> str:
+    """The path of the page that explains the decision about a file."""
+    return f"/why/{ECOSYSTEM}/{repository.name}/{file.path}"
+
+
+def _supports(file: PackageURL) -> bool:
+    described = MavenFile(
+        "", file.namespace or "", file.name, file.version, file.version,
+        file.qualifier("classifier"), file.qualifier("type") or "",
+    )  # fmt: skip
+    return described.is_supporting
+
+
+def _blob(link: Link) -> Blob:
+    return Blob(link.size, link.sha256, link.sha512, link.sha1, link.md5)

@@ -1,0 +1,189 @@
+"""The configuration of a node: one TOML file, one frozen tree; every mistake is listed at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from touchplate.base.config import ByteSize, Duration, Secret, load_file
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\Z")
+_IDENTITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._~:-]*[A-Za-z0-9])?\Z")
+
+EXISTING_LEVELS = ("recorded", "reproduced")
+RECORDS_PER_MINUTE = 6_000
+MAX_PORT = 65_535
+
+
+@dataclass(frozen=True)
+class HTTPConfig:
+    """Where to listen. Port 0 chooses a free one and says which. `public_url` is what pages and clients
+    are told."""
+
+    listen: str = "127.0.0.1:8350"
+    public_url: str | None = None
+    threads: int = 48  # requests that may wait for an upstream or a disk at the same time
+
+    def check(self) -> list[str]:
+        """The form of address and URL."""
+        found = []
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > MAX_PORT:
+            found.append(f"listen: {self.listen!r} is no address; write host:port, such as 127.0.0.1:8350")
+        if self.public_url is not None:
+            parts = urlsplit(self.public_url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or self.public_url.endswith("/"):
+                found.append(f"public_url: {self.public_url!r} is no URL without a slash at its end")
+        if not 1 <= self.threads <= 1024:
+            found.append("threads: write a number from 1 to 1024")
+        return found
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host (an IPv6 one without brackets) and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True)
+class LogSection:
+    """The log of this node: origin (a bare host name), its private key, and who may write to it."""
+
+    origin: str
+    key: Secret
+    admission: Path
+
+
+@dataclass(frozen=True)
+class RecorderSection:
+    """Who signs records of first sight."""
+
+    operator: str
+    key: Secret
+
+
+@dataclass(frozen=True)
+class EvidenceSection:
+    """The evidence store under /builder/evidence: everybody reads, the token writes."""
+
+    token: Secret
+    max_size: ByteSize = field(default=ByteSize(32 << 20))
+
+
+@dataclass(frozen=True)
+class UpstreamSection:
+    """One upstream: served at /<ecosystem>/<name>/…; `identity` is how statements speak of it (format 1)."""
+
+    name: str
+    ecosystem: Literal["maven"]
+    identity: str
+    url: str = "auto"
+    record: bool = False
+
+    def check(self) -> list[str]:
+        """The form of names and URL."""
+        found = []
+        if not _NAME.match(self.name):
+            found.append(f"name: {self.name!r} is no name; use lower-case letters, digits, dot and dash")
+        if not _IDENTITY.match(self.identity):
+            found.append(f"identity: {self.identity!r} is no identity of an upstream")
+        if self.url != "auto" and urlsplit(self.url).scheme not in ("http", "https"):
+            found.append(f'url: {self.url!r} is no http URL; or write "auto" for the Maven upstream central')
+        if self.url == "auto" and (self.ecosystem, self.name) != ("maven", "central"):
+            found.append('url: "auto" is known for the Maven upstream named central only; write its URL')
+        return found
+
+
+@dataclass(frozen=True)
+class RuleSection:
+    """One rule of the gate; the first one that matches wins, the last one must match everything."""
+
+    need: tuple[str, ...]
+    enforce: Literal["enforce", "warn", "observe"] = "enforce"
+    ecosystem: Literal["maven", "conan", "oci"] | None = None
+    repository: str | None = None
+    package: str | None = None
+    rebuild: str = "never"
+    minimum_age: Duration = field(default=Duration(0))
+    operators: int | None = None
+
+    def check(self) -> list[str]:
+        """What the gate cannot do is refused here, never ignored."""
+        found = []
+        for level in self.need:
+            if level == "signed":
+                found.append(
+                    "need: the level 'signed' does not exist yet, so nothing could pass; leave it out"
+                )
+            elif level not in EXISTING_LEVELS:
+                found.append(f"need: {level!r} is no level; known: {', '.join(EXISTING_LEVELS)}")
+        if self.rebuild != "never":
+            found.append(
+                f'rebuild: {self.rebuild!r} needs a build queue, which this version lacks; write "never"'
+            )
+        if self.operators is not None and self.operators < 1:
+            found.append("operators: write a number of at least 1, or leave it out")
+        return found
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this rule matches everything."""
+        return self.ecosystem is None and self.repository is None and self.package is None
+
+
+@dataclass(frozen=True)
+class GateSection:
+    """The gate: what it believes (a trust file) and what it asks for (rules)."""
+
+    trust: Path
+    rule: tuple[RuleSection, ...] = ()
+
+    def check(self) -> list[str]:
+        """The default rule stands last, and only there."""
+        if not self.rule or not self.rule[-1].is_default:
+            return ["rule: the last [[gate.rule]] is the default: without ecosystem, repository and package"]
+        hidden = [str(number) for number, rule in enumerate(self.rule[:-1], 1) if rule.is_default]
+        return (
+            [f"rule: number {', '.join(hidden)} matches everything and hides those after it"]
+            if hidden
+            else []
+        )
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """The whole configuration of `touchplate serve`. Relative paths count from the folder of the file."""
+
+    data: Path
+    log: LogSection
+    gate: GateSection
+    http: HTTPConfig = field(default_factory=HTTPConfig)
+    recorder: RecorderSection | None = None
+    evidence: EvidenceSection | None = None
+    upstream: tuple[UpstreamSection, ...] = ()
+    records_per_minute: int = RECORDS_PER_MINUTE
+
+    def check(self) -> list[str]:
+        """What concerns several tables at once."""
+        found = []
+        names = [(upstream.ecosystem, upstream.name) for upstream in self.upstream]
+        for ecosystem, name in sorted({pair for pair in names if names.count(pair) > 1}):
+            found.append(f"upstream: two {ecosystem} upstreams are named {name!r}")
+        recorded = [upstream.name for upstream in self.upstream if upstream.record]
+        if recorded and self.recorder is None:
+            found.append(f"recorder: missing, and upstream {recorded[0]!r} says record = true")
+        if self.records_per_minute < 1:
+            found.append("records_per_minute: write a number of at least 1")
+        known = {name for _, name in names}
+        for number, rule in enumerate(self.gate.rule, 1):
+            if rule.repository is not None and rule.repository not in known:
+                found.append(f"gate.rule {number}: no upstream is named {rule.repository!r}")
+        return found
+
+
+def load_config(path: Path) -> NodeConfig:
+    """The configuration in the file `path`. Raises ConfigError with all its mistakes."""
+    return load_file(NodeConfig, path)
