@@ -1,0 +1,98 @@
+"""SQLite databases as touchplate uses them: durable at commit, many readers beside one writer, no surprises.
+
+SQLAlchemy's SQLite driver would start transactions by itself, lazily and deferred. Here a transaction is
+begun explicitly: `begin_read` for a consistent view, `begin_write` with BEGIN IMMEDIATE, so that two writers
+wait for each other at the beginning instead of failing in the middle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+from touchplate.base.durable import make_folder
+from touchplate.base.errors import StorageError
+
+# Seconds a writer waits for another one: many times the longest batch, and short enough to notice a stuck
+# process.
+BUSY_SECONDS = 15.0
+_WRITE = "touchplate_write"
+
+
+def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
+    """An engine for the SQLite file `path`, made with its folder when it is not there.
+
+    Journal mode WAL (readers never wait for the writer) and synchronous FULL (a commit is on disk before it
+    returns), foreign keys on. Use `begin_read` and `begin_write`; `engine.begin()` gives a deferred
+    transaction. Raises StorageError when the file cannot be opened or its file system cannot do WAL.
+    """
+    try:
+        make_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder of {path}: {error.strerror}") from error
+    url = URL.create("sqlite+pysqlite", database=str(path))
+    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    try:
+        with engine.connect() as connection:
+            mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+    except Exception as error:
+        engine.dispose()
+        raise StorageError(f"cannot open the database {path}: {_detail(error)}") from error
+    if mode != "wal":
+        engine.dispose()
+        raise StorageError(
+            f"{path}: this file system cannot do WAL (journal mode is {mode}); use a local disk"
+        )
+    return engine
+
+
+@contextlib.contextmanager
+def begin_read(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one state of the database, however long it takes; what it writes is rolled
+    back.
+    """
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        try:
+            yield connection
+        finally:
+            transaction.rollback()
+
+
+@contextlib.contextmanager
+def begin_write(engine: Engine) -> Iterator[Connection]:
+    """A transaction that holds the write lock from its beginning; committed at the end, rolled back on an
+    error.
+
+    Raises sqlalchemy.exc.OperationalError ("database is locked") after the engine's busy time.
+    """
+    with engine.connect() as connection:
+        connection = connection.execution_options(**{_WRITE: True})
+        with connection.begin():
+            yield connection
+
+
+def _configure(dbapi: sqlite3.Connection, _record: object) -> None:
+    # The driver must not begin transactions by itself, nor commit before DDL.
+    dbapi.isolation_level = None
+    cursor = dbapi.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    options: dict[str, Any] = dict(connection.get_execution_options())
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITE) else "BEGIN")
+
+
+def _detail(error: Exception) -> object:
+    return getattr(error, "orig", None) or error
