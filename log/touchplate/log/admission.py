@@ -1,0 +1,126 @@
+"""Who may write what: the check that every envelope passes before it reaches the sequencer.
+
+1. the envelope has its one form (entry format 3)
+2. a key of the admission list made the signature: found by trying, since an envelope names no key
+3. the payload is a strict in-toto Statement v1 about files, with a predicate that is known and parses
+4. that key is listed for this kind of statement, these ecosystems, this builder, and an index such as the
+next
+
+Whoever accepts does this, in its own thread: the sequencer never verifies a signature. Readers do not rely on
+it; they check each entry against their own trust file.
+"""
+
+from collections.abc import Callable, Iterable
+
+from touchplate.log.errors import AdmissionError
+from touchplate.log.ports import PackedEntry, pack
+from touchplate.verify.dsse import PAYLOAD_TYPE, Envelope, pae, parse_envelope
+from touchplate.verify.entry import make_entry, pack_entry
+from touchplate.verify.errors import SignatureError, VerifyError, shown
+from touchplate.verify.keys import StatementKey, check_signature_form
+from touchplate.verify.statements import Provenance, Statement, parse_predicate, parse_statement
+from touchplate.verify.trust import AdmissionList, TrustedKey
+
+
+class Admission:
+    """An admission list in use. Safe from any thread."""
+
+    def __init__(self, listed: AdmissionList, next_index: Callable[[], int]) -> None:
+        """`next_index` tells the tree's size; what waits in the sequencer may push an entry a little beyond
+        it."""
+        self._listed = listed
+        self._next_index = next_index
+        self._keys = {block.key.spki_sha256: block.key for block in listed.keys}
+
+    def admit(self, envelope: bytes, hint: bytes | None = None) -> PackedEntry:
+        """Check a bare envelope; returns what the sequencer takes. `hint`: SHA-256 of the SPKI that signed.
+
+        Raises AdmissionError: `malformed`, `too-large`, `high-s` and other forms, `unknown-key`,
+        `bad-signature`, `unknown-predicate`, `wrong-kind`, `wrong-ecosystem`, `wrong-builder`, `wrong-index`.
+        """
+        try:
+            parsed = parse_envelope(envelope)
+            key = self._find_key(parsed, hint)
+            statement = parse_statement(parsed.payload)
+            predicate = parse_predicate(statement)
+            entry = make_entry(envelope, key.spki)
+        except AdmissionError:
+            raise
+        except VerifyError as error:
+            raise AdmissionError(str(error), reason=error.reason) from error
+        builder = predicate.builder if isinstance(predicate, Provenance) else None
+        check_permission(self._listed.find(key.spki), statement, builder, self._next_index())
+        return pack(entry, pack_entry(entry))
+
+    def _find_key(self, envelope: Envelope, hint: bytes | None) -> StatementKey:
+        """The listed key that made the signature."""
+        message = pae(PAYLOAD_TYPE, envelope.payload)
+        if hint is not None:
+            named = self._keys.get(hint)
+            if named is None:
+                raise AdmissionError(
+                    f"the key {hint.hex()} is not on this log's admission list", reason="unknown-key"
+                )
+            named.verify(envelope.signature, message)
+            return named
+        candidates = _of_form(self._keys.values(), envelope.signature)
+        for key in candidates:
+            try:
+                key.verify(envelope.signature, message)
+            except SignatureError:
+                continue
+            return key
+        raise AdmissionError(
+            f"none of the {len(self._keys)} keys of this log's admission list made this signature",
+            reason="unknown-key",
+        )
+
+
+def _of_form(keys: Iterable[StatementKey], signature: bytes) -> list[StatementKey]:
+    """The keys that could have made a signature of this form. If none could, says what is wrong with the
+    form."""
+    candidates = []
+    refused: dict[str, SignatureError] = {}
+    for key in keys:
+        try:
+            check_signature_form(key.algorithm, signature)
+        except SignatureError as error:
+            refused[key.algorithm] = error
+        else:
+            candidates.append(key)
+    if not candidates and refused:
+        # What is no Ed25519 signature by its length is an ECDSA one, and that check says which rule it broke.
+        raise refused.get("p256") or refused["ed25519"]
+    return candidates
+
+
+def check_permission(
+    blocks: Iterable[TrustedKey], statement: Statement, builder: str | None, next_index: int
+) -> None:
+    """Check that one of a key's `blocks` allows this statement at `next_index`.
+
+    Raises AdmissionError with the reason of the last rule that left no block standing.
+    """
+    left = [block for block in blocks if block.kind == statement.kind]
+    if not left:
+        raise AdmissionError(
+            f"this key may not write {shown(statement.predicate_type)}: that takes a {statement.kind}'s key",
+            reason="wrong-kind",
+        )
+    if statement.kind != "administrator":
+        needed = {subject.uri.ecosystem for subject in statement.subjects}
+        left = [block for block in left if needed <= set(block.ecosystems)]
+        if not left:
+            raise AdmissionError(
+                f"this key is not listed for {', '.join(sorted(needed))}", reason="wrong-ecosystem"
+            )
+    if builder is not None:
+        left = [block for block in left if block.builder == builder]
+        if not left:
+            raise AdmissionError(
+                f"this key is not listed for the builder {shown(builder)}", reason="wrong-builder"
+            )
+    if not any(block.covers(next_index) for block in left):
+        raise AdmissionError(
+            f"this key is not listed for index {next_index}, which comes next", reason="wrong-index"
+        )

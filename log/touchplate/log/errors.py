@@ -1,0 +1,117 @@
+"""The errors of the log, and how its faces answer them.
+
+    LogError
+    ├── RequestError          what was asked makes no sense here, or is too large
+    │   └── NotFoundError     an index, tile or size that this tree does not have
+    ├── AdmissionError        the entry may not be written: unknown key, wrong kind, bad statement
+    ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
+    │   ├── OverloadedError   too much outstanding work
+    │   ├── StorageFailedError  the database failed; nothing half-written was kept
+    │   └── StoppedError      the log is shutting down
+    └── FatalError            the log must not run like this
+        ├── CorruptTreeError  the storage contradicts itself: run `touchplate log fsck`
+        └── CheckpointError   signing would contradict what was signed before
+
+Texts are lower case, quote the value, name the remedy. `reason` is stable; it is what clients get.
+"""
+
+from touchplate.base.errors import TouchplateError
+from touchplate.base.status import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    NOT_FOUND,
+    OVERLOADED,
+    TOO_LARGE,
+    UNAVAILABLE,
+    StatusTable,
+)
+
+RETRY_SECONDS = 1
+"""What Retry-After tells a client that was turned away: a full queue of 8,192 entries drains in about a
+second."""
+
+
+class LogError(TouchplateError):
+    """Root of what the log raises on purpose."""
+
+    default_reason = "log"
+
+
+class RequestError(LogError):
+    """The request cannot be answered as it is; asking again will not help."""
+
+    default_reason = "bad-request"
+
+
+class NotFoundError(RequestError):
+    """This tree has no such index, tile or size (yet)."""
+
+    default_reason = "not-found"
+
+
+class AdmissionError(LogError):
+    """The entry may not be written to this log. `reason` says which rule refused it."""
+
+    default_reason = "not-admitted"
+
+
+class BusyError(LogError):
+    """Not now. Nothing is known to have been kept; submitting the same entry again is always safe."""
+
+    default_reason = "busy"
+    retry_after = RETRY_SECONDS
+
+
+class OverloadedError(BusyError):
+    """More entries are waiting than the log promises to hold; none of the submission was taken."""
+
+    default_reason = "overloaded"
+
+
+class StorageFailedError(BusyError):
+    """The storage did not keep a batch, or does not say whether it did."""
+
+    default_reason = "storage-failed"
+
+
+class StoppedError(BusyError):
+    """The log is shutting down, or was never started."""
+
+    default_reason = "stopped"
+
+
+class FatalError(LogError):
+    """The log must not run, or not go on, like this: an operator has to look."""
+
+    default_reason = "fatal"
+
+
+class CorruptTreeError(FatalError):
+    """What is stored contradicts itself: lost rows, changed bytes, or a second writer."""
+
+    default_reason = "corrupt-tree"
+
+
+class CheckpointError(FatalError):
+    """The checkpoint asked for would go back, fork, or speak for another origin or key."""
+
+    default_reason = "checkpoint"
+
+
+STATUS = StatusTable().extended(
+    {
+        RequestError: BAD_REQUEST,
+        NotFoundError: NOT_FOUND,
+        AdmissionError: BAD_REQUEST,
+        "too-large": TOO_LARGE,
+        # The key, not the bytes, is what these refuse.
+        "unknown-key": FORBIDDEN,
+        "wrong-kind": FORBIDDEN,
+        "wrong-ecosystem": FORBIDDEN,
+        "wrong-builder": FORBIDDEN,
+        "wrong-index": FORBIDDEN,
+        OverloadedError: OVERLOADED,
+        BusyError: UNAVAILABLE,
+    }
+)
+"""One status per error, for HTTP and later gRPC; what stands in no row is the log's own fault (500)."""

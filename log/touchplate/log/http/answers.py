@@ -1,0 +1,122 @@
+"""Reading requests and writing answers in plain ASGI, and errors as problem+json (RFC 9457)."""
+
+import json
+from asyncio import timeout
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from logging import getLogger
+from secrets import token_hex
+from typing import Any
+
+from touchplate.base.errors import TouchplateError
+from touchplate.log.errors import STATUS, BusyError, RequestError
+
+logger = getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PROBLEM = "application/problem+json"
+
+BODY_SECONDS = 30
+"""How long a client may take to send one body: 8 MiB at 300 KB/s. A slower one only holds memory."""
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+"""Cache-Control of full tiles and bundles, which never change (tlog-tiles)."""
+
+SHORT = "public, max-age=3600"
+"""Cache-Control of unfinished tiles and bundles: their bytes never change either, but they stop being asked
+for."""
+
+FRESH = "no-cache"
+"""Cache-Control of the checkpoint: may be kept, must be asked for again."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One complete HTTP answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def problem_of(error: Exception) -> Answer:
+    """The answer to a request that ended in `error`. What nobody foresaw is 500 with an id to find it by."""
+    status = STATUS.status(error).http
+    if isinstance(error, TouchplateError):
+        reason, detail = error.reason, str(error)
+    else:
+        reason = "internal"
+    if status == 500:
+        number = token_hex(8)
+        logger.error("request failed, id %s", number, exc_info=error)
+        detail = f"the log failed to answer; its operator finds the cause under id {number}"
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(error, BusyError):
+        headers["Retry-After"] = str(error.retry_after)
+    body = {"type": "about:blank", "title": reason, "status": status, "reason": reason, "detail": detail}
+    return Answer(json.dumps(body).encode(), status, PROBLEM, headers)
+
+
+def method_not_allowed(allowed: str) -> Answer:
+    """405 for a path that knows other methods."""
+    body = {
+        "type": "about:blank",
+        "title": "method-not-allowed",
+        "status": 405,
+        "reason": "method-not-allowed",
+        "detail": f"this path answers {allowed} only",
+    }
+    return Answer(json.dumps(body).encode(), 405, PROBLEM, {"Allow": allowed})
+
+
+async def send_answer(send: Send, answer: Answer, *, head: bool = False) -> None:
+    """Write `answer`; with `head` only its headers (RFC 9110 9.3.2)."""
+    headers = [
+        (b"content-type", answer.content_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+    ]
+    headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else answer.body})
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The value of the request header `name` (lower case); the last one when it stands twice."""
+    value = None
+    for key, found in scope["headers"]:
+        if key == name:
+            value = found.decode("latin-1")
+    return value
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes. Raises RequestError (too-large, too-slow, client-gone)."""
+    announced = header(scope, b"content-length")
+    if announced is not None and announced.isdecimal() and int(announced[:20]) > limit:
+        raise _too_large(limit)
+    parts, length = [], 0
+    try:
+        async with timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestError(
+                        "the client went away before its body was complete", reason="client-gone"
+                    )
+                part = message.get("body", b"")
+                length += len(part)
+                if length > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise RequestError(f"the body took longer than {BODY_SECONDS} s", reason="too-slow") from None
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(f"the body is larger than {limit} bytes", reason="too-large")

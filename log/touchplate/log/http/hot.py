@@ -1,0 +1,146 @@
+"""The hot paths in plain ASGI: a FastAPI route would cost three times as much per entry.
+
+POST add          one bare envelope            -> its decimal index
+POST add-batch    framed envelopes             -> JSON, one result each
+GET  checkpoint   the newest signed note
+GET  tile/…       hash tiles, entry bundles, envelope bundles
+"""
+
+import asyncio
+import json
+
+from touchplate.log.errors import LogError, NotFoundError, OverloadedError, RequestError
+from touchplate.log.http.answers import (
+    FRESH,
+    IMMUTABLE,
+    SHORT,
+    Answer,
+    Receive,
+    Scope,
+    Send,
+    header,
+    method_not_allowed,
+    problem_of,
+    read_body,
+    send_answer,
+)
+from touchplate.log.ports import Sequenced
+from touchplate.log.reading import LogReader
+from touchplate.log.writing import LogWriter
+from touchplate.verify.dsse import MAX_ENVELOPE_BYTES
+from touchplate.verify.encoding import decode_hex
+from touchplate.verify.errors import MalformedError
+from touchplate.verify.tiles import TILE_WIDTH, parse_tile_path
+
+KEY_HEADER = b"touchplate-key"
+"""Request header: lower-case hex SHA-256 of the SPKI that signed, so that the log need not try its keys."""
+
+MAX_BATCH_ENTRIES = 4096
+"""Envelopes in one add-batch: as many as one transaction takes."""
+
+MAX_BATCH_BODY = 8 * 1024 * 1024 + 4 * MAX_BATCH_ENTRIES
+"""Bytes of an add-batch body: one transaction's worth of envelopes, and their lengths."""
+
+MAX_BATCHES = 8
+"""Batch requests at once: bounds the memory that bodies take (64 MiB) before they count as outstanding."""
+
+_OCTETS = "application/octet-stream"
+
+
+class HotFace:
+    """An ASGI application for the paths that it `handles`; everything else belongs to whoever stands
+    behind."""
+
+    def __init__(self, reader: LogReader, writer: LogWriter, prefix: str) -> None:
+        """`prefix` is where the log is mounted: "/log", or "" at the root."""
+        self._reader = reader
+        self._writer = writer
+        self._prefix = prefix
+        self._tiles = f"{prefix}/tile/"
+        self._paths = {f"{prefix}/{name}" for name in ("add", "add-batch", "checkpoint")}
+        self._batches = 0  # only touched by the event loop
+
+    def handles(self, scope: Scope) -> bool:
+        """Whether this request belongs here. Costs one look at the path."""
+        path = scope.get("path", "")
+        return scope["type"] == "http" and (path in self._paths or path.startswith(self._tiles))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that `handles` accepted."""
+        method = scope["method"]
+        name = scope["path"][len(self._prefix) + 1 :]
+        try:
+            if name in ("add", "add-batch"):
+                answer = (
+                    await self._write(name, scope, receive)
+                    if method == "POST"
+                    else method_not_allowed("POST")
+                )
+            elif method in ("GET", "HEAD"):
+                answer = self._checkpoint() if name == "checkpoint" else await self._tile(name)
+            else:
+                answer = method_not_allowed("GET, HEAD")
+        except Exception as error:
+            answer = problem_of(error)
+        await send_answer(send, answer, head=method == "HEAD")
+
+    async def _write(self, name: str, scope: Scope, receive: Receive) -> Answer:
+        hint = _key_hint(scope)
+        if name == "add":
+            envelope = await read_body(scope, receive, MAX_ENVELOPE_BYTES)
+            result = await self._writer.add(envelope, hint)
+            headers = {"Touchplate-Duplicate": "true"} if result.duplicate else {}
+            return Answer(str(result.index).encode(), headers=headers)
+        if self._batches >= MAX_BATCHES:
+            raise OverloadedError(f"{self._batches} batches are being taken already; send it again later")
+        self._batches += 1
+        try:
+            envelopes = parse_batch(await read_body(scope, receive, MAX_BATCH_BODY))
+            results = await self._writer.add_batch(envelopes, hint)
+        finally:
+            self._batches -= 1
+        body = {"results": [_result(result) for result in results]}
+        return Answer(json.dumps(body).encode(), content_type="application/json")
+
+    def _checkpoint(self) -> Answer:
+        return Answer(self._reader.checkpoint(), headers={"Cache-Control": FRESH})
+
+    async def _tile(self, path: str) -> Answer:
+        try:
+            tile = parse_tile_path(path)
+        except MalformedError as error:
+            raise NotFoundError(str(error)) from error
+        body = await asyncio.to_thread(self._reader.resource, tile)
+        caching = IMMUTABLE if tile.width == TILE_WIDTH else SHORT
+        return Answer(body, content_type=_OCTETS, headers={"Cache-Control": caching})
+
+
+def parse_batch(body: bytes) -> list[bytes]:
+    """The envelopes of an add-batch body: `uint32 BE length ‖ envelope`, repeated. Raises RequestError."""
+    envelopes: list[bytes] = []
+    offset = 0
+    while offset < len(body):
+        end = offset + 4 + int.from_bytes(body[offset : offset + 4], "big")
+        if offset + 4 > len(body) or end > len(body):
+            raise RequestError(f"envelope {len(envelopes)} of the batch is cut off")
+        if len(envelopes) == MAX_BATCH_ENTRIES:
+            raise RequestError(f"a batch has at most {MAX_BATCH_ENTRIES} envelopes; send several")
+        envelopes.append(body[offset + 4 : end])
+        offset = end
+    return envelopes
+
+
+def _key_hint(scope: Scope) -> bytes | None:
+    text = header(scope, KEY_HEADER)
+    if text is None:
+        return None
+    try:
+        return decode_hex(text, 32, "touchplate-key")
+    except MalformedError as error:
+        raise RequestError(str(error)) from error
+
+
+def _result(result: Sequenced | LogError) -> dict[str, object]:
+    if isinstance(result, Sequenced):
+        return {"index": str(result.index), "duplicate": result.duplicate}
+    return {"error": {"reason": result.reason, "detail": str(result)}}

@@ -1,0 +1,123 @@
+"""A log, wired: storage, sequencer, admission, publishing and HTTP face behind one object for the node.
+
+Everything is opened in the constructor, so that a log which must not run never starts to listen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from touchplate.base.config import Secret
+from touchplate.base.sql import sqlite_engine
+from touchplate.log.admission import Admission
+from touchplate.log.http.hot import HotFace
+from touchplate.log.ports import Sequenced
+from touchplate.log.publishing import Publisher
+from touchplate.log.reading import MAX_PAGE, LogReader
+from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
+from touchplate.log.storage.sql import open_tree
+from touchplate.log.writing import LogWriter
+from touchplate.verify.notes import is_origin, parse_signer_key
+from touchplate.verify.trust import load_admission
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+DATABASE_NAME = "log.sqlite"
+"""The one precious file of a solo log, in its folder."""
+
+APPEND_SECONDS = 30.0
+"""How long `append` waits: the longest wait for the database's lock, and a batch after it."""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """The table `[log]` of a node's configuration."""
+
+    origin: str
+    """Name of the log and of its key: a bare host name."""
+    key: Secret
+    """The log's signing key in signed-note text form ("file:keys/log.key")."""
+    admission: Path
+    """The admission list: who may write."""
+    limits: Limits = field(default_factory=Limits)
+
+    def check(self) -> list[str]:
+        """Mistakes that a single field does not show."""
+        if is_origin(self.origin):
+            return []
+        return [f"origin: {self.origin!r} is not a bare lower-case host name such as 'log.example.org'"]
+
+
+def database_path(folder: Path) -> Path:
+    """The database of the log whose data lies in `folder`."""
+    return folder / DATABASE_NAME
+
+
+class LogService:
+    """One solo log on SQLite. `start` before use, `stop` at the end; everything else from any thread."""
+
+    def __init__(self, config: LogConfig, folder: Path, *, prefix: str = "/log") -> None:
+        """Open the log in `folder` (made if absent); `prefix` is where its HTTP face will be mounted.
+
+        Raises ConfigError (key), TrustError (admission list), StorageError, CheckpointError (another origin
+        or key than the stored one), CorruptTreeError.
+        """
+        signer = parse_signer_key(config.key.resolve())
+        listed = load_admission(config.admission)
+        self.tree = open_tree(sqlite_engine(database_path(folder)), config.origin)
+        try:
+            self._publisher = Publisher(self.tree, signer, config.origin)
+        except Exception:
+            self.tree.close()
+            raise
+        self.sequencer = TreeSequencer(
+            self.tree, SoloDecider(config.limits), sign=self._publisher.sign, limits=config.limits
+        )
+        self.reader = LogReader(self.tree)
+        self.admission = Admission(listed, self.reader.size)
+        self.writer = LogWriter(self.admission, self.sequencer)
+        self.asgi = HotFace(self.reader, self.writer, prefix)
+        self._prefix = prefix
+
+    def start(self) -> None:
+        """Sign the head if need be, and take entries."""
+        self._publisher.start()
+        self.sequencer.start()
+
+    def stop(self) -> None:
+        """Finish what was taken, then close the storage."""
+        self.sequencer.stop()
+        self.tree.close()
+
+    def routes(self) -> APIRouter:
+        """Proofs and entries as JSON, for the node's FastAPI application."""
+        # On use: commands that only open a log need not wait for FastAPI.
+        from touchplate.log.http.routes import make_routes
+
+        return make_routes(self.reader, self._prefix)
+
+    def checkpoint(self) -> bytes:
+        """The newest signed note."""
+        return self.reader.checkpoint()
+
+    def append(self, envelopes: Sequence[bytes], timeout_seconds: float = APPEND_SECONDS) -> list[Sequenced]:
+        """Append bare envelopes and wait until they are durable and integrated; for threads, not event loops.
+
+        Raises AdmissionError (nothing was taken), BusyError, TimeoutError (the outcome is open: append
+        again).
+        """
+        return [future.result(timeout_seconds) for future in self.writer.submit(envelopes)]
+
+    def entries_after(self, size: int, limit: int = MAX_PAGE) -> list[tuple[int, bytes]]:
+        """(index, packed entry) from index `size` on: what a reader that holds the first `size` entries
+        lacks."""
+        return self.reader.entries_after(size, limit)
+
+    def wait_for_growth(self, size: int, timeout_seconds: float) -> int:
+        """Block until the log has more than `size` entries, stops, or the time is up; returns its size
+        then."""
+        return self.sequencer.wait_for_growth(size, timeout_seconds)

@@ -1,0 +1,60 @@
+"""The tables of a log's database. Several trees can live in one; every row names its tree.
+
+    trees       one row per tree: its name (the origin of its checkpoints) and kind
+    leaves      one row per entry: leaf data (what is hashed) and packed entry (what bundles serve)
+    identities  identity -> index: what makes duplicates impossible (random keys: a table apart)
+    tiles       hash tiles as tlog-tiles serves them; an unfinished one is replaced as it grows
+    heads       one row per tree: size, root, and the newest checkpoint with the size that it speaks of
+
+All rows of one batch are written in one transaction. An index or size is below 2^63 (checkpoint format 3).
+"""
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, MetaData, String, Table
+
+metadata = MetaData()
+
+trees = Table(
+    "trees",
+    metadata,
+    Column("tree_id", Integer, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("kind", String(20), nullable=False),
+)
+
+leaves = Table(
+    "leaves",
+    metadata,
+    Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
+    Column("leaf_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("leaf_data", LargeBinary, nullable=False),
+    Column("packed", LargeBinary, nullable=False),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
+    Column("identity", LargeBinary(32), primary_key=True),
+    Column("leaf_index", BigInteger, nullable=False),
+    # Without a rowid the random key dirties one page per entry instead of two.
+    sqlite_with_rowid=False,
+)
+
+tiles = Table(
+    "tiles",
+    metadata,
+    Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("tile_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
+    Column("tree_size", BigInteger, nullable=False),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("checkpoint_size", BigInteger, nullable=False),
+    Column("checkpoint", LargeBinary, nullable=True),
+)

@@ -1,0 +1,284 @@
+"""The `Tree` port over SQL. One transaction per batch; memory follows the database, never leads it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+from sqlalchemy import Connection, Engine, Select
+from sqlalchemy.exc import SQLAlchemyError
+
+from touchplate.base.sql import begin_read, begin_write
+from touchplate.log.errors import (
+    CheckpointError,
+    CorruptTreeError,
+    NotFoundError,
+    RequestError,
+    StorageFailedError,
+)
+from touchplate.log.growth import Edge, edge_of, edge_tiles, grow
+from touchplate.log.ports import Head, PackedEntry, Sequenced, Sign
+from touchplate.log.storage.schema import metadata
+from touchplate.log.storage.statements import LOOKUP_ROWS, Statements
+from touchplate.verify.rfc6962 import EMPTY_ROOT, HASH_SIZE
+from touchplate.verify.tiles import Tile, tile_width
+
+ATTESTATIONS = "attestations"
+"""Kind of tree that takes signed envelopes of admitted keys; made by configuration only."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What memory holds of the newest durable head. Replaced as a whole, so that readers need no lock."""
+
+    head: Head
+    edge: Edge
+
+
+class _RepeatsError(StorageFailedError):
+    """Some identities of a batch are in the tree: the batch was rolled back, and is tried again without
+    them."""
+
+
+@contextmanager
+def _answering(doing: str) -> Iterator[None]:
+    """Turn the database's errors into the one that a submitter may see."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StorageFailedError(f"{doing}: the database failed: {type(error).__name__}: {error}") from error
+
+
+def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS) -> "SQLTree":
+    """The tree called `name` in the database of `engine`, made empty if it is not there.
+
+    Closing the tree lets go of the engine's connections.
+
+    Raises StorageFailedError; CorruptTreeError when head and tiles contradict each other; CheckpointError
+    when the tree is of another kind.
+    """
+    statements = Statements(engine.dialect.name)
+    with _answering("opening the tree"), begin_write(engine) as transaction:
+        metadata.create_all(transaction)
+        transaction.execute(statements.add_tree, [{"name": name, "kind": kind}])
+        row = transaction.execute(statements.tree, {"name": name}).one()
+        empty = {"tree_id": row.tree_id, "tree_size": 0, "root": EMPTY_ROOT, "checkpoint_size": 0}
+        transaction.execute(statements.add_head, [{**empty, "checkpoint": None}])
+    if row.kind != kind:
+        raise CheckpointError(f"tree {name!r} is of kind {row.kind!r}, not {kind!r}; use another database")
+    return SQLTree(engine, statements, row.tree_id)
+
+
+class SQLTree:
+    """One tree of a database. Made by `open_tree`."""
+
+    def __init__(self, engine: Engine, statements: Statements, tree_id: int) -> None:
+        self._engine = engine
+        self._sql = statements
+        self._tree_id = tree_id
+        self._writing = Lock()  # held for the whole of every write
+        self._doubt = False  # under _writing: a write failed, and the database may be ahead of memory
+        self._state = self._load()  # written under _writing, read by anyone
+
+    def head(self) -> Head:
+        """See `Tree.head`."""
+        return self._state.head
+
+    def close(self) -> None:
+        """See `Tree.close`."""
+        self._engine.dispose()
+
+    # Writing
+
+    def apply(self, entries: Sequence[PackedEntry], sign: Sign | None = None) -> list[Sequenced]:
+        """See `Tree.apply`."""
+        with self._writing, self._recovering():
+            state = self._state
+            fresh = without_repeats(entries)
+            with _answering("appending a batch"):
+                known, state = self._append(state, fresh, sign)
+            # The batch is durable. Only now may anybody in this process see it.
+            first, self._state = self._state.head.size, state
+        return answers(entries, known, first)
+
+    def store_checkpoint(self, size: int, checkpoint: bytes) -> None:
+        """See `Tree.store_checkpoint`."""
+        values = {"checkpoint_size": size, "checkpoint": checkpoint}
+        with self._writing, self._recovering(), _answering("storing a checkpoint"):
+            with begin_write(self._engine) as transaction:
+                done = transaction.execute(
+                    self._sql.put_checkpoint, {"tree": self._tree_id, "new_size": size, **values}
+                )
+                if done.rowcount != 1:
+                    raise CheckpointError(
+                        f"the checkpoint of size {size} is older than the stored one, or ahead of the tree"
+                    )
+            head = self._state.head
+            self._state = _State(Head(head.size, head.root, checkpoint), self._state.edge)
+
+    @contextmanager
+    def _recovering(self) -> Iterator[None]:
+        """Around every write: after a failure, memory is read back from the head row before the next one."""
+        if self._doubt:
+            self._state = self._load()
+            self._doubt = False
+        try:
+            yield
+        except BaseException:
+            # COMMIT may have happened although it failed to say so.
+            self._doubt = True
+            raise
+
+    def _append(
+        self, state: _State, fresh: Sequence[PackedEntry], sign: Sign | None
+    ) -> tuple[Mapping[bytes, int], _State]:
+        """One transaction. Returns what was known before, and the state after."""
+        # Optimistic: nearly always all are new. The count of added rows says when they are not.
+        try:
+            with begin_write(self._engine) as connection:
+                return {}, self._add_rows(connection, state, fresh, sign)
+        except _RepeatsError:  # rolled back
+            pass
+        with begin_write(self._engine) as connection:
+            known = self._find(connection, [entry.identity for entry in fresh])
+            fresh = [entry for entry in fresh if entry.identity not in known]
+            return known, self._add_rows(connection, state, fresh, sign)
+
+    def _add_rows(
+        self, connection: Connection, state: _State, fresh: Sequence[PackedEntry], sign: Sign | None
+    ) -> _State:
+        """All rows of a batch. Returns the state that COMMIT makes true."""
+        if not fresh:
+            return state
+        tree = self._tree_id
+        identities = [
+            {"tree_id": tree, "identity": entry.identity, "leaf_index": index}
+            for index, entry in enumerate(fresh, state.head.size)
+        ]
+        if connection.execute(self._sql.add_identities, identities).rowcount != len(fresh):
+            raise _RepeatsError("some of these entries are in the tree already")
+        growth = grow(state.edge, [entry.leaf_hash for entry in fresh])
+        size, root = growth.edge.size, growth.edge.root()
+        connection.execute(
+            self._sql.add_leaves,
+            [
+                {"tree_id": tree, "leaf_index": index, "leaf_data": entry.leaf_data, "packed": entry.packed}
+                for index, entry in enumerate(fresh, state.head.size)
+            ],
+        )
+        connection.execute(
+            self._sql.put_tiles,
+            [
+                {"tree_id": tree, "level": tile.level, "tile_index": tile.index, "hashes": hashes}
+                for tile, hashes in growth.tiles.items()
+            ],
+        )
+        values: dict[str, object] = {"tree_size": size, "root": root}
+        checkpoint = state.head.checkpoint
+        if sign is not None:
+            checkpoint = sign(size, root)
+            values |= {"checkpoint_size": size, "checkpoint": checkpoint}
+        moved = connection.execute(self._sql.move_head, {"tree": tree, "old_size": state.head.size, **values})
+        if moved.rowcount != 1:
+            raise StorageFailedError("appending a batch: another process moved the head of this tree")
+        return _State(Head(size, root, checkpoint), growth.edge)
+
+    def _load(self) -> _State:
+        """Head and edge as the database has them. Raises CorruptTreeError when they contradict each other."""
+        with _answering("reading the head"), begin_read(self._engine) as connection:
+            row = connection.execute(self._sql.head, {"tree": self._tree_id}).one()
+            partial = {}
+            for tile in edge_tiles(row.tree_size):
+                hashes = self._tile(connection, tile)
+                if hashes is None or len(hashes) != tile.width * HASH_SIZE:
+                    raise CorruptTreeError(
+                        f"{tile} is missing or of another width than size {row.tree_size} needs: run log fsck"
+                    )
+                partial[tile.level] = hashes
+        edge = edge_of(row.tree_size, partial)
+        if edge.root() != row.root:
+            raise CorruptTreeError(
+                f"the tiles of size {row.tree_size} hash to {edge.root().hex()}, not to the head's root"
+                f" {row.root.hex()}: run log fsck"
+            )
+        return _State(Head(row.tree_size, row.root, row.checkpoint), edge)
+
+    # Reading
+
+    def read_leaf_data(self, start: int, end: int) -> list[bytes]:
+        """See `Tree.read_leaf_data`."""
+        return self._read_range(self._sql.leaf_data, start, end)
+
+    def read_packed(self, start: int, end: int) -> list[bytes]:
+        """See `Tree.read_packed`."""
+        return self._read_range(self._sql.packed, start, end)
+
+    def _read_range(self, statement: Select[bytes], start: int, end: int) -> list[bytes]:
+        size = self._state.head.size
+        if not 0 <= start <= end <= size:
+            raise NotFoundError(f"entries {start} to {end} are not in a tree of size {size}")
+        with _answering("reading entries"), self._engine.connect() as connection:
+            parameters = {"tree": self._tree_id, "start": start, "end": end}
+            found = list(connection.execute(statement, parameters).scalars())
+        if len(found) != end - start:
+            raise CorruptTreeError(
+                f"of the entries {start} to {end} only {len(found)} are stored: run log fsck"
+            )
+        return found
+
+    def read_tile(self, tile: Tile) -> bytes:
+        """See `Tree.read_tile`."""
+        size = self._state.head.size
+        inside = tile.level >= 0 and tile.index >= 0
+        if not inside or not 1 <= tile.width <= tile_width(tile.level, tile.index, size):
+            raise NotFoundError(f"{tile} is not in a tree of size {size}")
+        with _answering("reading a tile"), self._engine.connect() as connection:
+            hashes = self._tile(connection, tile)
+        length = tile.width * HASH_SIZE
+        if hashes is None or len(hashes) < length:
+            raise CorruptTreeError(f"{tile} is not stored in full: run log fsck")
+        # A tile only ever grows at its end, so every narrower form is a prefix.
+        return hashes[:length]
+
+    def _tile(self, connection: Connection, tile: Tile) -> bytes | None:
+        where = {"tree": self._tree_id, "level": tile.level, "index": tile.index}
+        hashes: bytes | None = connection.execute(self._sql.tile, where).scalar_one_or_none()
+        return hashes
+
+    def find_identities(self, identities: Sequence[bytes]) -> Mapping[bytes, int]:
+        """See `Tree.find_identities`."""
+        if any(len(identity) != HASH_SIZE for identity in identities):
+            raise RequestError("an identity has 32 bytes")
+        with _answering("looking up identities"), self._engine.connect() as connection:
+            return self._find(connection, identities)
+
+    def _find(self, connection: Connection, identities: Sequence[bytes]) -> dict[bytes, int]:
+        known: dict[bytes, int] = {}
+        for start in range(0, len(identities), LOOKUP_ROWS):
+            wanted = list(identities[start : start + LOOKUP_ROWS])
+            wanted += wanted[:1] * (LOOKUP_ROWS - len(wanted))
+            rows = connection.execute(self._sql.known, {"tree": self._tree_id, "wanted": wanted})
+            known.update((row.identity, row.leaf_index) for row in rows)
+        return known
+
+
+def without_repeats(entries: Sequence[PackedEntry]) -> list[PackedEntry]:
+    """`entries` without those whose identity came before in the same batch."""
+    first: dict[bytes, PackedEntry] = {}
+    for entry in entries:
+        first.setdefault(entry.identity, entry)
+    return list(first.values())
+
+
+def answers(entries: Sequence[PackedEntry], known: Mapping[bytes, int], first: int) -> list[Sequenced]:
+    """One answer per entry, in order; what was new got the indexes from `first` on."""
+    placed: dict[bytes, int] = {}
+    answers = []
+    for entry in entries:
+        old = known.get(entry.identity, placed.get(entry.identity))
+        if old is None:
+            old = placed[entry.identity] = first + len(placed)
+            answers.append(Sequenced(old, duplicate=False))
+        else:
+            answers.append(Sequenced(old, duplicate=True))
+    return answers

@@ -1,0 +1,77 @@
+"""Every SQL statement of the tree, built once: the hot path never compiles one again.
+
+Where the databases differ (INSERT that skips or replaces), both speak the same ON CONFLICT through their own
+dialect's insert.
+"""
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Table, bindparam, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from touchplate.log.storage.schema import heads, identities, leaves, tiles, trees
+
+_INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+LOOKUP_ROWS = 256
+"""Identities per IN list. One fixed length per statement text, padded, so that its compiled form is
+reused."""
+
+
+class Statements:
+    """The statements for one SQL dialect ("sqlite" or "postgresql"; KeyError for any other)."""
+
+    def __init__(self, dialect: str) -> None:
+        insert = _INSERTS[dialect]
+        self.add_leaves = insert(leaves)
+        self.add_identities = insert(identities).on_conflict_do_nothing()
+        tile = insert(tiles)
+        self.put_tiles = tile.on_conflict_do_update(
+            index_elements=[tiles.c.tree_id, tiles.c.level, tiles.c.tile_index],
+            set_={"hashes": tile.excluded.hashes},
+        )
+        self.add_tree = insert(trees).on_conflict_do_nothing()
+        self.add_head = insert(heads).on_conflict_do_nothing()
+        here = heads.c.tree_id == bindparam("tree")
+        # Compare and swap: a second writer on the same database cannot move a head that the first one moved.
+        self.move_head = update(heads).where(here, heads.c.tree_size == bindparam("old_size"))
+        self.put_checkpoint = update(heads).where(
+            here,
+            heads.c.checkpoint_size <= bindparam("new_size"),
+            heads.c.tree_size >= bindparam("new_size"),
+        )
+        self.head = select(heads).where(here)
+        self.trees = select(trees).order_by(trees.c.tree_id)
+        self.tree = select(trees).where(trees.c.name == bindparam("name"))
+        range_ = (
+            leaves.c.tree_id == bindparam("tree"),
+            leaves.c.leaf_index >= bindparam("start"),
+            leaves.c.leaf_index < bindparam("end"),
+        )
+        by_index = leaves.c.leaf_index
+        self.leaf_data = select(leaves.c.leaf_data).where(*range_).order_by(by_index)
+        self.packed = select(leaves.c.packed).where(*range_).order_by(by_index)
+        self.leaf_rows = (
+            select(by_index, leaves.c.leaf_data, leaves.c.packed).where(*range_).order_by(by_index)
+        )
+        self.tile = select(tiles.c.hashes).where(
+            tiles.c.tree_id == bindparam("tree"),
+            tiles.c.level == bindparam("level"),
+            tiles.c.tile_index == bindparam("index"),
+        )
+        self.known = select(identities.c.identity, identities.c.leaf_index).where(
+            identities.c.tree_id == bindparam("tree"),
+            identities.c.identity.in_(bindparam("wanted", expanding=True)),
+        )
+        self.tile_rows = select(tiles.c.level, tiles.c.tile_index, func.length(tiles.c.hashes)).where(
+            tiles.c.tree_id == bindparam("tree")
+        )
+        self.count_identities = select(func.count()).where(identities.c.tree_id == bindparam("tree"))
+        self.leaves_beyond = (
+            select(by_index)
+            .where(leaves.c.tree_id == bindparam("tree"), by_index >= bindparam("size"))
+            .limit(10)
+        )
