@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from touchplate.verify.encoding import decode_base64, decode_hex, encode_base64, parse_decimal
+from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
 from touchplate.verify.errors import MalformedError, shown
+from touchplate.verify.fields import take_count, take_digests, take_list, take_object, take_text
 from touchplate.verify.files import ALGORITHMS
 from touchplate.verify.jcs import JSON, format_json, parse_json
 from touchplate.verify.proofs import MAX_PROOF_HASHES
@@ -22,8 +23,6 @@ MAX_BUNDLE_BYTES = 4 << 20
 
 MAX_BUNDLE_ENTRIES = 64
 """Entries. Part of the format: it bounds the signatures that a reader checks for one file."""
-
-_DIGEST_BYTES = {"sha256": 32, "sha512": 64, "sha384": 48, "sha1": 20, "md5": 16}
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,13 @@ class Bundle:
 def parse_bundle(data: bytes) -> Bundle:
     """The bundle in `data`. Raises MalformedError for every other form, unknown fields and null included."""
     value = parse_json(data, max_bytes=MAX_BUNDLE_BYTES)
-    outer = members(value, "bundle", ("mediaType", "artifact", "checkpoint", "entries"))
+    outer = take_object(value, "bundle", ("mediaType", "artifact", "checkpoint", "entries"))
     if outer["mediaType"] != MEDIA_TYPE:
         raise MalformedError(f"bundle has mediaType {shown(outer['mediaType'])}, not {MEDIA_TYPE!r}")
-    entries = items(outer["entries"], "entries", MAX_BUNDLE_ENTRIES)
+    entries = take_list(outer["entries"], "entries", most=MAX_BUNDLE_ENTRIES)
     bundle = Bundle(
         _parse_artifact(outer["artifact"]),
-        text(outer["checkpoint"], "checkpoint").encode("utf-8"),
+        take_text(outer["checkpoint"], "checkpoint").encode("utf-8"),
         tuple(_parse_entry(entry, f"entry {number}") for number, entry in enumerate(entries, start=1)),
     )
     _check_order(bundle.entries)
@@ -103,74 +102,43 @@ def format_bundle(bundle: Bundle) -> bytes:
 
 def parse_proof(value: JSON, what: str) -> tuple[bytes, ...]:
     """The hashes of an inclusion proof, 32 bytes each. Raises MalformedError."""
-    hashes = tuple(decode_base64(text(one, what), what) for one in items(value, what, MAX_PROOF_HASHES))
+    hashes = tuple(take_base64(one, what) for one in take_list(value, what, most=MAX_PROOF_HASHES))
     for one in hashes:
         if len(one) != HASH_SIZE:
             raise MalformedError(f"{what} holds a hash of {len(one)} bytes, not {HASH_SIZE}")
     return hashes
 
 
-def members(value: JSON, what: str, names: tuple[str, ...]) -> dict[str, JSON]:
-    """The object `value`, which has exactly the fields `names`. Raises MalformedError."""
-    if not isinstance(value, dict):
-        raise MalformedError(f"{what} is not an object: {shown(value)}")
-    for name in value:
-        if name not in names:
-            raise MalformedError(f"{what} has an unknown field {shown(name)}")
-    for name in names:
-        if name not in value:
-            raise MalformedError(f"{what} has no field {name!r}")
-    return value
+def take_base64(value: JSON, what: str) -> bytes:
+    """The bytes of a base64 text. Raises MalformedError."""
+    return decode_base64(take_text(value, what), what)
 
 
-def items(value: JSON, what: str, limit: int) -> list[JSON]:
-    """The array `value` of at most `limit` items. Raises MalformedError."""
-    if not isinstance(value, list):
-        raise MalformedError(f"{what} is not an array: {shown(value)}")
-    if len(value) > limit:
-        raise MalformedError(
-            f"{what} has {len(value)} items; at most {limit} are allowed", reason="too-large"
-        )
-    return value
-
-
-def text(value: JSON, what: str) -> str:
-    """The text `value`. Raises MalformedError."""
-    if not isinstance(value, str):
-        raise MalformedError(f"{what} is not a text: {shown(value)}")
-    return value
+def take_decimal(value: JSON, what: str) -> int:
+    """The number below 2**63 in a decimal text: JSON numbers end at 2**53. Raises MalformedError."""
+    return parse_decimal(take_text(value, what), what)
 
 
 def _parse_artifact(value: JSON) -> Artifact:
-    artifact = members(value, "artifact", ("package", "name", "size", "digest"))
-    name = text(artifact["name"], "artifact name")
-    if not name or "/" in name:
+    artifact = take_object(value, "artifact", ("package", "name", "size", "digest"))
+    name = take_text(artifact["name"], "artifact name")
+    if "/" in name:
         raise MalformedError(f"artifact name {shown(name)} is not the last segment of a path")
-    size = artifact["size"]
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise MalformedError(f"artifact size is not a number of bytes: {shown(size)}")
-    digests = _parse_digests(artifact["digest"])
-    return Artifact(parse_purl(text(artifact["package"], "artifact package")), name, size, digests)
-
-
-def _parse_digests(value: JSON) -> dict[str, str]:
-    if not isinstance(value, dict) or "sha256" not in value:
-        raise MalformedError(f"artifact digest is not an object with sha256: {shown(value)}")
-    digests: dict[str, str] = {}
-    for name, digest in value.items():
-        if name not in ALGORITHMS:
-            raise MalformedError(f"artifact digest {shown(name)} is unknown; known: {', '.join(ALGORITHMS)}")
-        digests[name] = text(digest, name)
-        decode_hex(digests[name], _DIGEST_BYTES[name], f"artifact {name}")
-    return digests
+    digests = take_digests(artifact["digest"], "artifact digest")
+    unknown = sorted(digests.keys() - set(ALGORITHMS))
+    if unknown:
+        # Digests and size of the label are all checked; one that cannot be would look as if it were.
+        raise MalformedError(f"artifact digest has {shown(unknown)}; known: {', '.join(ALGORITHMS)}")
+    package = parse_purl(take_text(artifact["package"], "artifact package"))
+    return Artifact(package, name, take_count(artifact["size"], "artifact size"), digests)
 
 
 def _parse_entry(value: JSON, what: str) -> BundleEntry:
-    entry = members(value, what, ("index", "envelope", "key", "proof"))
+    entry = take_object(value, what, ("index", "envelope", "key", "proof"))
     return BundleEntry(
-        parse_decimal(text(entry["index"], f"{what} index"), f"{what} index"),
-        decode_base64(text(entry["envelope"], f"{what} envelope"), f"{what} envelope"),
-        decode_base64(text(entry["key"], f"{what} key"), f"{what} key"),
+        take_decimal(entry["index"], f"{what} index"),
+        take_base64(entry["envelope"], f"{what} envelope"),
+        take_base64(entry["key"], f"{what} key"),
         parse_proof(entry["proof"], f"{what} proof"),
     )
 

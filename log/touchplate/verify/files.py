@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-ALGORITHMS = ("sha256", "sha512", "sha384", "sha1", "md5")
+from touchplate.verify.fields import DIGEST_BYTES
+
+ALGORITHMS = tuple(DIGEST_BYTES)
 """The digests that a subject can give. Only sha256 identifies; others must be right when given."""
 
 _LABELS = ("sha1", "md5")  # compared because they are given; never what anything rests on
@@ -27,8 +29,9 @@ class FileDigests:
         return self.digests["sha256"]
 
     def differing(self, claimed: Mapping[str, str]) -> tuple[str, ...]:
-        """The algorithms in `claimed` whose digest is another, or was not computed here."""
-        return tuple(name for name in claimed if self.digests.get(name) != claimed[name])
+        """The algorithms of `ALGORITHMS` in `claimed` whose digest is another, or was not computed here."""
+        known = [name for name in claimed if name in ALGORITHMS]
+        return tuple(name for name in known if self.digests.get(name) != claimed[name])
 
 
 def digest_file(file: BinaryIO) -> FileDigests:

@@ -195,9 +195,11 @@ def _weigh_rebuild(rebuild: Rebuild, index: int, how: str, rule: ReproducedRule)
 
 
 def _findings(compared: Sequence[Compared], result: str) -> tuple[Finding, ...]:
-    return tuple(
+    found = [
         Finding(piece.operator, piece.index, piece.detail) for piece in compared if piece.result == result
-    )
+    ]
+    # One comparison stands there once for each provenance that it names.
+    return tuple(dict.fromkeys(found))
 
 
 def _explain_recorded(recorders: Sequence[FirstSight]) -> str:

@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from touchplate.verify.bundle import MAX_BUNDLE_BYTES, items, members, parse_proof, text
+from touchplate.verify.bundle import MAX_BUNDLE_BYTES, parse_proof, take_base64, take_decimal
 from touchplate.verify.checkpoints import Checkpoint
-from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
+from touchplate.verify.encoding import encode_base64
 from touchplate.verify.entry import Entry
 from touchplate.verify.errors import MalformedError, ProofError, shown
+from touchplate.verify.fields import take_list, take_object, take_text
 from touchplate.verify.jcs import JSON, format_json, parse_json
 from touchplate.verify.keys import ED25519_PREFIX
 from touchplate.verify.notes import NoteKey
@@ -107,12 +108,14 @@ def parse_sigstore_bundle(data: bytes) -> SigstoreBundle:
     Whether `checkpoint`, size, root, log ids and leaf are right is for `check_agreement` and `check`.
     """
     value = parse_json(data, max_bytes=MAX_BUNDLE_BYTES)
-    outer = members(value, "bundle", ("mediaType", "verificationMaterial", "dsseEnvelope"))
+    outer = take_object(value, "bundle", ("mediaType", "verificationMaterial", "dsseEnvelope"))
     if outer["mediaType"] != MEDIA_TYPE:
         raise MalformedError(f"bundle has mediaType {shown(outer['mediaType'])}, not {MEDIA_TYPE!r}")
-    material = members(outer["verificationMaterial"], "verificationMaterial", ("publicKey", "tlogEntries"))
-    hint = text(members(material["publicKey"], "publicKey", ("hint",))["hint"], "hint")
-    elements = items(material["tlogEntries"], "tlogEntries", MAX_LOG_KEYS)
+    material = take_object(
+        outer["verificationMaterial"], "verificationMaterial", ("publicKey", "tlogEntries")
+    )
+    hint = take_text(take_object(material["publicKey"], "publicKey", ("hint",))["hint"], "hint")
+    elements = take_list(material["tlogEntries"], "tlogEntries", most=MAX_LOG_KEYS)
     if not elements:
         raise MalformedError("tlogEntries is empty, so nothing shows that the entry is in a log")
     parsed = [_parse_element(element, outer["dsseEnvelope"]) for element in elements]
@@ -180,16 +183,16 @@ def _format_log(key: NoteKey) -> dict[str, JSON]:
 
 def _parse_element(value: JSON, envelope: JSON) -> SigstoreBundle:
     names = ("logIndex", "logId", "kindVersion", "inclusionProof", "canonicalizedBody")
-    element = members(value, "tlogEntries element", names)
+    element = take_object(value, "tlogEntries element", names)
     if element["kindVersion"] != _KIND:
         raise MalformedError(f"kindVersion is {shown(element['kindVersion'])}, not hashedrekord 0.0.2")
     names = ("logIndex", "rootHash", "treeSize", "hashes", "checkpoint")
-    proof = members(element["inclusionProof"], "inclusionProof", names)
-    index = _number(element["logIndex"], "logIndex")
-    if _number(proof["logIndex"], "inclusionProof logIndex") != index:
+    proof = take_object(element["inclusionProof"], "inclusionProof", names)
+    index = take_decimal(element["logIndex"], "logIndex")
+    if take_decimal(proof["logIndex"], "inclusionProof logIndex") != index:
         raise MalformedError(f"logIndex is {index}, and another in inclusionProof")
-    leaf_data = _bytes(element["canonicalizedBody"], "canonicalizedBody")
-    note = text(members(proof["checkpoint"], "checkpoint", ("envelope",))["envelope"], "checkpoint")
+    leaf_data = take_base64(element["canonicalizedBody"], "canonicalizedBody")
+    note = take_text(take_object(proof["checkpoint"], "checkpoint", ("envelope",))["envelope"], "checkpoint")
     return SigstoreBundle(
         envelope=format_json(envelope),
         spki=_key_in_leaf(leaf_data),
@@ -197,9 +200,9 @@ def _parse_element(value: JSON, envelope: JSON) -> SigstoreBundle:
         proof=parse_proof(proof["hashes"], "hashes"),
         checkpoint=note.encode("utf-8"),
         leaf_data=leaf_data,
-        size=_number(proof["treeSize"], "treeSize"),
-        root=_bytes(proof["rootHash"], "rootHash"),
-        log_ids=(_bytes(members(element["logId"], "logId", ("keyId",))["keyId"], "logId"),),
+        size=take_decimal(proof["treeSize"], "treeSize"),
+        root=take_base64(proof["rootHash"], "rootHash"),
+        log_ids=(take_base64(take_object(element["logId"], "logId", ("keyId",))["keyId"], "logId"),),
     )
 
 
@@ -207,16 +210,10 @@ def _key_in_leaf(leaf_data: bytes) -> bytes:
     """The SPKI that a leaf names: a bundle has it nowhere else. Step 3 rebuilds the leaf and compares."""
     what = "canonicalizedBody"
     value = parse_json(leaf_data, max_bytes=MAX_BUNDLE_BYTES)
-    spec = members(members(value, what, ("apiVersion", "kind", "spec"))["spec"], what, ("hashedRekordV002",))
-    record = members(spec["hashedRekordV002"], what, ("data", "signature"))
-    signature = members(record["signature"], what, ("content", "verifier"))
-    verifier = members(signature["verifier"], what, ("keyDetails", "publicKey"))
-    return _bytes(members(verifier["publicKey"], what, ("rawBytes",))["rawBytes"], f"{what} key")
-
-
-def _number(value: JSON, what: str) -> int:
-    return parse_decimal(text(value, what), what)
-
-
-def _bytes(value: JSON, what: str) -> bytes:
-    return decode_base64(text(value, what), what)
+    spec = take_object(
+        take_object(value, what, ("apiVersion", "kind", "spec"))["spec"], what, ("hashedRekordV002",)
+    )
+    record = take_object(spec["hashedRekordV002"], what, ("data", "signature"))
+    signature = take_object(record["signature"], what, ("content", "verifier"))
+    verifier = take_object(signature["verifier"], what, ("keyDetails", "publicKey"))
+    return take_base64(take_object(verifier["publicKey"], what, ("rawBytes",))["rawBytes"], f"{what} key")

@@ -24,6 +24,7 @@ from touchplate.verify.errors import TrustError, VerifyError, shown
 from touchplate.verify.keys import ED25519_PREFIX
 from touchplate.verify.levels import LEVELS, ReproducedRule
 from touchplate.verify.policy import Policy, parse_policy
+from touchplate.verify.predicates.provenance import SOURCE_KINDS
 
 __all__ = [
     "AdmissionList",
@@ -39,9 +40,6 @@ __all__ = [
 
 MAX_LIST_BYTES = 1 << 20
 """Bytes of a list or of a file that it names: room for a thousand keys, too little to fill a memory."""
-
-SOURCE_KINDS = ("vcs", "source-release", "sources-jar")
-"""The kinds of source that a provenance can name (entry format 4, `resolvedDependencies`)."""
 
 _AGE = re.compile(r"([1-9][0-9]{0,8})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
