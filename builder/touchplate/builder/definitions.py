@@ -1,0 +1,222 @@
+"""A definition: everything that decides how one package version is built, as one small file.
+
+Written by hand as YAML 1.2 core, or inferred and then written as RFC 8785 JSON (which is YAML) and one LF.
+Its digest is over the saved bytes; it is attested and stored as evidence, so that anyone can run the same
+build again. Digests of two operators' definitions are never compared with each other.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from touchplate.builder.errors import DefinitionError
+from touchplate.builder.plan import Limits
+from touchplate.builder.schema import Reader, is_text_map
+from touchplate.builder.yamlcore import MAX_BYTES, parse_yaml
+from touchplate.verify.jcs import JSONValue, format_json
+from touchplate.verify.purl import PackageURL
+
+VERSION = 1
+"""Of this file format."""
+
+SOURCE_KINDS = ("source-release", "sources-jar")
+"""Kinds of source that a definition may name: a release tree, or sources jar + POM (the weaker claim)."""
+
+DEFAULT_UMASK = 0o022
+DEFAULT_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One published file that the source tree is made of. `uri`: `upstream:<identity>/<path>`."""
+
+    uri: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the source comes from; `kind` is what is claimed about it."""
+
+    kind: str
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True)
+class MavenTool:
+    """The exact Maven distribution (bin.zip), fetched as an artifact."""
+
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Tools of the build. `jdk`: major version, taken from the host."""
+
+    jdk: int | None = None
+    maven: MavenTool | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output, relative to the build folder, and the published file that it is compared with."""
+
+    path: str
+    package: PackageURL
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One parsed definition. `data`: the saved bytes, over which `sha256` is taken."""
+
+    name: str
+    package: PackageURL
+    source: Source
+    tools: Tools
+    command: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    upstreams: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_ENVIRONMENT))
+    umask: int = DEFAULT_UMASK
+    allow_metadata: bool = False
+    limits: Limits = field(default_factory=Limits)
+    data: bytes = field(default=b"", repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the saved bytes, lower-case hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def load_definition(path: Path) -> Definition:
+    """The definition in a file. Raises DefinitionError, also when the file cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DefinitionError(f"cannot read the definition {str(path)!r}: {error.strerror}") from error
+    return parse_definition(data)
+
+
+def parse_definition(data: bytes) -> Definition:
+    """The definition in `data`. Raises DefinitionError naming line and remedy, for all mistakes at once."""
+    document = parse_yaml(data)
+    reader = Reader(document)
+    if not isinstance(document.value, dict):
+        raise DefinitionError("definition is not a mapping; it starts with 'version: 1'")
+    reader.known(
+        "",
+        required=("version", "name", "package", "source", "command", "outputs"),
+        optional=("tools", "environment", "umask", "upstreams", "allow_metadata", "limits"),
+    )
+    if reader.number("version", low=1, high=VERSION) not in (None, VERSION):
+        reader.mistake("version", f"only version {VERSION} is known")
+    package = reader.purl("package")
+    outputs = _read_outputs(reader, package)
+    definition = Definition(
+        name=reader.text("name", r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", "letters, digits, . _ + -"),
+        package=package,
+        source=_read_source(reader),
+        tools=_read_tools(reader),
+        command=tuple(reader.texts("command")),
+        outputs=outputs,
+        upstreams=tuple(reader.texts("upstreams", default=("central",))),
+        environment=_read_environment(reader),
+        umask=reader.umask("umask", DEFAULT_UMASK),
+        allow_metadata=reader.flag("allow_metadata"),
+        limits=_read_limits(reader),
+        data=data,
+    )
+    _check_command(reader, definition)
+    reader.finish()
+    return definition
+
+
+def make_definition(value: Mapping[str, JSONValue]) -> Definition:
+    """An inferred definition: written in its one form (RFC 8785 JSON + LF), then parsed like any other."""
+    return parse_definition(format_json(value) + b"\n")
+
+
+def _read_source(reader: Reader) -> Source:
+    reader.known("source", required=("kind", "files"))
+    kind = reader.choice("source.kind", SOURCE_KINDS)
+    files = []
+    for path in reader.items("source.files", low=1, high=16):
+        reader.known(path, required=("uri", "sha256", "size"))
+        files.append(
+            SourceFile(
+                uri=reader.upstream_uri(f"{path}.uri"),
+                sha256=reader.sha256(f"{path}.sha256"),
+                size=reader.number(f"{path}.size", low=1, high=1 << 40) or 0,
+            )
+        )
+    return Source(kind, tuple(files))
+
+
+def _read_tools(reader: Reader) -> Tools:
+    if not reader.has("tools"):
+        return Tools()
+    reader.known("tools", optional=("jdk", "maven"))
+    maven = None
+    if reader.has("tools.maven"):
+        reader.known("tools.maven", required=("version", "sha256"))
+        maven = MavenTool(
+            version=reader.text("tools.maven.version", r"[0-9][0-9A-Za-z.-]{0,31}", "a release, as 3.9.11"),
+            sha256=reader.sha256("tools.maven.sha256"),
+        )
+    jdk = reader.number("tools.jdk", low=5, high=99) if reader.has("tools.jdk") else None
+    return Tools(jdk=jdk, maven=maven)
+
+
+def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
+    outputs = []
+    for path in reader.items("outputs", low=1, high=64):
+        reader.known(path, required=("path", "package"))
+        output = Output(path=reader.relative(f"{path}.path"), package=reader.purl(f"{path}.package"))
+        if output.package.package != package.package:
+            reader.mistake(
+                f"{path}.package", f"is not a file of {package.package}; one definition, one package"
+            )
+        outputs.append(output)
+    for what in ("path", "package"):
+        values = [getattr(output, what) for output in outputs]
+        if len(set(values)) != len(values):
+            reader.mistake("outputs", f"two outputs have one {what}; keep one")
+    return tuple(outputs)
+
+
+def _read_environment(reader: Reader) -> dict[str, str]:
+    environment = dict(DEFAULT_ENVIRONMENT)
+    if reader.has("environment"):
+        given = reader.get("environment")
+        if is_text_map(given):
+            environment.update(given)
+        else:
+            reader.mistake("environment", "is not a mapping of names to text; quote numbers")
+    return environment
+
+
+def _read_limits(reader: Reader) -> Limits:
+    names = ("wall_seconds", "memory_bytes", "workspace_bytes", "fetch_bytes", "fetch_files")
+    if not reader.has("limits"):
+        return Limits()
+    reader.known("limits", optional=names)
+    given = {
+        name: value
+        for name in names
+        if reader.has(f"limits.{name}")
+        and (value := reader.number(f"limits.{name}", low=1, high=1 << 50)) is not None
+    }
+    return Limits(**given)
+
+
+def _check_command(reader: Reader, definition: Definition) -> None:
+    command = definition.command
+    if command and command[0] == "mvn":
+        if definition.tools.jdk is None or definition.tools.maven is None:
+            reader.mistake("tools", "the command mvn needs tools.jdk and tools.maven")
+    elif command and not command[0].startswith("/"):
+        reader.mistake("command", f"starts with {command[0][:80]!r}; use mvn or an absolute path")

@@ -1,0 +1,1 @@
+"""What differs between ecosystems: names, sources, tools, plans."""

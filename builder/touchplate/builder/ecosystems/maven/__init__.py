@@ -1,0 +1,1 @@
+"""Maven: coordinates, POM and manifest reading, sources, tools and plans for released libraries."""

@@ -1,0 +1,178 @@
+"""A definition for a released library, from what was published with it: nobody writes one by hand.
+
+Read are the published jar's manifest (which JDK), the source (a release archive, else the sources jar with
+the POM) and the POM with its parents (which goals). What was inferred is saved, shown and attested.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from touchplate.builder.definitions import Definition, MavenTool, make_definition
+from touchplate.builder.ecosystems.maven.coordinates import Coordinates, coordinates_of
+from touchplate.builder.ecosystems.maven.goals import shaping_goals
+from touchplate.builder.ecosystems.maven.manifest import BuildTraces, read_traces
+from touchplate.builder.ecosystems.maven.model import MAX_PARENTS, Host, Model, effective_model
+from touchplate.builder.ecosystems.maven.pom import Pom, interpolate, parse_pom
+from touchplate.builder.ecosystems.maven.sources import (
+    POM_NAME,
+    SOURCE_RELEASE,
+    FoundSource,
+    find_source,
+)
+from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN
+from touchplate.builder.errors import DefinitionError
+from touchplate.builder.repository import RemoteFile, Repository
+from touchplate.verify.jcs import JSONValue
+from touchplate.verify.purl import PackageURL
+
+_MVN = ("mvn", "-B", "-ntp")  # no questions, no progress lines
+
+_PACKAGE = (*_MVN, "clean", "package", "-DskipTests", "-Drat.skip")
+"""For a release tree, which has all that the publisher's own build needs."""
+
+_JAR_PACKAGINGS = ("jar", "bundle", "maven-plugin", "ejb")
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A definition that was found, the published file that it was found for, and what a person may ask."""
+
+    definition: Definition
+    published: RemoteFile
+    notes: tuple[str, ...]
+
+
+def infer(
+    package: PackageURL, repository: Repository, *, jdk: int | None = None, maven: MavenTool = DEFAULT_MAVEN
+) -> Inference:
+    """Infer how `package` (a main jar) was built. `jdk` overrides what the published manifest says.
+
+    Raises DefinitionError when the release does not tell enough, HostLack when the upstream cannot be read.
+    """
+    coordinates = coordinates_of(package)
+    if coordinates.extension != "jar" or coordinates.classifier:
+        raise DefinitionError(f"only main jars are inferred, not {package}; write a definition")
+    published = repository.need(coordinates.path)
+    traces = read_traces(published.data)
+    major = jdk if jdk is not None else _jdk_major(traces, package)
+    pom = repository.need(coordinates.sibling("pom").path)
+    source = find_source(repository, coordinates, pom)
+    chain = read_chain(repository, parse_pom(pom.data))
+    names = source.names()
+    model = effective_model(chain, Host(jdk_major=major, file_exists=lambda path: _exists(names, path)))
+    _check_model(model, coordinates)
+    way = _release_way(source, names, model) if source.kind == SOURCE_RELEASE else _sources_way(model)
+    definition = make_definition(
+        {
+            "version": 1,
+            "name": f"{coordinates.group}.{coordinates.artifact}-{coordinates.version}",
+            "package": str(package),
+            "source": {
+                "kind": source.kind,
+                "files": [
+                    {"uri": file.uri, "sha256": file.sha256, "size": len(file.data)} for file in source.files
+                ],
+            },
+            "tools": {"jdk": major, "maven": {"version": maven.version, "sha256": maven.sha256}},
+            "command": way.command,
+            "environment": {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            "umask": "022",
+            "upstreams": [repository.upstream.name],
+            "outputs": [{"path": f"{way.folder}{model.output}.jar", "package": str(package)}],
+        }
+    )
+    said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
+    jdk_note = f"JDK {major} ({'asked for' if jdk is not None else 'Build-Jdk-Spec of the manifest'}), {said}"
+    return Inference(definition, published, (f"source: {source.kind}", jdk_note, *way.notes))
+
+
+def read_chain(repository: Repository, pom: Pom) -> list[Pom]:
+    """`pom` and its parents, read from the upstream. Raises DefinitionError for a chain without end."""
+    chain = [pom]
+    while chain[-1].parent is not None:
+        if len(chain) > MAX_PARENTS:
+            raise DefinitionError(f"the POM has more than {MAX_PARENTS} parents")
+        parent = chain[-1].parent
+        path = Coordinates(parent.group, parent.artifact, parent.version, "pom").path
+        chain.append(parse_pom(repository.need(path).data))
+    return chain
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How the jar is made: the command, where in the tree, and notes."""
+
+    command: list[str]
+    folder: str
+    notes: tuple[str, ...] = ()
+
+
+def _jdk_major(traces: BuildTraces, package: PackageURL) -> int:
+    if traces.jdk_major is None:
+        raise DefinitionError(f"the manifest of {package} does not say which JDK built it; give --jdk N")
+    return traces.jdk_major
+
+
+def _exists(names: frozenset[str], path: str) -> bool:
+    return path in names or any(name.startswith(path.rstrip("/") + "/") for name in names)
+
+
+def _check_model(model: Model, coordinates: Coordinates) -> None:
+    if model.packaging not in _JAR_PACKAGINGS:
+        raise DefinitionError(f"packaging {model.packaging[:40]!r} makes no jar; write a definition")
+    found = (model.group, model.artifact, model.version)
+    if found != (coordinates.group, coordinates.artifact, coordinates.version):
+        raise DefinitionError(f"the POM of {coordinates.folder} says it is {':'.join(found)[:120]}")
+
+
+def _sources_way(model: Model) -> _Way:
+    plan = shaping_goals(model)
+    notes = (f"left out: {', '.join(plan.left_out)}",) if plan.left_out else ()
+    return _Way([*_MVN, *plan.goals], "", notes)
+
+
+def _release_way(source: FoundSource, names: frozenset[str], model: Model) -> _Way:
+    """`package` at the top of the release tree; for a module, the module and what it needs."""
+    folder = _module_folder(source, names, model)
+    if not folder:
+        return _Way(list(_PACKAGE), "")
+    return _Way([*_PACKAGE, "-pl", folder.rstrip("/"), "-am"], folder, (f"module {folder}",))
+
+
+def _module_folder(source: FoundSource, names: frozenset[str], model: Model) -> str:
+    """Folder (with a final slash) of the POM in the tree that is `model`'s; empty for the top."""
+    poms = sorted(
+        (name for name in names if name.rpartition("/")[2] == POM_NAME), key=lambda name: name.count("/")
+    )
+    for name in poms[:_MAX_MODULES]:
+        data = source.read(name)
+        if data is not None and _is_of(parse_pom(data), model):
+            return name.removesuffix(POM_NAME)
+    raise DefinitionError(f"the source release has no POM of {model.artifact}; write a definition")
+
+
+_MAX_MODULES = 500  # POMs of one release tree that are looked at
+
+
+def _is_of(pom: Pom, model: Model) -> bool:
+    group = pom.group or (pom.parent.group if pom.parent else "")
+    properties: Mapping[str, str] = {**pom.properties, "project.groupId": group}
+    return pom.artifact == model.artifact and _resolved(group, properties) == model.group
+
+
+def _resolved(text: str, properties: Mapping[str, str]) -> str:
+    try:
+        return interpolate(text, properties)
+    except DefinitionError:  # a test fixture among the sources, not a module
+        return ""
+
+
+def describe(inference: Inference) -> Sequence[str]:
+    """Lines for a person: what was inferred and from what."""
+    definition = inference.definition
+    value: list[JSONValue] = [*definition.command]
+    return (
+        *inference.notes,
+        f"command: {' '.join(map(str, value))}",
+        f"definition sha256 {definition.sha256}",
+    )

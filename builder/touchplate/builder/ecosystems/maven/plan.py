@@ -1,0 +1,100 @@
+"""A BuildPlan for a Maven definition: tree, tools, settings, environment, and what may not be an input."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchplate.builder.definitions import Definition
+from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
+from touchplate.builder.ecosystems.maven.pom import parse_pom
+from touchplate.builder.ecosystems.maven.settings import SETTINGS_INSIDE, format_settings
+from touchplate.builder.ecosystems.maven.sources import POM_NAME
+from touchplate.builder.ecosystems.maven.tools import JDK, JDK_INSIDE, MAVEN_INSIDE, Maven
+from touchplate.builder.errors import DefinitionError
+from touchplate.builder.plan import HOME_FOLDER, Bind, BuildPlan, Forbidden, Phase
+from touchplate.builder.repository import RemoteFile, Repositories
+
+_MAVEN_ARGUMENTS = ("-s", SETTINGS_INSIDE, f"-Dmaven.repo.local={HOME_FOLDER}/m2")
+
+
+@dataclass(frozen=True)
+class MavenTools:
+    """The tools as found on this host; None where the definition asks for none."""
+
+    jdk: JDK | None
+    maven: Maven | None
+
+
+def make_plan(
+    definition: Definition,
+    tree: Path,
+    tools: MavenTools,
+    repositories: Repositories,
+    published: Sequence[RemoteFile],
+) -> BuildPlan:
+    """The plan of both phases. `published`: the files that the outputs are compared with, in their order.
+
+    Raises DefinitionError when definition and tools do not fit, HostLack for an unknown upstream.
+    """
+    upstreams = tuple(repositories.named(name).upstream for name in definition.upstreams)
+    others = _repository_ids(tree)
+
+    def files(phase: Phase) -> Mapping[str, bytes]:
+        return {SETTINGS_INSIDE: format_settings(phase, definition.upstreams, others)}
+
+    return BuildPlan(
+        source=tree,
+        command=_command(definition),
+        binds=_binds(tools),
+        environment=_environment(definition, tools),
+        umask=definition.umask,
+        upstreams=upstreams,
+        files=files,
+        outputs=tuple(output.path for output in definition.outputs),
+        forbidden=_forbidden(definition, repositories, published),
+        limits=definition.limits,
+        allow_metadata=definition.allow_metadata,
+    )
+
+
+def _command(definition: Definition) -> tuple[str, ...]:
+    program, *arguments = definition.command
+    if program != "mvn":
+        return definition.command
+    return (f"{MAVEN_INSIDE}/bin/mvn", *_MAVEN_ARGUMENTS, *arguments)
+
+
+def _binds(tools: MavenTools) -> tuple[Bind, ...]:
+    maven = (Bind(tools.maven.home, MAVEN_INSIDE),) if tools.maven else ()
+    return (*maven, *(tools.jdk.binds() if tools.jdk else ()))
+
+
+def _environment(definition: Definition, tools: MavenTools) -> dict[str, str]:
+    environment = dict(definition.environment)
+    if tools.jdk is not None:
+        environment.setdefault("JAVA_HOME", JDK_INSIDE)
+    if tools.maven is not None:
+        # uid 1000 has no passwd entry inside; Java would take `?` for its home.
+        environment["MAVEN_OPTS"] = f"-Duser.home={HOME_FOLDER} {environment.get('MAVEN_OPTS', '')}".strip()
+    return environment
+
+
+def _forbidden(
+    definition: Definition, repositories: Repositories, published: Sequence[RemoteFile]
+) -> Forbidden:
+    paths = {
+        (
+            repositories.of_identity(identity_of(output.package)).upstream.name,
+            coordinates_of(output.package).path,
+        )
+        for output in definition.outputs
+    }
+    return Forbidden(frozenset(file.sha256 for file in published), frozenset(paths))
+
+
+def _repository_ids(tree: Path) -> tuple[str, ...]:
+    path = tree / POM_NAME
+    try:
+        return parse_pom(path.read_bytes()).repositories if path.is_file() else ()
+    except DefinitionError:  # Maven will say what is wrong with it, as the build's own failure
+        return ()

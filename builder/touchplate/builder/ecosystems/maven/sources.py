@@ -1,0 +1,83 @@
+"""The source of a release: its source-release archive, else the sources jar with the POM; as a tree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchplate.builder.archives import SafeZip, checked_files, unpack
+from touchplate.builder.definitions import Source
+from touchplate.builder.ecosystems.maven.coordinates import Coordinates
+from touchplate.builder.ecosystems.maven.layout import place_source
+from touchplate.builder.errors import DefinitionError
+from touchplate.builder.repository import RemoteFile, Repository
+
+SOURCE_RELEASE = "source-release"
+SOURCES_JAR = "sources-jar"
+POM_NAME = "pom.xml"
+
+
+@dataclass(frozen=True)
+class FoundSource:
+    """A source as the upstream has it. `files`: for a sources jar also the POM, in this order."""
+
+    kind: str
+    files: tuple[RemoteFile, ...]
+
+    def names(self) -> frozenset[str]:
+        """Paths of the source tree that the files make."""
+        archive = SafeZip(self.files[0].data)
+        if self.kind == SOURCES_JAR:
+            placed = (place_source(member.name) for _, member in checked_files(archive))
+            return frozenset(name for name in placed if name is not None) | {POM_NAME}
+        top = _top_folder(archive)
+        return frozenset(member.name.removeprefix(top) for _, member in checked_files(archive))
+
+    def read(self, path: str) -> bytes | None:
+        """One file of a source-release's tree; None when there is none."""
+        archive = SafeZip(self.files[0].data)
+        return archive.read_named(_top_folder(archive) + path)
+
+
+def find_source(repository: Repository, coordinates: Coordinates, pom: RemoteFile) -> FoundSource:
+    """The best source that the upstream holds. Raises DefinitionError when it has none."""
+    release = repository.get(coordinates.sibling("zip", SOURCE_RELEASE).path)
+    if release is not None:
+        return FoundSource(SOURCE_RELEASE, (release,))
+    sources = repository.get(coordinates.sibling("jar", "sources").path)
+    if sources is None:
+        raise DefinitionError(
+            f"{coordinates.folder} has neither a source-release archive nor a sources jar; write a definition"
+        )
+    return FoundSource(SOURCES_JAR, (sources, pom))
+
+
+def prepare_tree(source: Source, files: Sequence[RemoteFile], target: Path) -> None:
+    """Make the source tree in the empty folder `target`.
+
+    Raises ArchiveError for an archive that may not be unpacked, DefinitionError for files that do not fit
+    the kind.
+    """
+    if source.kind == SOURCE_RELEASE:
+        if len(files) != 1:
+            raise DefinitionError(f"a source-release is one archive, not {len(files)} files")
+        archive = SafeZip(files[0].data)
+        top = _top_folder(archive)
+        unpack(archive, target, lambda name: name.removeprefix(top))
+        return
+    jars = [file for file in files if file.path.endswith(".jar")]
+    poms = [file for file in files if file.path.endswith(".pom")]
+    if len(jars) != 1 or len(poms) != 1 or len(files) != 2:
+        raise DefinitionError("a sources-jar source is one .jar and one .pom")
+    unpack(SafeZip(jars[0].data), target, place_source)
+    path = target / POM_NAME
+    path.write_bytes(poms[0].data)
+    path.chmod(0o644)
+
+
+def _top_folder(archive: SafeZip) -> str:
+    """`name/` of the single folder that holds everything, or an empty string."""
+    tops = {member.name.split("/")[0] for _, member in checked_files(archive)}
+    only = min(tops) if len(tops) == 1 else ""
+    return (
+        f"{only}/" if only and all(member.name.startswith(f"{only}/") for member in archive.members) else ""
+    )

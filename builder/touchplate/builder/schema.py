@@ -1,0 +1,169 @@
+"""Reading a parsed document against a schema, collecting every mistake with its line and remedy."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
+
+from touchplate.builder.errors import DefinitionError
+from touchplate.builder.plan import check_relative
+from touchplate.builder.yamlcore import Document, Value
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.names import parse_upstream_uri
+from touchplate.verify.purl import PackageURL, parse_purl
+
+_MAX_TEXT = 4096  # characters of one text value: arguments and paths are far below
+_NO_PURL = PackageURL("maven", "invalid", "invalid", "0", (("type", "jar"),))
+
+
+def is_text_map(value: object) -> TypeGuard[Mapping[str, str]]:
+    """Whether `value` maps plain names to text without line breaks or NUL."""
+    return isinstance(value, dict) and all(
+        isinstance(item, str) and "\0" not in item and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", key)
+        for key, item in value.items()
+    )
+
+
+class Reader:
+    """Typed access by path (`source.files.0.uri`). Mistakes are collected; `finish` raises them together.
+
+    After a mistake the methods return a harmless stand-in, so that reading goes on to the next.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._mistakes: list[tuple[int, str]] = []
+
+    def mistake(self, path: str, text: str) -> None:
+        """Note a mistake at `path`."""
+        line = self._document.line(path)
+        self._mistakes.append((line, f"line {line}: {path or 'definition'}: {text}"))
+
+    def finish(self) -> None:
+        """Raise one DefinitionError with all mistakes, if there are any."""
+        if self._mistakes:
+            # One broken part is often seen twice; each line of text is said once.
+            raise DefinitionError("; ".join(dict.fromkeys(text for _, text in sorted(self._mistakes))))
+
+    def get(self, path: str) -> Value:
+        """The value at `path`, None when absent."""
+        value = self._document.value
+        for part in path.split(".") if path else []:
+            if isinstance(value, dict):
+                value = value.get(part)
+            elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                return None
+        return value
+
+    def has(self, path: str) -> bool:
+        """Whether there is a value at `path`; an explicit null counts as absent."""
+        return self.get(path) is not None
+
+    def known(self, path: str, *, required: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
+        """Check that a mapping stands at `path`, with all of `required` and nothing beyond `optional`."""
+        value = self.get(path)
+        if not isinstance(value, dict):
+            self.mistake(path, f"is not a mapping; it takes {', '.join((*required, *optional))}")
+            return
+        for name in value:
+            if name not in required and name not in optional:
+                known = ", ".join((*required, *optional))
+                self.mistake(f"{path}.{name}" if path else name, f"is unknown; known here: {known}")
+        for name in required:
+            if value.get(name) is None:
+                self.mistake(path, f"lacks {name}; add it")
+
+    def items(self, path: str, *, low: int, high: int) -> list[str]:
+        """Paths of the items of the list at `path`, which has `low` to `high` of them."""
+        value = self.get(path)
+        if not isinstance(value, list) or not low <= len(value) <= high:
+            self.mistake(path, f"is not a list of {low} to {high} items")
+            return []
+        return [f"{path}.{number}" for number in range(len(value))]
+
+    def text(self, path: str, pattern: str = r"[^\0]+", form: str = "text") -> str:
+        """Text that matches `pattern` whole; `form` says it in words."""
+        value = self.get(path)
+        if not isinstance(value, str) or len(value) > _MAX_TEXT or re.fullmatch(pattern, value) is None:
+            self.mistake(path, f"{_shown(value)} is not {form}")
+            return ""
+        return value
+
+    def texts(self, path: str, default: Sequence[str] | None = None) -> list[str]:
+        """A list of 1 to 256 texts."""
+        if default is not None and not self.has(path):
+            return list(default)
+        return [self.text(item, form="text; quote numbers") for item in self.items(path, low=1, high=256)]
+
+    def choice(self, path: str, choices: Sequence[str]) -> str:
+        """One of `choices`."""
+        value = self.get(path)
+        if not isinstance(value, str) or value not in choices:
+            self.mistake(path, f"{_shown(value)} is unknown; use {' or '.join(choices)}")
+            return choices[0]
+        return value
+
+    def number(self, path: str, *, low: int, high: int) -> int | None:
+        """An integer from `low` to `high`."""
+        value = self.get(path)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            self.mistake(path, f"{_shown(value)} is not a number from {low} to {high}")
+            return None
+        return value
+
+    def flag(self, path: str) -> bool:
+        """true or false; absent is false."""
+        value = self.get(path)
+        if value is not None and not isinstance(value, bool):
+            self.mistake(path, f"{_shown(value)} is not true or false")
+        return value is True
+
+    def sha256(self, path: str) -> str:
+        """A SHA-256 in lower-case hex."""
+        return self.text(path, r"[0-9a-f]{64}", "a sha256 in lower-case hex")
+
+    def purl(self, path: str) -> PackageURL:
+        """A package URL in its one spelling."""
+        value = self.get(path)
+        try:
+            if isinstance(value, str):
+                return parse_purl(value)
+            self.mistake(path, f"{_shown(value)} is not a package URL")
+        except VerifyError as error:
+            self.mistake(path, str(error))
+        return _NO_PURL
+
+    def upstream_uri(self, path: str) -> str:
+        """`upstream:<identity>/<path>` in its one spelling."""
+        value = self.text(path, form="upstream:<identity>/<path>")
+        try:
+            if value:
+                parse_upstream_uri(value)
+        except VerifyError as error:
+            self.mistake(path, str(error))
+        return value
+
+    def relative(self, path: str) -> str:
+        """A plain relative path."""
+        value = self.text(path, form="a relative path")
+        try:
+            check_relative(value or "stand-in")
+        except DefinitionError as error:
+            self.mistake(path, str(error))
+        return value
+
+    def umask(self, path: str, default: int) -> int:
+        """Three octal digits as text; YAML 1.1 and 1.2 disagree about a bare 022."""
+        if not self.has(path):
+            return default
+        value = self.get(path)
+        if not isinstance(value, str) or re.fullmatch(r"0?[0-7]{3}", value) is None:
+            self.mistake(path, f'{_shown(value)} is not three octal digits in quotes; write "022"')
+            return default
+        return int(value, 8)
+
+
+def _shown(value: Value) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,152 @@
+"""Comparison: the causes that are named, and what is never explained away."""
+
+import zipfile
+
+import pytest
+from tests.builder.mavenparts import manifest, zip_bytes
+
+from touchplate.builder.compare import MAX_SUMMARY_LINES, Comparison, compare
+from touchplate.verify.jcs import parse_json
+
+CLASS_17 = b"\xca\xfe\xba\xbe\x00\x00\x00\x3d" + b"code" * 20
+CLASS_11 = b"\xca\xfe\xba\xbe\x00\x00\x00\x37" + b"code" * 20
+
+
+def jars(published: dict[str, bytes], rebuilt: dict[str, bytes]) -> Comparison:
+    return compare(zip_bytes(published), zip_bytes(rebuilt), "a-1.0.jar")
+
+
+def test_identical_bytes_are_identical() -> None:
+    assert compare(b"x", b"x", "a.jar") == Comparison(result="identical")
+
+
+def test_names_the_jdk_from_the_manifest() -> None:
+    found = jars(
+        {"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17"), "A.class": CLASS_17},
+        {"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 11"), "A.class": CLASS_17},
+    )
+    assert found.result == "different"
+    assert found.causes == ("jdk-major",)
+    assert found.summary == ("META-INF/MANIFEST.MF: Build-Jdk-Spec 17 != 11",)
+    assert found.count == 1
+
+
+def test_names_the_jdk_from_class_files() -> None:
+    found = jars({"A.class": CLASS_17}, {"A.class": CLASS_11})
+    assert found.causes == ("jdk-major",)
+    assert found.summary == ("A.class: class file version 61 != 55",)
+
+
+def test_an_innocent_cause_never_hides_other_code() -> None:
+    found = jars(
+        {"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17"), "A.class": CLASS_17},
+        {"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 21"), "A.class": CLASS_17 + b"!"},
+    )
+    assert found.causes == ("jdk-major", "class-code")
+    assert found.summary[1] == "A.class: differs from byte 88, 88 != 89 bytes"
+
+
+def test_names_line_ends() -> None:
+    found = jars({"META-INF/x.properties": b"a=1\r\nb=2\r\n"}, {"META-INF/x.properties": b"a=1\nb=2\n"})
+    assert found.causes == ("line-ends",)
+    assert found.summary == ("META-INF/x.properties: line ends CRLF != LF",)
+
+
+def test_line_ends_with_another_change_are_content() -> None:
+    found = jars({"x.properties": b"a=1\r\nb=2\r\n"}, {"x.properties": b"a=1\nb=3\n"})
+    assert found.causes == ("content",)
+
+
+def test_names_timestamps_of_manifest_properties_and_entries() -> None:
+    found = jars(
+        {"META-INF/MANIFEST.MF": manifest("Bnd-LastModified: 1"), "p.properties": b"#Mon\na=1\n"},
+        {"META-INF/MANIFEST.MF": manifest("Bnd-LastModified: 2"), "p.properties": b"#Tue\na=1\n"},
+    )
+    assert found.causes == ("timestamps",)
+    assert "META-INF/MANIFEST.MF: Bnd-LastModified 1 != 2" in found.summary
+    later = compare(zip_bytes({"a": b""}), zip_bytes({"a": b""}, time=(2025, 1, 1, 0, 0, 0)), "a.jar")
+    assert later.summary == ("a: 2024-01-02T03:04:06 != 2025-01-01T00:00:00",)
+
+
+def test_names_modes_compression_and_order() -> None:
+    plain = {"a": b"1", "b": b"2"}
+    assert compare(zip_bytes(plain), zip_bytes(plain, mode=0o100664), "a.jar").causes == ("modes",)
+    stored = zip_bytes(plain, method=zipfile.ZIP_STORED)
+    assert compare(zip_bytes(plain), stored, "a.jar").causes == ("compression",)
+    assert jars(plain, {"b": b"2", "a": b"1"}).causes == ("entry-order",)
+
+
+def test_names_missing_and_extra_entries() -> None:
+    found = jars({"a": b"1", "module-info.class": CLASS_17}, {"a": b"1", "doc-files/x": b"y"})
+    assert found.causes == ("missing-entries", "extra-entries")
+    assert found.summary[0] == "module-info.class: is not in the rebuilt file"
+    assert found.summary[1] == "doc-files/x: is only in the rebuilt file"
+
+
+def test_names_manifest_lines_and_order() -> None:
+    name = "META-INF/MANIFEST.MF"
+    found = jars({name: manifest("A: 1", "B: 2")}, {name: manifest("B: 2", "A: 1")})
+    assert found.causes == ("manifest-order",)
+    found = jars({name: manifest("A: 1")}, {name: manifest("A: 2", "C: 3")})
+    assert found.causes == ("manifest",)
+    assert found.summary == (f"{name}: A 1 != 2", f"{name}: C (absent) != 3")
+
+
+def test_same_entries_in_another_container_still_differ() -> None:
+    data = zip_bytes({"a": b"1"})
+    found = compare(data, b"junk" + data, "a.jar")
+    assert found.result == "different"
+    assert found.causes == ("container",)
+
+
+def test_many_differences_are_summed_up() -> None:
+    published = {f"p/C{number}.class": CLASS_17 for number in range(345)}
+    rebuilt = {name: content + b"x" for name, content in published.items()}
+    found = jars(published, rebuilt)
+    assert found.count == 345
+    assert found.summary == (
+        "345 class files differ, first p/C0.class: differs from byte 88, 88 != 89 bytes",
+    )
+
+
+def test_summary_stays_small_whatever_the_names() -> None:
+    published = {"\x1b[31m" + "n" * 300 + str(number): b"a" for number in range(3)}
+    found = jars(published, dict.fromkeys(published, b"b"))
+    assert len(found.summary) <= MAX_SUMMARY_LINES
+    assert all(len(line) <= 200 and line.isprintable() for line in found.summary)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"PK", b"not a zip", zip_bytes({"a": b"1"})[:-5]])
+def test_what_is_no_archive_is_different_content(damaged: bytes) -> None:
+    found = compare(zip_bytes({"a": b"1"}), damaged, "a.jar")
+    assert found.result == "different"
+    assert found.causes == ("content",)
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    bomb = zip_bytes({"zeros": bytes(64 * 1024 * 1024)})
+    found = compare(bomb, zip_bytes({"zeros": b""}), "a.jar")
+    assert found.result == "different"
+    assert any("more than 200 times" in line for line in found.summary)
+
+
+def test_report_is_canonical_and_complete() -> None:
+    found = jars({"a": b"1", "b": b"2"}, {"a": b"x", "b": b"y"})
+    report = parse_json(found.report, max_bytes=1 << 20)
+    assert isinstance(report, dict)
+    assert report["count"] == 2
+    assert report["artifact"] == "a-1.0.jar"
+    assert report["omitted"] == 0
+
+
+def test_every_flipped_byte_of_a_jar_is_different_and_never_an_error() -> None:
+    jar = zip_bytes(
+        {"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17"), "A.class": CLASS_17, "t.txt": b"a\n"}
+    )
+    for position in range(len(jar)):
+        mutated = bytearray(jar)
+        mutated[position] ^= 0x41
+        found = compare(jar, bytes(mutated), "a.jar")
+        assert found.result == "different"
+        assert found.causes
+        assert found.summary

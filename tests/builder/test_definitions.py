@@ -1,0 +1,188 @@
+"""Definitions: what is refused, with line and remedy."""
+
+import json
+
+import pytest
+
+from touchplate.builder.definitions import Definition, make_definition, parse_definition
+from touchplate.builder.errors import BuilderError, DefinitionError
+from touchplate.builder.yamlcore import parse_yaml
+from touchplate.verify.jcs import format_json
+
+SHA = "ab" * 32
+
+VALID = f"""\
+version: 1
+name: demo-1.0
+package: "pkg:maven/org.example/demo@1.0?type=jar"
+source:
+  kind: sources-jar
+  files:
+    - uri: "upstream:central/org/example/demo/1.0/demo-1.0-sources.jar"
+      sha256: {SHA}
+      size: 17
+tools:
+  jdk: 17
+  maven: {{version: 3.9.11, sha256: {SHA}}}
+command: [mvn, -B, package]
+umask: "022"
+outputs:
+  - path: target/demo-1.0.jar
+    package: "pkg:maven/org.example/demo@1.0?type=jar"
+"""
+
+
+def changed(old: str, new: str) -> bytes:
+    assert old in VALID
+    return VALID.replace(old, new).encode()
+
+
+def test_reads_a_definition_written_by_hand() -> None:
+    definition = parse_definition(VALID.encode())
+    assert definition.name == "demo-1.0"
+    assert definition.tools.jdk == 17
+    assert definition.umask == 0o022
+    assert definition.upstreams == ("central",)
+    assert definition.environment == {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def test_digest_is_over_the_saved_bytes() -> None:
+    one, two = parse_definition(VALID.encode()), parse_definition(VALID.encode() + b"# a comment\n")
+    assert one.sha256 != two.sha256
+
+
+def test_inferred_definition_is_canonical_json_with_one_line_end() -> None:
+    value = parse_yaml(VALID.encode()).value
+    assert isinstance(value, dict)
+    definition = make_definition(value)
+    assert definition.data == format_json(value) + b"\n"
+    assert parse_definition(definition.data) == definition
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("version: 1", "version: 2", "line 1: version: 2 is not a number from 1 to 1"),
+        ("name: demo-1.0", "name: ../demo", "line 2: name: '../demo' is not letters, digits"),
+        ("name: demo-1.0\n", "", "line 1: definition: lacks name; add it"),
+        (
+            "kind: sources-jar",
+            "kind: tarball",
+            "line 5: source.kind: 'tarball' is unknown; use source-release",
+        ),
+        ("size: 17", "size: -1", "line 9: source.files.0.size: -1 is not a number from 1"),
+        ("upstream:central/org", "https://example.org/org", "line 7: source.files.0.uri: uri"),
+        (f"sha256: {SHA}\n", "sha256: AB\n", "line 8: source.files.0.sha256: 'AB' is not a sha256"),
+        ("jdk: 17", "jdk: seventeen", "line 11: tools.jdk: 'seventeen' is not a number from 5 to 99"),
+        (
+            "[mvn, -B, package]",
+            "[sh, -c, true]",
+            "line 13: command: starts with 'sh'; use mvn or an absolute",
+        ),
+        ('umask: "022"', "umask: 022", 'line 14: umask: 22 is not three octal digits in quotes; write "022"'),
+        ("path: target/", "path: ../target/", "'../target/demo-1.0.jar' is not a plain relative path"),
+        ('demo@1.0?type=jar"\n', 'demo@1.0"\n', "has no type"),
+        ("umask:", "shell: true\numask:", "line 14: shell: is unknown; known here: version, name"),
+        (
+            f"sha256: {SHA}}}",
+            f"sha256: {SHA}, url: x}}",
+            "tools.maven.url: is unknown; known here: version, sha256",
+        ),
+    ],
+)
+def test_names_line_and_remedy(old: str, new: str, message: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse_definition(changed(old, new))
+    assert message in str(caught.value)
+
+
+def test_lists_all_mistakes_at_once() -> None:
+    data = changed("size: 17", "size: none").replace(b"jdk: 17", b"jdk: 1")
+    with pytest.raises(DefinitionError) as caught:
+        parse_definition(data)
+    assert "source.files.0.size" in str(caught.value)
+    assert "tools.jdk" in str(caught.value)
+
+
+def test_refuses_an_output_of_another_package() -> None:
+    data = VALID.replace(
+        '    package: "pkg:maven/org.example/demo@1.0', '    package: "pkg:maven/org.example/other@1.0'
+    )
+    with pytest.raises(DefinitionError, match="one definition, one package"):
+        parse_definition(data.encode())
+
+
+def test_mvn_needs_its_tools() -> None:
+    with pytest.raises(DefinitionError, match=r"needs tools\.jdk and tools\.maven"):
+        parse_definition(changed("  jdk: 17\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2\n", "line 2: the key 'a' stands twice"),
+        ("a: &x 1\nb: *x\n", "line 1: anchors and aliases are refused"),
+        ("a: !!str 1\n", "line 1: tags are refused"),
+        ("a: !local 1\n", "line 1: tags are refused"),
+        ("%YAML 1.1\n---\na: 1\n", "directives are refused"),
+        ("a: 1.5\n", "line 1: '1.5' is a fraction"),
+        ("a: [1, 2\n", "not yaml"),
+        ("1: a\n", "line 1: the key '1' is not text; quote it"),
+        ("a: 1\n---\nb: 2\n", "not yaml"),
+        ("", "definition is empty"),
+        ("[" * 40 + "]" * 40, "nested deeper than 32"),
+        ('a: "\\ud800"\n', "lone surrogate"),
+    ],
+)
+def test_refuses_yaml_that_two_readers_understand_differently(text: str, message: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse_yaml(text.encode())
+    assert message in str(caught.value)
+
+
+def test_refuses_what_is_not_utf8() -> None:
+    with pytest.raises(DefinitionError, match="not utf-8"):
+        parse_yaml(b"a: \xff\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("yes", "yes"),  # YAML 1.1 would say true
+        ("on", "on"),
+        ("012", 12),  # YAML 1.1 would say 10
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1:20", "1:20"),  # YAML 1.1 would say 80
+        ("2024-01-01", "2024-01-01"),
+        ("true", True),
+        ("~", None),
+        ("1_000", "1_000"),
+        ('"1"', "1"),
+    ],
+)
+def test_scalars_follow_yaml_1_2_core(text: str, value: object) -> None:
+    assert parse_yaml(f"a: {text}\n".encode()).value == {"a": value}
+
+
+def test_json_is_read_as_yaml() -> None:
+    value = {"a": ["x", 1, None, True, {"é": '𝄞/\\"\n'}], "b": {}}
+    assert parse_yaml(json.dumps(value, ensure_ascii=False).encode()).value == value
+
+
+def test_damaged_definitions_give_only_our_errors() -> None:
+    data = VALID.encode()
+    for length in range(len(data)):
+        _parse_or_refuse(data[:length])
+    for position in range(len(data)):
+        for flip in (0x01, 0x20, 0x80):
+            mutated = bytearray(data)
+            mutated[position] ^= flip
+            _parse_or_refuse(bytes(mutated))
+
+
+def _parse_or_refuse(data: bytes) -> Definition | None:
+    try:
+        return parse_definition(data)
+    except BuilderError:
+        return None

@@ -1,0 +1,181 @@
+"""POMs: defensive reading, inheritance, profile activation, and the goals that follow."""
+
+import pytest
+from tests.builder.mavenparts import pom
+
+from touchplate.builder.ecosystems.maven.goals import shaping_goals
+from touchplate.builder.ecosystems.maven.model import Host, Model, effective_model, matches_jdk
+from touchplate.builder.ecosystems.maven.pom import parse_pom
+from touchplate.builder.errors import BuilderError, DefinitionError
+
+RESOURCES = "org.apache.maven.plugins:maven-resources-plugin:resources@default-resources"
+COMPILE = "org.apache.maven.plugins:maven-compiler-plugin:compile@default-compile"
+JAR = "org.apache.maven.plugins:maven-jar-plugin:jar@default-jar"
+MANIFEST = "org.apache.felix:maven-bundle-plugin:manifest@bundle-manifest"
+MODULE_INFO = "org.moditect:moditect-maven-plugin:add-module-info@add-module-infos"
+
+
+def plugin(name: str, *executions: str, more: str = "") -> str:
+    group, artifact = name.split(":")
+    return (
+        f"<plugin><groupId>{group}</groupId><artifactId>{artifact}</artifactId>{more}"
+        f"<executions>{''.join(executions)}</executions></plugin>"
+    )
+
+
+def execution(identifier: str, goal: str, phase: str = "", more: str = "") -> str:
+    bound = f"<phase>{phase}</phase>" if phase else ""
+    return f"<execution><id>{identifier}</id>{bound}<goals><goal>{goal}</goal></goals>{more}</execution>"
+
+
+def build(*plugins: str, managed: str = "") -> str:
+    management = f"<pluginManagement><plugins>{managed}</plugins></pluginManagement>" if managed else ""
+    return f"<build>{management}<plugins>{''.join(plugins)}</plugins></build>"
+
+
+def profile(activation: str, content: str) -> str:
+    return f"<profiles><profile><id>p</id><activation>{activation}</activation>{content}</profile></profiles>"
+
+
+BUNDLE = plugin("org.apache.felix:maven-bundle-plugin", execution("bundle-manifest", "manifest"))
+MODITECT = plugin("org.moditect:moditect-maven-plugin", execution("add-module-infos", "add-module-info"))
+
+
+def model(*poms: bytes, jdk: int = 17, files: frozenset[str] = frozenset()) -> Model:
+    return effective_model([parse_pom(data) for data in poms], Host(jdk, lambda path: path in files))
+
+
+def goals(*poms: bytes, jdk: int = 17, files: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    return shaping_goals(model(*poms, jdk=jdk, files=files)).goals
+
+
+def test_plain_jar_has_the_life_cycles_goals() -> None:
+    assert goals(pom("a")) == (RESOURCES, COMPILE, JAR)
+
+
+def test_goals_of_a_parent_and_its_profiles_are_placed_by_phase() -> None:
+    parent = pom("parent", more=build(BUNDLE) + profile("<jdk>[9,)</jdk>", build(MODITECT)))
+    child = pom("a", parent="parent:1.0")
+    assert goals(child, parent) == (RESOURCES, COMPILE, MANIFEST, JAR, MODULE_INFO)
+    assert goals(child, parent, jdk=8) == (RESOURCES, COMPILE, MANIFEST, JAR)
+
+
+def test_what_does_not_shape_the_jar_is_left_out_and_named() -> None:
+    check = plugin("org.apache.rat:apache-rat-plugin", execution("rat-check", "check", "validate"))
+    plan = shaping_goals(model(pom("a", more=build(check))))
+    assert plan.goals == (RESOURCES, COMPILE, JAR)
+    assert plan.left_out == ("org.apache.rat:apache-rat-plugin:check@rat-check",)
+
+
+def test_child_switches_an_inherited_execution_off() -> None:
+    off = plugin("org.apache.felix:maven-bundle-plugin", execution("bundle-manifest", "manifest", "none"))
+    parent = pom("parent", more=build(BUNDLE))
+    assert goals(pom("a", parent="parent:1.0", more=build(off)), parent) == (RESOURCES, COMPILE, JAR)
+
+
+def test_managed_executions_count_only_when_the_plugin_is_used() -> None:
+    parent = pom("parent", more=build(managed=BUNDLE))
+    used = pom("a", parent="parent:1.0", more=build(plugin("org.apache.felix:maven-bundle-plugin")))
+    assert goals(pom("a", parent="parent:1.0"), parent) == (RESOURCES, COMPILE, JAR)
+    assert goals(used, parent) == (RESOURCES, COMPILE, MANIFEST, JAR)
+
+
+def test_executions_that_are_not_inherited_stay_with_the_parent() -> None:
+    private = plugin(
+        "org.apache.felix:maven-bundle-plugin",
+        execution("bundle-manifest", "manifest", more="<inherited>false</inherited>"),
+    )
+    parent = pom("parent", more=build(private))
+    assert goals(pom("a", parent="parent:1.0"), parent) == (RESOURCES, COMPILE, JAR)
+
+
+def test_default_profile_holds_only_when_no_other_is_active() -> None:
+    two = (
+        "<profiles>"
+        f"<profile><id>d</id><activation><activeByDefault>true</activeByDefault></activation>{build(BUNDLE)}</profile>"
+        f"<profile><id>j</id><activation><jdk>[17,)</jdk></activation>{build(MODITECT)}</profile>"
+        "</profiles>"
+    )
+    assert goals(pom("a", more=two), jdk=11) == (RESOURCES, COMPILE, MANIFEST, JAR)
+    assert goals(pom("a", more=two), jdk=17) == (RESOURCES, COMPILE, JAR, MODULE_INFO)
+
+
+def test_file_and_property_activation() -> None:
+    by_file = pom("a", more=profile("<file><exists>${basedir}/m.txt</exists></file>", build(BUNDLE)))
+    assert MANIFEST in goals(by_file, files=frozenset({"m.txt"}))
+    assert MANIFEST not in goals(by_file)
+    absent = profile("<property><name>!skip</name></property>", build(BUNDLE))
+    assert MANIFEST in goals(pom("a", more=absent))
+    present = profile("<property><name>release</name></property>", build(BUNDLE))
+    assert MANIFEST not in goals(pom("a", more=present))
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("17", True),
+        ("1.8", False),
+        ("[9,)", True),
+        ("(17,)", False),
+        ("(,17]", True),
+        ("[1.8,17)", False),
+        ("!17", False),
+        ("![9,11]", True),
+        ("[8],[17]", True),
+    ],
+)
+def test_jdk_conditions(condition: str, *, holds: bool) -> None:
+    assert matches_jdk(condition, 17) is holds
+
+
+def test_final_name_and_directory_are_resolved() -> None:
+    more = (
+        "<properties><n>x-${project.version}</n></properties>"
+        "<build><finalName>${n}-final</finalName><directory>${basedir}/out</directory></build>"
+    )
+    assert model(pom("a", version="2.1", more=more)).output == "out/x-2.1-final"
+
+
+def test_refuses_a_final_name_that_nobody_can_resolve() -> None:
+    with pytest.raises(DefinitionError, match="cannot be resolved"):
+        model(pom("a", more="<build><finalName>${from.the.machine}</finalName></build>"))
+    loop = "<properties><a>${b}${b}</a><b>${a}${a}</b></properties><build><finalName>${a}</finalName></build>"
+    with pytest.raises(DefinitionError, match="cannot be resolved"):
+        model(pom("a", more=loop))
+
+
+def test_refuses_a_packaging_without_a_known_way() -> None:
+    with pytest.raises(DefinitionError, match="packaging 'war'"):
+        goals(pom("a", more="<packaging>war</packaging>"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"<project>",
+        b"<settings/>",
+        b"<project/>",
+        b'<!DOCTYPE p [<!ENTITY a "x">]><project><artifactId>&a;</artifactId></project>',
+        b'<!DOCTYPE p SYSTEM "file:///etc/passwd"><project><artifactId>a</artifactId></project>',
+        b'<?xml version="1.0" encoding="no-such"?><project/>',
+        b"\xff\xfe\x00",
+    ],
+)
+def test_refuses_what_is_no_pom(data: bytes) -> None:
+    with pytest.raises(DefinitionError):
+        parse_pom(data)
+
+
+def test_damaged_poms_give_only_our_errors() -> None:
+    data = pom("a", parent="p:1", more=build(BUNDLE) + profile("<jdk>[9,)</jdk>", build(MODITECT)))
+    for position in range(len(data)):
+        for mutated in (
+            data[:position],
+            data[:position] + bytes([data[position] ^ 0x20]) + data[position + 1 :],
+        ):
+            try:
+                parsed = parse_pom(mutated)
+                shaping_goals(effective_model([parsed], Host(17, lambda _: False)))
+            except BuilderError:
+                continue

@@ -1,0 +1,190 @@
+"""Coordinates, manifests, the layout rule, and unpacking sources safely."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from tests.builder.mavenparts import manifest, zip_bytes
+
+from touchplate.builder.archives import ArchiveError, ArchiveLimits, SafeZip, unpack
+from touchplate.builder.definitions import Source
+from touchplate.builder.ecosystems.maven.coordinates import (
+    Coordinates,
+    coordinates_of,
+    identity_of,
+    parse_path,
+    purl_of,
+)
+from touchplate.builder.ecosystems.maven.layout import place_source
+from touchplate.builder.ecosystems.maven.manifest import read_traces
+from touchplate.builder.ecosystems.maven.sources import prepare_tree
+from touchplate.builder.errors import BuilderError, DefinitionError
+from touchplate.builder.repository import RemoteFile
+from touchplate.verify.purl import parse_purl
+
+
+@pytest.mark.parametrize(
+    ("purl", "path"),
+    [
+        ("pkg:maven/org.example/a@1.0?type=jar", "org/example/a/1.0/a-1.0.jar"),
+        ("pkg:maven/g/a@1.0-rc1?classifier=sources&type=jar", "g/a/1.0-rc1/a-1.0-rc1-sources.jar"),
+        ("pkg:maven/g/a@1?classifier=bin&type=tar.gz", "g/a/1/a-1-bin.tar.gz"),
+        ("pkg:maven/g/a@1?type=tar.gz", "g/a/1/a-1.tar.gz"),
+        ("pkg:maven/g/a-b@1-2?type=pom", "g/a-b/1-2/a-b-1-2.pom"),
+    ],
+)
+def test_purl_and_repository_path_name_each_other(purl: str, path: str) -> None:
+    coordinates = coordinates_of(parse_purl(purl))
+    assert coordinates.path == path
+    assert parse_path(path) == coordinates
+    assert str(purl_of(coordinates)) == purl
+
+
+def test_upstream_identity_travels_in_the_purl() -> None:
+    purl = purl_of(Coordinates("g", "a", "1"), "repo.example.org")
+    assert str(purl) == "pkg:maven/g/a@1?repository_url=repo.example.org&type=jar"
+    assert identity_of(purl) == "repo.example.org"
+    assert identity_of(purl_of(Coordinates("g", "a", "1"))) == "central"
+
+
+@pytest.mark.parametrize(
+    "bad", [("g..x", "a", "1"), ("g", "a/b", "1"), ("g", "..", "1"), ("g", "a", "1-SNAPSHOT")]
+)
+def test_refuses_names_that_are_no_path(bad: tuple[str, str, str]) -> None:
+    with pytest.raises(DefinitionError):
+        Coordinates(*bad)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "a/b", "g/a/1/b-1.jar", "g/a/1/a-1", "g/a/maven-metadata.xml", "g/a/1/a-2.jar"]
+)
+def test_refuses_paths_of_other_files(path: str) -> None:
+    with pytest.raises(DefinitionError):
+        parse_path(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "major"),
+    [
+        (("Build-Jdk-Spec: 17",), 17),
+        (("Build-Jdk-Spec: 1.8",), 8),
+        (("Build-Jdk: 11.0.2",), 11),
+        (("Build-Jdk: 1.8.0_252", "Created-By: Apache Maven 3.6"), 8),
+        (("Created-By: 17.0.2 (Oracle Corporation)",), 17),
+        (("Created-By: 1.8.0_131-b11 (Oracle Corporation)",), 8),
+        (("Created-By: Maven JAR Plugin 3.4.2",), None),
+        ((), None),
+    ],
+)
+def test_jdk_major_from_the_manifest(lines: tuple[str, ...], major: int | None) -> None:
+    assert read_traces(zip_bytes({"META-INF/MANIFEST.MF": manifest(*lines)})).jdk_major == major
+
+
+def test_manifest_lines_are_joined_across_characters() -> None:
+    text = "Manifest-Version: 1.0\r\nBuild-Jdk-Spe\r\n c: 2\r\n 1\r\nName-é: \r\n\r\n".encode()
+    assert read_traces(zip_bytes({"META-INF/MANIFEST.MF": text})).jdk_major == 21
+
+
+def test_jar_without_manifest_says_nothing() -> None:
+    assert read_traces(zip_bytes({"a": b""})).jdk_major is None
+
+
+@pytest.mark.parametrize("text", [b"no colon\r\n", b"\xff: x\r\n", b": x\r\n", b"A: " + b"x" * (1 << 20)])
+def test_refuses_manifests_that_are_none(text: bytes) -> None:
+    with pytest.raises(ArchiveError):
+        read_traces(zip_bytes({"META-INF/MANIFEST.MF": text}))
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("org/x/A.java", "src/main/java/org/x/A.java"),
+        ("org/x/data.txt", "src/main/resources/org/x/data.txt"),
+        ("org/x/doc-files/picture.gif", "src/main/java/org/x/doc-files/picture.gif"),
+        ("overview.html", "src/main/java/overview.html"),
+        ("org/x/package.html", "src/main/java/org/x/package.html"),
+        ("META-INF/LICENSE.txt", "LICENSE.txt"),
+        ("META-INF/NOTICE.txt", "NOTICE.txt"),
+        ("META-INF/services/x", "src/main/resources/META-INF/services/x"),
+        ("META-INF/MANIFEST.MF", None),
+        ("META-INF/DEPENDENCIES", None),
+        ("META-INF/maven/g/a/pom.xml", None),
+    ],
+)
+def test_layout_rule(name: str, place: str | None) -> None:
+    assert place_source(name) == place
+
+
+def remote(path: str, data: bytes) -> RemoteFile:
+    return RemoteFile(f"upstream:central/{path}", path, data)
+
+
+def test_sources_jar_and_pom_become_a_tree(tmp_path: Path) -> None:
+    jar = zip_bytes({"META-INF/MANIFEST.MF": b"", "A.java": b"class A {}", "META-INF/LICENSE.txt": b"free"})
+    files = [remote("g/a/1/a-1-sources.jar", jar), remote("g/a/1/a-1.pom", b"<project/>")]
+    prepare_tree(Source("sources-jar", ()), files, tmp_path)
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert made == {"pom.xml", "LICENSE.txt", "src/main/java/A.java"}
+
+
+def test_single_top_folder_of_a_source_release_is_stripped(tmp_path: Path) -> None:
+    archive = zip_bytes({"a-1/pom.xml": b"<project/>", "a-1/src/x": b"y"}, mode=0o100755)
+    prepare_tree(Source("source-release", ()), [remote("g/a/1/a-1-source-release.zip", archive)], tmp_path)
+    assert (tmp_path / "pom.xml").read_bytes() == b"<project/>"
+    assert (tmp_path / "src/x").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/x", "a/../../x", "a\\..\\x", "a//x", "./x", "C:/x", "a\nb", "x" * 2000, "a/./b"]
+)
+def test_refuses_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArchiveError):
+        unpack(SafeZip(zip_bytes({name: b"!"})), tmp_path, lambda given: given)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_refuses_links_duplicates_and_files_that_are_folders(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="link"):
+        unpack(SafeZip(zip_bytes({"a": b"/etc/passwd"}, mode=0o120777)), tmp_path, lambda name: name)
+    with pytest.raises(ArchiveError, match="file and a folder"):
+        unpack(SafeZip(zip_bytes({"a": b"", "a/b": b""})), tmp_path, lambda name: name)
+    # zipfile will not write one name twice without a warning; two names of one length are made the same.
+    twice = zip_bytes({"first": b"1", "other": b"2"}).replace(b"other", b"first")
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(ArchiveError, match="twice"):
+        unpack(SafeZip(twice), target, lambda name: name)
+
+
+def test_refuses_bombs_before_unpacking() -> None:
+    bomb = zip_bytes({"zeros": bytes(64 * 1024 * 1024)})
+    with pytest.raises(ArchiveError, match="more than 200 times"):
+        SafeZip(bomb)
+    with pytest.raises(ArchiveError, match="more than 1000"):
+        SafeZip(bomb, ArchiveLimits(total_bytes=1000))
+    with pytest.raises(ArchiveError, match="2 entries, more than 1"):
+        SafeZip(zip_bytes({"a": b"", "b": b""}), ArchiveLimits(entries=1))
+
+
+def test_an_entry_that_lies_about_its_size_is_refused() -> None:
+    data = bytearray(zip_bytes({"a": b"hello world"}, method=zipfile.ZIP_STORED))
+    at = data.index(b"PK\x01\x02") + 24  # uncompressed size in the central directory
+    data[at : at + 4] = (5).to_bytes(4, "little")
+    with pytest.raises(ArchiveError):
+        SafeZip(bytes(data)).read(0)
+
+
+def test_damaged_archives_give_only_our_errors(tmp_path: Path) -> None:
+    data = zip_bytes({"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17"), "A.java": b"class A {}"})
+    for position in range(len(data)):
+        for mutated in (
+            data[:position],
+            data[:position] + bytes([data[position] ^ 0xFF]) + data[position + 1 :],
+        ):
+            try:
+                archive = SafeZip(mutated)
+                for number in range(len(archive.members)):
+                    archive.read(number)
+                read_traces(mutated)
+            except BuilderError:
+                continue
