@@ -51,6 +51,8 @@ def parse_envelope(data: bytes) -> Envelope:
         raise MalformedError(_what_is_wrong(data))
     payload = data[len(_BEFORE_PAYLOAD) : middle]
     signature = data[middle + len(_BEFORE_SIGNATURE) : -len(_AFTER_SIGNATURE)]
+    if b'"' in payload + signature:  # more than one signature, or other fields
+        raise MalformedError(_what_is_wrong(data))
     # Latin-1 takes every byte; decode_base64 then refuses those that are not of its alphabet.
     envelope = Envelope(
         decode_base64(payload.decode("latin-1"), "envelope payload"),
