@@ -10,8 +10,9 @@ import http.server
 import ipaddress
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -128,7 +129,9 @@ def running(certificate: Path | None = None) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def client(
-    rules: AddressRules = LOOPBACK, limits: HTTPLimits = LIMITS, **variables: str
+    rules: AddressRules = LOOPBACK,
+    limits: HTTPLimits = LIMITS,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[HTTPClient]:
     """A client that may reach loopback and sees only the given environment variables."""
     with HTTPClient(rules, limits, environment=Environment(variables)) as made:
@@ -136,11 +139,12 @@ def client(
 
 
 def make_certificate(path: Path) -> Path:
-    """A self-signed certificate with its key in one PEM file, for 127.0.0.1 and localhost."""
+    """A self-signed certificate with its key in one PEM file, for the names of these tests."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "touchplate test")])
     now = datetime.datetime.now(datetime.UTC)
     names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+    names.append(x509.DNSName("tunnel.test"))
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -306,7 +306,7 @@ def test_speaks_tls_to_a_server_whose_authority_the_environment_names(tmp_path: 
     certificate = make_certificate(tmp_path / "server.pem")
     with running(certificate) as server:
         server.actions["/a"] = whole
-        with client(SSL_CERT_FILE=str(certificate)) as http:
+        with client(variables={"SSL_CERT_FILE": str(certificate)}) as http:
             for host in ("127.0.0.1", "localhost", "127.0.0.1"):
                 assert http.get(server.url("/a", host), max_bytes=len(BODY)).body == BODY
             assert http.describe() == [
@@ -319,7 +319,10 @@ def test_refuses_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
     with running(make_certificate(tmp_path / "server.pem")) as server:
         server.actions["/a"] = whole
         other = make_certificate(tmp_path / "other.pem")
-        with client(SSL_CERT_FILE=str(other)) as http, pytest.raises(errors.UnreachableError) as caught:
+        with (
+            client(variables={"SSL_CERT_FILE": str(other)}) as http,
+            pytest.raises(errors.UnreachableError) as caught,
+        ):
             http.get(server.url("/a"), max_bytes=10)
     assert caught.value.reason == "untrusted-certificate"
 
@@ -327,7 +330,7 @@ def test_refuses_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
 def test_names_a_certificate_file_that_is_missing(tmp_path: Path) -> None:
     missing = str(tmp_path / "none.pem")
     with (
-        client(SSL_CERT_FILE=missing) as http,
+        client(variables={"SSL_CERT_FILE": missing}) as http,
         pytest.raises(errors.ConfigError, match=r"SSL_CERT_FILE.*none\.pem"),
     ):
         http.get("https://127.0.0.1:1/", max_bytes=10)

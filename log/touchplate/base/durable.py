@@ -55,8 +55,8 @@ def make_folder(path: Path, mode: int = 0o755) -> None:
     if path.is_dir():
         return
     make_folder(path.parent, mode)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode)
+    # Another process may make it at the same moment; a file of this name is an error.
+    path.mkdir(mode, exist_ok=True)
     sync_folder(path.parent)
 
 

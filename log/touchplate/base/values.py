@@ -114,17 +114,18 @@ def _read_private(path: Path, reference: str) -> bytes:
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigError(reference, (f"cannot read the secret: {detail}",)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         # Checked on the open file, so that it cannot be exchanged between check and reading.
-        status = os.fstat(file.fileno())
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(reference, ("the secret is not a regular file",))
         if status.st_mode & 0o077:
             mode = f"{stat.S_IMODE(status.st_mode):04o}"
-            raise ConfigError(
-                reference, (f"mode {mode} lets others read the secret; run chmod 600 on the file",)
-            )
-        data = file.read(MAX_SECRET_BYTES + 1)
+            raise ConfigError(reference, (f"mode {mode} lets others read it; run chmod 600 on the file",))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_SECRET_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_SECRET_BYTES:
         raise ConfigError(reference, (f"the secret has more than {MAX_SECRET_BYTES} bytes; wrong file?",))
     return data

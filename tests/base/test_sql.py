@@ -1,0 +1,131 @@
+"""SQLite engines: durability settings, and transactions that begin when they are begun."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from touchplate.base.errors import StorageError
+from touchplate.base.sql import begin_read, begin_write, sqlite_engine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = sqlite_engine(tmp_path / "new" / "log.db", busy_seconds=0.05)
+    with begin_write(made) as connection:
+        connection.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
+        connection.execute(text("CREATE TABLE u (n INTEGER REFERENCES t (n))"))
+    yield made
+    made.dispose()
+
+
+def numbers(engine: Engine) -> list[int]:
+    with begin_read(engine) as connection:
+        return list(connection.execute(text("SELECT n FROM t ORDER BY n")).scalars())
+
+
+def insert(engine: Engine, number: int) -> None:
+    with begin_write(engine) as connection:
+        connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": number})
+
+
+def fail_after(engine: Engine, statement: str) -> None:
+    with begin_write(engine) as connection:
+        connection.execute(text(statement))
+        raise RuntimeError("in the middle")
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 50)],
+)
+def test_every_connection_is_set_for_durability(engine: Engine, pragma: str, value: object) -> None:
+    with begin_read(engine) as one, begin_read(engine) as two:
+        for connection in (one, two):
+            assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one() == value
+
+
+def test_commits_at_the_end_and_rolls_back_on_an_error(engine: Engine) -> None:
+    insert(engine, 1)
+    with pytest.raises(RuntimeError):
+        fail_after(engine, "INSERT INTO t VALUES (2)")
+    assert numbers(engine) == [1]
+
+
+def test_tables_are_made_inside_the_transaction(engine: Engine) -> None:
+    with pytest.raises(RuntimeError):
+        fail_after(engine, "CREATE TABLE v (n INTEGER)")
+    with begin_read(engine) as connection, pytest.raises(OperationalError, match="no such table"):
+        connection.execute(text("SELECT * FROM v"))
+
+
+def test_what_a_reader_writes_is_gone(engine: Engine) -> None:
+    with begin_read(engine) as connection:
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+    assert numbers(engine) == []
+
+
+def test_a_reader_sees_one_state_while_a_writer_goes_on(engine: Engine) -> None:
+    insert(engine, 1)
+    with begin_read(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM t")).scalar_one() == 1
+        insert(engine, 2)
+        assert connection.execute(text("SELECT count(*) FROM t")).scalar_one() == 1
+    assert numbers(engine) == [1, 2]
+
+
+def test_a_second_writer_waits_at_its_beginning(engine: Engine) -> None:
+    with begin_write(engine), pytest.raises(OperationalError, match="locked"):
+        insert(engine, 1)
+    insert(engine, 1)
+    assert numbers(engine) == [1]
+
+
+def test_two_writers_that_read_first_both_succeed(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "log.db")
+    with begin_write(engine) as connection:
+        connection.execute(text("CREATE TABLE c (n INTEGER)"))
+        connection.execute(text("INSERT INTO c VALUES (0)"))
+
+    def count() -> None:
+        for _ in range(20):
+            with begin_write(engine) as connection:
+                number = connection.execute(text("SELECT n FROM c")).scalar_one()
+                connection.execute(text("UPDATE c SET n = :n"), {"n": number + 1})
+
+    threads = [threading.Thread(target=count) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with begin_read(engine) as connection:
+        assert connection.execute(text("SELECT n FROM c")).scalar_one() == 60
+    engine.dispose()
+
+
+def test_foreign_keys_are_enforced(engine: Engine) -> None:
+    with pytest.raises(IntegrityError), begin_write(engine) as connection:
+        connection.execute(text("INSERT INTO u VALUES (5)"))
+
+
+def test_a_file_that_is_no_database_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StorageError, match="not a database"):
+        sqlite_engine(tmp_path / "text.db")
+    with pytest.raises(StorageError, match="cannot open"):
+        sqlite_engine(tmp_path)
+    with pytest.raises(StorageError, match="folder"):
+        sqlite_engine(tmp_path / "text.db" / "log.db")
+
+
+def test_what_was_committed_is_there_for_another_program(engine: Engine, tmp_path: Path) -> None:
+    insert(engine, 7)
+    with sqlite3.connect(tmp_path / "new" / "log.db") as other:
+        assert other.execute("SELECT n FROM t").fetchall() == [(7,)]
+    other.close()
