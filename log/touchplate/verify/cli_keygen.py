@@ -95,7 +95,7 @@ def _make_statement_key(args: argparse.Namespace) -> tuple[bytes, bytes, str, st
     password = _read_password(args.password_file) if args.password_file else None
     signer = generate_signer("ed25519" if args.ed25519 else "p256")
     public = format_public_pem(signer.key).encode("ascii")
-    return format_private_pem(signer, password), public, "spki_sha256", signer.key.spki_sha256.hex()
+    return format_private_pem(signer, password), public, "spkiSha256", signer.key.spki_sha256.hex()
 
 
 def _make_note_key(args: argparse.Namespace) -> tuple[bytes, bytes, str, str]:
@@ -106,7 +106,7 @@ def _make_note_key(args: argparse.Namespace) -> tuple[bytes, bytes, str, str]:
     signer = generate_note_signer(args.name, args.role)
     verifier = format_verifier_key(signer.key)
     private = format_signer_key(signer) + "\n"
-    return private.encode("utf-8"), (verifier + "\n").encode("utf-8"), "verifier_key", verifier
+    return private.encode("utf-8"), (verifier + "\n").encode("utf-8"), "verifierKey", verifier
 
 
 def _read_password(path: Path) -> bytes:

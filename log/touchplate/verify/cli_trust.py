@@ -184,7 +184,7 @@ def _trust_json(trust: TrustFile) -> JSONValue:
         "logs": [format_verifier_key(log.key) for log in trust.policy.logs],
         "witnesses": {one.name: format_verifier_key(one.key) for one in trust.policy.witnesses},
         "quorum": trust.policy.quorum,
-        "max_checkpoint_age": trust.max_checkpoint_age,
+        "maxCheckpointAge": trust.max_checkpoint_age,
         "reproduced": {
             "operators": rule.operators,
             "sources": rule.sources,
@@ -195,10 +195,10 @@ def _trust_json(trust: TrustFile) -> JSONValue:
                 "kind": key.kind,
                 "operator": key.operator,
                 "builder": key.builder,
-                "spki_sha256": key.key.spki_sha256.hex(),
+                "spkiSha256": key.key.spki_sha256.hex(),
                 "ecosystems": key.ecosystems,
-                "from_index": str(key.from_index),
-                "until_index": None if key.until_index is None else str(key.until_index),
+                "fromIndex": str(key.from_index),
+                "untilIndex": None if key.until_index is None else str(key.until_index),
             }
             for key in trust.keys
         ],

@@ -27,9 +27,20 @@ def print_json(value: JSONValue) -> None:
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     """Aligned `name  value` lines; a name of "" continues the one above."""
+    for line in _aligned(pairs):
+        print_line(line)
+
+
+def print_refusal(error: RefusedError, remedy: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """A refusal to standard error: the reason, why, what to do, then what is known."""
+    lines = [f"refused: {error.reason} (step {error.step})", f"  why: {error}", f"  do:  {remedy}"]
+    for line in [*lines, *_aligned(pairs)]:
+        sys.stderr.write(printable(line) + "\n")
+
+
+def _aligned(pairs: Sequence[tuple[str, str]]) -> list[str]:
     width = max((len(name) for name, _ in pairs), default=0)
-    for name, value in pairs:
-        print_line(f"{name:<{width}}  {value}".rstrip())
+    return [f"{name:<{width}}  {value}".rstrip() for name, value in pairs]
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
