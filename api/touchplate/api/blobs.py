@@ -10,6 +10,9 @@ from typing import IO
 from touchplate.api.errors import NotFoundError
 from touchplate.base.durable import DigestFolder
 
+DIGESTS = ("sha256", "sha512", "sha384", "sha1", "md5")
+"""Every digest that a statement may give for a file; sha256 identifies, the others must be right too."""
+
 CHUNK_BYTES = 1024 * 1024
 """Bytes per read. Hashing and sending in 64 KiB pieces costs twice as much (facts of the prototype)."""
 
@@ -21,6 +24,7 @@ class Blob:
     size: int
     sha256: str
     sha512: str
+    sha384: str
     sha1: str
     md5: str
 
@@ -36,10 +40,7 @@ class BlobStore:
 
     def put(self, stream: IO[bytes]) -> Blob:
         """Hash the stream from its start to its end, then store it durably."""
-        hashes = {
-            name: hashlib.new(name, usedforsecurity=name.startswith("sha2") or name == "sha512")
-            for name in ("sha256", "sha512", "sha1", "md5")
-        }
+        hashes = {name: hashlib.new(name, usedforsecurity=name not in ("sha1", "md5")) for name in DIGESTS}
         size = 0
         while chunk := stream.read(CHUNK_BYTES):
             size += len(chunk)

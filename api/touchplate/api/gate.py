@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from touchplate.api.errors import SettingsError
+from touchplate.verify.check import EntryWarning, Judgement
 from touchplate.verify.levels import LEVELS, Evidence, Levels, ReproducedRule, judge_levels
 from touchplate.verify.purl import PackageURL
 
@@ -78,22 +79,12 @@ class Question:
 
 
 @dataclass(frozen=True)
-class LostEntry:
-    """An entry about these bytes that counts for nothing: the step of the check that cost it, and why."""
-
-    index: int
-    step: int
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Facts:
     """What the log says about the bytes of one question. `first_seen`: unix seconds of the earliest good
     record."""
 
     evidence: tuple[Evidence, ...] = ()
-    lost: tuple[LostEntry, ...] = ()
+    warnings: tuple[EntryWarning, ...] = ()
     first_seen: int | None = None
 
 
@@ -153,12 +144,13 @@ class Gate:
         rule = self.rule_for(question)
         need = needed(rule, question)
         demand = replace(self._reproduced, operators=max(self._reproduced.operators, rule.operators or 0))
-        levels = judge_levels(facts.evidence, demand)  # step 6
-        reasons = [
-            _missing(level, levels, facts, question) for level in need if not levels.has(level)
-        ]  # step 7
-        if "reproduced" in need and question.is_snapshot and levels.reproduced:
+        levels = judge_levels(facts.evidence, demand)  # 6
+        reasons = []
+        refused = Judgement(question.package, levels, facts.warnings).refusal(need)  # 7
+        if "reproduced" in need and question.is_snapshot:
             reasons.append(Reason("snapshot", "a snapshot is not a release and never counts as reproduced"))
+        elif refused is not None:
+            reasons.append(Reason(refused.reason, str(refused)))
         if age := _too_young(rule, facts, now):
             reasons.append(age)
         verdict: Verdict = "allow"
@@ -173,19 +165,6 @@ def needed(rule: Rule, question: Question) -> tuple[str, ...]:
     if question.is_supporting and rule.need:
         return (SUPPORTING_NEED,)
     return rule.need
-
-
-def _missing(level: str, levels: Levels, facts: Facts, question: Question) -> Reason:
-    """The reason for a missing level: the first step that cost an entry, else what is simply not there
-    yet."""
-    state = f"not {level}: {levels.explain(level)}"
-    if level == "reproduced" and question.is_snapshot:
-        return Reason("snapshot", "a snapshot is not a release and never counts as reproduced")
-    if not facts.lost:
-        return Reason(f"not-{level}", state)
-    # A wrong package is named only when nothing else cost an entry of the same step.
-    worst = min(facts.lost, key=lambda lost: (lost.step, lost.reason == "wrong-package", lost.index))
-    return Reason(worst.reason, f"{state}; entry {worst.index} does not count: {worst.message}")
 
 
 def _too_young(rule: Rule, facts: Facts, now: int) -> Reason | None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from sqlalchemy import Column, Engine, Integer, MetaData, Row, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from touchplate.api.blobs import DIGESTS
 from touchplate.base.sql import begin_write
+from touchplate.verify.files import FileDigests
 
 _METADATA = MetaData()
 _LINKS = Table(
@@ -25,6 +27,7 @@ _LINKS = Table(
     Column("by", String, nullable=False),
     Column("seen", Integer, nullable=False),
     Column("sha512", String(128), nullable=False),
+    Column("sha384", String(96), nullable=False),
     Column("sha1", String(40), nullable=False),
     Column("md5", String(32), nullable=False),
 )
@@ -42,12 +45,19 @@ class Link:
     by: str
     seen: int
     sha512: str
+    sha384: str
     sha1: str
     md5: str
 
-    def digest(self, algorithm: str) -> str:
-        """The digest by `algorithm` (`md5`, `sha1`, `sha256`, `sha512`) in hex."""
-        return {"md5": self.md5, "sha1": self.sha1, "sha256": self.sha256, "sha512": self.sha512}[algorithm]
+    @property
+    def digests(self) -> dict[str, str]:
+        """All digests, by algorithm, in hex."""
+        return {name: str(getattr(self, name)) for name in DIGESTS}
+
+    @property
+    def file(self) -> FileDigests:
+        """What the check compares statements with."""
+        return FileDigests(self.size, self.digests)
 
 
 class Links:

@@ -20,9 +20,8 @@ class EntrySource(Protocol):
         A source may answer with fewer than there are; the caller asks again.
         """
 
-    def wait_for_growth(self, size: int, timeout: float) -> bool:
-        """Wait until the log holds more than `size` entries, at most `timeout` seconds; False when it did
-        not."""
+    def wait_for_growth(self, size: int, timeout_seconds: float) -> int:
+        """Wait until the log holds more than `size` entries, or the time is up; answers its size then."""
 
 
 class Recorder(Protocol):

@@ -48,7 +48,7 @@ class Prover:
             package,
             package.file_name,
             link.size,
-            {name: link.digest(name) for name in ("md5", "sha1", "sha256", "sha512")},
+            link.digests,
         )
         entries = [
             BundleEntry(entry.index, entry.envelope, entry.key, entry.proof)

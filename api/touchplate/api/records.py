@@ -18,8 +18,8 @@ from touchplate.api.errors import BusyError, NotReadyError
 from touchplate.api.ports import Recorder
 from touchplate.verify.dsse import sign_envelope
 from touchplate.verify.keys import StatementSigner
-from touchplate.verify.predicates.record import format_record
 from touchplate.verify.names import format_upstream_uri
+from touchplate.verify.predicates.record import format_record
 from touchplate.verify.purl import PackageURL
 from touchplate.verify.statements import RECORD_TYPE, Record, make_statement, make_subject
 

@@ -82,6 +82,8 @@ class UpstreamSection:
     identity: str
     url: str = "auto"
     record: bool = False
+    # An upstream on this machine or in a private network; else such addresses are refused.
+    allow_private: bool = False
 
     def check(self) -> list[str]:
         """The form of names and URL."""

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Sequence
 from typing import cast
 
-from touchplate.api.index.observe import Observer
-
 from touchplate.api.errors import NotReadyError
-from touchplate.api.gate import Facts, LostEntry
-from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, IndexStore, LostRow
+from touchplate.api.gate import Facts
+from touchplate.api.index.observe import Observer
+from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, IndexStore
 from touchplate.api.ports import EntrySource
+from touchplate.verify.check import EntryWarning
+from touchplate.verify.files import FileDigests
+from touchplate.verify.judge import NEEDS_OTHER_BYTES
 from touchplate.verify.levels import Compared, Evidence, FirstSight, Rebuild
 from touchplate.verify.purl import PackageURL, format_purl, parse_purl
 
@@ -61,18 +63,37 @@ class FactIndex:
         if self._followed < size:
             raise NotReadyError(f"the log shows {self._followed} entries and {size} are needed; try again")
 
-    def facts(self, sha256: str, package: PackageURL) -> Facts:
+    def facts(self, file: FileDigests, package: PackageURL) -> Facts:
         """What the log says about these bytes as this package file (steps 3 to 5 of the check)."""
-        file = format_purl(package)
-        rows = self.store.evidence_of_digest(sha256)
-        mine = [row for row in rows if row.file == file]
-        evidence = self._evidence(mine, file)
-        named = {row.entry for row in mine}
-        lost = [_lost(row, file) for row in self.store.lost_of_digest(sha256) if row.entry not in named]
-        lost += [_wrong_package(row, file) for row in rows if row.entry not in named]
-        seen = [row.seen for row in mine if row.seen is not None]
-        unique = {item.index: item for item in sorted(lost, key=lambda item: (item.index, -item.step))}
-        return Facts(tuple(evidence), tuple(unique.values()), min(seen, default=None))
+        name = format_purl(package)
+        rows = self.store.evidence_of_digest(file.sha256)
+        warnings = {
+            row.entry: EntryWarning(row.entry, row.step, row.reason, row.message)
+            for row in self.store.lost_of_digest(file.sha256)
+        }
+        mine, good = [row for row in rows if row.file == name], []
+        for row in mine:
+            differing = file.differing(cast("dict[str, str]", row.detail["digests"]))
+            if differing:
+                message = f"its sha256 is right, its {', '.join(differing)} is another file's"
+                warnings[row.entry] = EntryWarning(row.entry, 5, "wrong-digest", message)
+            else:
+                good.append(row)
+        about = {row.entry for row in mine}
+        for row in rows:
+            if row.entry not in about:
+                message = f"it speaks of these bytes as {row.file}, not as {package}"
+                warnings[row.entry] = EntryWarning(row.entry, 5, "wrong-package", message)
+        seen = [row.seen for row in good if row.seen is not None]
+        ordered = tuple(warnings[entry] for entry in sorted(warnings))
+        return Facts(tuple(self._evidence(good, name)), ordered, min(seen, default=None))
+
+    def attested(self, sha256: str) -> FileDigests:
+        """The digests that the log gives for bytes that are not at hand; of two claims the earlier one."""
+        digests = {"sha256": sha256}
+        for row in self.store.evidence_of_digest(sha256):
+            digests = {**cast("dict[str, str]", row.detail["digests"]), **digests}
+        return FileDigests(0, digests)
 
     def first_record(self, package: PackageURL) -> EvidenceRow | None:
         """The earliest good record of this package file."""
@@ -109,7 +130,7 @@ class FactIndex:
     def _follow(self) -> None:
         while not self._stopping.is_set():
             try:
-                if self._source.wait_for_growth(self._followed, POLL_SECONDS):
+                if self._source.wait_for_growth(self._followed, POLL_SECONDS) > self._followed:
                     self.catch_up()
             except Exception:
                 # The index is behind but right; requests that need more say so. Try again.
@@ -122,35 +143,31 @@ def _piece(row: EvidenceRow, provenances: dict[str, EvidenceRow]) -> Evidence:
         return FirstSight(row.entry, row.operator)
     if row.kind == "provenance":
         return _rebuild(row)
-    detail = row.detail
-    provenance = provenances.get(str(detail.get("provenance")))
-    # Step 5: the provenance that a comparison names counts through it only, when the same operator signed it
-    # for exactly what was rebuilt.
-    fits = provenance is not None and (
-        provenance.kind == "provenance"
-        and provenance.operator == row.operator
-        and provenance.sha256 == detail.get("rebuilt")
-    )
+    named = provenances.get(str(row.detail.get("provenance")))
     return Compared(
         row.entry,
         row.operator,
-        str(detail["result"]),
-        tuple(cast("list[str]", detail.get("stabilizers") or [])),
-        _rebuild(provenance) if provenance is not None and fits else None,
-        str(detail.get("detail") or ""),
+        str(row.detail["result"]),
+        tuple(cast("list[str]", row.detail["stabilizers"])),
+        _rebuild(named) if named is not None and _is_named(named, row) else None,
+        str(row.detail["detail"]),
+    )
+
+
+def _is_named(provenance: EvidenceRow, comparison: EvidenceRow) -> bool:
+    """Step 5: the provenance that a comparison names counts through it only, when the same operator signed it
+    for exactly what was rebuilt."""
+    rebuilt = cast("dict[str, str] | None", comparison.detail["rebuilt"]) or {}
+    claimed = cast("dict[str, str]", provenance.detail["digests"])
+    return (
+        comparison.detail["result"] in NEEDS_OTHER_BYTES
+        and provenance.kind == "provenance"
+        and provenance.operator == comparison.operator
+        and provenance.sha256 == rebuilt.get("sha256")
+        and all(rebuilt.get(name, digest) == digest for name, digest in claimed.items())
     )
 
 
 def _rebuild(row: EvidenceRow) -> Rebuild:
     sources = cast("list[str]", row.detail.get("sources") or [])
     return Rebuild(row.entry, row.operator, frozenset(sources), bool(row.detail.get("tools_pinned", True)))
-
-
-def _lost(row: LostRow, file: str) -> LostEntry:
-    if row.file != file and row.step == 5:
-        return LostEntry(row.entry, 5, "wrong-package", f"it is about {row.file}")
-    return LostEntry(row.entry, row.step, row.reason, row.message)
-
-
-def _wrong_package(row: EvidenceRow, file: str) -> LostEntry:
-    return LostEntry(row.entry, 5, "wrong-package", f"it is about {row.file}, not {file}")

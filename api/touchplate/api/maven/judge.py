@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from touchplate.api.alarms import Alarms
-from touchplate.api.blobs import Blob, BlobStore
+from touchplate.api.blobs import DIGESTS, Blob, BlobStore
 from touchplate.api.errors import ChangedError, NotReadyError, RefusedError, UnknownUpstreamError
 from touchplate.api.gate import Decision, Gate, Question
 from touchplate.api.index.facts import FactIndex
@@ -114,7 +114,7 @@ class MavenJudge:
             is_supporting=file.is_supporting,
             is_snapshot=file.is_snapshot,
         )
-        facts = self._stores.index.facts(link.sha256, package)
+        facts = self._stores.index.facts(link.file, package)
         decision = self._gate.decide(question, facts, int(self._now()))
         return Judged(file, package, link, decision, why_path(repository, file))
 
@@ -139,7 +139,7 @@ class MavenJudge:
             return True
         for sha256, file in self._stores.index.files_of(package.package):
             question = Question(file, repository.name, sha256, is_snapshot=main.is_snapshot)
-            facts = self._stores.index.facts(sha256, file)
+            facts = self._stores.index.facts(self._stores.index.attested(sha256), file)
             if not _supports(file) and self._gate.decide(question, facts, int(self._now())).passes:
                 return True
         return False
@@ -164,10 +164,10 @@ class MavenJudge:
             # Somebody else's record may have come first while ours was on its way.
             self._check_unchanged(repository, file, blob.sha256)
         # The log has the record, durably, from here on.
+        digests = {name: getattr(blob, name) for name in DIGESTS}
         link = Link(
-            repository.name, file.path, blob.sha256, blob.size, "upstream", int(self._now()),
-            blob.sha512, blob.sha1, blob.md5,
-        )  # fmt: skip
+            repository.name, file.path, size=blob.size, by="upstream", seen=int(self._now()), **digests
+        )
         return link if file.is_mutable else self._link(repository, file, link)
 
     def _record(self, repository: Repository, file: MavenFile, blob: Blob) -> None:
@@ -221,4 +221,4 @@ def _supports(file: PackageURL) -> bool:
 
 
 def _blob(link: Link) -> Blob:
-    return Blob(link.size, link.sha256, link.sha512, link.sha1, link.md5)
+    return Blob(link.size, **link.digests)

@@ -64,7 +64,7 @@ class MavenRoutes:
         headers = _warning(judged)
         match asked.aspect:
             case "checksum":
-                digest = judged.link.digest(str(asked.algorithm))
+                digest = judged.link.digests[str(asked.algorithm)]
                 return Response(digest, headers=headers, media_type="text/plain")
             case "bundle":
                 body = self._prover.bundle(judged.link, judged.package)

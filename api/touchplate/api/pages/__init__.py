@@ -1,0 +1,1 @@
+"""The web pages' templates and the code that fills them."""

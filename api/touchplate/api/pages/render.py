@@ -1,0 +1,75 @@
+"""Fills the templates. They get views only, escape everything, and fail on a name that does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from touchplate.api.explain import Explanation
+from touchplate.api.gate import Rule
+from touchplate.api.maven.repository import Repository
+from touchplate.api.views import ArtifactView, Overview, PackageView
+from touchplate.verify.encoding import format_time
+from touchplate.verify.purl import PackageURL
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Pages:
+    """The pages of one node."""
+
+    def __init__(self, name: str) -> None:
+        """`name`: what the node is called at the top of each page, its log's origin."""
+        self._environment = Environment(
+            loader=FileSystemLoader(_TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals["node"] = name
+        self._environment.filters |= {
+            "time": lambda seconds: format_time(seconds).replace("T", " ").removesuffix("Z") + " UTC",
+            "host": lambda operator: str(operator).removeprefix("https://"),
+            "short": lambda digest: f"{digest[:12]}…",
+            "package_path": lambda package: f"/packages/{quote(str(package), safe='/:@?=&%')}",
+            "quote": lambda text: quote(str(text), safe=""),
+            "coordinates": coordinates,
+        }
+        self.style = (_TEMPLATES / "style.css").read_text()
+
+    def start(
+        self, overview: Overview, rules: Sequence[Rule], repositories: Sequence[Repository], base: str
+    ) -> str:
+        """The start page; `base` is the node's own address."""
+        return self._render(
+            "start.html", overview=overview, rules=rules, repositories=repositories, base=base
+        )
+
+    def package(self, view: PackageView) -> str:
+        """The page of a package version."""
+        return self._render("package.html", view=view)
+
+    def artifact(self, view: ArtifactView, base: str) -> str:
+        """The page of an artifact."""
+        return self._render("artifact.html", view=view, base=base)
+
+    def why(self, explanation: Explanation) -> str:
+        """The page that explains a decision."""
+        return self._render("why.html", why=explanation)
+
+    def problem(self, status: int, title: str, detail: str) -> str:
+        """The page for an error, for people with a browser."""
+        return self._render("problem.html", status=status, title=title, detail=detail)
+
+    def _render(self, template: str, **values: object) -> str:
+        return self._environment.get_template(template).render(**values)
+
+
+def coordinates(package: PackageURL) -> str:
+    """How people of the ecosystem write a package version: group:artifact:version for Maven."""
+    parts = (package.namespace, package.name, package.version)
+    return ":".join(part for part in parts if part)
