@@ -12,6 +12,8 @@ package.
 
 from typing import Literal, get_args
 
+from touchplate.base.errors import TouchplateError
+
 FailedPhase = Literal["definition", "fetch", "build", "collect"]
 FailureReason = Literal[
     "timeout", "exit-status", "missing-output", "refused-input", "refused-output", "too-large"
@@ -21,21 +23,16 @@ DETAIL_CHARS = 2000
 """Longest `detail` of a failure, in characters: it is signed into a statement, not a place for a log."""
 
 
-class BuilderError(Exception):
+class BuilderError(TouchplateError):
     """Base of all builder errors. `reason` is a stable kebab-case word; `str()` is the message."""
 
-    reason = "builder-error"
-
-    def __init__(self, message: str, *, reason: str | None = None) -> None:
-        super().__init__(message)
-        if reason is not None:
-            self.reason = reason
+    default_reason = "builder-error"
 
 
 class DefinitionError(BuilderError):
     """A definition, input lock or build plan is malformed or contradicts itself."""
 
-    reason = "bad-definition"
+    default_reason = "bad-definition"
 
 
 class PhaseFailed(BuilderError):  # noqa: N818  the word of the comparison format, and not every one is an error
@@ -61,7 +58,7 @@ class HostLack(BuilderError):  # noqa: N818  see PhaseFailed
     `log` holds the command's output when there was a command.
     """
 
-    reason = "host-lack"
+    default_reason = "host-lack"
 
     def __init__(self, message: str, *, reason: str | None = None, log: bytes = b"") -> None:
         super().__init__(message, reason=reason)

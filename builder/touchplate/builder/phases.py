@@ -1,10 +1,31 @@
-"""The two phases of a rebuild, Fetch and Build, in one and the same sandbox."""
+"""The two phases of a rebuild, Fetch and Build, in one and the same sandbox.
 
+Fetch runs the real command once, with the recording mirror as its only way out; what it writes is thrown
+away, what the mirror recorded is the input lock. Build starts from the source again with no way out at all,
+sees the locked files read-only, and its outputs are what is compared and attested.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from touchplate.builder.answer import AnswerFinder, TooMuchError
+from touchplate.builder.cache import Cache
+from touchplate.builder.collect import collect
+from touchplate.builder.errors import FailedPhase, HostLack, PhaseFailed
+from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
+from touchplate.builder.lock import InputLock, LockedInput
 from touchplate.builder.plan import (
     BUILD_FOLDER,
     HOME_FOLDER,
+    MIB,
+    MIRROR_PORT,
     MIRROR_URL,
     REPOSITORY_FOLDER,
+    RESERVED_FOLDER,
     Bind,
     BuildPlan,
     BuildResult,
@@ -14,7 +35,13 @@ from touchplate.builder.plan import (
     Phase,
     Progress,
     Quiet,
+    check_inside,
 )
+from touchplate.builder.probe import PYTHON
+from touchplate.builder.process import Outcome, printable
+from touchplate.builder.recording import Recorder, RefusedInputError, check_input, fetch_locked
+from touchplate.builder.sandbox import Job, Sandbox
+from touchplate.builder.workspace import Workspace, make_open
 
 __all__ = [
     "BUILD_FOLDER",
@@ -30,4 +57,180 @@ __all__ = [
     "Phase",
     "Progress",
     "Quiet",
+    "run_build",
+    "run_fetch",
 ]
+
+TAIL_LINES = 8
+"""Last lines of the output that a failure's detail repeats."""
+
+_BRIDGE = f"{RESERVED_FOLDER}/bridge.py"
+_MIRROR = f"{RESERVED_FOLDER}/mirror"
+
+
+def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progress) -> InputLock:
+    """Run the command with the recording mirror; the lock of everything that it was given.
+
+    A command that fails although it was given everything it asked for does not fail Fetch: run Build next,
+    which fails in the same way and is the phase to be named. Raises PhaseFailed (phase `fetch`), HostLack.
+    """
+    _check_source(plan)
+    recorder = Recorder(plan, cache, progress)
+    with sandbox.workspace(plan.source) as workspace:
+        shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
+        bridge = (PYTHON, "-I", "-S", _BRIDGE, str(MIRROR_PORT), f"{_MIRROR}/{SOCKET_NAME}")
+        job = _job(plan, workspace, "fetch", shown, (*bridge, *plan.command))
+        progress.started("fetch")
+        with serve_mirror(workspace.mirror, workspace.uid, recorder, cache):
+            outcome = sandbox.run(workspace, job, watch=recorder.stop_word, on_line=progress.line)
+    lock = recorder.finish(outcome)
+    if outcome.stopped:
+        raise _failure("fetch", outcome, plan.limits)
+    return lock
+
+
+def run_build(
+    plan: BuildPlan, lock: InputLock, sandbox: Sandbox, cache: Cache, progress: Progress
+) -> BuildResult:
+    """Run the command from the source again, offline, with the locked inputs only; collect its outputs.
+
+    Inputs that are not in the cache (a lock of somebody else) are fetched first, by digest. Raises
+    PhaseFailed (phases `fetch` for a refused input, `build`, `collect`), HostLack.
+    """
+    _check_source(plan)
+    fetch_locked(lock, plan.upstreams, cache, progress)
+    _check_inputs(plan, lock, cache)
+    with sandbox.workspace(plan.source) as workspace:
+        _show_inputs(plan, lock, cache, workspace.repo)
+        job = _job(plan, workspace, "build", {REPOSITORY_FOLDER: workspace.repo}, plan.command)
+        progress.started("build")
+        outcome = sandbox.run(workspace, job, on_line=progress.line)
+        if outcome.stopped or outcome.exit_code:
+            raise _failure("build", outcome, plan.limits)
+        try:
+            outputs = collect(workspace.build, plan.outputs, cache, max_bytes=plan.limits.output_bytes)
+        except PhaseFailed as failed:
+            failed.log = outcome.log
+            raise
+    return BuildResult(outputs, outcome.log, make_report(sandbox, plan, outcome))
+
+
+def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str, Any]:
+    """The sandbox report: what held this build, as found out on this host. JSON, integers only."""
+    limits = plan.limits
+    return {
+        "version": 1,
+        "backend": sandbox.probe.backend or "none",
+        "probe": sandbox.probe.describe(),
+        "kernel": os.uname().release,
+        "machine": os.uname().machine,
+        "filter": {"sha256": sandbox.filter_sha256},
+        "binds": sorted(["/usr", *(bind.inside for bind in plan.binds)]),
+        "umask": f"{plan.umask:04o}",
+        "limits": {
+            "log_bytes": limits.log_bytes,
+            "memory_bytes": limits.memory_bytes,
+            "processes": limits.processes,
+            "wall_seconds": int(limits.wall_seconds),
+            "workspace_bytes": limits.workspace_bytes,
+        },
+        "log_bytes_cut": outcome.dropped_bytes,
+    }
+
+
+def _job(
+    plan: BuildPlan, workspace: Workspace, phase: Phase, shown: Mapping[str, Path], command: tuple[str, ...]
+) -> Job:
+    files = dict(shown)
+    for number, (inside, content) in enumerate(sorted(plan.files(phase).items()), start=1):
+        check_inside(inside)
+        files[inside] = workspace.place(number, content)
+    return Job(command, plan.binds, files, plan.environment, plan.umask, plan.limits)
+
+
+def _check_source(plan: BuildPlan) -> None:
+    """Source is an input, too: a tree with the published file in it proves nothing."""
+    try:
+        found = AnswerFinder(plan.forbidden.digests).find_below(plan.source)
+    except TooMuchError as error:
+        raise PhaseFailed(
+            "fetch", "refused-input", f"the source cannot be looked through: {error}"
+        ) from error
+    if found is not None:
+        detail = f"source file {found}: the published file that the build has to make"
+        raise PhaseFailed("fetch", "refused-input", detail)
+
+
+def _check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
+    """Again before Build: the lock may be somebody else's."""
+    finder = AnswerFinder(plan.forbidden.digests)
+    for one in lock.inputs:
+        if (one.upstream, one.path) in plan.forbidden.paths:
+            detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
+            raise PhaseFailed("fetch", "refused-input", detail)
+        try:
+            check_input(finder, cache, one.sha256, plan.forbidden.digests)
+        except RefusedInputError as error:
+            raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} {error}") from error
+
+
+def _show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
+    """Lay the locked files out as /repo/<upstream>/<path>, each hashed again where it now lies."""
+    maven = {one.name for one in plan.upstreams if one.ecosystem == "maven"}
+    for one in lock.inputs:
+        target = repo / one.upstream / one.path
+        _make_parents(target.parent, repo)
+        source = cache.inputs.path(one.sha256)
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, target)
+            target.chmod(0o644)
+        sha1 = _check_bytes(one, target)
+        if one.upstream in maven:
+            # Checksum files are not inputs: they follow from the locked bytes. Without them Maven complains.
+            checksum = target.with_name(f"{target.name}.sha1")
+            checksum.write_text(sha1)
+            checksum.chmod(0o644)
+
+
+def _make_parents(folder: Path, top: Path) -> None:
+    if folder != top and not folder.exists():
+        _make_parents(folder.parent, top)
+        make_open(folder)
+
+
+def _check_bytes(one: LockedInput, path: Path) -> str:
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
+    with path.open("rb") as file:
+        while data := file.read(MIB):
+            sha256.update(data)
+            sha1.update(data)
+    if sha256.hexdigest() != one.sha256:
+        raise HostLack(
+            f"the cached file of {one.upstream}/{one.path} has sha256 {sha256.hexdigest()}, not the locked "
+            f"{one.sha256}; remove it from the cache",
+            reason="cache-damaged",
+        )
+    return sha1.hexdigest()
+
+
+def _failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> PhaseFailed | HostLack:
+    log = outcome.log
+    match outcome.stopped:
+        case "disk-full":
+            return HostLack("the disk of the work folder is full", reason="disk-full", log=log)
+        case "timeout":
+            return PhaseFailed(phase, "timeout", f"not done after {limits.wall_seconds:g} seconds", log=log)
+        case "too-large":
+            detail = f"the build wrote more than {limits.workspace_bytes} bytes, or a tree of absurd shape"
+            return PhaseFailed(phase, "too-large", detail, log=log)
+    why = f"exit code {outcome.exit_code}"
+    if outcome.out_of_memory:
+        why += f", killed for using more than {limits.memory_bytes} bytes of memory"
+    lines = [printable(line) for line in outcome.tail.splitlines() if line.strip()]
+    return PhaseFailed(phase, "exit-status", "; ".join([why, *lines[-TAIL_LINES:]]), log=log)
+
+
+def _bridge_source() -> bytes:
+    return Path(__file__).with_name("bridge.py").read_bytes()

@@ -1,0 +1,196 @@
+"""What holds a build down: resource limits per process, control groups for all of its processes together.
+
+Control groups are used as far as this host lets us write them, version 1 and 2, each controller for itself;
+what could not be had is said in the sandbox report, never assumed.
+"""
+
+import contextlib
+import os
+import resource
+import secrets
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from touchplate.builder.plan import MIB, Limits
+
+OPEN_FILES = 16384
+"""Descriptors per process: a linker or JVM opens thousands, the host has to bear 512 such processes."""
+
+FILE_SLACK_BYTES = 64 * MIB
+"""A single file may pass the workspace's limit by this much, so that the watcher finds it too large: at the
+limit itself the kernel would end the writer first, and the failure would look like the build's own."""
+
+_PREFIX = "touchplate-"
+_CONTROLLERS = ("memory", "pids")
+
+
+@dataclass
+class ControlGroups:
+    """The control groups of one job. Made by `make_groups`; owned by the thread that runs the job."""
+
+    folders: dict[str, Path] = field(default_factory=dict)
+    """Controller → folder of this job, for those that could be had."""
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def add(self, pid: int) -> None:
+        """Move a process (and all it will start) into the groups. Raises OSError."""
+        for folder in set(self.folders.values()):
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def members(self) -> set[int]:
+        """Process ids that are in any of the groups now."""
+        found: set[int] = set()
+        for folder in set(self.folders.values()):
+            with contextlib.suppress(OSError):
+                found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL every member; to be repeated until `members` is empty."""
+        for folder in set(self.folders.values()):
+            with contextlib.suppress(OSError):
+                (folder / "cgroup.kill").write_text("1")
+        for pid in self.members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def was_out_of_memory(self) -> bool:
+        """Whether the kernel killed a member for memory."""
+        if "memory" not in self.folders:
+            return False
+        name = "memory.events" if self.versions["memory"] == 2 else "memory.oom_control"
+        with contextlib.suppress(OSError):
+            for line in (self.folders["memory"] / name).read_text().splitlines():
+                key, _, value = line.partition(" ")
+                if key == "oom_kill":
+                    return value.strip() != "0"
+        return False
+
+    def close(self) -> None:
+        """Remove the groups; they must be empty."""
+        for folder in set(self.folders.values()):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        self.folders.clear()
+
+    def describe(self) -> dict[str, str]:
+        """For the sandbox report: what limits memory and processes here."""
+        return {
+            name: f"cgroup-v{self.versions[name]}" if name in self.folders else "rlimit"
+            for name in _CONTROLLERS
+        }
+
+
+def make_groups(limits: Limits, *, proc: Path = Path("/proc/self")) -> ControlGroups:
+    """New groups below this process's own, with memory and process limits set; as many as the host gives."""
+    groups = ControlGroups()
+    name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+    for controller, version, parent in _places(proc):
+        if controller in groups.folders:
+            continue
+        _remove_stale(parent)
+        folder = parent / name
+        try:
+            folder.mkdir(exist_ok=True)
+            _set(folder, controller, version, limits)
+        except OSError:
+            if folder not in groups.folders.values():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            continue
+        groups.folders[controller] = folder
+        groups.versions[controller] = version
+    return groups
+
+
+def _set(folder: Path, controller: str, version: int, limits: Limits) -> None:
+    if controller == "pids":
+        (folder / "pids.max").write_text(str(limits.processes))
+        return
+    (folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(
+        str(limits.memory_bytes)
+    )
+    # Swap would only make a build that is too big slow as well; hosts without swap accounting lack the file.
+    swap = ("memory.swap.max", "0") if version == 2 else ("memory.swappiness", "0")
+    with contextlib.suppress(OSError):
+        (folder / swap[0]).write_text(swap[1])
+
+
+def _places(proc: Path) -> Iterator[tuple[str, int, Path]]:
+    """(controller, version, folder in which a group may be tried) for each hierarchy that is mounted."""
+    own = _own_paths(proc)
+    try:
+        lines = (proc / "mountinfo").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        root, mountpoint = left.split(" ")[3:5]
+        if kind == "cgroup":
+            for controller in set(options.split(",")) & set(_CONTROLLERS):
+                if controller in own:
+                    yield controller, 1, _below(mountpoint, root, own[controller])
+        elif kind == "cgroup2" and "" in own:
+            yield from _version_2(_below(mountpoint, root, own[""]), Path(mountpoint))
+
+
+def _version_2(own: Path, top: Path) -> Iterator[tuple[str, int, Path]]:
+    # A group with processes of its own hands no controllers down, so a service that was given a delegated
+    # tree puts itself into a leaf, and its jobs beside itself: the parent is tried first.
+    for parent in (own.parent, own) if own != top else (own,):
+        for controller in _CONTROLLERS:
+            with contextlib.suppress(OSError):
+                control = parent / "cgroup.subtree_control"
+                if controller not in control.read_text().split():
+                    control.write_text(f"+{controller}")
+                yield controller, 2, parent
+
+
+def _own_paths(proc: Path) -> dict[str, str]:
+    paths: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in (proc / "cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            for controller in controllers.split(","):
+                paths[controller] = path
+    return paths
+
+
+def _below(mountpoint: str, root: str, path: str) -> Path:
+    # In a container the mount shows a part of the tree only (root), while the path starts at its top.
+    inner = path[len(root) :] if root != "/" and path.startswith(root) else path
+    return Path(mountpoint) / inner.lstrip("/")
+
+
+def _remove_stale(parent: Path) -> None:
+    """Remove empty groups that a killed supervisor left."""
+    with contextlib.suppress(OSError):
+        for folder in parent.glob(f"{_PREFIX}*-*"):
+            pid = folder.name[len(_PREFIX) :].partition("-")[0]
+            if pid.isdigit() and not Path("/proc", pid).exists():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # refused by the kernel while a process is in it
+
+
+def set_resource_limits(pid: int, limits: Limits, groups: ControlGroups, *, own_uid: bool) -> None:
+    """Limits per process, set from outside on a process that has not started the build yet."""
+    pairs = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: limits.workspace_bytes + FILE_SLACK_BYTES,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        # A process that spins on every core until the wall clock ends stays below this.
+        resource.RLIMIT_CPU: int(limits.wall_seconds) * (os.cpu_count() or 1) + 1,
+    }
+    if own_uid:
+        # Counted per uid: under a shared uid it would count the operator's other processes too.
+        pairs[resource.RLIMIT_NPROC] = limits.processes
+    if "memory" not in groups.folders:
+        # Not RLIMIT_AS: a JVM reserves far more address space than it uses.
+        pairs[resource.RLIMIT_DATA] = limits.memory_bytes
+    for which, value in pairs.items():
+        _, hard = resource.prlimit(pid, which)
+        bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.prlimit(pid, which, (bounded, bounded))

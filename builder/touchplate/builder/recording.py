@@ -1,0 +1,351 @@
+"""What Fetch records: every file that the build was given, where it came from, and what it was not given.
+
+One Recorder serves all connections of one Fetch. It decides (is this upstream, path, file allowed?), asks the
+upstream at most once per path, and keeps the answers; HTTP is `fetch.py`'s business.
+"""
+
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from touchplate.base.errors import (
+    FetchError,
+    ResponseTooLargeError,
+    StorageError,
+    TouchplateError,
+    UpstreamError,
+)
+from touchplate.base.http import AddressRules, HTTPClient, HTTPLimits
+from touchplate.base.upstreams import Upstream, resolve_upstream
+from touchplate.builder.answer import AnswerFinder, TooMuchError
+from touchplate.builder.cache import Cache
+from touchplate.builder.errors import DefinitionError, FailureReason, HostLack, PhaseFailed
+from touchplate.builder.lock import InputLock, LockedInput, check_input_path, is_checksum, make_lock
+from touchplate.builder.plan import BuildPlan, Progress
+from touchplate.builder.process import Outcome
+
+CLIENTS = 64
+"""Connections that the build may hold at once, and so threads of the mirror; more wait."""
+
+ASKS_PER_FILE = 4
+"""Distinct paths asked per input allowed: a repository build asks for up to two checksums each, and for
+files that are in another upstream."""
+
+TRIES = 3
+"""Requests for one file before its upstream counts as down."""
+
+PAUSE_SECONDS = 0.5
+"""Before the second try; doubled before each later one."""
+
+SHOWN = 5
+"""Refused or missing paths that a failure names."""
+
+METADATA = "maven-metadata*.xml"
+"""File names whose content changes from day to day: a lock with one of them cannot be repeated."""
+
+_SAFE_IN_PATH = "/~:@!$&'()*+,;="  # RFC 3986 3.3 pchar, beside what quote leaves alone
+_MISSING = (404, 410)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the build is told: an HTTP status, and a file for 200 or a line of text otherwise."""
+
+    status: int
+    text: str = ""
+    sha256: str = ""
+    size: int = 0
+
+
+class _ClosedError(Exception):
+    """The phase is over; a download that still runs is given up."""
+
+
+class UpstreamClients:
+    """One HTTP client per upstream, with the addresses that this upstream may have."""
+
+    def __init__(self, upstreams: tuple[Upstream, ...]) -> None:
+        limits = HTTPLimits(idle_connections=CLIENTS)
+        self.upstreams = {one.name: _resolved(one) for one in upstreams}
+        self._clients = {one.name: HTTPClient(_rules(one), limits) for one in self.upstreams.values()}
+
+    def client(self, name: str) -> HTTPClient:
+        return self._clients[name]
+
+    def url(self, name: str, path: str) -> str:
+        """The address of a (plain, decoded) path."""
+        return self.upstreams[name].url.rstrip("/") + "/" + quote(path, safe=_SAFE_IN_PATH)
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+def _resolved(upstream: Upstream) -> Upstream:
+    try:
+        return resolve_upstream(upstream)
+    except UpstreamError as error:
+        raise HostLack(f"upstream {upstream.name!r}: {error}", reason="no-upstream") from error
+
+
+def _rules(upstream: Upstream) -> AddressRules:
+    """Public addresses only, except for an upstream that is configured as a loopback address itself."""
+    host = urlsplit(upstream.url).hostname or ""
+    if host in ("localhost", "127.0.0.1", "::1"):
+        return AddressRules.parse(["127.0.0.0/8", "::1/128"])
+    return AddressRules()
+
+
+class Recorder:
+    """Answers the requests of one Fetch. Called by the mirror's threads; all state is under `_lock`."""
+
+    def __init__(self, plan: BuildPlan, cache: Cache, progress: Progress) -> None:
+        self.ready = threading.Event()
+        """Set when the bridge's trial request has come all the way."""
+        self._plan = plan
+        self._cache = cache
+        self._progress = progress
+        self._clients = UpstreamClients(plan.upstreams)
+        self._finder = AnswerFinder(plan.forbidden.digests)
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._answers: dict[tuple[str, str], Future[Answer]] = {}
+        self._inputs: dict[tuple[str, str], LockedInput] = {}
+        self._total_bytes = 0
+        self._refused: list[str] = []
+        self._missing: list[tuple[str, str]] = []
+        self._trouble: list[str] = []
+        self._failed: PhaseFailed | HostLack | None = None
+
+    def ask(self, target: str) -> Answer:
+        """Answer GET for a request target as it came over the wire."""
+        if not target.startswith("/") or "?" in target or "#" in target:
+            return self.refuse(
+                400, f"{target[:200]!r}: a plain path without a query is all this mirror answers"
+            )
+        try:
+            path = unquote_to_bytes(target[1:]).decode()
+            check_input_path(path)
+        except (UnicodeDecodeError, DefinitionError):
+            return self.refuse(400, f"{target[:200]!r} is not a plain path")
+        name, _, path = path.partition("/")
+        if name not in self._clients.upstreams or not path:
+            return self.refuse(403, f"{target[:200]!r}: no upstream of this build is called {name[:80]!r}")
+        return self._once(name, path)
+
+    def refuse(self, status: int, text: str) -> Answer:
+        """Note and refuse a request that nothing will be asked upstream for."""
+        with self._lock:
+            if len(self._refused) < self._asks:
+                self._refused.append(text)
+        return Answer(status, text)
+
+    def stop_word(self) -> str:
+        """For the sandbox: "refused" as soon as nothing can make this Fetch good any more."""
+        return "refused" if self._failed is not None else ""
+
+    def close(self) -> None:
+        """Give up downloads that still run. Call it before waiting for the mirror's threads."""
+        self._closed.set()
+        self._clients.close()
+
+    def finish(self, outcome: Outcome) -> InputLock:
+        """The lock, after the command has ended. Raises what stood in its way.
+
+        A command that failed although everything it asked for was given is not a failure of Fetch: Build
+        will run it again and say so.
+        """
+        if self._failed is not None:
+            self._failed.log = outcome.log
+            raise self._failed
+        if not self.ready.is_set():
+            raise HostLack("the bridge to the mirror does not work here", reason="no-bridge", log=outcome.log)
+        if (outcome.exit_code or outcome.stopped) and self._trouble:
+            what = "; ".join(self._trouble[:SHOWN])
+            raise HostLack(f"an upstream did not answer: {what}", reason="upstream-failed", log=outcome.log)
+        if outcome.exit_code and not outcome.stopped and (lacking := self._lacking()):
+            detail = f"exit code {outcome.exit_code} after not being given {lacking}"
+            raise PhaseFailed("fetch", "exit-status", detail, log=outcome.log)
+        try:
+            return make_lock(self._inputs.values())
+        except DefinitionError as error:
+            raise PhaseFailed("fetch", "refused-input", str(error), log=outcome.log) from error
+
+    def _lacking(self) -> str:
+        given = {path for _, path in self._inputs}
+        missing = [f"{name}/{path} (404)" for name, path in self._missing if path not in given]
+        return "; ".join([*self._refused, *missing][:SHOWN])
+
+    @property
+    def _asks(self) -> int:
+        return ASKS_PER_FILE * self._plan.limits.fetch_files
+
+    def _once(self, name: str, path: str) -> Answer:
+        """Ask upstream once per path, however often and at whatever time the build asks."""
+        key = (name, path)
+        with self._lock:
+            future = self._answers.get(key)
+            first = future is None
+            if future is None:
+                if len(self._answers) >= self._asks:
+                    return self._fail("too-large", f"more than {self._asks} different files were asked for")
+                future = self._answers[key] = Future()
+        if first:
+            try:
+                future.set_result(self._answer(name, path))
+            except BaseException as error:
+                future.set_exception(error)
+                raise
+        return future.result()
+
+    def _answer(self, name: str, path: str) -> Answer:
+        if (name, path) in self._plan.forbidden.paths:
+            # Refused before it is asked for: the answer is not even in our cache because of this build.
+            return self._fail(
+                "refused-input", f"{name}/{path} is the published file that the build has to make"
+            )
+        try:
+            answer = self._ask_upstream(name, path)
+        except _ClosedError:
+            return Answer(503, "the phase is over")
+        except ResponseTooLargeError:
+            return self._fail("too-large", f"{name}/{path} is larger than all inputs together may be")
+        except StorageError as error:
+            return self._lack(HostLack(f"cannot keep {name}/{path}: {error}", reason="disk-full"))
+        except FetchError as error:
+            return self._note_trouble(f"{name}/{path}: {error}")
+        return self._record(name, path, answer) if answer.status == 200 else answer
+
+    def _ask_upstream(self, name: str, path: str) -> Answer:
+        """Fetch into the cache, with retries. Raises FetchError, StorageError, _ClosedError."""
+        for tried in range(1, TRIES + 1):
+            try:
+                answer = self._ask_upstream_once(name, path)
+                if answer.status < 500 or tried == TRIES:
+                    break
+            except (ResponseTooLargeError, StorageError):
+                raise
+            except FetchError:
+                if tried == TRIES:
+                    raise
+            if self._closed.wait(PAUSE_SECONDS * 2 ** (tried - 1)):
+                raise _ClosedError
+        if answer.status in _MISSING:
+            with self._lock:
+                if not is_checksum(path):
+                    self._missing.append((name, path))
+            return Answer(404, f"{name}/{path}: not found")
+        if answer.status != 200:
+            return self._note_trouble(f"{name}/{path}: status {answer.status}")
+        return answer
+
+    def _ask_upstream_once(self, name: str, path: str) -> Answer:
+        with self._cache.inputs.writer() as writer:
+
+            def take(chunk: bytes) -> None:
+                if self._closed.is_set():
+                    raise _ClosedError
+                writer.write(chunk)
+
+            url, limit = self._clients.url(name, path), self._plan.limits.fetch_bytes
+            response = self._clients.client(name).stream(url, take, max_bytes=limit)
+            if response.status != 200:
+                return Answer(response.status)
+            stored = writer.commit()
+            return Answer(200, sha256=stored.sha256, size=stored.size)
+
+    def _record(self, name: str, path: str, answer: Answer) -> Answer:
+        """Take a fetched file into the lock, unless it may not be an input."""
+        limits = self._plan.limits
+        if is_checksum(path):
+            return answer
+        if fnmatchcase(path.rpartition("/")[2], METADATA) and not self._plan.allow_metadata:
+            why = "changes from day to day; name exact versions, or let the definition allow metadata"
+            return self._fail("refused-input", f"{name}/{path} {why}")
+        try:
+            check_input(self._finder, self._cache, answer.sha256, self._plan.forbidden.digests)
+        except RefusedInputError as error:
+            return self._fail("refused-input", f"{name}/{path} {error}")
+        with self._lock:
+            self._inputs[name, path] = LockedInput(name, path, answer.sha256, answer.size)
+            self._total_bytes += answer.size
+            files, total = len(self._inputs), self._total_bytes
+        if files > limits.fetch_files:
+            return self._fail("too-large", f"more than {limits.fetch_files} inputs were fetched")
+        if total > limits.fetch_bytes:
+            return self._fail("too-large", f"more than {limits.fetch_bytes} bytes of inputs were fetched")
+        self._progress.fetched(name, path, answer.size)
+        return answer
+
+    def _fail(self, reason: FailureReason, detail: str) -> Answer:
+        if self._failed is None:
+            self._failed = PhaseFailed("fetch", reason, detail)
+        return Answer(403, detail)
+
+    def _lack(self, lack: HostLack) -> Answer:
+        if self._failed is None:
+            self._failed = lack
+        return Answer(503, str(lack))
+
+    def _note_trouble(self, text: str) -> Answer:
+        with self._lock:
+            self._trouble.append(text)
+        return Answer(502, text)
+
+
+class RefusedInputError(TouchplateError):
+    """A file may not be an input; the text continues a sentence that starts with the file's name."""
+
+    default_reason = "refused-input"
+
+
+def check_input(finder: AnswerFinder, cache: Cache, sha256: str, digests: frozenset[str]) -> None:
+    """Raise RefusedInputError when a cached input is or holds a forbidden file; remembered per process."""
+    if (sha256, digests) in cache.looked_through:
+        return
+    path: Path = cache.inputs.path(sha256)
+    try:
+        found = finder.find(path)
+    except TooMuchError as error:
+        raise RefusedInputError(f"cannot be looked through for the answer: {error}") from error
+    if found is not None:
+        raise RefusedInputError(f"{found}: the published file that the build has to make")
+    cache.looked_through.add((sha256, digests))
+
+
+def fetch_locked(lock: InputLock, upstreams: tuple[Upstream, ...], cache: Cache, progress: Progress) -> None:
+    """Bring the files of a lock that are not in the cache into it, checked by their digest.
+
+    Raises HostLack when one cannot be had any more from its upstream: that says nothing about the package.
+    """
+    wanted = [one for one in lock.inputs if not cache.inputs.has(one.sha256)]
+    clients = UpstreamClients(upstreams)
+    try:
+        for one in wanted:
+            if one.upstream not in clients.upstreams:
+                raise HostLack(f"no upstream {one.upstream!r} is configured here", reason="no-upstream")
+            _fetch_one(one, clients, cache)
+            progress.fetched(one.upstream, one.path, one.size)
+    finally:
+        clients.close()
+
+
+def _fetch_one(one: LockedInput, clients: UpstreamClients, cache: Cache) -> None:
+    where = f"{one.upstream}/{one.path}"
+    for tried in range(1, TRIES + 1):
+        try:
+            with cache.inputs.writer(expected=one.sha256) as writer:
+                url = clients.url(one.upstream, one.path)
+                response = clients.client(one.upstream).stream(url, writer.write, max_bytes=max(one.size, 1))
+                if response.status == 200:
+                    writer.commit()
+                    return
+                what = f"status {response.status}"
+        except (FetchError, StorageError) as error:
+            what = str(error)
+        time.sleep(PAUSE_SECONDS * 2 ** (tried - 1))
+    raise HostLack(f"cannot fetch {where} with sha256 {one.sha256}: {what}", reason="upstream-failed")

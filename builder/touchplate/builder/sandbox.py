@@ -1,0 +1,274 @@
+"""The sandbox: bubblewrap, started as an unprivileged uid per job, the same for Fetch and Build.
+
+Root's part is small: choose a uid, own the folders that are shown read-only, set limits; `setpriv` then gives
+up everything before bubblewrap starts, because a bubblewrap run by root leaves the build the kernel's uid 0.
+Without root, bubblewrap runs under the supervisor's own uid, and the probe says so.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from touchplate.base.environment import read_environment
+from touchplate.builder.errors import HostLack
+from touchplate.builder.limits import make_groups
+from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, MIB, Bind, Limits
+from touchplate.builder.probe import Probe, probe_sandbox
+from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, run_tool
+from touchplate.builder.seccomp import make_filter
+from touchplate.builder.workspace import (
+    FIRST_UID,
+    FREE_BYTES,
+    UIDS,
+    Workspace,
+    check_searchable,
+    open_workspace,
+    remove_abandoned,
+)
+
+INSIDE_UID = 1000
+"""uid and gid as the build sees itself: builds that run as 0 behave differently."""
+
+HOST_NAME = "build"
+
+TMP_BYTES = 1024 * MIB
+"""Size of /tmp inside, in bytes; it lies in memory and counts as such."""
+
+SHM_BYTES = 256 * MIB
+"""Size of /dev/shm inside, in bytes; in memory too."""
+
+WATCH_SHARE = 20
+"""The disk watcher may take 1/20 of the time: it waits 20 times as long as its last look took."""
+
+WATCH_SECONDS = 0.5
+"""Least time between two looks at the disk."""
+
+_DEFAULTS = {
+    "HOME": HOME_FOLDER,
+    "PATH": "/usr/bin:/bin",
+    "TZ": "UTC",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+}
+_TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108  inside paths
+_ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+@dataclass(frozen=True)
+class SandboxConfig:
+    """Where jobs live on this host. `work` must be on a disk with room and searchable by every user (o+x)."""
+
+    work: Path
+    locks: Path = Path("/run/lock/touchplate")
+    """Lock files of job uids; shared by every supervisor on the host. Unused without root."""
+    uids: range = range(FIRST_UID, FIRST_UID + UIDS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command in the sandbox; see BuildPlan for the meaning of the parts."""
+
+    command: tuple[str, ...]
+    binds: tuple[Bind, ...] = ()
+    shown: Mapping[str, Path] = field(default_factory=dict)
+    """Inside path → host path below the workspace, read-only."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    umask: int = 0o022
+    limits: Limits = field(default_factory=Limits)
+
+
+def _silent(line: str) -> None:
+    """No progress wanted."""
+
+
+def _never() -> str:
+    return ""
+
+
+class Sandbox:
+    """Starts jobs. Safe to share between threads. Use `open_sandbox`, which also probes."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.config = config
+        self._bwrap = _program("bwrap", "bubblewrap")
+        self._setpriv = _program("setpriv", "util-linux") if os.getuid() == 0 else None
+        self.version = run_tool([str(self._bwrap), "--version"]).removeprefix("bubblewrap ")
+        self._filter = make_filter()
+        self.filter_sha256 = hashlib.sha256(self._filter).hexdigest()
+        self.probe = Probe(bubblewrap=self.version)
+
+    @contextlib.contextmanager
+    def workspace(self, source: Path) -> Iterator[Workspace]:
+        """A workspace with a copy of `source`; nothing of it is left afterwards."""
+        with open_workspace(self.config.work, self.config.locks, source, self.config.uids) as workspace:
+            yield workspace
+
+    def limits_by(self, limits: Limits) -> dict[str, str]:
+        """What would hold memory and processes of a job on this host."""
+        groups = make_groups(limits)
+        try:
+            return groups.describe()
+        finally:
+            groups.close()
+
+    def run(
+        self, workspace: Workspace, job: Job, *, watch: Watch = _never, on_line: OnLine = _silent
+    ) -> Outcome:
+        """Run a job to its end, by itself or stopped by a limit (`too-large`, `timeout`), by a full disk
+        (`disk-full`) or by `watch`.
+
+        Raises HostLack when the sandbox could not be set up.
+        """
+        disk = _DiskWatch(workspace, job.limits)
+        groups = make_groups(job.limits)
+        try:
+            with (
+                _memory_file("arguments", _join(self._arguments(workspace, job))) as arguments,
+                _memory_file("seccomp", self._filter) as seccomp,
+            ):
+                contained = Contained(
+                    argv=lambda status: self._argv(workspace, job, (status, seccomp, arguments)),
+                    limits=job.limits,
+                    groups=groups,
+                    umask=job.umask,
+                    own_uid=workspace.own_uid,
+                    pass_fds=(seccomp, arguments),
+                )
+                outcome = run(contained, lambda: watch() or disk.look(), on_line)
+        finally:
+            groups.close()
+        if not outcome.stopped and "exit-code" not in outcome.status:
+            said = outcome.log.decode(errors="replace").strip()
+            raise HostLack(f"the sandbox could not be set up: {said[-500:]!r}", reason="no-sandbox")
+        return disk.judge(outcome)
+
+    def _argv(self, workspace: Workspace, job: Job, descriptors: tuple[int, int, int]) -> tuple[str, ...]:
+        status, seccomp, arguments = (str(descriptor) for descriptor in descriptors)
+        drop: tuple[str, ...] = ()
+        if self._setpriv is not None:
+            uid = str(workspace.uid)
+            drop = (
+                str(self._setpriv),
+                f"--reuid={uid}",
+                f"--regid={uid}",
+                "--clear-groups",
+                "--no-new-privs",
+            )
+            drop += ("--bounding-set=-all", "--inh-caps=-all")
+        # Paths go by descriptor: the command line of process 1 can be read inside.
+        options = ("--json-status-fd", status, "--seccomp", seccomp, "--args", arguments)
+        return (*drop, str(self._bwrap), *options, "--", *job.command)
+
+    def _arguments(self, workspace: Workspace, job: Job) -> list[str]:
+        return [
+            *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+            *("--ro-bind", "/usr", "/usr", *_root_links()),
+            *("--proc", "/proc", "--dev", "/dev"),
+            *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", _SHM, "--remount-ro", "/dev"),
+            *("--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", _TMP),
+            *("--bind", str(workspace.build), BUILD_FOLDER, "--bind", str(workspace.home), HOME_FOLDER),
+            *_show(job),
+            *("--remount-ro", "/", "--clearenv", *_environment(job)),
+            *("--hostname", HOST_NAME, "--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)),
+            *("--cap-drop", "ALL", "--chdir", BUILD_FOLDER),
+        ]
+
+
+def open_sandbox(config: SandboxConfig) -> Sandbox:
+    """A sandbox that was probed (`.probe`, `.probe.backend`) and works; leftovers of killed ones are removed.
+
+    Raises HostLack when bubblewrap is missing or does not start here.
+    """
+    config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
+    check_searchable(config.work)
+    remove_abandoned(config.work)
+    sandbox = Sandbox(config)
+    sandbox.probe = probe_sandbox(sandbox)
+    return sandbox
+
+
+class _DiskWatch:
+    """Looks at what a job has written, often enough, without taking the machine for it."""
+
+    def __init__(self, workspace: Workspace, limits: Limits) -> None:
+        self._workspace = workspace
+        self._limit = limits.workspace_bytes
+        self._next = 0.0
+
+    def look(self) -> str:
+        if (now := time.monotonic()) < self._next:
+            return ""
+        found = self._found()
+        took = time.monotonic() - now
+        self._next = now + max(WATCH_SECONDS, took * WATCH_SHARE)
+        return found
+
+    def judge(self, outcome: Outcome) -> Outcome:
+        """Look once more at the end: between two looks a job can write a lot."""
+        if outcome.stopped:
+            return outcome
+        return outcome if not (found := self._found()) else outcome.but_stopped(found)
+
+    def _found(self) -> str:
+        usage = self._workspace.usage()
+        if usage.size > self._limit or usage.is_absurd:
+            return "too-large"
+        disk = os.statvfs(self._workspace.root)
+        # Half of what was free at the start at least: the rest of the host has to live, too.
+        return "disk-full" if disk.f_bavail * disk.f_frsize < FREE_BYTES // 2 else ""
+
+
+def _show(job: Job) -> Iterator[str]:
+    shown = dict(job.shown)
+    for bind in job.binds:
+        if not bind.host.exists():
+            raise HostLack(f"{bind.host}, shown as {bind.inside}, does not exist here", reason="no-tool")
+        check_searchable(bind.host.resolve().parent)
+        shown[bind.inside] = bind.host
+    for inside, host in sorted(shown.items()):  # a folder before what stands in it
+        yield from ("--ro-bind", str(host), inside)
+
+
+def _environment(job: Job) -> Iterator[str]:
+    for name, value in sorted({**_DEFAULTS, **job.environment}.items()):
+        yield from ("--setenv", name, value)
+
+
+def _root_links() -> list[str]:
+    arguments = []
+    for name in _ROOT_LINKS:
+        path = Path("/", name)
+        if path.is_symlink():
+            arguments += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            arguments += ["--ro-bind", str(path), str(path)]
+    return arguments
+
+
+def _program(name: str, package: str) -> Path:
+    found = read_environment().find_program(name)
+    if found is None:
+        raise HostLack(f"{name} is not installed; install the package {package}", reason="no-sandbox")
+    return found
+
+
+def _join(arguments: list[str]) -> bytes:
+    for argument in arguments:
+        assert "\0" not in argument, argument
+    return b"".join(argument.encode() + b"\0" for argument in arguments)
+
+
+@contextlib.contextmanager
+def _memory_file(name: str, content: bytes) -> Iterator[int]:
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)

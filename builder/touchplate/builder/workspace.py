@@ -1,0 +1,318 @@
+"""The folders of one job on the host: made, filled, watched, and gone afterwards on every path.
+
+    <work>/job-<random>/       root 0711, locked for as long as the job lives
+        build/ home/           the job's uid: what the sandbox may write
+        files/ repo/ mirror/   root: shown read-only inside
+
+A job runs under a uid of its own (when the supervisor is root), taken from a range by lock files, so that two
+jobs can neither read nor signal each other, and what belongs to that uid can be told from everything else.
+"""
+
+import contextlib
+import fcntl
+import os
+import pwd
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchplate.builder.errors import HostLack
+
+FIRST_UID = 30_000
+"""Start of the default range of job uids: above the users that Debian makes by hand, below its reserved
+ones (Debian policy 9.2)."""
+
+UIDS = 64
+"""Number of job uids: more jobs than that at one time are not on one machine."""
+
+FREE_BYTES = 512 * 1024 * 1024
+"""Free disk without which no phase is started: a Maven build with its repository takes about 200 MB."""
+
+TREE_ENTRIES = 1_000_000
+"""Files and folders that a workspace may hold: more only serve to exhaust inodes or the watcher."""
+
+TREE_DEPTH = 200
+"""Nesting of folders in a workspace: real trees stay below 40, a deep one defeats recursive tools."""
+
+_JOB = "job-"
+_BLOCK_BYTES = 512  # unit of st_blocks, stat(2)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One job's folders and its uid (the supervisor's own when it is not root). See `open_workspace`."""
+
+    root: Path
+    uid: int
+    own_uid: bool
+
+    @property
+    def build(self) -> Path:
+        """Shown as /build."""
+        return self.root / "build"
+
+    @property
+    def home(self) -> Path:
+        """Shown as /home/build."""
+        return self.root / "home"
+
+    @property
+    def repo(self) -> Path:
+        """Shown as /repo in Build."""
+        return self.root / "repo"
+
+    @property
+    def mirror(self) -> Path:
+        """Holds the mirror's socket in Fetch."""
+        return self.root / "mirror"
+
+    def place(self, number: int, content: bytes) -> Path:
+        """Write a file that will be shown read-only inside; `number` keeps names apart."""
+        path = self.root / "files" / str(number)
+        path.write_bytes(content)
+        path.chmod(0o644)
+        return path
+
+    def usage(self) -> "Usage":
+        """Bytes and entries that the job wrote, as far as the limits of a tree go."""
+        usage = Usage()
+        for folder in (self.build, self.home):
+            _add_usage(folder, usage)
+        if self.own_uid:
+            _add_unlinked(self.uid, self.root.stat().st_dev, usage)
+        return usage
+
+
+@dataclass
+class Usage:
+    """Sizes of a tree: allocated bytes, entries; `deep` when it is nested deeper than TREE_DEPTH."""
+
+    size: int = 0
+    entries: int = 0
+    deep: bool = False
+
+    @property
+    def is_absurd(self) -> bool:
+        """Whether the tree has a shape that only an attack has, whatever its size."""
+        return self.deep or self.entries > TREE_ENTRIES
+
+
+@contextlib.contextmanager
+def open_workspace(work: Path, locks: Path, source: Path, uids: range) -> Iterator[Workspace]:
+    """A workspace with a copy of `source` as its build folder; removed with all it holds afterwards.
+
+    Raises HostLack without a free uid, a searchable folder or enough disk.
+    """
+    check_searchable(work)
+    check_free(work)
+    with _job_uid(locks, uids) as (uid, own_uid), _job_folder(work) as root:
+        workspace = Workspace(root, uid, own_uid)
+        try:
+            for folder in (workspace.home, workspace.repo, workspace.mirror, root / "files"):
+                make_open(folder)
+            shutil.copytree(source, workspace.build, symlinks=True)
+            workspace.build.chmod(0o755)
+            if own_uid:
+                _give(workspace.build, uid)
+                _give(workspace.home, uid)
+        except (OSError, shutil.Error) as error:
+            raise HostLack(
+                f"cannot prepare a workspace under {work}: {error}", reason="no-workspace"
+            ) from error
+        yield workspace
+
+
+def make_open(folder: Path) -> None:
+    """Make a folder that every user can read and search, whatever the supervisor's umask is."""
+    folder.mkdir()
+    folder.chmod(0o755)
+
+
+def check_searchable(folder: Path) -> None:
+    """Raise HostLack unless other users can search the way to `folder`, as the job's uid must."""
+    if os.getuid() != 0:
+        return
+    for part in (folder, *folder.parents):
+        if not part.stat().st_mode & stat.S_IXOTH:
+            raise HostLack(
+                f"{part} is closed to other users, and a sandbox runs as one: chmod o+x it, or choose "
+                "another folder",
+                reason="folder-closed",
+            )
+
+
+def check_free(work: Path) -> None:
+    """Raise HostLack when the disk of `work` is (nearly) full."""
+    free = os.statvfs(work)
+    if free.f_bavail * free.f_frsize < FREE_BYTES:
+        raise HostLack(f"less than {FREE_BYTES} bytes are free under {work}", reason="disk-full")
+
+
+def remove_abandoned(work: Path) -> None:
+    """Remove job folders that a killed supervisor left; those of living ones are locked and stay."""
+    for root in work.glob(f"{_JOB}*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(root, _FOLDER)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(root)
+            finally:
+                os.close(descriptor)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a folder and everything in it, however deep, without following a link.
+
+    Folders are moved up to the top before they are emptied, so neither the depth of a hostile tree nor the
+    length of its paths matters. No process may be writing to it any more.
+    """
+    top = os.open(root, _FOLDER)
+    moved = 0
+    try:
+        while folders := _remove_files(top):
+            for name in folders:
+                inner = _open_folder(name, top)
+                try:
+                    for deeper in _remove_files(inner):
+                        moved += 1
+                        os.rename(
+                            deeper, f".moved-{secrets.token_hex(8)}-{moved}", src_dir_fd=inner, dst_dir_fd=top
+                        )
+                finally:
+                    os.close(inner)
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    root.rmdir()
+
+
+def _remove_files(folder: int) -> list[str]:
+    """Unlink all but folders; the names of those."""
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+    return folders
+
+
+def _open_folder(name: str, parent: int) -> int:
+    if os.getuid() != 0:
+        # A build may take away its own rights; root does not ask for them.
+        os.chmod(name, 0o700, dir_fd=parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _add_usage(top: Path, usage: Usage) -> None:
+    """Walk depth first: one descriptor per level, so a hostile tree cannot exhaust the supervisor's own."""
+    levels = [_Level(os.open(top, _FOLDER))]
+    try:
+        while levels and not usage.is_absurd:
+            level = levels[-1]
+            entry = next(level.entries, None)
+            if entry is None:
+                levels.pop().close()
+                continue
+            usage.entries += 1
+            with contextlib.suppress(OSError):  # it may be gone again
+                usage.size += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
+                if entry.is_dir(follow_symlinks=False):
+                    # By descriptor and without following links: a build may swap a folder for a link.
+                    levels.append(_Level(os.open(entry.name, _FOLDER, dir_fd=level.folder)))
+                    usage.deep = usage.deep or len(levels) > TREE_DEPTH
+    finally:
+        for level in levels:
+            level.close()
+
+
+class _Level:
+    def __init__(self, folder: int) -> None:
+        self.folder = folder
+        self.entries = os.scandir(folder)
+
+    def close(self) -> None:
+        self.entries.close()
+        os.close(self.folder)
+
+
+def _add_unlinked(uid: int, device: int, usage: Usage) -> None:
+    """Add files that processes of `uid` hold open without a name, which no walk sees."""
+    seen: set[int] = set()
+    for pid in processes_of(uid):
+        with contextlib.suppress(OSError):
+            for link in Path("/proc", str(pid), "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    found = link.stat()
+                    if stat.S_ISREG(found.st_mode) and not found.st_nlink and found.st_dev == device:
+                        usage.size += 0 if found.st_ino in seen else found.st_blocks * _BLOCK_BYTES
+                        seen.add(found.st_ino)
+
+
+def _give(folder: Path, uid: int) -> None:
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            os.lchown(Path(parent, name), uid, uid)
+    os.lchown(folder, uid, uid)
+
+
+@contextlib.contextmanager
+def _job_folder(work: Path) -> Iterator[Path]:
+    root = work / f"{_JOB}{secrets.token_hex(8)}"
+    root.mkdir(mode=0o711)
+    root.chmod(0o711)
+    descriptor = os.open(root, _FOLDER)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield root
+    finally:
+        remove_tree(root)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _job_uid(locks: Path, uids: range) -> Iterator[tuple[int, bool]]:
+    if os.getuid() != 0:
+        yield os.getuid(), False
+        return
+    locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for uid in uids:
+        descriptor = os.open(
+            locks / f"uid-{uid}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        try:
+            if not _is_used(uid):
+                yield uid, True
+                return
+        finally:
+            os.close(descriptor)
+    raise HostLack(f"no free uid between {uids.start} and {uids.stop - 1} for a sandbox", reason="no-uid")
+
+
+def _is_used(uid: int) -> bool:
+    """Whether the uid is somebody's, or has processes: then it is not one that nobody else answers to."""
+    with contextlib.suppress(KeyError):
+        pwd.getpwuid(uid)
+        return True
+    return bool(processes_of(uid))
+
+
+def processes_of(uid: int) -> list[int]:
+    """Process ids of a uid, zombies included."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with contextlib.suppress(OSError):
+                if path.stat().st_uid == uid:
+                    found.append(int(path.name))
+    return found
