@@ -26,7 +26,9 @@ def tracked() -> list[Path]:
 
 
 def python_files() -> list[Path]:
-    return [path for path in tracked() if path.suffix == ".py" and not path.stem.endswith(("_pb2", "_pb2_grpc"))]
+    return [
+        path for path in tracked() if path.suffix == ".py" and not path.stem.endswith(("_pb2", "_pb2_grpc"))
+    ]
 
 
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -40,7 +42,12 @@ def test_no_init_file_hides_the_other_roots_of_the_namespace(root: str) -> None:
 
 
 def test_every_room_is_typed() -> None:
-    rooms = [room for root in ROOTS for room in (ROOT / root / "touchplate").iterdir() if (room / "__init__.py").exists()]
+    rooms = [
+        room
+        for root in ROOTS
+        for room in (ROOT / root / "touchplate").iterdir()
+        if (room / "__init__.py").exists()
+    ]
     assert {room.name for room in rooms} == {"verify", "base", "log", "builder", "api", "node", "proto"}
     assert [room.name for room in rooms if not (room / "py.typed").exists()] == []
 
@@ -58,7 +65,9 @@ def test_lock_holds_hashes_and_no_addresses() -> None:
 
 
 def test_files_and_functions_stay_small() -> None:
-    long_files = [str(p) for p in python_files() if len(p.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE]
+    long_files = [
+        str(p) for p in python_files() if len(p.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE
+    ]
     assert long_files == []
     spans = [
         (f"{path}:{node.lineno} {node.name}", (node.end_lineno or node.lineno) - node.lineno + 1)
@@ -75,7 +84,8 @@ def test_functions_take_at_most_five_positional_parameters() -> None:
         for path in python_files()
         if "tests" not in path.relative_to(ROOT).parts
         for node in functions(path)
-        if len([a for a in node.args.posonlyargs + node.args.args if a.arg not in ("self", "cls")]) > MOST_POSITIONAL
+        if len([a for a in node.args.posonlyargs + node.args.args if a.arg not in ("self", "cls")])
+        > MOST_POSITIONAL
     ]
     assert wide == []
 
