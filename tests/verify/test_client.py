@@ -10,7 +10,14 @@ from tests.simkeys import log_signer, solo_policy, witness_signer
 from tests.simlog import SimLog, filler_envelope, serving
 
 from touchplate.verify.checkpoints import open_checkpoint
-from touchplate.verify.client import MAX_BATCH_BYTES, MAX_CACHED_TILES, Appended, LogClient, Rejected
+from touchplate.verify.client import (
+    MAX_BATCH_BYTES,
+    MAX_CACHED_TILES,
+    Appended,
+    LogClient,
+    Rejected,
+    _parse_results,
+)
 from touchplate.verify.errors import (
     ForkError,
     MalformedError,
@@ -399,6 +406,37 @@ def test_appends_many_at_once(log: SimLog) -> None:
         ]
         assert [path for path, _, _ in served.posts] == ["/log/add-batch"]
         assert client.append_batch([]) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"[]",
+        b'{"results":[]}',
+        b'{"results":{}}',
+        b'{"results":[{"index":"1","duplicate":false}],"more":1}',
+        b'{"results":[{"index":1,"duplicate":false}]}',
+        b'{"results":[{"index":"01","duplicate":false}]}',
+        b'{"results":[{"index":"9223372036854775808","duplicate":false}]}',
+        b'{"results":[{"index":"1","duplicate":0}]}',
+        b'{"results":[{"index":"1"}]}',
+        b'{"results":[{"index":"1","duplicate":false,"more":1}]}',
+        b'{"results":[{"error":{"reason":"x"}}]}',
+        b'{"results":[{"error":"x"}]}',
+        b'{"results":[null]}',
+    ],
+)
+def test_refuses_an_answer_to_a_batch_that_does_not_fit(answer: bytes) -> None:
+    with pytest.raises(MalformedError):
+        _parse_results(answer, 1)
+
+
+def test_a_missing_bundle_is_told(log: SimLog) -> None:
+    grown(log, 256)
+    (log.folder / entries_path(0)).unlink()
+    with pytest.raises(NotFoundError, match="tile/entries/000"):
+        client_of(log).entry(0)
 
 
 def test_a_batch_is_cut_at_the_logs_limits(log: SimLog, monkeypatch: pytest.MonkeyPatch) -> None:

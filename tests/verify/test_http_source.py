@@ -46,6 +46,9 @@ ANSWERS = {
     "/log/gzip-bomb": answer(BOMB, "Content-Encoding: gzip"),
     "/log/brotli": answer(b"z", "Content-Encoding: br"),
     "/log/missing": answer(b"<html>no</html>", status="404 Not Found"),
+    "/log/missing-tile": answer(
+        b'{"reason":"no-such-tile","detail":"beyond the tree"}', status="404 Not Found"
+    ),
     "/log/broken": answer(b"oh", status="500 Internal Server Error"),
     "/log/busy": answer(b"", "Retry-After: 7", status="503 Service Unavailable"),
     "/log/too-many": answer(
@@ -124,6 +127,7 @@ def test_reads_a_body_whole(source: HTTPSource, path: str, body: bytes) -> None:
         ("gzip-bomb", "too-large"),
         ("brotli", "content-encoding"),
         ("missing", "not-found"),
+        ("missing-tile", "no-such-tile"),
         ("broken", "unexpected-status"),
         ("odd-problem", "unexpected-status"),
         ("list-problem", "unexpected-status"),
@@ -139,7 +143,7 @@ def test_refuses_every_odd_answer(source: HTTPSource, path: str, reason: str) ->
     with pytest.raises(TransportError) as caught:
         source.read(path, len(BOMB) if path == "gzip-bomb" else LIMIT)
     assert caught.value.reason == reason
-    assert isinstance(caught.value, NotFoundError) == (path == "missing")
+    assert isinstance(caught.value, NotFoundError) == path.startswith("missing")
 
 
 def test_tells_how_long_to_wait(source: HTTPSource) -> None:

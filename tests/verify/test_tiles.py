@@ -132,6 +132,7 @@ def test_hashes_out_of_tiles_are_those_of_the_definition(size: int) -> None:
     leaves = [f"leaf {i}".encode() for i in range(size)]
     tiles = tiles_from([leaf_hash(data) for data in leaves])
     reader = TileReader(tiles.__getitem__, size)
+    assert reader.size == size
     assert root_of(reader, size) == reference.mth(leaves)
     for index in {0, size // 2, size - 1}:
         assert prove_inclusion(reader, index, size) == reference.path(index, leaves)

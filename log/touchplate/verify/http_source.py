@@ -118,8 +118,8 @@ class HTTPSource:
         message = f"{shown(error.url)} answered {error.code}"
         if detail:
             message += f": {shown(detail)}"
-        if error.code == 404 and reason is None:
-            return NotFoundError(message)
+        if error.code == 404:
+            return NotFoundError(message, reason=reason)
         retry_after = _retry_after(error.headers)
         if reason is None and error.code in _BUSY:
             reason = "busy"
