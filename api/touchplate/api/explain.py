@@ -137,8 +137,8 @@ def _advice(decision: Decision, judged: Judged) -> list[str]:
         more = decision.levels.needed - len(decision.levels.operators)
         lines.append(
             f"Have it rebuilt by {more} more independent {'operator' if more == 1 else 'operators'}: "
-            f"touchplate rebuild '{judged.package}' tells whether it can be reproduced, and submits the result "
-            "when it is given a key and a log."
+            f"touchplate rebuild '{judged.package}' tells whether it can be reproduced, and submits "
+            "the result when it is given a key and a log."
         )
     if "recorded" in decision.need and not decision.levels.recorded:
         lines.append(
@@ -190,7 +190,7 @@ def _changed(repository: Repository, file: MavenFile, package: PackageURL, messa
         evidence=[message],
         missing=["The bytes that were recorded first."],
         advice=[
-            "Treat this as an incident: find out whether the upstream, a mirror, or something between changed.",
+            "Treat this as an incident: find out who changed it: the upstream, a mirror, or something between.",
             "Compare with another node or with the publisher's own checksums, and keep both files.",
         ],
     )

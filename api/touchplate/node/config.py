@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from touchplate.base.config import ByteSize, Duration, Secret, load_file
+from touchplate.base.config import Duration, Secret, load_file
+from touchplate.base.upstreams import AUTO, Upstream
+from touchplate.log.service import LogConfig
+from touchplate.verify.errors import MalformedError
+from touchplate.verify.names import check_operator
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\Z")
 _IDENTITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._~:-]*[A-Za-z0-9])?\Z")
 
 EXISTING_LEVELS = ("recorded", "reproduced")
@@ -49,20 +52,20 @@ class HTTPConfig:
 
 
 @dataclass(frozen=True)
-class LogSection:
-    """The log of this node: origin (a bare host name), its private key, and who may write to it."""
-
-    origin: str
-    key: Secret
-    admission: Path
-
-
-@dataclass(frozen=True)
 class RecorderSection:
     """Who signs records of first sight."""
 
     operator: str
     key: Secret
+    password: Secret | None = None
+
+    def check(self) -> list[str]:
+        """The form of the operator."""
+        try:
+            check_operator(self.operator)
+        except MalformedError as error:
+            return [str(error)]
+        return []
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,6 @@ class EvidenceSection:
     """The evidence store under /builder/evidence: everybody reads, the token writes."""
 
     token: Secret
-    max_size: ByteSize = field(default=ByteSize(32 << 20))
 
 
 @dataclass(frozen=True)
@@ -80,23 +82,26 @@ class UpstreamSection:
     name: str
     ecosystem: Literal["maven"]
     identity: str
-    url: str = "auto"
+    url: str = AUTO
     record: bool = False
     # An upstream on this machine or in a private network; else such addresses are refused.
     allow_private: bool = False
 
     def check(self) -> list[str]:
         """The form of names and URL."""
-        found = []
-        if not _NAME.match(self.name):
-            found.append(f"name: {self.name!r} is no name; use lower-case letters, digits, dot and dash")
+        found = self.upstream.check()
         if not _IDENTITY.match(self.identity):
-            found.append(f"identity: {self.identity!r} is no identity of an upstream")
-        if self.url != "auto" and urlsplit(self.url).scheme not in ("http", "https"):
-            found.append(f'url: {self.url!r} is no http URL; or write "auto" for the Maven upstream central')
-        if self.url == "auto" and (self.ecosystem, self.name) != ("maven", "central"):
-            found.append('url: "auto" is known for the Maven upstream named central only; write its URL')
+            found.append(f"identity {self.identity!r}: write letters, digits and . _ ~ : -")
+        if self.url == AUTO and self.name != "central":
+            found.append(
+                f'url "{AUTO}" is known for the Maven upstream named central only; write the address'
+            )
         return found
+
+    @property
+    def upstream(self) -> Upstream:
+        """The same for touchplate.base.upstreams."""
+        return Upstream(self.name, self.ecosystem, self.identity, self.url, self.record)
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ class NodeConfig:
     """The whole configuration of `touchplate serve`. Relative paths count from the folder of the file."""
 
     data: Path
-    log: LogSection
+    log: LogConfig
     gate: GateSection
     http: HTTPConfig = field(default_factory=HTTPConfig)
     recorder: RecorderSection | None = None

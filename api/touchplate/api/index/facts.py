@@ -12,6 +12,7 @@ from touchplate.api.gate import Facts
 from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, IndexStore
 from touchplate.api.ports import EntrySource
+from touchplate.base.errors import TouchplateError
 from touchplate.verify.check import EntryWarning
 from touchplate.verify.files import FileDigests
 from touchplate.verify.judge import NEEDS_OTHER_BYTES
@@ -38,7 +39,13 @@ class FactIndex:
         self._thread = threading.Thread(target=self._follow, name="index", daemon=True)
 
     def start(self) -> None:
-        """Catch up with the log, then keep following it."""
+        """Catch up with the log, then keep following it. An index of another log is built again."""
+        if not self._is_of_this_log():
+            logging.getLogger(_LOG).warning(
+                "the index belongs to another log or a longer one; building it again"
+            )
+            self.store.clear()
+            self._followed = 0
         self.catch_up()
         self._thread.start()
 
@@ -105,6 +112,18 @@ class FactIndex:
         return [
             (sha256, parse_purl(file)) for sha256, file in sorted({(row.sha256, row.file) for row in rows})
         ]
+
+    def _is_of_this_log(self) -> bool:
+        """Whether the last entry that was taken in still stands where it stood."""
+        if not self._followed:
+            return True
+        last = self._followed - 1
+        known = self.store.entry(last)
+        try:
+            found = self._source.entries_after(last)
+        except TouchplateError:
+            return False  # the log does not reach that far
+        return bool(found) and known is not None and found[0] == (last, known.packed)
 
     def _evidence(self, rows: Sequence[EvidenceRow], file: str) -> list[Evidence]:
         named = [str(row.detail["provenance"]) for row in rows if row.detail.get("provenance")]

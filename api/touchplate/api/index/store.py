@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, Row, Select, delete, desc, func, insert, select
 
 from touchplate.api.index.tables import ENTRIES, EVIDENCE, LOST, METADATA, STATE, VERSION
-from touchplate.base.sql import begin_write
+from touchplate.base.sql import begin_read, begin_write
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,23 @@ class IndexStore:
         `trust`: a digest of the trust file, since what counts depends on it.
         """
         self._engine = engine
+        self._trust = trust
         METADATA.create_all(engine)
         state = {"version": str(VERSION), "trust": trust}
-        with begin_write(engine) as transaction:
+        with begin_read(engine) as transaction:
             held = {row.name: row.value for row in transaction.execute(select(STATE))}
-            if any(held.get(name) != value for name, value in state.items()):
-                for table in (STATE, ENTRIES, EVIDENCE, LOST):
-                    transaction.execute(delete(table))
-                rows = [{"name": name, "value": value} for name, value in {**state, "followed": "0"}.items()]
-                transaction.execute(insert(STATE), rows)
+        if any(held.get(name) != value for name, value in state.items()):
+            self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the follower begins again."""
+        state = {"version": str(VERSION), "trust": self._trust, "followed": "0"}
+        with begin_write(self._engine) as transaction:
+            for table in (STATE, ENTRIES, EVIDENCE, LOST):
+                transaction.execute(delete(table))
+            transaction.execute(
+                insert(STATE), [{"name": name, "value": value} for name, value in state.items()]
+            )
 
     def followed(self) -> int:
         """How many entries of the log are in the index: all below this number."""

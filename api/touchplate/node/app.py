@@ -1,0 +1,109 @@
+"""One ASGI application: the log's hot paths in front, FastAPI with everything else behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from touchplate.api.errors import STATUS, NotFoundError
+from touchplate.api.http.auditors import AuditorRoutes
+from touchplate.api.http.problem import problem
+from touchplate.api.http.web import Web, WebRoutes
+from touchplate.api.maven.routes import MavenRoutes
+from touchplate.api.pages.render import Pages
+from touchplate.base.errors import TouchplateError
+from touchplate.base.status import BAD_REQUEST
+from touchplate.builder.http import evidence_routes
+from touchplate.node.wiring import Node
+from touchplate.verify.errors import MalformedError, VerifyError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_MACHINES = ("/maven/", "/log/", "/builder/", "/api/")
+_TABLE = STATUS.extended({MalformedError: BAD_REQUEST})
+
+
+def make_app(node: Node) -> ASGI:
+    """The application of a node. Its lifespan starts and stops the node."""
+    behind = make_fastapi(node)
+    hot = node.log.asgi
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        if hot.handles(scope):
+            await hot(scope, receive, send)
+        else:
+            await behind(scope, receive, send)
+
+    return front
+
+
+def make_fastapi(node: Node) -> FastAPI:
+    """Everything but the log's hot paths."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(node.start)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(node.stop)
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.state.public_url = node.config.http.public_url
+    pages = Pages(node.config.log.origin)
+    _add_routes(app, node, pages)
+    _add_errors(app, pages, node.config.http.public_url or "")
+    return app
+
+
+def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
+    calls = node.calls
+    app.include_router(node.log.routes())
+    token = node.config.evidence.token.resolve() if node.config.evidence else None
+    app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
+    maven = MavenRoutes(node.maven, node.blobs, node.prover, calls)
+    app.include_router(maven.router(), prefix="/maven")
+    app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
+    app.include_router(WebRoutes(Web(node.views, node.maven, node.gate, pages), calls).router())
+
+
+def _add_errors(app: FastAPI, pages: Pages, public_url: str) -> None:
+    async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) or not hasattr(error, "reason"):
+            error = _translated(request, error)
+        response = problem(error, public_url=public_url, table=_TABLE)
+        is_page = request.url.path.startswith(_MACHINES) or "text/html" not in request.headers.get(
+            "accept", ""
+        )
+        if is_page:
+            return response
+        text = pages.problem(response.status_code, _title(response.status_code), str(error))
+        return Response(text, response.status_code, media_type="text/html; charset=utf-8")
+
+    for kind in (TouchplateError, VerifyError, 404, 405, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _translated(request: Request, error: Exception) -> Exception:
+    """The framework's own errors in our words."""
+    status = getattr(error, "status_code", 500)
+    if status == 404:
+        return NotFoundError(f"there is nothing at {request.url.path[:200]!r}")
+    if status == 405:
+        return NotFoundError(
+            f"{request.method} is not answered at {request.url.path[:200]!r}; use GET or HEAD"
+        )
+    return error
+
+
+def _title(status: int) -> str:
+    return {400: "that cannot be", 403: "refused", 404: "not found", 503: "try again later"}.get(
+        status, "failed"
+    )
