@@ -1,0 +1,197 @@
+"""What a rebuilder signs: the provenance of a build and the comparison of each output (statement format 4).
+
+Statements are plain JSON in canonical form, signed as those bytes. Before signing they are read back twice:
+by our own reader and by in-toto's official bindings, so that nobody signs what others cannot read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf import json_format  # type: ignore[import-untyped]  # it ships no stubs
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+from in_toto_attestation.v1.statement import Statement as ForeignStatement
+
+from touchplate.builder.compare import Comparison
+from touchplate.builder.definitions import Definition
+from touchplate.builder.errors import BuilderError, HostLack
+from touchplate.builder.plan import CollectedFile
+from touchplate.builder.repository import RemoteFile
+from touchplate.verify.dsse import sign_envelope
+from touchplate.verify.entry import make_entry
+from touchplate.verify.jcs import parse_json
+from touchplate.verify.keys import StatementSigner
+from touchplate.verify.names import format_builder
+from touchplate.verify.predicates.comparison import Comparison as ComparisonPredicate
+from touchplate.verify.predicates.comparison import Differences, Failure, File, format_comparison
+from touchplate.verify.predicates.provenance import (
+    PROVENANCE_TYPE,
+    Dependency,
+    Provenance,
+    format_provenance,
+)
+from touchplate.verify.statements import COMPARISON_TYPE, make_statement, make_subject
+
+MAX_PAYLOAD_BYTES = 48 * 1024
+"""Base64 of it must fit an envelope of 64 KiB; ours stay under 10 kB."""
+
+
+class AttestError(BuilderError):
+    """A statement that may not be signed: it does not parse, or claims more than was seen."""
+
+    default_reason = "not-attested"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Who signs: the operator's name (`https://…`) and the rebuilder key."""
+
+    name: str
+    signer: StatementSigner
+
+    def sign(self, payload: bytes) -> "Signed":
+        """The envelope over `payload`, after in-toto's own bindings have read it. Raises AttestError."""
+        check_foreign(payload)
+        envelope = sign_envelope(payload, self.signer)
+        return Signed(envelope, make_entry(envelope, self.signer.key.spki).identity.hex())
+
+
+@dataclass(frozen=True)
+class Signed:
+    """One signed envelope and the identity of the entry that it becomes."""
+
+    envelope: bytes
+    identity: str
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """Everything about one build that its provenance says. Digests are sha256 in lower-case hex."""
+
+    build_type: str
+    definition: Definition
+    sources: tuple[RemoteFile, ...]
+    lock: str
+    tools: tuple[Dependency, ...]
+    outputs: Mapping[str, CollectedFile]
+    log: str
+    report: str
+    metadata: Mapping[str, str]
+    """startedOn, finishedOn, invocationId."""
+
+
+def need_backend(backend: str | None, missing: Sequence[str]) -> str:
+    """The backend to sign under. Raises HostLack when the probe saw less than a signature claims."""
+    if backend is None:
+        raise HostLack(
+            f"results of this host are not signed: the sandbox lacks {', '.join(missing)}",
+            reason="not-isolated",
+        )
+    return backend
+
+
+def provenance_payload(facts: BuildFacts, operator: str, backend: str, version: str) -> bytes:
+    """The payload of SLSA provenance v1 over all outputs. Raises AttestError."""
+    definition = facts.definition
+    subjects = [
+        make_subject(output.package, _digests(facts.outputs[output.path])) for output in definition.outputs
+    ]
+    kind = definition.source.kind
+    provenance = Provenance(
+        build_type=facts.build_type,
+        package=definition.package,
+        definition=definition.name,
+        dependencies=(
+            *(
+                Dependency(kind, {"sha256": file.sha256, "sha512": file.sha512}, file.uri)
+                for file in facts.sources
+            ),
+            Dependency("definition", {"sha256": definition.sha256}, name="definition"),
+            Dependency("input-lock", {"sha256": facts.lock}, name="input-lock"),
+            *facts.tools,
+        ),
+        builder=format_builder(operator, backend),
+        byproducts={"build-log": facts.log, "sandbox-report": facts.report},
+        metadata=facts.metadata,
+        builder_version={"touchplate": version},
+    )
+    return _payload(make_statement(subjects, PROVENANCE_TYPE, format_provenance(provenance)))
+
+
+def comparison_payload(
+    definition: Definition, number: int, published: RemoteFile, outcome: "Compared | Failure"
+) -> bytes:
+    """The payload of comparison v1 over output `number` of the definition. Raises AttestError."""
+    package = definition.outputs[number].package
+    digests = {"sha256": published.sha256, "sha512": published.sha512}
+    file = File(digests, len(published.data), published.uri)
+    if isinstance(outcome, Failure):
+        predicate = ComparisonPredicate("not-built", package, file, definition.sha256, failure=outcome)
+    else:
+        predicate = ComparisonPredicate(
+            result=outcome.comparison.result,
+            package=package,
+            published=file,
+            definition=definition.sha256,
+            rebuilt=File(_digests(outcome.rebuilt), outcome.rebuilt.size),
+            provenance=outcome.provenance,
+            differences=outcome.differences,
+        )
+    return _payload(
+        make_statement([make_subject(package, digests)], COMPARISON_TYPE, format_comparison(predicate))
+    )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One rebuilt file, what comparing it found, and the provenance entry that is about it."""
+
+    comparison: Comparison
+    rebuilt: CollectedFile
+    provenance: str
+    report: str
+    """sha256 of the difference report; empty when identical."""
+
+    @property
+    def differences(self) -> Differences | None:
+        """As the statement has them."""
+        found = self.comparison
+        if found.result == "identical":
+            return None
+        report = File({"sha256": self.report}, len(found.report))
+        return Differences(found.count, found.causes, found.summary, report)
+
+
+def check_foreign(payload: bytes) -> None:
+    """Have in-toto's official bindings read a payload. Raises AttestError with what they say."""
+    try:
+        foreign = json_format.Parse(payload, statement_pb2.Statement())
+        ForeignStatement.copy_from_pb(foreign).validate()
+        if foreign.predicate_type == PROVENANCE_TYPE:
+            _check_foreign_provenance(payload)
+    except (json_format.Error, ValueError, TypeError) as error:
+        raise AttestError(f"in-toto's bindings refuse the statement: {error}") from error
+
+
+def _check_foreign_provenance(payload: bytes) -> None:
+    # From our own JSON: in the statement, protobuf has turned every number of the predicate into a float.
+    value = parse_json(payload, max_bytes=MAX_PAYLOAD_BYTES)
+    assert isinstance(value, dict)
+    provenance = provenance_pb2.Provenance()
+    json_format.ParseDict(value["predicate"], provenance)
+    described = [*provenance.build_definition.resolved_dependencies, *provenance.run_details.byproducts]
+    for descriptor in described:
+        ResourceDescriptor.copy_from_pb(descriptor).validate()
+    if not (provenance.build_definition.build_type and provenance.run_details.builder.id):
+        raise AttestError("in-toto's bindings find no build type or no builder id")
+
+
+def _payload(payload: bytes) -> bytes:
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise AttestError(f"statement of {len(payload)} bytes is longer than {MAX_PAYLOAD_BYTES}")
+    return payload
+
+
+def _digests(file: CollectedFile) -> dict[str, str]:
+    return {"sha256": file.sha256, "sha512": file.sha512}

@@ -1,0 +1,197 @@
+"""`touchplate rebuild`: can a published package be reproduced here? Optionally signed and put into a log."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from touchplate.base.http import AddressRules, HTTPClient
+from touchplate.base.progress import open_progress
+from touchplate.base.values import Secret
+from touchplate.builder.attest import Operator
+from touchplate.builder.definitions import load_definition
+from touchplate.builder.ecosystems.maven.infer import Inference, infer
+from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.builder.repeat import read_logged, repeat
+from touchplate.builder.report import (
+    DIFFERENT,
+    IDENTICAL,
+    exit_code,
+    print_rebuild,
+    print_repeat,
+    rebuild_json,
+    repeat_json,
+)
+from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
+from touchplate.builder.workshop import Workshop, default_data, open_workshop
+from touchplate.verify.client import LogClient
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.jcs import JSONValue
+from touchplate.verify.keys import load_signer
+from touchplate.verify.names import check_operator
+from touchplate.verify.output import print_json, print_note
+from touchplate.verify.purl import normalise_purl
+from touchplate.verify.trust import load_trust
+from touchplate.verify.usage import UsageError
+
+_MAX_KEY_BYTES = 64 * 1024  # a PEM file has under 1 kB
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `touchplate rebuild`."""
+    parser.add_argument("package", nargs="?", metavar="PURL", help="pkg:maven/GROUP/ARTIFACT@VERSION")
+    parser.add_argument("--from", dest="index", type=int, metavar="INDEX", help="repeat what is logged there")
+    build = parser.add_argument_group("the build")
+    build.add_argument("--definition", type=Path, metavar="FILE", help="use this instead of inferring one")
+    build.add_argument("--jdk", type=int, metavar="N", help="infer for this JDK, not the manifest's")
+    build.add_argument("--upstream", metavar="URL", help="Maven repository (default: mvn's own)")
+    build.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
+    build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
+    logging = parser.add_argument_group("signing and logging")
+    logging.add_argument("--key", type=Path, metavar="PEM", help="rebuilder key: sign the result")
+    logging.add_argument("--password-file", type=Path, metavar="FILE", help="password of an encrypted key")
+    logging.add_argument("--operator", metavar="URL", help="who signs, https://…")
+    logging.add_argument("--log", metavar="URL", help="log to write to, or (with --from) to read")
+    logging.add_argument("--trust", type=Path, metavar="FILE", help="with --from: trust file of the log")
+    logging.add_argument("--evidence", metavar="URL", help="where evidence is stored, …/builder/evidence")
+    logging.add_argument("--token", metavar="REF", help="worker token: file:PATH or env:NAME")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--verbose", action="store_true", help="show each line of the build's output")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rebuild, sign, submit, print. 0 identical (or repeated), 1 not, 2 cannot be determined, 64 usage."""
+    _check_usage(args)
+    operator = _operator(args)
+    with _workshop(args) as workshop:
+        if args.index is not None:
+            return _repeat(args, workshop)
+        inference = None
+        if args.definition is not None:
+            definition = load_definition(args.definition)
+            published = fetch_published(workshop, definition)
+        else:
+            inference = _infer(args, workshop)
+            definition, published = inference.definition, (inference.published,)
+        done = rebuild(workshop, definition, published, to_sign=operator is not None)
+        submission = _submit(args, workshop, done, operator)
+    _show(args, done, inference, submission)
+    return exit_code(done)
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    given = [args.package is not None, args.definition is not None, args.index is not None]
+    if sum(given) != 1:
+        raise UsageError("give a PURL, --definition FILE or --from INDEX: one of them")
+    if (args.key is None) != (args.operator is None):
+        raise UsageError("--key and --operator belong together")
+    if args.index is not None:
+        missing = [name for name in ("log", "trust", "evidence") if getattr(args, name) is None]
+        if missing or args.key is not None or args.index < 0:
+            raise UsageError("--from needs an index, --log, --trust and --evidence, and signs nothing")
+    elif args.log is not None and args.key is None:
+        raise UsageError("--log needs --key and --operator: only signed results go into a log")
+    if args.jdk is not None and args.package is None:
+        raise UsageError("--jdk is for inferring; a definition names its own JDK")
+
+
+@contextmanager
+def _workshop(args: argparse.Namespace) -> Iterator[Workshop]:
+    with (
+        open_progress(quiet=args.quiet) as display,
+        open_workshop(
+            (args.data or default_data()).absolute(),
+            display,
+            work=args.work.absolute() if args.work else None,
+            upstream=args.upstream,
+            verbose=args.verbose,
+        ) as workshop,
+    ):
+        yield workshop
+
+
+def _operator(args: argparse.Namespace) -> Operator | None:
+    if args.key is None:
+        return None
+    check_operator(args.operator)
+    with args.key.open("rb") as stream:
+        pem = stream.read(_MAX_KEY_BYTES)
+    password = args.password_file.read_bytes().rstrip(b"\r\n") if args.password_file else None
+    return Operator(args.operator, load_signer(pem, password))
+
+
+def _infer(args: argparse.Namespace, workshop: Workshop) -> Inference:
+    package = normalise_purl(args.package)
+    if package.ecosystem != "maven":
+        raise DefinitionError(f"only Maven packages are inferred, not {package}")
+    workshop.display.step(f"infer: {package}")
+    inference = infer(package, workshop.repositories.named("central"), jdk=args.jdk)
+    workshop.keep_definition(inference.definition)
+    for note in inference.notes:
+        workshop.display.line(f"    {note}")
+    return inference
+
+
+def _submit(
+    args: argparse.Namespace, workshop: Workshop, done: Rebuild, operator: Operator | None
+) -> Submission | None:
+    if operator is None:
+        return None
+    submission = sign_rebuild(workshop, done, operator, args.log or "")
+    if args.log is None:
+        print_note(f"signed, not sent: {workshop.outbox.path(submission.parcel)}")
+        return submission
+    workshop.display.step(f"submit: {args.log}")
+    with _evidence(args) as server:
+        sent = send_waiting(workshop, args.log, server)
+    return Submission(submission.parcel, submission.identities, sent[submission.parcel.name])
+
+
+@contextmanager
+def _evidence(args: argparse.Namespace) -> Iterator[EvidenceServer | None]:
+    if args.evidence is None:
+        yield None
+        return
+    token = None
+    if args.token is not None:
+        try:
+            token = Secret.parse(args.token, Path()).resolve()
+        except ValueError as error:
+            raise UsageError(f"--token: {error}") from error
+    # The operator names this address himself, so it may be a private one.
+    with HTTPClient(AddressRules(anything=True)) as client:
+        yield EvidenceServer(args.evidence, client, token)
+
+
+def _repeat(args: argparse.Namespace, workshop: Workshop) -> int:
+    trust = load_trust(args.trust)
+    client = LogClient(args.log, trust.policy, workshop.data / f"head-{trust.policy.origin}")
+    workshop.display.step(f"read the log: index {args.index}")
+    with _evidence(args) as server:
+        assert server is not None
+        try:
+            logged = read_logged(client, args.index, server)
+        except VerifyError as error:
+            raise HostLack(f"the logged rebuild cannot be read: {error}", reason=error.reason) from error
+    done = repeat(workshop, logged)
+    if args.json:
+        print_json(repeat_json(done))
+    else:
+        print_repeat(done)
+    return IDENTICAL if done.is_same else DIFFERENT
+
+
+def _show(
+    args: argparse.Namespace, done: Rebuild, inference: Inference | None, submission: Submission | None
+) -> None:
+    indexes = submission.indexes if submission else ()
+    if args.json:
+        value = rebuild_json(done, inference.notes if inference else ())
+        signed: dict[str, JSONValue] = {"identities": list(submission.identities) if submission else []}
+        signed["indexes"] = [str(index) for index in indexes]
+        print_json({**value, "signed": signed})
+        return
+    print_rebuild(done, indexes)

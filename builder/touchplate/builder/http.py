@@ -1,0 +1,73 @@
+"""The evidence routes of a node: `PUT`, `GET` and `HEAD /evidence/<sha256>`.
+
+Reading is for everybody, storing for workers with the token. A file is stored only when its bytes have the
+digest that its address says.
+"""
+
+import hmac
+import re
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse
+
+from touchplate.base.durable import DigestFolder, DigestWriter
+from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
+from touchplate.builder.evidence import MAX_EVIDENCE_BYTES
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
+
+
+def evidence_routes(folder: DigestFolder, token: str | None) -> APIRouter:
+    """The routes over `folder`; without a token nothing can be stored. Mount them under `/builder`."""
+    router = APIRouter()
+
+    @router.put("/evidence/{sha256}")
+    async def put_evidence(sha256: str, request: Request) -> Response:
+        if not _is_worker(request, token):
+            return _problem(401, "unauthorized", "storing evidence needs a worker's bearer token")
+        if not _SHA256.fullmatch(sha256):
+            return _problem(400, "bad-digest", "the address is not a sha256 in lower-case hex")
+        known = folder.has(sha256)
+        try:
+            with folder.writer(expected=sha256, max_bytes=MAX_EVIDENCE_BYTES) as writer:
+                await _take_body(request.stream(), writer)
+                await run_in_threadpool(writer.commit)
+        except TooLargeError:
+            return _problem(413, "too-large", f"evidence is limited to {MAX_EVIDENCE_BYTES} bytes")
+        except WrongDigestError as error:
+            return _problem(400, error.reason, str(error))
+        except StorageError:
+            return _problem(507, "storage-failed", "the evidence could not be stored; try again later")
+        return Response(status_code=204 if known else 201)
+
+    @router.api_route("/evidence/{sha256}", methods=["GET", "HEAD"])
+    async def get_evidence(sha256: str) -> Response:
+        if not _SHA256.fullmatch(sha256) or not folder.has(sha256):
+            return _problem(404, "not-found", "no evidence with this digest is held here")
+        # Never shown as a page: a build log is written by strangers.
+        headers = {**_IMMUTABLE, "x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
+        return FileResponse(folder.path(sha256), media_type="application/octet-stream", headers=headers)
+
+    return router
+
+
+async def _take_body(stream: AsyncIterator[bytes], writer: DigestWriter) -> None:
+    async for chunk in stream:
+        if chunk:
+            await run_in_threadpool(writer.write, chunk)
+
+
+def _is_worker(request: Request, token: str | None) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    # Always compared, in constant time: neither length nor content of the token can be measured out.
+    same = hmac.compare_digest(given.strip().encode(), (token or "").encode())
+    return same and bool(token) and scheme.lower() == "bearer"
+
+
+def _problem(status: int, reason: str, detail: str) -> Response:
+    """RFC 9457."""
+    value = {"title": reason.replace("-", " "), "status": status, "reason": reason, "detail": detail}
+    return JSONResponse(value, status_code=status, media_type="application/problem+json")

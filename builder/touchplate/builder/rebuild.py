@@ -1,0 +1,222 @@
+"""One rebuild: published files and a definition in, a verdict for each output out.
+
+The order of things: tools and source, by digest; Fetch, which gives the input lock; Build from the lock
+alone; comparison. Nothing is signed here (see `submit`), so that anyone can rebuild without keys.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from touchplate.builder.archives import ArchiveError
+from touchplate.builder.attest import need_backend
+from touchplate.builder.compare import Comparison, compare
+from touchplate.builder.definitions import Definition
+from touchplate.builder.display import PhaseDisplay
+from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
+from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
+from touchplate.builder.ecosystems.maven.sources import prepare_tree
+from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
+from touchplate.builder.errors import HostLack, PhaseFailed
+from touchplate.builder.lock import InputLock, format_lock
+from touchplate.builder.phases import run_build, run_fetch
+from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
+from touchplate.builder.repository import RemoteFile
+from touchplate.builder.sandbox import Sandbox
+from touchplate.builder.toolset import describe_tools
+from touchplate.builder.workshop import Workshop
+from touchplate.verify.jcs import format_json
+from touchplate.verify.predicates.comparison import Failure
+from touchplate.verify.predicates.provenance import Dependency
+
+GetLock = Callable[[BuildPlan, Sandbox, PhaseDisplay], InputLock]
+"""How a rebuild comes by its input lock: from Fetch, or from the evidence of an earlier one."""
+
+
+@dataclass(frozen=True)
+class OutputVerdict:
+    """One output beside its published file."""
+
+    published: RemoteFile
+    rebuilt: CollectedFile
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Built:
+    """A build that gave its outputs."""
+
+    verdicts: tuple[OutputVerdict, ...]
+    lock: InputLock
+    result: BuildResult
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """What became of one rebuild. Exactly one of `built` and `failure` is there."""
+
+    definition: Definition
+    published: tuple[RemoteFile, ...]
+    sources: tuple[RemoteFile, ...]
+    tools: tuple[Dependency, ...]
+    backend: str | None
+    missing: tuple[str, ...]
+    """What the sandbox lacks for a signature."""
+    started: int
+    finished: int
+    """Unix seconds."""
+    seconds: dict[str, float]
+    """Wall clock of each phase, for people."""
+    built: Built | None = None
+    failure: Failure | None = None
+    log: bytes = field(default=b"", repr=False)
+
+    @property
+    def result(self) -> str:
+        """`identical` when every output is; else `different` or `not-built`."""
+        if self.built is None:
+            return "not-built"
+        same = all(verdict.comparison.result == "identical" for verdict in self.built.verdicts)
+        return "identical" if same else "different"
+
+
+def fetch_published(workshop: Workshop, definition: Definition) -> tuple[RemoteFile, ...]:
+    """The published file of each output, in order. Raises DefinitionError when there is none."""
+    return tuple(
+        workshop.repositories.of_identity(identity_of(output.package)).need(
+            coordinates_of(output.package).path
+        )
+        for output in definition.outputs
+    )
+
+
+def rebuild(
+    workshop: Workshop,
+    definition: Definition,
+    published: Sequence[RemoteFile],
+    *,
+    get_lock: GetLock | None = None,
+    to_sign: bool = False,
+) -> Rebuild:
+    """Build `definition` and compare its outputs with `published`.
+
+    What keeps the package from being built is in the result; what this host lacks raises HostLack: with
+    `to_sign` also an isolation below what a signature claims, before anything is run.
+    """
+    clock = _Clock()
+    found = _find_tools(workshop, definition)
+    sources = tuple(workshop.repositories.exact(file.uri, file.sha256) for file in definition.source.files)
+    sandbox = workshop.open_sandbox()
+    if to_sign:
+        need_backend(sandbox.probe.backend, sandbox.probe.missing)
+    display = PhaseDisplay(workshop.display, verbose=workshop.verbose)
+    outcome = _Outcome()
+    try:
+        with _tree(workshop, definition, sources) as tree:
+            plan = make_plan(definition, tree, found, workshop.repositories, published)
+            outcome.lock = (get_lock or _fetch(workshop))(plan, sandbox, display)
+            clock.lap("fetch")
+            outcome.result = run_build(plan, outcome.lock, sandbox, workshop.cache, display)
+            clock.lap("build")
+    except PhaseFailed as error:
+        outcome.failure = Failure(error.phase, error.failure, error.detail)
+        outcome.log = error.log
+        clock.lap(error.phase)
+    finally:
+        display.finish()
+    return Rebuild(
+        definition=definition,
+        published=tuple(published),
+        sources=sources,
+        tools=describe_tools(definition, found),
+        backend=sandbox.probe.backend,
+        missing=sandbox.probe.missing,
+        started=clock.started,
+        finished=int(time.time()),
+        seconds=clock.laps,
+        built=outcome.judge(workshop, definition, published),
+        failure=outcome.failure,
+        log=outcome.log,
+    )
+
+
+class _Outcome:
+    """What a rebuild has come to so far."""
+
+    def __init__(self) -> None:
+        self.lock: InputLock | None = None
+        self.result: BuildResult | None = None
+        self.failure: Failure | None = None
+        self.log = b""
+
+    def judge(
+        self, workshop: Workshop, definition: Definition, published: Sequence[RemoteFile]
+    ) -> Built | None:
+        """Compare what was built, and keep the evidence."""
+        if self.result is None or self.lock is None:
+            return None
+        workshop.display.step("compare")
+        verdicts = []
+        for output, file in zip(definition.outputs, published, strict=True):
+            rebuilt = self.result.outputs[output.path]
+            comparison = compare(file.data, rebuilt.path.read_bytes(), output.package.file_name)
+            verdicts.append(OutputVerdict(file, rebuilt, comparison))
+        for data in (
+            definition.data,
+            format_lock(self.lock),
+            self.result.log,
+            format_json(self.result.report),
+            *(verdict.comparison.report for verdict in verdicts if verdict.comparison.report),
+        ):
+            workshop.evidence.put(data)
+        return Built(tuple(verdicts), self.lock, self.result)
+
+
+class _Clock:
+    """Wall clock seconds by phase, and when it all began."""
+
+    def __init__(self) -> None:
+        self.started = int(time.time())
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """The phase `name` is over."""
+        now = time.monotonic()
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+def _find_tools(workshop: Workshop, definition: Definition) -> MavenTools:
+    tools = definition.tools
+    jdk = need_jdk(tools.jdk, workshop.jdk_roots) if tools.jdk is not None else None
+    maven = None
+    if tools.maven is not None:
+        workshop.display.step(f"tools: Maven {tools.maven.version}")
+        maven = need_maven(tools.maven, workshop.repositories.named("central"), workshop.tools)
+    return MavenTools(jdk, maven)
+
+
+@contextmanager
+def _tree(workshop: Workshop, definition: Definition, sources: Sequence[RemoteFile]) -> Iterator[Path]:
+    """The prepared source tree, removed afterwards. Raises PhaseFailed for an archive that is refused."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="tree-", dir=workshop.data))
+    except OSError as error:
+        raise HostLack(f"cannot make a folder for the source: {error.strerror}") from error
+    try:
+        try:
+            prepare_tree(definition.source, sources, folder)
+        except ArchiveError as error:
+            raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch(workshop: Workshop) -> GetLock:
+    return lambda plan, sandbox, display: run_fetch(plan, sandbox, workshop.cache, display)

@@ -1,0 +1,148 @@
+"""Repeating a logged rebuild: its definition and lock from the evidence, only Build, the same digest or not.
+
+Nothing about the logged entry is believed beyond what it is used for: definition and lock are checked by the
+digests in it, the inputs by the digests in the lock, and the result says whether the same build gives the
+same bytes here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
+from touchplate.builder.errors import BuilderError, DefinitionError
+from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.lock import InputLock, parse_lock
+from touchplate.builder.rebuild import Rebuild, rebuild
+from touchplate.builder.repository import RemoteFile
+from touchplate.builder.workshop import Workshop
+from touchplate.verify.client import LogClient
+from touchplate.verify.entry import Entry, verify_entry
+from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
+
+_NEAR = 512  # entries on each side of a comparison among which its provenance is looked for first
+
+
+class RepeatError(BuilderError):
+    """The entry is not of a rebuild that can be repeated."""
+
+    default_reason = "not-repeatable"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A rebuild as the log has it."""
+
+    index: int
+    definition: Definition
+    lock: InputLock | None
+    rebuilt: dict[str, str]
+    """sha256 by package URL of each output; empty when it was not built."""
+    published: dict[str, str]
+    """sha256 of the published file by package URL, where a comparison is known."""
+    result: str
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A logged rebuild and its repetition here."""
+
+    logged: Logged
+    here: Rebuild
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the repetition gave what the log says: the same bytes, or the same failed phase."""
+        if self.here.built is None:
+            return self.logged.result == "not-built"
+        outputs = self.logged.definition.outputs
+        made = {
+            str(output.package): verdict.rebuilt.sha256
+            for output, verdict in zip(outputs, self.here.built.verdicts, strict=True)
+        }
+        return bool(self.logged.rebuilt) and self.logged.rebuilt.items() <= made.items()
+
+
+def read_logged(client: LogClient, index: int, server: EvidenceServer) -> Logged:
+    """The rebuild that the entry at `index` (a provenance or a comparison) speaks of.
+
+    Raises RepeatError, EvidenceError, DefinitionError, and what reading the log raises.
+    """
+    entry = client.entry(index)
+    predicate = _predicate(entry)
+    if isinstance(predicate, Provenance):
+        statement = parse_statement(entry.payload)
+        rebuilt = {str(subject.uri): subject.sha256 for subject in statement.subjects}
+        definition = parse_definition(server.fetch(predicate.one("definition").digests["sha256"]))
+        return _checked(Logged(index, definition, _lock(predicate, server), rebuilt, {}, "built"))
+    if not isinstance(predicate, Comparison):
+        raise RepeatError(f"the entry at index {index} is neither a provenance nor a comparison")
+    package = str(predicate.package)
+    definition = parse_definition(server.fetch(predicate.definition))
+    lock = None
+    if predicate.provenance is not None:
+        lock = _lock(_find_provenance(client, index, predicate.provenance), server)
+    rebuilt = {package: predicate.rebuilt.sha256} if predicate.rebuilt else {}
+    published = {package: predicate.published.sha256}
+    return _checked(Logged(index, definition, lock, rebuilt, published, predicate.result))
+
+
+def repeat(workshop: Workshop, logged: Logged) -> Repeat:
+    """Run the logged rebuild again: Build only, from its lock; both phases when it has none (not built).
+
+    Raises RepeatError when the published file is no longer the one that the log compared with.
+    """
+    published = tuple(
+        _published(workshop, logged, str(output.package), coordinates_of(output.package).path, identity)
+        for output in logged.definition.outputs
+        for identity in (identity_of(output.package),)
+    )
+    lock = logged.lock
+    get_lock = None if lock is None else lambda plan, sandbox, display: lock
+    return Repeat(logged, rebuild(workshop, logged.definition, published, get_lock=get_lock))
+
+
+def _published(workshop: Workshop, logged: Logged, package: str, path: str, identity: str) -> RemoteFile:
+    repository = workshop.repositories.of_identity(identity)
+    expected = logged.published.get(package)
+    try:
+        return repository.need(path) if expected is None else repository.need_exact(path, expected)
+    except DefinitionError as error:
+        raise RepeatError(f"{package} cannot be compared again: {error}") from error
+
+
+def _predicate(entry: Entry) -> object:
+    verify_entry(entry)
+    return parse_predicate(parse_statement(entry.payload))
+
+
+def _lock(provenance: Provenance, server: EvidenceServer) -> InputLock:
+    return parse_lock(server.fetch(provenance.one("input-lock").digests["sha256"]))
+
+
+def _find_provenance(client: LogClient, index: int, identity: str) -> Provenance:
+    for entry in _search(client, index):
+        if entry.identity.hex() == identity:
+            predicate = _predicate(entry)
+            if isinstance(predicate, Provenance):
+                return predicate
+            break
+    raise RepeatError(f"the provenance that the entry at index {index} names is not in the log")
+
+
+def _search(client: LogClient, index: int) -> Iterator[Entry]:
+    """Entries near `index` first, then all others: a rebuilder sends both statements together."""
+    size = client.head.size
+    low, high = max(0, index - _NEAR), min(size, index + _NEAR)
+    for start, end in ((low, high), (0, low), (high, size)):
+        for _, entry in client.entries(start, end):
+            yield entry
+
+
+def _checked(logged: Logged) -> Logged:
+    """The definition speaks of the package that the entry is about."""
+    outputs = {str(output.package) for output in logged.definition.outputs}
+    named = logged.rebuilt.keys() | logged.published.keys()
+    if not named <= outputs:
+        raise RepeatError(f"the definition does not make {min(named - outputs)}, which the entry is about")
+    return logged

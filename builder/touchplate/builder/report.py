@@ -1,0 +1,131 @@
+"""What a rebuild shows: a table for people, JSON for programs, one exit code."""
+
+from collections.abc import Sequence
+
+from touchplate.builder.rebuild import OutputVerdict, Rebuild
+from touchplate.builder.repeat import Repeat
+from touchplate.verify.jcs import JSONValue
+from touchplate.verify.output import print_line, print_pairs
+
+IDENTICAL = 0
+DIFFERENT = 1
+
+
+def exit_code(rebuild: Rebuild) -> int:
+    """0 identical; 1 different or not built."""
+    return IDENTICAL if rebuild.result == "identical" else DIFFERENT
+
+
+def rebuild_json(rebuild: Rebuild, notes: Sequence[str] = ()) -> dict[str, JSONValue]:
+    """Everything about a rebuild, as `--json` prints it."""
+    definition = rebuild.definition
+    value: dict[str, JSONValue] = {
+        "package": str(definition.package),
+        "result": rebuild.result,
+        "definition": {"name": definition.name, "sha256": definition.sha256},
+        "source": {
+            "kind": definition.source.kind,
+            "files": [{"uri": file.uri, "sha256": file.sha256} for file in rebuild.sources],
+        },
+        "command": list(definition.command),
+        "tools": [
+            {"name": tool.name, "sha256": tool.digests["sha256"], **tool.annotations}
+            for tool in rebuild.tools
+        ],
+        "backend": rebuild.backend or "none",
+        "milliseconds": {phase: round(seconds * 1000) for phase, seconds in rebuild.seconds.items()},
+        "notes": list(notes),
+        "outputs": [],
+    }
+    if rebuild.failure is not None:
+        failure = rebuild.failure
+        value["failure"] = {"phase": failure.phase, "reason": failure.reason, "detail": failure.detail}
+    if rebuild.built is not None:
+        lock = rebuild.built.lock
+        value["lock"] = {"sha256": lock.sha256, "files": len(lock.inputs), "bytes": lock.total_bytes}
+        value["outputs"] = [
+            {"package": str(output.package), **_verdict_json(verdict)}
+            for output, verdict in zip(definition.outputs, rebuild.built.verdicts, strict=True)
+        ]
+    return value
+
+
+def _verdict_json(verdict: OutputVerdict) -> dict[str, JSONValue]:
+    found = verdict.comparison
+    return {
+        "result": found.result,
+        "published": {"sha256": verdict.published.sha256, "size": len(verdict.published.data)},
+        "rebuilt": {"sha256": verdict.rebuilt.sha256, "size": verdict.rebuilt.size},
+        "causes": found.causes,
+        "summary": found.summary,
+        "differences": found.count,
+    }
+
+
+def print_rebuild(rebuild: Rebuild, indexes: Sequence[int] = ()) -> None:
+    """The table that ends a rebuild."""
+    definition = rebuild.definition
+    pairs = [
+        ("package", str(definition.package)),
+        ("result", rebuild.result),
+        *_verdict_lines(rebuild),
+        ("source", f"{definition.source.kind}: {', '.join(file.uri for file in rebuild.sources)}"),
+        ("definition", f"{definition.name} sha256 {definition.sha256}"),
+    ]
+    if rebuild.built is not None:
+        lock = rebuild.built.lock
+        megabytes = lock.total_bytes / 1e6
+        pairs.append(("inputs", f"{len(lock.inputs)} files, {megabytes:.1f} MB, lock sha256 {lock.sha256}"))
+    not_pinned = (
+        ", tools not pinned (from the host)" if any(tool.is_host_tool for tool in rebuild.tools) else ""
+    )
+    pairs += [
+        (
+            "tools",
+            ", ".join(f"{tool.name} {tool.annotations.get('version', '')}".strip() for tool in rebuild.tools),
+        ),
+        (
+            "sandbox",
+            (rebuild.backend or f"weaker than signed results need: lacks {', '.join(rebuild.missing)}"),
+        ),
+        ("seconds", ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in rebuild.seconds.items())),
+    ]
+    pairs[-3] = ("tools", pairs[-3][1] + not_pinned)
+    if indexes:
+        pairs.append(("log", f"indexes {', '.join(map(str, indexes))}"))
+    print_pairs(pairs)
+
+
+def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:
+    if rebuild.failure is not None:
+        failure = rebuild.failure
+        return [("failed", f"phase {failure.phase}, {failure.reason}"), ("detail", failure.detail)]
+    assert rebuild.built is not None
+    lines = []
+    for verdict in rebuild.built.verdicts:
+        found, file = verdict.comparison, verdict.published
+        lines.append(("published", f"{file.sha256}  {len(file.data)} bytes"))
+        lines.append(("rebuilt", f"{verdict.rebuilt.sha256}  {verdict.rebuilt.size} bytes"))
+        if found.result != "identical":
+            lines.append(("causes", ", ".join(found.causes)))
+            lines += [("" if number else "why", line) for number, line in enumerate(found.summary)]
+    return lines
+
+
+def print_repeat(repeat: Repeat) -> None:
+    """The table of a repeated rebuild."""
+    print_rebuild(repeat.here)
+    was = ", ".join(sorted(repeat.logged.rebuilt.values())) or repeat.logged.result
+    print_line()
+    word = "the same" if repeat.is_same else "NOT the same"
+    print_pairs([("logged", f"index {repeat.logged.index}: {was}"), ("repeated", word)])
+
+
+def repeat_json(repeat: Repeat) -> dict[str, JSONValue]:
+    """`--json` of a repeated rebuild."""
+    logged: dict[str, JSONValue] = {
+        "index": str(repeat.logged.index),
+        "result": repeat.logged.result,
+        "rebuilt": repeat.logged.rebuilt,
+    }
+    return {**rebuild_json(repeat.here), "logged": logged, "same": repeat.is_same}

@@ -1,0 +1,141 @@
+"""From a rebuild to the log: statements signed, stored, evidence sent ahead, envelopes sent.
+
+Evidence goes first: an entry whose digests nobody can fetch helps nobody. Envelopes are on disk before the
+first byte is sent (see `outbox`).
+"""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from importlib import metadata
+
+from touchplate.builder.attest import (
+    BuildFacts,
+    Compared,
+    Operator,
+    Signed,
+    comparison_payload,
+    need_backend,
+    provenance_payload,
+)
+from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.lock import format_lock
+from touchplate.builder.outbox import Parcel
+from touchplate.builder.rebuild import Built, Rebuild
+from touchplate.builder.workshop import Workshop
+from touchplate.verify.encoding import format_time, parse_decimal
+from touchplate.verify.jcs import format_json
+from touchplate.verify.sources import open_source
+
+BUILD_TYPE = "https://touchplate.dev/buildtypes/{ecosystem}/v1"
+
+_MAX_INDEX_BYTES = 32  # a decimal below 2^63 and a line end
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Signed statements of one rebuild, and where they went."""
+
+    parcel: Parcel
+    identities: tuple[str, ...]
+    indexes: tuple[int, ...] = ()
+
+
+def sign_rebuild(workshop: Workshop, rebuild: Rebuild, operator: Operator, log: str = "") -> Submission:
+    """Sign what a rebuild found, and store it in the outbox for `log`.
+
+    Raises HostLack when the sandbox gave less isolation than a signature claims, AttestError.
+    """
+    backend = need_backend(rebuild.backend, rebuild.missing)
+    evidence = {rebuild.definition.sha256: rebuild.definition.data}
+    if rebuild.built is None:
+        signed = _sign_failure(rebuild, operator)
+    else:
+        evidence |= _evidence_of(rebuild.built)
+        signed = _sign_built(rebuild, rebuild.built, operator, backend)
+    for sha256, data in evidence.items():
+        workshop.evidence.put(data, expected=sha256)
+    envelopes = [each.envelope for each in signed]
+    parcel = workshop.outbox.put(str(rebuild.definition.package), envelopes, sorted(evidence), log)
+    return Submission(parcel, tuple(each.identity for each in signed))
+
+
+def send_waiting(workshop: Workshop, log: str, server: EvidenceServer | None) -> dict[str, tuple[int, ...]]:
+    """Send every parcel that waits for `log`, oldest first; parcel name → indexes.
+
+    Raises EvidenceError or TransportError; what was not sent stays and is sent next time, byte for byte.
+    """
+    sent = {}
+    for parcel in workshop.outbox.waiting():
+        if parcel.log in ("", log):
+            sent[parcel.name] = _send(workshop, parcel, log, server)
+    return sent
+
+
+def _send(workshop: Workshop, parcel: Parcel, log: str, server: EvidenceServer | None) -> tuple[int, ...]:
+    if server is not None:
+        for sha256 in parcel.evidence:
+            server.upload(workshop.evidence, sha256)
+    source = open_source(log)
+    headers = {"Content-Type": "application/json"}
+    indexes = tuple(
+        parse_decimal(
+            source.post("add", envelope, headers, _MAX_INDEX_BYTES).decode("ascii", "replace").strip(),
+            "the log's answer to add",
+        )
+        for envelope in parcel.envelopes
+    )
+    workshop.outbox.mark_done(parcel, indexes)
+    return indexes
+
+
+def _evidence_of(built: Built) -> dict[str, bytes]:
+    files = [format_lock(built.lock), built.result.log, format_json(built.result.report)]
+    files += [verdict.comparison.report for verdict in built.verdicts if verdict.comparison.report]
+    return {_sha256(data): data for data in files}
+
+
+def _sign_built(rebuild: Rebuild, built: Built, operator: Operator, backend: str) -> list[Signed]:
+    definition = rebuild.definition
+    facts = BuildFacts(
+        build_type=BUILD_TYPE.format(ecosystem=definition.package.ecosystem),
+        definition=definition,
+        sources=rebuild.sources,
+        lock=built.lock.sha256,
+        tools=rebuild.tools,
+        outputs=built.result.outputs,
+        log=_sha256(built.result.log),
+        report=_sha256(format_json(built.result.report)),
+        metadata={
+            "invocationId": f"urn:uuid:{uuid.uuid4()}",
+            "startedOn": format_time(rebuild.started),
+            "finishedOn": format_time(rebuild.finished),
+        },
+    )
+    provenance = operator.sign(provenance_payload(facts, operator.name, backend, touchplate_version()))
+    signed = [provenance]
+    for number, verdict in enumerate(built.verdicts):
+        report = _sha256(verdict.comparison.report) if verdict.comparison.report else ""
+        compared = Compared(verdict.comparison, verdict.rebuilt, provenance.identity, report)
+        signed.append(operator.sign(comparison_payload(definition, number, verdict.published, compared)))
+    return signed
+
+
+def _sign_failure(rebuild: Rebuild, operator: Operator) -> list[Signed]:
+    assert rebuild.failure is not None
+    return [
+        operator.sign(comparison_payload(rebuild.definition, number, published, rebuild.failure))
+        for number, published in enumerate(rebuild.published)
+    ]
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def touchplate_version() -> str:
+    """The installed version; `0` from a source tree that is not installed."""
+    try:
+        return metadata.version("touchplate")
+    except metadata.PackageNotFoundError:
+        return "0"

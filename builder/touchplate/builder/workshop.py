@@ -1,0 +1,119 @@
+"""What a rebuild needs of this host, opened once: folders, upstreams, sandbox, display."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from touchplate.base.durable import DigestFolder, make_folder, write_atomic
+from touchplate.base.environment import read_environment
+from touchplate.base.http import AddressRules, HTTPClient
+from touchplate.base.progress import Progress as Display
+from touchplate.base.upstreams import AUTO, Upstream, resolve_upstream
+from touchplate.builder.cache import Cache
+from touchplate.builder.definitions import Definition
+from touchplate.builder.ecosystems.maven.tools import JDK_ROOTS
+from touchplate.builder.errors import HostLack
+from touchplate.builder.outbox import Outbox
+from touchplate.builder.repository import Repositories, Repository
+from touchplate.builder.sandbox import Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.workspace import check_searchable
+
+CENTRAL = Upstream(name="central", ecosystem="maven", identity="central", url=AUTO)
+"""The default upstream: wherever the installed Maven's own configuration says `central` is."""
+
+SYSTEM_DATA = Path("/var/lib/touchplate/rebuild")
+"""Default data folder of root: jobs run under uids of their own, which must be able to enter it."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Everything that rebuilds of one process share."""
+
+    data: Path
+    work: Path
+    client: HTTPClient
+    repositories: Repositories
+    cache: Cache
+    evidence: DigestFolder
+    outbox: Outbox
+    display: Display
+    jdk_roots: Sequence[Path] = JDK_ROOTS
+    verbose: bool = False
+    """Whether each line of the build's output is shown."""
+    make_sandbox: Callable[[SandboxConfig], Sandbox] = field(default=open_sandbox)
+
+    @property
+    def tools(self) -> Path:
+        """Folder of unpacked tools."""
+        return self.data / "tools"
+
+    def keep_definition(self, definition: Definition) -> Path:
+        """Write an inferred definition where a person finds it; it is evidence too."""
+        path = self.data / "definitions" / f"{definition.name}-{definition.sha256[:12]}.json"
+        make_folder(path.parent)
+        write_atomic(path, definition.data)
+        self.evidence.put(definition.data)
+        return path
+
+    def open_sandbox(self) -> Sandbox:
+        """A probed sandbox over this workshop's work folder. Raises HostLack."""
+        return self.make_sandbox(SandboxConfig(work=self.work))
+
+
+def default_data() -> Path:
+    """Where rebuilds keep what they may use again, unless a folder is given."""
+    home = read_environment().home
+    if os.getuid() == 0 or home is None:
+        return SYSTEM_DATA
+    return home / ".cache" / "touchplate" / "rebuild"
+
+
+@contextmanager
+def open_workshop(
+    data: Path,
+    display: Display,
+    *,
+    work: Path | None = None,
+    upstream: str | None = None,
+    verbose: bool = False,
+) -> Iterator[Workshop]:
+    """The workshop over the folder `data`. `upstream`: address of the Maven repository to use as `central`.
+
+    Raises HostLack when a folder cannot be made or entered, UpstreamError when no upstream is known.
+    """
+    _make_folders(data)
+    work = work or data / "work"
+    _make_folders(work)
+    resolved = resolve_upstream(CENTRAL if upstream is None else replace(CENTRAL, url=upstream))
+    # The upstream's host is configured on this machine, or was named by the person at it, whatever its
+    # address; no other host is ever asked, since redirects away from it are refused.
+    host = urlsplit(resolved.url).hostname or ""
+    with HTTPClient(AddressRules.parse(hosts=[host])) as client:
+        downloads = DigestFolder(data / "downloads")
+        yield Workshop(
+            data=data,
+            work=work,
+            client=client,
+            repositories=Repositories({resolved.name: Repository(resolved, client, downloads)}),
+            cache=Cache(data / "cache"),
+            evidence=DigestFolder(data / "evidence"),
+            outbox=Outbox(data / "outbox"),
+            display=display,
+            verbose=verbose,
+        )
+
+
+def _make_folders(folder: Path) -> None:
+    """`folder` with its parents, enterable by other uids where we make it; HostLack otherwise."""
+    try:
+        missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+            one.chmod(0o755)
+    except OSError as error:
+        raise HostLack(f"cannot make the folder {str(folder)!r}: {error.strerror}; give --data") from error
+    if os.getuid() == 0:
+        check_searchable(folder)
