@@ -25,20 +25,21 @@ from touchplate.verify.notes import (
     sign_note,
 )
 
-# Keys and signatures of golang.org/x/mod, sumdb/note/note_test.go (commit 02c9913).
-PETER_PUBLIC = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
-PETER_PRIVATE = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
-ENOCH_PUBLIC = "EnochRoot+af0cfe78+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop"
-GO_TEXT = (
-    "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
+# One note in its exact form (seeds 00..1f and 20..3f), so that the form cannot change unnoticed.
+# That programs of others read this form is shown in tests/conformance.
+GOLDEN_PUBLIC = "log.example.org+b1db5813+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
+GOLDEN_PRIVATE = "PRIVATE+KEY+log.example.org+b1db5813+AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+OTHER_PUBLIC = "other.example.org+32044b29+ASmsuuFBvMrwsi4alNNNC8c2HlJtC/4SyJeUvJMilm3X"
+GOLDEN_TEXT = (
+    "A note is a text and the names of those who signed it.\nThe text ends before the last empty line.\n"
 )
-PETER_LINE = (
-    "— PeterNeumann "
-    "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+GOLDEN_LINE = (
+    "— log.example.org "
+    "sdtYE94R/lC9E0ZsYCDzGRFGD+H834ND/5pDIuhs3w4O2TxP6ERThc1kbiS1zIiGY1qqVJx7Rrdw8XMirvJsHIWhwAA=\n"
 )
-ENOCH_LINE = (
-    "— EnochRoot "
-    "rwz+eBzmZa0SO3NbfRGzPCpDckykFXSdeX+MNtCOXm2/5n2tiOHp+vAF1aGrQ5ovTG01oOTGwnWLox33WWd1RvMc+QQ=\n"
+OTHER_LINE = (
+    "— other.example.org "
+    "MgRLKVswYE/ZfomanxOvlkupjSD4LsoSza23S80dPwERm3cxb5gE6g8cUqeCs8VwEAFppYl2Ijn6Dk1CVIU9TgDgGw0=\n"
 )
 
 TEXT = "one\n\ntwo\n"
@@ -55,28 +56,30 @@ def note_of(*lines: str, text: str = TEXT) -> bytes:
     return f"{text}\n{''.join(lines)}".encode()
 
 
-# --- published vectors ---
+# --- the exact form ---
 
 
-def test_signs_the_published_note_byte_for_byte() -> None:
-    assert sign_note(GO_TEXT, [parse_signer_key(PETER_PRIVATE)]) == note_of(PETER_LINE, text=GO_TEXT)
+def test_signs_the_golden_note_byte_for_byte() -> None:
+    assert sign_note(GOLDEN_TEXT, [parse_signer_key(GOLDEN_PRIVATE)]) == note_of(
+        GOLDEN_LINE, text=GOLDEN_TEXT
+    )
 
 
-def test_opens_the_published_note_with_one_or_both_keys() -> None:
-    peter, enoch = parse_verifier_key(PETER_PUBLIC), parse_verifier_key(ENOCH_PUBLIC)
-    note = note_of(PETER_LINE, ENOCH_LINE, text=GO_TEXT)
-    one = open_note(note, [peter])
-    assert (one.text, one.signatures, one.unknown) == (GO_TEXT, (VerifiedSignature(peter, None),), 1)
-    both = open_note(note, [enoch, peter])
-    assert [each.key for each in both.signatures] == [peter, enoch]
+def test_opens_the_golden_note_with_one_or_both_keys() -> None:
+    first, other = parse_verifier_key(GOLDEN_PUBLIC), parse_verifier_key(OTHER_PUBLIC)
+    note = note_of(GOLDEN_LINE, OTHER_LINE, text=GOLDEN_TEXT)
+    one = open_note(note, [first])
+    assert (one.text, one.signatures, one.unknown) == (GOLDEN_TEXT, (VerifiedSignature(first, None),), 1)
+    both = open_note(note, [other, first])
+    assert [each.key for each in both.signatures] == [first, other]
     assert both.unknown == 0
 
 
-def test_published_keys_are_written_as_they_were_read() -> None:
-    signer = parse_signer_key(PETER_PRIVATE)
-    assert format_signer_key(signer) == PETER_PRIVATE
-    assert format_verifier_key(signer.key) == PETER_PUBLIC
-    assert format_verifier_key(parse_verifier_key(ENOCH_PUBLIC + "\n")) == ENOCH_PUBLIC
+def test_golden_keys_are_written_as_they_were_read() -> None:
+    signer = parse_signer_key(GOLDEN_PRIVATE)
+    assert format_signer_key(signer) == GOLDEN_PRIVATE
+    assert format_verifier_key(signer.key) == GOLDEN_PUBLIC
+    assert format_verifier_key(parse_verifier_key(OTHER_PUBLIC + "\n")) == OTHER_PUBLIC
 
 
 # --- keys ---
@@ -86,7 +89,7 @@ def test_published_keys_are_written_as_they_were_read() -> None:
 def test_refuses_every_part_and_every_changed_byte_of_a_key(
     parse: Callable[[str], object],
 ) -> None:
-    text = PETER_PUBLIC if parse is parse_verifier_key else PETER_PRIVATE
+    text = GOLDEN_PUBLIC if parse is parse_verifier_key else GOLDEN_PRIVATE
     parse(text)
     for begin in range(len(text) + 1):
         for end in range(begin, len(text) + 1):
@@ -241,7 +244,7 @@ def test_every_changed_bit_and_every_truncation_of_a_note_is_refused() -> None:
         for extra in (b"\n", b" ", b"A", b"\x00"):
             with pytest.raises(VerifyError):
                 open_note(note[:at] + extra + note[at:], [LOG.key])
-    for extra in (b"\n", b" ", b"A", b"\x00", b"\xff", PETER_LINE.encode()[:-1]):
+    for extra in (b"\n", b" ", b"A", b"\x00", b"\xff", GOLDEN_LINE.encode()[:-1]):
         with pytest.raises(VerifyError):
             open_note(note + extra, [LOG.key])
 
@@ -292,11 +295,11 @@ def test_two_lines_of_one_known_key_are_refused() -> None:
 
 
 def test_a_note_without_a_known_key_is_refused_by_name() -> None:
-    with pytest.raises(SignatureError, match="PeterNeumann") as caught:
-        open_note(note_of(PETER_LINE, text=GO_TEXT), [LOG.key])
+    with pytest.raises(SignatureError, match=r"log\.example\.org") as caught:
+        open_note(note_of(GOLDEN_LINE, text=GOLDEN_TEXT), [LOG.key])
     assert caught.value.reason == "no-known-signature"
     with pytest.raises(SignatureError):
-        open_note(note_of(PETER_LINE, text=GO_TEXT), [])
+        open_note(note_of(GOLDEN_LINE, text=GOLDEN_TEXT), [])
 
 
 def test_name_and_id_must_both_match_a_known_key() -> None:
