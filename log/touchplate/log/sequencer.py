@@ -31,6 +31,11 @@ class Limits:
     """Entries taken and not yet answered, over all submitters: two full batches, so that one gathers while
     one commits."""
 
+    def check(self) -> list[str]:
+        """Mistakes, for the configuration."""
+        values = {name: getattr(self, name) for name in ("batch_entries", "batch_bytes", "outstanding")}
+        return [f"{name}: must be at least 1, not {value}" for name, value in values.items() if value < 1]
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:

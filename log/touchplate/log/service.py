@@ -52,6 +52,11 @@ class LogConfig:
         return [f"origin: {self.origin!r} is not a bare lower-case host name such as 'log.example.org'"]
 
 
+def log_folder(data: Path) -> Path:
+    """The log's folder in a node's data folder."""
+    return data / "log"
+
+
 def database_path(folder: Path) -> Path:
     """The database of the log whose data lies in `folder`."""
     return folder / DATABASE_NAME

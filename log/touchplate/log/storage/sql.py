@@ -46,7 +46,9 @@ def _answering(doing: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise StorageFailedError(f"{doing}: the database failed: {type(error).__name__}: {error}") from error
+        # Only the driver's own words: SQLAlchemy's text repeats the statement and its parameters.
+        cause = getattr(error, "orig", None) or type(error).__name__
+        raise StorageFailedError(f"{doing}: the database failed: {cause}") from error
 
 
 def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS) -> "SQLTree":
@@ -159,6 +161,14 @@ class SQLTree:
             raise _RepeatsError("some of these entries are in the tree already")
         growth = grow(state.edge, [entry.leaf_hash for entry in fresh])
         size, root = growth.edge.size, growth.edge.root()
+        values: dict[str, object] = {"tree_size": size, "root": root}
+        checkpoint = state.head.checkpoint
+        if sign is not None:
+            checkpoint = sign(size, root)
+            values |= {"checkpoint_size": size, "checkpoint": checkpoint}
+        moved = connection.execute(self._sql.move_head, {"tree": tree, "old_size": state.head.size, **values})
+        if moved.rowcount != 1:
+            raise StorageFailedError("appending a batch: another process moved the head of this tree")
         connection.execute(
             self._sql.add_leaves,
             [
@@ -173,14 +183,6 @@ class SQLTree:
                 for tile, hashes in growth.tiles.items()
             ],
         )
-        values: dict[str, object] = {"tree_size": size, "root": root}
-        checkpoint = state.head.checkpoint
-        if sign is not None:
-            checkpoint = sign(size, root)
-            values |= {"checkpoint_size": size, "checkpoint": checkpoint}
-        moved = connection.execute(self._sql.move_head, {"tree": tree, "old_size": state.head.size, **values})
-        if moved.rowcount != 1:
-            raise StorageFailedError("appending a batch: another process moved the head of this tree")
         return _State(Head(size, root, checkpoint), growth.edge)
 
     def _load(self) -> _State:

@@ -1,0 +1,202 @@
+"""`touchplate log`: recompute a log, show its checkpoint. What only reads a served log needs no extra."""
+
+import argparse
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+from touchplate.base.config import Secret
+from touchplate.base.errors import ConfigError
+from touchplate.base.progress import open_progress
+from touchplate.log.errors import RequestError
+from touchplate.log.fsck import Result, Source, check_log, unverified_body
+from touchplate.log.served import ServedLog
+from touchplate.verify.checkpoints import open_checkpoint
+from touchplate.verify.encoding import encode_base64
+from touchplate.verify.notes import MAX_NOTE_BYTES, format_verifier_key, parse_signer_key
+from touchplate.verify.output import print_json, print_line, print_note
+from touchplate.verify.policy import Policy, parse_policy
+from touchplate.verify.sources import open_source
+from touchplate.verify.trust import load_trust
+from touchplate.verify.usage import OK, REFUSED
+
+SHOWN_FINDINGS = 50
+"""Findings printed one by one; --json has them all."""
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the commands of `touchplate log`."""
+    commands = parser.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
+    fsck = commands.add_parser("fsck", help="recompute a whole log and name everything that is wrong")
+    where = fsck.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--config", type=Path, metavar="FILE", help="the node's TOML: its database and log key"
+    )
+    where.add_argument("--db", type=Path, metavar="FILE", help="a log's SQLite database")
+    where.add_argument("--url", metavar="URL", help="a log as it is served, or a folder with the same paths")
+    fsck.add_argument("--origin", metavar="NAME", help="which tree, when the database holds several")
+    fsck.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a checkpoint kept from before: the log must still contain that tree (repeatable)",
+    )
+    _add_policy(fsck)
+    fsck.set_defaults(run_log=_fsck)
+    show = commands.add_parser("checkpoint", help="fetch, verify and print a log's checkpoint")
+    show.add_argument(
+        "--url", required=True, metavar="URL", help="the log's URL, or a folder with the same paths"
+    )
+    _add_policy(show)
+    show.set_defaults(run_log=_checkpoint)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    policy = parser.add_mutually_exclusive_group()
+    policy.add_argument("--policy", type=Path, metavar="FILE", help="who must have signed (C2SP tlog-policy)")
+    policy.add_argument("--trust", type=Path, metavar="FILE", help="a trust file, for its policy")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what was parsed. Returns 0, or 1 when fsck found something; raises what `touchplate` reports."""
+    command: Callable[[argparse.Namespace], int] = args.run_log
+    return command(args)
+
+
+def _fsck(args: argparse.Namespace) -> int:
+    policy = _policy(args)
+    source: Source
+    close: Callable[[], None] | None = None
+    if args.url is not None:
+        source = _served(args.url, policy)
+    else:
+        database = args.db
+        if args.config is not None:
+            database, policy = _read_config(args.config, policy)
+        source, close = _stored(database, args.origin)
+    against = [unverified_body(_read_note(path)) for path in args.against]
+    try:
+        with open_progress(quiet=args.json) as progress:
+            task = progress.task("entries", unit="entries")
+            done = 0
+
+            def advance(now: int, size: int) -> None:
+                nonlocal done
+                task.advance(now - done)
+                done = now
+
+            result = check_log(source, policy=policy, against=against, progress=advance)
+            task.finish(f"{result.size} recomputed")
+    finally:
+        if close is not None:
+            close()
+    return _report(result, checked_signature=policy is not None, as_json=args.json)
+
+
+def _report(result: Result, *, checked_signature: bool, as_json: bool) -> int:
+    if as_json:
+        print_json(
+            {
+                "clean": result.clean,
+                "size": str(result.size),
+                "root": encode_base64(result.root),
+                "checkpointVerified": checked_signature,
+                "findings": [{"where": each.where, "what": each.what} for each in result.findings],
+                "more": result.dropped,
+            }
+        )
+        return OK if result.clean else REFUSED
+    for finding in result.findings[:SHOWN_FINDINGS]:
+        print_line(str(finding))
+    hidden = len(result.findings) - SHOWN_FINDINGS + result.dropped
+    if hidden > 0:
+        print_line(f"… and {hidden} more")
+    if not checked_signature:
+        print_note("the checkpoint's signature was not checked: give --policy or --trust")
+    count = len(result.findings) + result.dropped
+    print_line(
+        f"{result.size} entries, root {encode_base64(result.root)}: "
+        + (f"{count} findings" if count else "clean")
+    )
+    return OK if result.clean else REFUSED
+
+
+def _checkpoint(args: argparse.Namespace) -> int:
+    policy = _policy(args)
+    note = open_source(args.url).read("checkpoint", MAX_NOTE_BYTES)
+    if policy is None:
+        body = unverified_body(note)
+        origin, size, root, cosigners = body.origin, body.size, body.root, None
+    else:
+        opened = open_checkpoint(note, policy)
+        origin, size, root = opened.origin, opened.size, opened.root
+        cosigners = [name for name, _ in opened.cosigners]
+    if args.json:
+        print_json(
+            {
+                "origin": origin,
+                "size": str(size),
+                "root": encode_base64(root),
+                "verified": policy is not None,
+                "cosigners": cosigners,
+                "checkpoint": note.decode("utf-8", "replace"),
+            }
+        )
+        return OK
+    for line in note.decode("utf-8", "replace").removesuffix("\n").split("\n"):
+        print_line(line)
+    if cosigners is None:
+        print_note("not verified: give --policy or --trust")
+    else:
+        print_note(f"verified, cosigned by {', '.join(cosigners) or 'nobody (the policy asks for none)'}")
+    return OK
+
+
+def _served(url: str, policy: Policy | None) -> Source:
+    def read_head(note: bytes) -> tuple[int, bytes]:
+        head = unverified_body(note) if policy is None else open_checkpoint(note, policy)
+        return head.size, head.root
+
+    return ServedLog(open_source(url), read_head)
+
+
+def _stored(database: Path, origin: str | None) -> tuple[Source, Callable[[], None]]:
+    # On use: an auditor's installation has no SQLAlchemy, and needs none for --url.
+    from touchplate.base.sql import sqlite_engine
+    from touchplate.log.storage.rows import TreeRows
+
+    if not database.is_file():
+        raise RequestError(f"there is no database {str(database)!r}; give the file, not its folder")
+    engine = sqlite_engine(database)
+    return TreeRows(engine, origin), engine.dispose
+
+
+def _policy(args: argparse.Namespace) -> Policy | None:
+    if args.policy is not None:
+        return parse_policy(args.policy.read_text(encoding="utf-8"))
+    return load_trust(args.trust).policy if args.trust is not None else None
+
+
+def _read_note(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_NOTE_BYTES)
+
+
+def _read_config(path: Path, policy: Policy | None) -> tuple[Path, Policy]:
+    """Database and policy of the log in a node's configuration; the node itself checks the rest of the
+    file."""
+    from touchplate.log.service import database_path, log_folder
+
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        data, key = Path(document["data"]), Secret.parse(document["log"]["key"], path.absolute().parent)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(path.name, (f"no usable `data` and [log] `key`: {error}",)) from error
+    database = database_path(log_folder(path.absolute().parent / data))
+    if policy is None:
+        own = format_verifier_key(parse_signer_key(key.resolve()).key)
+        policy = parse_policy(f"log {own}\nquorum none\n")
+    return database, policy

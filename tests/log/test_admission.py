@@ -1,0 +1,146 @@
+"""Admission: who may write what, and which reason a refusal gives."""
+
+import pytest
+from tests.log.support import (
+    BUILDER,
+    REBUILDER,
+    RECORDER,
+    STRANGER,
+    admission_list,
+    listed,
+    record_envelope,
+    record_payload,
+    signed_entry,
+)
+
+from touchplate.log.admission import Admission, check_permission
+from touchplate.log.errors import STATUS, AdmissionError, LogError
+from touchplate.verify.dsse import PAYLOAD_TYPE, format_envelope, pae, sign_envelope
+from touchplate.verify.jcs import JSONValue, format_json, parse_json
+from touchplate.verify.keys import P256_ORDER, generate_signer
+from touchplate.verify.statements import STATEMENT_TYPE, parse_statement
+from touchplate.verify.trust import TrustedKey
+
+
+def make(*blocks: TrustedKey, next_index: int = 0) -> Admission:
+    return Admission(admission_list(*blocks), lambda: next_index)
+
+
+def refusal(admission: Admission, envelope: bytes, hint: bytes | None = None) -> tuple[str, int]:
+    """(reason, HTTP status) of a refusal."""
+    with pytest.raises(AdmissionError) as caught:
+        admission.admit(envelope, hint)
+    return caught.value.reason, STATUS.status(caught.value).http
+
+
+def changed(**members: JSONValue) -> bytes:
+    value = parse_json(record_payload(1), max_bytes=65536)
+    assert isinstance(value, dict)
+    return format_json({**value, **members})
+
+
+@pytest.mark.parametrize("hint", [None, RECORDER.key.spki_sha256])
+def test_finds_the_key_and_makes_the_packed_entry(hint: bytes | None) -> None:
+    assert make().admit(record_envelope(1), hint) == signed_entry(1)
+
+
+def test_finds_an_ed25519_key_among_others() -> None:
+    signer = generate_signer("ed25519")
+    admission = make(listed(RECORDER), listed(signer), listed(REBUILDER, "rebuilder"))
+    assert admission.admit(record_envelope(1, signer)) == signed_entry(1, signer)
+
+
+def test_refuses_a_stranger_with_and_without_a_hint() -> None:
+    envelope = record_envelope(1, STRANGER)
+    assert refusal(make(), envelope) == ("unknown-key", 403)
+    assert refusal(make(), envelope, STRANGER.key.spki_sha256) == ("unknown-key", 403)
+    assert refusal(make(), envelope, RECORDER.key.spki_sha256) == ("bad-signature", 400)
+
+
+def test_refuses_everybody_when_nobody_is_listed() -> None:
+    empty = admission_list(listed(RECORDER))
+    nobody = Admission(type(empty)(()), lambda: 0)
+    assert refusal(nobody, record_envelope(1)) == ("unknown-key", 403)
+
+
+def test_refuses_a_key_of_another_kind() -> None:
+    assert refusal(make(), record_envelope(1, REBUILDER)) == ("wrong-kind", 403)
+
+
+def test_refuses_another_ecosystem() -> None:
+    admission = make(listed(RECORDER, ecosystems=("conan", "oci")))
+    assert refusal(admission, record_envelope(1)) == ("wrong-ecosystem", 403)
+
+
+@pytest.mark.parametrize(("next_index", "admitted"), [(9, False), (10, True), (19, True), (20, False)])
+def test_keeps_the_half_open_range_of_indexes(next_index: int, admitted: bool) -> None:
+    admission = make(listed(RECORDER, from_index=10, until_index=20), next_index=next_index)
+    if admitted:
+        admission.admit(record_envelope(1))
+    else:
+        assert refusal(admission, record_envelope(1)) == ("wrong-index", 403)
+
+
+def test_takes_any_of_several_blocks_of_one_key() -> None:
+    blocks = (listed(RECORDER, until_index=5), listed(RECORDER, from_index=30))
+    assert refusal(make(*blocks, next_index=20), record_envelope(1)) == ("wrong-index", 403)
+    make(*blocks, next_index=30).admit(record_envelope(1))
+
+
+def test_holds_a_rebuilder_to_its_builder() -> None:
+    statement = parse_statement(record_payload(1))
+    rebuilt = type(statement)(statement.subjects, "https://slsa.dev/provenance/v1", {})
+    blocks = [listed(REBUILDER, "rebuilder")]
+    check_permission(blocks, rebuilt, BUILDER, 0)
+    with pytest.raises(AdmissionError) as caught:
+        check_permission(blocks, rebuilt, BUILDER.replace("bubblewrap", "gvisor"), 0)
+    assert caught.value.reason == "wrong-builder"
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "malformed"),
+        (b"[]", "malformed"),
+        (b"{}", "malformed"),
+        (b"\xef\xbb\xbf" + record_payload(1), "malformed"),
+        (changed(predicateType="https://example.org/other/v1"), "unknown-predicate"),
+        (changed(_type="https://in-toto.io/Statement/v0.1"), "malformed"),
+        (changed(predicate={}), "malformed"),
+        (changed(subject=[]), "malformed"),
+        (changed(extra=1), "malformed"),
+    ],
+)
+def test_refuses_statements_that_are_not_strict(payload: bytes, reason: str) -> None:
+    assert refusal(make(), sign_envelope(payload, RECORDER)) == (reason, 400)
+
+
+def test_refuses_signatures_in_other_forms_with_that_word() -> None:
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+    payload = record_payload(1)
+    r, s = decode_dss_signature(RECORDER.sign(pae(PAYLOAD_TYPE, payload)))
+    high = encode_dss_signature(r, P256_ORDER - s)
+    raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    only_p256 = make(listed(RECORDER))
+    assert refusal(only_p256, format_envelope(payload, high)) == ("high-s", 400)
+    assert refusal(make(), format_envelope(payload, high)) == ("high-s", 400)
+    assert refusal(only_p256, format_envelope(payload, raw)) == ("raw-signature", 400)
+    # 64 bytes could be an Ed25519 signature, so here they are somebody's unknown one.
+    assert refusal(make(), format_envelope(payload, raw)) == ("unknown-key", 403)
+
+
+def test_refuses_an_envelope_beyond_its_size() -> None:
+    assert refusal(make(), b"x" * 65537) == ("too-large", 413)
+
+
+def test_every_truncation_flip_and_extra_byte_gives_only_our_errors() -> None:
+    admission = make()
+    envelope = record_envelope(1)
+    mangled = [envelope[:end] for end in range(0, len(envelope), 7)]
+    mangled += [envelope + b"\n", b" " + envelope, STATEMENT_TYPE.encode()]
+    for position in range(0, len(envelope), 3):
+        mangled.append(envelope[:position] + bytes([envelope[position] ^ 1]) + envelope[position + 1 :])
+    for each in mangled:
+        with pytest.raises(LogError):
+            admission.admit(each)
