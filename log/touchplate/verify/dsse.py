@@ -4,12 +4,11 @@ There is no `keyid`: other verifiers skip a signature whose keyid they do not ex
 by nobody and part of no leaf, any value would give one entry several envelopes.
 """
 
-from dataclasses import dataclass
-
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import MalformedError, shown
 from touchplate.verify.jcs import parse_json
 from touchplate.verify.keys import StatementSigner
+from touchplate.verify.values import value
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
@@ -21,7 +20,7 @@ _BEFORE_SIGNATURE = b'","payloadType":"' + PAYLOAD_TYPE.encode() + b'","signatur
 _AFTER_SIGNATURE = b'"}]}'
 
 
-@dataclass(frozen=True)
+@value
 class Envelope:
     """What an envelope holds: the payload as signed, and the one signature over its PAE."""
 

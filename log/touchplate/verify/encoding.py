@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from touchplate.verify.errors import MalformedError, shown
 
-_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
-_DECIMAL = re.compile(r"0|[1-9][0-9]{0,30}")
+# Patterns are compiled on use, and then kept by `re`: compiling takes most of the time of importing a module.
+_TIME = "([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z"
+_DECIMAL = "0|[1-9][0-9]{0,30}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
@@ -50,7 +51,7 @@ def decode_hex(text: str, nbytes: int, what: str) -> bytes:
 
 def parse_time(text: str, what: str = "time") -> int:
     """Unix seconds of `YYYY-MM-DDThh:mm:ssZ`, the only form of a time here. Raises MalformedError."""
-    match = _TIME.fullmatch(text)
+    match = re.fullmatch(_TIME, text)
     if match is None:
         raise MalformedError(f"{what} is not of the form YYYY-MM-DDThh:mm:ssZ: {shown(text)}")
     year, month, day, hour, minute, second = (int(part) for part in match.groups())
@@ -72,7 +73,7 @@ def format_time(seconds: int) -> str:
 
 def parse_decimal(text: str, what: str, limit: int = 2**63) -> int:
     """A number below `limit` in decimal without sign or leading zeros. Raises MalformedError."""
-    if _DECIMAL.fullmatch(text) is None:
+    if re.fullmatch(_DECIMAL, text) is None:
         raise MalformedError(f"{what} is not a decimal number without sign or leading zeros: {shown(text)}")
     number = int(text)
     if number >= limit:

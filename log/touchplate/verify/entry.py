@@ -5,14 +5,14 @@ the envelope and the key and check its inclusion. Nothing of it can be changed l
 """
 
 import hashlib
-from dataclasses import dataclass, field
 from functools import cached_property
 
-from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, PAYLOAD_TYPE, pae, parse_envelope
+from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, PAYLOAD_TYPE, Envelope, pae, parse_envelope
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.keys import P256_SPKI_BYTES, StatementKey, check_signature_form, parse_spki
 from touchplate.verify.rfc6962 import leaf_hash
+from touchplate.verify.values import value
 
 MAX_PACKED_BYTES = 4 + MAX_ENVELOPE_BYTES + 2 + P256_SPKI_BYTES
 """Bytes of the longest packed entry: two length fields, an envelope, the longer of the two key forms."""
@@ -29,7 +29,7 @@ _LEAF_NAMES = {
 }
 
 
-@dataclass(frozen=True)
+@value
 class Entry:
     """An envelope and the SPKI of its key, both in their only form; the signature itself is not checked.
 
@@ -38,17 +38,28 @@ class Entry:
 
     envelope: bytes
     spki: bytes
-    key: StatementKey = field(init=False, repr=False, compare=False)
-    payload: bytes = field(init=False, repr=False, compare=False)
-    signature: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        key = parse_spki(self.spki)
-        parsed = parse_envelope(self.envelope)
-        check_signature_form(key.algorithm, parsed.signature)
-        object.__setattr__(self, "key", key)
-        object.__setattr__(self, "payload", parsed.payload)
-        object.__setattr__(self, "signature", parsed.signature)
+        check_signature_form(self.key.algorithm, self.signature)
+
+    @cached_property
+    def key(self) -> StatementKey:
+        """The key that is said to have signed."""
+        return parse_spki(self.spki)
+
+    @cached_property
+    def _content(self) -> Envelope:
+        return parse_envelope(self.envelope)
+
+    @property
+    def payload(self) -> bytes:
+        """The statement's bytes as signed."""
+        return self._content.payload
+
+    @property
+    def signature(self) -> bytes:
+        """The signature over the PAE."""
+        return self._content.signature
 
     @cached_property
     def pae(self) -> bytes:

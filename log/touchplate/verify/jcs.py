@@ -29,9 +29,10 @@ _INTEGER_DIGITS = 16  # of 2**53 - 1
 _Writer: TypeAlias = Callable[[str], None]
 
 # Strings are consumed whole, also an unterminated one to the end of the text: each byte is looked at once.
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+# Compiled on use, and then kept by `re`: compiling takes most of the time of importing a module.
+_STRING_OR_BRACKET = r'(?s)"(?:[^"\\]++|\\.)*+"?|[\[\]{}]'
 
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_INTEGER = "-?(?:0|[1-9][0-9]*)"
 
 
 def parse_json(data: bytes, *, max_bytes: int) -> JSON:
@@ -85,7 +86,7 @@ def format_json(value: JSONValue) -> bytes:
 def _check_depth(text: str) -> None:
     # Before json.loads, which recurses: the depth of hostile input must not meet Python's own limit.
     depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
+    for match in re.finditer(_STRING_OR_BRACKET, text):
         if match[0] in "[{":
             depth += 1
             if depth > MAX_DEPTH:
@@ -106,7 +107,7 @@ def _object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
 
 
 def _integer(text: str) -> int:
-    if text == "-0" or _INTEGER.fullmatch(text) is None:
+    if text == "-0" or re.fullmatch(_INTEGER, text) is None:
         raise MalformedError(f"json number {shown(text)} is not written as an integer")
     # The length first: int() of a very long text is slow, and refused by Python with an error of its own.
     if len(text.lstrip("-")) > _INTEGER_DIGITS or abs(int(text)) >= INTEGER_LIMIT:

@@ -12,12 +12,13 @@ BACKENDS = ("bubblewrap", "gvisor", "runc")
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~:")
 _PLAIN_OR_SLASH = _PLAIN | frozenset(b"/")
-_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
+# Patterns are compiled on use, and then kept by `re`: compiling takes most of the time of importing a module.
+_PERCENT = rb"%([0-9A-Fa-f]{2})"
+_CONTROL = "[\x00-\x1f\x7f]"
 
 _HOST = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
-_OPERATOR = re.compile(rf"https://{_HOST}(?::[1-9][0-9]{{0,4}})?(?:/[A-Za-z0-9._~!$&'()*+,;=:-]+)*")
-_BUILDER = re.compile(r"(.+)/touchplate/([a-z0-9-]+)/v1")
+_OPERATOR = rf"https://{_HOST}(?::[1-9][0-9]{{0,4}})?(?:/[A-Za-z0-9._~!$&'()*+,;=:-]+)*"
+_BUILDER = "(.+)/touchplate/([a-z0-9-]+)/v1"
 
 
 def encode_name(text: str, *, slash: bool = False) -> str:
@@ -40,7 +41,7 @@ def decode_name(text: str) -> str:
     """
     try:
         data = text.encode("utf-8")
-        return _PERCENT.sub(lambda match: bytes.fromhex(match[1].decode("ascii")), data).decode("utf-8")
+        return re.sub(_PERCENT, lambda match: bytes.fromhex(match[1].decode("ascii")), data).decode("utf-8")
     except UnicodeError as error:
         raise MalformedError(f"name {shown(text)} is not utf-8 after decoding") from error
 
@@ -48,7 +49,7 @@ def decode_name(text: str) -> str:
 def is_path(text: str) -> bool:
     """Whether `text` is a relative path without empty, `.` and `..` segments and control characters."""
     segments = text.split("/")
-    return not _CONTROL.search(text) and all(segment not in ("", ".", "..") for segment in segments)
+    return not re.search(_CONTROL, text) and all(segment not in ("", ".", "..") for segment in segments)
 
 
 def parse_upstream_uri(text: str) -> tuple[str, str]:
@@ -80,7 +81,7 @@ def format_upstream_uri(identity: str, path: str) -> str:
 def check_operator(text: str) -> None:
     """Check that `text` is `https://` host [`:port`] [path] and nothing else. Raises MalformedError."""
     segments = text.split("/")[3:]
-    if _OPERATOR.fullmatch(text) is None or "." in segments or ".." in segments:
+    if re.fullmatch(_OPERATOR, text) is None or "." in segments or ".." in segments:
         raise MalformedError(
             f"operator {shown(text)} is not https://host[:port][/path], in lower case, no slash at the end"
         )
@@ -88,7 +89,7 @@ def check_operator(text: str) -> None:
 
 def parse_builder(text: str) -> tuple[str, str]:
     """(operator, backend) of a builder id `<operator>/touchplate/<backend>/v1`. Raises MalformedError."""
-    match = _BUILDER.fullmatch(text)
+    match = re.fullmatch(_BUILDER, text)
     if match is None or match[2] not in BACKENDS:
         raise MalformedError(f"builder {shown(text)} is not <operator>/touchplate/<{'|'.join(BACKENDS)}>/v1")
     check_operator(match[1])

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from touchplate.verify.errors import MalformedError, shown
 from touchplate.verify.names import decode_name, encode_name, is_path
+from touchplate.verify.values import value
 
 Ecosystem: TypeAlias = Literal["maven", "conan", "oci"]
 
@@ -23,10 +23,10 @@ _QUALIFIERS: Mapping[Ecosystem, frozenset[str]] = {
 # Those that belong to the package version; the others name one file of it.
 _PACKAGE_QUALIFIERS = frozenset({"channel", "repository_url", "user"})
 
-_DIGEST_VERSION = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST_VERSION = "sha256:[0-9a-f]{64}"
 
 
-@dataclass(frozen=True, order=True)
+@value(order=True)
 class PackageURL:
     """One file of a package, or a package version when the qualifiers that name a file are left out.
 
@@ -217,7 +217,7 @@ def _check_not_default(purl: PackageURL, text: str) -> None:
 
 
 def _check_oci(purl: PackageURL, text: str) -> None:
-    if _DIGEST_VERSION.fullmatch(purl.version) is None:
+    if re.fullmatch(_DIGEST_VERSION, purl.version) is None:
         raise MalformedError(f"purl {shown(text)} has no sha256: digest of a manifest as version")
     identity, slash, path = (purl.qualifier("repository_url") or "").partition("/")
     if not identity or not slash or path.rpartition("/")[2] != purl.name:

@@ -4,7 +4,6 @@ A statement says something about files; its predicate type says what, and which 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from touchplate.verify.dsse import MAX_ENVELOPE_BYTES
@@ -16,6 +15,7 @@ from touchplate.verify.predicates.comparison import COMPARISON_TYPE, Comparison,
 from touchplate.verify.predicates.provenance import PROVENANCE_TYPE, Provenance, parse_provenance
 from touchplate.verify.predicates.record import RECORD_TYPE, Record, parse_record
 from touchplate.verify.subjects import Subject, format_subject, make_subject, parse_subject
+from touchplate.verify.values import value
 
 __all__ = [
     "ADMISSION_TYPE",
@@ -57,7 +57,7 @@ KINDS: Mapping[str, Kind] = {
 Predicate: TypeAlias = Provenance | Comparison | Record | Admission
 
 
-@dataclass(frozen=True)
+@value
 class Statement:
     """A statement whose outer form is right. Its predicate is not looked at yet: see `parse_predicate`.
 

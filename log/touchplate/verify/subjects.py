@@ -1,18 +1,18 @@
 """Subjects of a statement: the files that it speaks of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from touchplate.verify.errors import MalformedError, shown
 from touchplate.verify.fields import take_digests, take_object, take_text
 from touchplate.verify.jcs import JSON, JSONValue
 from touchplate.verify.purl import PackageURL, parse_purl
+from touchplate.verify.values import value
 
 # in-toto ResourceDescriptor v1, beside name, uri and digest: allowed, and evidence of nothing.
 _LABELS = ("annotations", "content", "downloadLocation", "mediaType")
 
 
-@dataclass(frozen=True)
+@value
 class Subject:
     """One file: the last segment of its path, its purl, and its digests (sha256 always) in lower-case hex."""
 

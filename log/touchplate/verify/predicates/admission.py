@@ -1,7 +1,6 @@
 """Admission v1: administrators change who may write to a log. The schema only; no log acts on it yet."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from touchplate.verify.encoding import decode_base64
@@ -11,6 +10,7 @@ from touchplate.verify.jcs import JSON
 from touchplate.verify.keys import StatementKey, parse_public_pem, parse_spki
 from touchplate.verify.names import check_operator, parse_builder
 from touchplate.verify.purl import ECOSYSTEMS
+from touchplate.verify.values import value
 
 ADMISSION_TYPE = "https://touchplate.dev/predicates/admission/v1"
 
@@ -18,7 +18,7 @@ KeyKind: TypeAlias = Literal["rebuilder", "recorder", "administrator"]
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
 
 
-@dataclass(frozen=True)
+@value
 class AdmittedKey:
     """A block of the admission list: a key, whose it is, and for what; tree indexes are half-open."""
 
@@ -31,7 +31,7 @@ class AdmittedKey:
     until_index: int | None
 
 
-@dataclass(frozen=True)
+@value
 class Admission:
     """A change of the admission list, active from a tree index once `threshold` administrators signed it.
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from touchplate.verify.errors import MalformedError, shown
@@ -20,6 +19,7 @@ from touchplate.verify.fields import (
 from touchplate.verify.jcs import JSON, JSONValue
 from touchplate.verify.purl import PackageURL, parse_purl
 from touchplate.verify.subjects import Subject
+from touchplate.verify.values import value
 
 COMPARISON_TYPE = "https://touchplate.dev/predicates/comparison/v1"
 
@@ -39,10 +39,10 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "not-built": ("failure",),
 }
 
-_STABILIZER = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*@[1-9][0-9]{0,8}")
+_STABILIZER = "[a-z0-9]+(?:-[a-z0-9]+)*@[1-9][0-9]{0,8}"  # compiled on use, and then kept by `re`
 
 
-@dataclass(frozen=True)
+@value
 class File:
     """Digests (sha256 always) and size in bytes of a file; `uri` says where it was published."""
 
@@ -56,7 +56,7 @@ class File:
         return self.digests["sha256"]
 
 
-@dataclass(frozen=True)
+@value
 class Differences:
     """How two files differ: number of differing members, causes, a summary for people, a report by digest."""
 
@@ -66,7 +66,7 @@ class Differences:
     report: File | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Failure:
     """Why nothing was built: a phase of `PHASES`, a reason of `FAILURES`, a detail for people."""
 
@@ -75,7 +75,7 @@ class Failure:
     detail: str
 
 
-@dataclass(frozen=True)
+@value
 class Comparison:
     """One published file and what became of rebuilding it.
 
@@ -191,7 +191,7 @@ def _parse_provenance(value: JSON) -> str:
 def _parse_stabilizers(value: JSON) -> tuple[str, ...]:
     names = tuple(take_text(name, "stabilizer") for name in take_list(value, "stabilizers", least=1))
     for name in names:
-        if _STABILIZER.fullmatch(name) is None:
+        if re.fullmatch(_STABILIZER, name) is None:
             raise MalformedError(f"stabilizer {shown(name)} is not of the form name@version")
     return names
 

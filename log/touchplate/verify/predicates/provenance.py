@@ -1,7 +1,7 @@
 """SLSA Provenance v1 as a rebuilder writes it: how the subjects were made from source."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from touchplate.verify.encoding import parse_time
@@ -18,6 +18,7 @@ from touchplate.verify.jcs import JSON, JSONValue
 from touchplate.verify.names import parse_builder, parse_upstream_uri
 from touchplate.verify.purl import ECOSYSTEMS, Ecosystem, PackageURL, parse_purl
 from touchplate.verify.subjects import Subject
+from touchplate.verify.values import value
 
 PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
 
@@ -30,8 +31,10 @@ SOURCE_KINDS = ("vcs", "source-release", "sources-jar")
 DEPENDENCY_KINDS = (*SOURCE_KINDS, "definition", "input-lock", "tool")
 BYPRODUCTS = ("build-log", "sandbox-report")
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 
-@dataclass(frozen=True)
+
+@value
 class Dependency:
     """Something that the build used. `uri` (a purl or `upstream:`) may be absent for what no upstream serves.
 
@@ -43,7 +46,7 @@ class Dependency:
     digests: Mapping[str, str]
     uri: str | None = None
     name: str | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = _NONE
 
     @property
     def is_host_tool(self) -> bool:
@@ -51,7 +54,7 @@ class Dependency:
         return self.annotations.get("root") == "host"
 
 
-@dataclass(frozen=True)
+@value
 class Provenance:
     """A rebuilder's account of one build.
 
@@ -64,8 +67,8 @@ class Provenance:
     dependencies: tuple[Dependency, ...]
     builder: str
     byproducts: Mapping[str, str]
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    builder_version: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = _NONE
+    builder_version: Mapping[str, str] = _NONE
 
     @property
     def operator(self) -> str:

@@ -1,7 +1,6 @@
 """Record v1: the file as it was first seen at an upstream, by the recorder that fetched it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from touchplate.verify.encoding import format_time, parse_time
 from touchplate.verify.errors import MalformedError, shown
@@ -9,13 +8,14 @@ from touchplate.verify.fields import take_count, take_digests, take_object, take
 from touchplate.verify.jcs import JSON, JSONValue
 from touchplate.verify.purl import PackageURL, parse_purl
 from touchplate.verify.subjects import Subject
+from touchplate.verify.values import value
 
 RECORD_TYPE = "https://touchplate.dev/predicates/record/v1"
 
 _DIGESTS = frozenset({"sha256", "sha512", "sha1", "md5"})
 
 
-@dataclass(frozen=True)
+@value
 class Record:
     """First sight of a file. `uri`: where, as `upstream:`; `size` in bytes; `seen` in unix seconds."""
 
