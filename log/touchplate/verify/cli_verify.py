@@ -53,7 +53,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--require",
         action="append",
         metavar="LEVEL",
-        help=f"level that is needed: {', '.join(LEVELS)}; repeat it or separate by commas (default: reproduced)",
+        help=f"needed level: {', '.join(LEVELS)}; repeat it or separate by commas (default: reproduced)",
     )
     parser.add_argument(
         "--fresh",

@@ -14,7 +14,7 @@ _REMEDIES = {
     "quorum": "fetch a bundle whose checkpoint more witnesses cosigned; do not lower the quorum",
     "unknown-log-key": "compare the log's key in your policy with the one that its operators publish",
     "wrong-package": "the bytes are attested as another package: is --package what you meant to get?",
-    "unknown-key": "an entry by a key that you do not trust says nothing; get keys from people, not from bundles",
+    "unknown-key": "an entry by a key that you do not trust says nothing; take keys from people, not bundles",
     "not-recorded": "ask a node that keeps records, or require another level",
     "not-reproduced": "rebuild it yourself (`touchplate rebuild`), or wait until more operators did",
 }
