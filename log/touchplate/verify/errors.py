@@ -29,7 +29,7 @@ def shown(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:  # an integer beyond the digits that Python converts
-        text = f"a {type(value).__name__}"
+        text = f"{type(value).__name__} too long to show"
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
