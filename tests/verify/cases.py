@@ -7,7 +7,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.simkeys import ORIGIN, log_signer, solo_policy, verifier_key
+from tests.simkeys import log_signer, verifier_key, witness_signer
 from tests.verify.bundles import make_bundle
 from tests.verify.support import (
     LIB,
@@ -525,10 +525,5 @@ BUNDLE_CASES: tuple[BundleCase, ...] = (
 
 def witnessed_policy() -> str:
     """A policy that asks for one witness, who cosigned nothing here."""
-    from tests.simkeys import witness_signer
-
     witness = verifier_key(witness_signer("witness.example.org"))
     return f"log {verifier_key(log_signer())}\nwitness w {witness}\nquorum w\n"
-
-
-__all__ = ["BUNDLE_CASES", "CASES", "ORIGIN", "BundleCase", "Case", "make_trust", "solo_policy", "trust_text"]

@@ -13,7 +13,7 @@ from touchplate.verify.bundle import Bundle, format_bundle, parse_bundle
 from touchplate.verify.check import FileDigests, check_bundle, digest_file
 from touchplate.verify.entry import Entry
 from touchplate.verify.errors import RefusedError
-from touchplate.verify.judge import EntryWarning, judge
+from touchplate.verify.judge import EntryWarning, first_cost, judge
 from touchplate.verify.levels import LEVELS
 from touchplate.verify.trust import TrustFile
 
@@ -83,8 +83,6 @@ def accepted(bundle: Bundle, trust: TrustFile, level: str) -> bool:
 
 @given(st.permutations([(3, "unknown-key"), (4, "wrong-package"), (5, "wrong-package"), (5, "wrong-digest")]))
 def test_the_order_of_entries_does_not_change_which_cost_is_named(order: list[tuple[int, str]]) -> None:
-    from touchplate.verify.judge import first_cost
-
     first = first_cost(EntryWarning(index, step, reason, "") for index, (step, reason) in enumerate(order))
     assert first is not None
     assert first.reason == "unknown-key"

@@ -46,8 +46,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the key. Raises VerifyError or OSError; an existing file is never touched."""
     public = public_path(args.out, args.role)
-    if public.exists() or public.is_symlink():
-        raise VerifyError(f"{public} exists; choose another --out", reason="exists")
+    refuse_existing(args.out, public)
     made = _make_note_key(args) if args.role in NOTE_ROLES else _make_statement_key(args)
     private_text, public_text, name, value = made
     write_new(args.out, private_text, PRIVATE_MODE)
@@ -78,6 +77,13 @@ def public_path(private: Path, role: str) -> Path:
             f"{private.with_suffix('.key').name}"
         )
     return public
+
+
+def refuse_existing(*paths: Path) -> None:
+    """Before the first of several files is written: none of them is there. Raises VerifyError (`exists`)."""
+    for path in paths:
+        if path.exists() or path.is_symlink():
+            raise VerifyError(f"{path} exists; choose another --out", reason="exists")
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
