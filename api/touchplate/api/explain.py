@@ -190,7 +190,7 @@ def _changed(repository: Repository, file: MavenFile, package: PackageURL, messa
         evidence=[message],
         missing=["The bytes that were recorded first."],
         advice=[
-            "Treat this as an incident: find out who changed it: the upstream, a mirror, or something between.",
+            "Treat this as an incident: find out whether the upstream or something on the way was changed.",
             "Compare with another node or with the publisher's own checksums, and keep both files.",
         ],
     )

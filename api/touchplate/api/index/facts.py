@@ -86,14 +86,29 @@ class FactIndex:
                 warnings[row.entry] = EntryWarning(row.entry, 5, "wrong-digest", message)
             else:
                 good.append(row)
-        about = {row.entry for row in mine}
-        for row in rows:
-            if row.entry not in about:
-                message = f"it speaks of these bytes as {row.file}, not as {package}"
-                warnings[row.entry] = EntryWarning(row.entry, 5, "wrong-package", message)
+        warnings |= self._elsewhere(rows, mine, file.sha256, package)
         seen = [row.seen for row in good if row.seen is not None]
         ordered = tuple(warnings[entry] for entry in sorted(warnings))
         return Facts(tuple(self._evidence(good, name)), ordered, min(seen, default=None))
+
+    def _elsewhere(
+        self, rows: Sequence[EvidenceRow], mine: Sequence[EvidenceRow], sha256: str, package: PackageURL
+    ) -> dict[int, EntryWarning]:
+        """Good entries about these bytes as something else, or about this package file with other bytes."""
+        named = [row for row in mine if row.kind == "comparison"]
+        warnings = {}
+        for row in (*rows, *self.store.evidence_of_file(str(package))):
+            taken = any(one.detail["provenance"] == row.identity and _is_named(row, one) for one in named)
+            if row.entry in {one.entry for one in mine} or taken:
+                continue
+            reason, message = "wrong-package", f"it speaks of these bytes as {row.file}, not as {package}"
+            if row.sha256 != sha256:
+                reason, message = (
+                    "wrong-artifact",
+                    f"it speaks of other bytes ({row.sha256}), not of {sha256}",
+                )
+            warnings[row.entry] = EntryWarning(row.entry, 5, reason, message)
+        return warnings
 
     def attested(self, sha256: str) -> FileDigests:
         """The digests that the log gives for bytes that are not at hand; of two claims the earlier one."""

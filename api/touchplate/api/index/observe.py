@@ -10,17 +10,21 @@ What step 5 asks about one file (its other digests, its package) is compared whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from touchplate.api.index.store import EvidenceRow, LostRow
 from touchplate.verify.check import TrustedEntry, check_entry_trust, gather
+from touchplate.verify.dsse import MAX_ENVELOPE_BYTES
 from touchplate.verify.entry import Entry, parse_packed
 from touchplate.verify.errors import RefusedError, VerifyError
 from touchplate.verify.files import FileDigests
+from touchplate.verify.jcs import parse_json
 from touchplate.verify.levels import Compared
-from touchplate.verify.statements import Comparison, Predicate, Provenance, Record, Subject, parse_statement
+from touchplate.verify.statements import Comparison, Predicate, Provenance, Record, Subject
 from touchplate.verify.steps import parse_trusted_predicate
+from touchplate.verify.subjects import parse_subject
 from touchplate.verify.trust import TrustFile
 
 ADMISSION = "admission"
@@ -112,9 +116,10 @@ class Observer:
         }
 
 
-def _subjects(entry: Entry) -> Iterable[Subject]:
+def _subjects(entry: Entry) -> Iterator[Subject]:
     """The files that an entry which counts for nothing claims to be about, as far as that can be read."""
-    try:
-        return parse_statement(entry.payload).subjects
-    except VerifyError:
-        return ()
+    with contextlib.suppress(VerifyError):
+        statement = parse_json(entry.payload, max_bytes=MAX_ENVELOPE_BYTES)
+        subjects = statement.get("subject") if isinstance(statement, dict) else None
+        for number, subject in enumerate(subjects if isinstance(subjects, list) else []):
+            yield parse_subject(subject, f"subject {number}")
