@@ -1,17 +1,19 @@
-"""What can go wrong in the adapters: one tree, and one table that says which status each error is answered
-with.
+"""What can go wrong in the adapters, in one tree, and the status that answers each.
 
-APIError
-├── BadNameError           the request names nothing that can exist
-├── NotFoundError          well formed, and not there
-│   └── UnknownUpstreamError
-├── RangeError             a byte range outside the file
-├── RefusedError           the gate said no (never 404: clients cache that, or fall through)
-│   └── ChangedError       other bytes for a release file than those that were recorded
-├── UpstreamError          the upstream is down, lies about lengths, or answers nonsense
-├── BusyError              over a budget; the client is told when to come back
-├── NotReadyError          a record or a proof cannot be had just now
-└── SettingsError          a gate rule or an upstream that cannot be used; found at the start
+    APIError
+    ├── BadNameError           the request names nothing that can exist
+    ├── NotFoundError          well formed, and not there
+    │   └── UnknownUpstreamError
+    ├── MethodError            a method that does nothing there
+    ├── RangeError             a byte range outside the file
+    ├── RefusedError           the gate said no (never 404: clients cache that, or fall through)
+    │   └── ChangedError       other bytes for a release file than those that were recorded
+    ├── UpstreamError          the upstream is down, lies about lengths, or answers nonsense
+    ├── BusyError              over a budget; the client is told when to come back
+    ├── NotReadyError          a record or a proof cannot be had just now
+    └── SettingsError          a gate rule or an upstream that cannot be used; found at the start
+
+Texts are lower case, one line, and become the detail of a problem answer.
 """
 
 from __future__ import annotations
@@ -53,6 +55,12 @@ class UnknownUpstreamError(NotFoundError):
     """No upstream of this name is configured; the message lists those that are."""
 
     default_reason = "unknown-upstream"
+
+
+class MethodError(APIError):
+    """There is something at this path, and this method does nothing with it."""
+
+    default_reason = "method-not-allowed"
 
 
 class RangeError(APIError):
@@ -116,6 +124,7 @@ STATUS = StatusTable(BASE_ROWS).extended(
     {
         BadNameError: BAD_REQUEST,
         NotFoundError: NOT_FOUND,
+        MethodError: Status(405, BAD_REQUEST.grpc),
         RangeError: Status(416, BAD_REQUEST.grpc),
         RefusedError: FORBIDDEN,
         UpstreamError: BAD_GATEWAY,

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from touchplate.api.errors import STATUS, NotFoundError
+from touchplate.api.errors import STATUS, MethodError, NotFoundError
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
 from touchplate.api.http.web import Web, WebRoutes
@@ -97,9 +97,7 @@ def _translated(request: Request, error: Exception) -> Exception:
     if status == 404:
         return NotFoundError(f"there is nothing at {request.url.path[:200]!r}")
     if status == 405:
-        return NotFoundError(
-            f"{request.method} is not answered at {request.url.path[:200]!r}; use GET or HEAD"
-        )
+        return MethodError(f"{request.method} does nothing at {request.url.path[:200]!r}; use GET or HEAD")
     return error
 
 

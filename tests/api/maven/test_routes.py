@@ -12,6 +12,7 @@ from tests.base.support import Handler
 from tests.verify.cases import comparison, provenance, second
 from tests.verify.support import PUBLISHED, RECORDER
 
+from touchplate.api.links import Link
 from touchplate.verify.check import check_bundle, digest_file
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.purl import parse_purl
@@ -59,7 +60,12 @@ def test_the_log_has_the_record_before_the_file_is_linked(
     """Whatever can be served has a link, so it is enough to look at the log when the link is made."""
     sizes: list[int] = []
     add = here.node.links.add
-    monkeypatch.setattr(here.node.links, "add", lambda link: (sizes.append(here.size()), add(link))[1])
+
+    def watched(link: Link) -> Link:
+        sizes.append(here.size())
+        return add(link)
+
+    monkeypatch.setattr(here.node.links, "add", watched)
     assert here.get(f"{CENTRAL}/{TOOL}").status == 200
     assert sizes == [1]
 
@@ -254,6 +260,7 @@ def test_an_upstream_that_misbehaves_leaves_nothing_behind(here: World, action: 
 
 
 def test_serves_what_it_holds_when_the_upstream_is_down(here: World) -> None:
+    here.upstream.act(TOOL, lambda handler: handler.reply(200, TOOL_BYTES, Connection="close"))
     assert here.get(f"{CENTRAL}/{TOOL}").status == 200
     here.upstream.server.shutdown()
     here.upstream.server.server_close()

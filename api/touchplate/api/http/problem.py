@@ -9,7 +9,7 @@ import secrets
 
 from fastapi import Response
 
-from touchplate.api.errors import STATUS, BusyError, RangeError, RefusedError
+from touchplate.api.errors import STATUS, BusyError, MethodError, RangeError, RefusedError
 from touchplate.base.status import StatusTable
 
 MEDIA_TYPE = "application/problem+json"
@@ -21,6 +21,7 @@ _TITLES = {
     400: "bad request",
     403: "refused",
     404: "not found",
+    405: "method not allowed",
     416: "range not satisfiable",
     502: "upstream failed",
     503: "try again later",
@@ -49,6 +50,8 @@ def problem(error: Exception, *, public_url: str = "", table: StatusTable = STAT
         body["explanation"] = public_url + error.explain
     if isinstance(error, BusyError) or status == 503:
         headers["Retry-After"] = str(getattr(error, "retry_after", 1))
+    if isinstance(error, MethodError):
+        headers["Allow"] = "GET, HEAD"
     if isinstance(error, RangeError):
         headers["Content-Range"] = f"bytes */{error.size}"
     body["detail"] = _one_line(detail)

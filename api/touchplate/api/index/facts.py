@@ -19,7 +19,7 @@ from touchplate.verify.judge import NEEDS_OTHER_BYTES
 from touchplate.verify.levels import Compared, Evidence, FirstSight, Rebuild
 from touchplate.verify.purl import PackageURL, format_purl, parse_purl
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.25
 """How long one wait for growth lasts: also the time that stopping may take."""
 
 _LOG = "touchplate.api.index"
