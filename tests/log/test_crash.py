@@ -97,6 +97,7 @@ def missing(folder: Path, acknowledged: Mapping[int, int], leaf_hashes: list[byt
         data = stored.get(index, (None, None))[0]
         if data is None or leaf_hash(data) != leaf_hashes[number]:
             wrong.append(f"entry {number} is not at its acknowledged index {index}")
+    rows.close()
     engine.dispose()
     return wrong
 

@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,16 @@ def stored(tmp_path: Path) -> Path:
 
 
 def fsck(folder: Path, **keywords: object) -> Result:
+    with opened(folder) as rows:
+        return check_log(rows, policy=solo_policy(), **keywords)  # type: ignore[arg-type]
+
+
+@contextmanager
+def opened(folder: Path, name: str | None = None) -> Iterator[TreeRows]:
     engine = sqlite_engine(database(folder))
     try:
-        return check_log(TreeRows(engine), policy=solo_policy(), **keywords)  # type: ignore[arg-type]
+        with closing(TreeRows(engine, name)) as rows:
+            yield rows
     finally:
         engine.dispose()
 
@@ -250,9 +258,8 @@ def rewritten(folder: Path, keep: Callable[[int], bool]) -> Path:
 def test_a_log_that_dropped_an_entry_is_found_out_by_an_older_checkpoint(
     stored: Path, tmp_path: Path
 ) -> None:
-    engine = sqlite_engine(database(stored))
-    _, _, note = TreeRows(engine).head()
-    engine.dispose()
+    with opened(stored) as rows:
+        _, _, note = rows.head()
     assert note is not None
     kept = unverified_body(note)
     assert findings(fsck(stored, against=[kept])) == []
@@ -327,6 +334,16 @@ def test_command_prints_a_checkpoint(stored: Path, capsys: pytest.CaptureFixture
     assert main([*arguments, "--policy", str(wrong)]) == 2
 
 
+def test_sees_one_state_of_a_log_that_goes_on_growing(stored: Path) -> None:
+    tree = open_sqlite(stored)
+    with opened(stored) as rows:
+        assert rows.head()[0] == SIZE
+        tree.apply(signed_entries(10, start=5000), sign)
+        assert findings(check_log(rows, policy=solo_policy())) == []
+    tree.close()
+    assert fsck(stored).size == SIZE + 10
+
+
 def test_refuses_what_is_not_a_logs_database(tmp_path: Path) -> None:
     engine = sqlite_engine(tmp_path / "other.sqlite")
     with pytest.raises(RequestError, match="not a log's database"):
@@ -339,10 +356,9 @@ def test_asks_which_of_several_trees(tmp_path: Path) -> None:
         tree = open_sqlite(tmp_path, name)
         tree.apply([ENTRIES[0]])
         tree.close()
-    engine = sqlite_engine(database(tmp_path))
-    with pytest.raises(RequestError, match="holds 2 trees"):
-        TreeRows(engine)
-    with pytest.raises(RequestError, match="no tree"):
-        TreeRows(engine, "three.example.org")
-    assert TreeRows(engine, "two.example.org").head()[0] == 1
-    engine.dispose()
+    with pytest.raises(RequestError, match="holds 2 trees"), opened(tmp_path):
+        pass
+    with pytest.raises(RequestError, match="no tree"), opened(tmp_path, "three.example.org"):
+        pass
+    with opened(tmp_path, "two.example.org") as rows:
+        assert rows.head()[0] == 1

@@ -1,12 +1,20 @@
 """The storages of this part, each under the suite, and what is special about SQL."""
 
+import sqlite3
 from pathlib import Path
 
-from tests.log.memory import MemoryTree
+import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import OperationalError
+from tests.log.memory import Failure, MemoryTree
 from tests.log.storage_suite import TreeSuite
-from tests.log.support import open_sqlite
+from tests.log.support import open_sqlite, raw_entries, sign
+from tests.reference import mth
 
-from touchplate.log.ports import Tree
+from touchplate.base.sql import sqlite_engine
+from touchplate.log.errors import CheckpointError, CorruptTreeError, StorageFailedError
+from touchplate.log.ports import Sequenced, Tree
+from touchplate.log.storage.sql import open_tree
 
 
 class TestMemory(TreeSuite):
@@ -19,3 +27,74 @@ class TestMemory(TreeSuite):
 class TestSQLite(TreeSuite):
     def open(self, folder: Path) -> Tree:
         return open_sqlite(folder)
+
+
+@pytest.mark.parametrize("failure", ["before", "after"])
+def test_goes_on_from_the_database_when_a_commit_does_not_answer(tmp_path: Path, failure: Failure) -> None:
+    engine = sqlite_engine(tmp_path / "log.sqlite")
+    tree = open_tree(engine, "log.example.org")
+    tree.apply(raw_entries(5), sign)
+    head = tree.head()
+
+    def fail(connection: Connection) -> None:
+        if failure == "after":
+            connection.exec_driver_sql("COMMIT")
+        raise OperationalError("COMMIT", None, sqlite3.OperationalError("disk I/O error"))
+
+    event.listen(engine, "commit", fail)
+    with pytest.raises(StorageFailedError, match="disk I/O error"):
+        tree.apply(raw_entries(3, start=5), sign)
+    # Whether it happened is not known yet, and so nobody is shown it.
+    assert tree.head() == head
+    event.remove(engine, "commit", fail)
+    kept = failure == "after"
+    assert tree.apply(raw_entries(4, start=5), sign) == [
+        *(Sequenced(index, kept) for index in (5, 6, 7)),
+        Sequenced(8, False),
+    ]
+    assert tree.head().root == mth([entry.leaf_data for entry in raw_entries(9)])
+    tree.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM tiles WHERE level = 0 AND tile_index = 1",
+        "UPDATE tiles SET hashes = zeroblob(length(hashes)) WHERE level = 1",
+        "UPDATE tiles SET hashes = substr(hashes, 1, 64) WHERE tile_index = 1",
+        "UPDATE heads SET tree_size = 299",
+        "UPDATE heads SET root = zeroblob(32)",
+    ],
+)
+def test_refuses_to_open_a_tree_whose_edge_contradicts_its_head(tmp_path: Path, statement: str) -> None:
+    tree = open_sqlite(tmp_path)
+    tree.apply(raw_entries(300), sign)
+    tree.close()
+    connection = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
+    assert connection.execute(statement).rowcount > 0
+    connection.close()
+    with pytest.raises(CorruptTreeError, match="log fsck"):
+        open_sqlite(tmp_path)
+
+
+def test_reports_rows_that_are_gone_instead_of_serving_fewer(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "log.sqlite")
+    tree = open_tree(engine, "log.example.org")
+    tree.apply(raw_entries(10))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM leaves WHERE leaf_index = 4")
+    with pytest.raises(CorruptTreeError, match="only 9"):
+        tree.read_packed(0, 10)
+    tree.close()
+
+
+def test_keeps_several_trees_apart_in_one_database(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "log.sqlite")
+    one, two = open_tree(engine, "one.example.org"), open_tree(engine, "two.example.org")
+    one.apply(raw_entries(3))
+    assert two.apply(raw_entries(2)) == [Sequenced(0, False), Sequenced(1, False)]
+    assert (one.head().size, two.head().size) == (3, 2)
+    with pytest.raises(CheckpointError, match="of kind"):
+        open_tree(engine, "one.example.org", kind="raw")
+    one.close()
+    two.close()

@@ -171,7 +171,17 @@ def _stored(database: Path, origin: str | None) -> tuple[Source, Callable[[], No
     if not database.is_file():
         raise RequestError(f"there is no database {str(database)!r}; give the file, not its folder")
     engine = sqlite_engine(database)
-    return TreeRows(engine, origin), engine.dispose
+    try:
+        rows = TreeRows(engine, origin)
+    except BaseException:
+        engine.dispose()
+        raise
+
+    def close() -> None:
+        rows.close()
+        engine.dispose()
+
+    return rows, close
 
 
 def _policy(args: argparse.Namespace) -> Policy | None:

@@ -54,21 +54,30 @@ def _answering(doing: str) -> Iterator[None]:
 def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS) -> "SQLTree":
     """The tree called `name` in the database of `engine`, made empty if it is not there.
 
-    Closing the tree lets go of the engine's connections.
-
-    Raises StorageFailedError; CorruptTreeError when head and tiles contradict each other; CheckpointError
-    when the tree is of another kind.
+    Closing the tree, and failing here, lets go of the engine's connections. Raises StorageFailedError;
+    CorruptTreeError when head and tiles contradict each other; CheckpointError when the tree is of another
+    kind.
     """
     statements = Statements(engine.dialect.name)
-    with _answering("opening the tree"), begin_write(engine) as transaction:
-        metadata.create_all(transaction)
-        transaction.execute(statements.add_tree, [{"name": name, "kind": kind}])
-        row = transaction.execute(statements.tree, {"name": name}).one()
-        empty = {"tree_id": row.tree_id, "tree_size": 0, "root": EMPTY_ROOT, "checkpoint_size": 0}
-        transaction.execute(statements.add_head, [{**empty, "checkpoint": None}])
+    try:
+        with _answering("opening the tree"), begin_write(engine) as transaction:
+            tree_id = _ensure_tree(transaction, statements, name, kind)
+        return SQLTree(engine, statements, tree_id)
+    except BaseException:
+        engine.dispose()
+        raise
+
+
+def _ensure_tree(transaction: Connection, statements: Statements, name: str, kind: str) -> int:
+    metadata.create_all(transaction)
+    transaction.execute(statements.add_tree, [{"name": name, "kind": kind}])
+    row = transaction.execute(statements.tree, {"name": name}).one()
     if row.kind != kind:
         raise CheckpointError(f"tree {name!r} is of kind {row.kind!r}, not {kind!r}; use another database")
-    return SQLTree(engine, statements, row.tree_id)
+    empty = {"tree_id": row.tree_id, "tree_size": 0, "root": EMPTY_ROOT, "checkpoint_size": 0}
+    transaction.execute(statements.add_head, [{**empty, "checkpoint": None}])
+    tree_id: int = row.tree_id
+    return tree_id
 
 
 class SQLTree:

@@ -1,0 +1,57 @@
+"""The example in the log's README runs, and its commands are those of the command line."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+from tests.log.support import RECORDER, open_sqlite, sign, signed_entries
+from tests.log.test_fsck import export, policy_file
+
+from touchplate.log.cli import register
+from touchplate.log.errors import STATUS, AdmissionError
+
+README = Path(__file__).resolve().parents[2] / "log" / "README.md"
+
+
+def test_the_example_prints_every_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = open_sqlite(tmp_path)
+    tree.apply(signed_entries(3), sign)
+    tree.close()
+    export(tmp_path, tmp_path / "mirror")
+    policy_file(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace("https://log.example.org/log", str(tmp_path / "mirror")), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        [str(n), RECORDER.key.spki_sha256.hex()] for n in range(3)
+    ]
+
+
+def test_the_commands_are_understood() -> None:
+    commands = re.findall(r"^    touchplate log ([^>#\n]*)", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 5
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    register(parser)
+    for command in commands:
+        parser.parse_args(command.split())
+
+
+def test_the_table_of_reasons_has_the_statuses_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| ([^|]*) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    named = {
+        reason: int(status) for status, reasons in rows for reason in re.findall(r"`([a-z-]+)`", reasons)
+    }
+    for reason in (
+        "malformed",
+        "high-s",
+        "unknown-key",
+        "wrong-kind",
+        "wrong-builder",
+        "wrong-index",
+        "too-large",
+    ):
+        assert named[reason] == STATUS.status(AdmissionError("x", reason=reason)).http
