@@ -118,6 +118,7 @@ def rebuild(
     try:
         with _tree(workshop, definition, sources) as tree:
             plan = make_plan(definition, tree, found, workshop.repositories, published)
+            clock.lap("prepare")
             outcome.lock = (get_lock or _fetch(workshop))(plan, sandbox, display)
             clock.lap("fetch")
             outcome.result = run_build(plan, outcome.lock, sandbox, workshop.cache, display)

@@ -76,24 +76,21 @@ def print_rebuild(rebuild: Rebuild, indexes: Sequence[int] = ()) -> None:
         lock = rebuild.built.lock
         megabytes = lock.total_bytes / 1e6
         pairs.append(("inputs", f"{len(lock.inputs)} files, {megabytes:.1f} MB, lock sha256 {lock.sha256}"))
-    not_pinned = (
-        ", tools not pinned (from the host)" if any(tool.is_host_tool for tool in rebuild.tools) else ""
-    )
     pairs += [
-        (
-            "tools",
-            ", ".join(f"{tool.name} {tool.annotations.get('version', '')}".strip() for tool in rebuild.tools),
-        ),
-        (
-            "sandbox",
-            (rebuild.backend or f"weaker than signed results need: lacks {', '.join(rebuild.missing)}"),
-        ),
+        ("tools", _tools_line(rebuild)),
+        ("sandbox", rebuild.backend or f"too weak to sign results: lacks {', '.join(rebuild.missing)}"),
         ("seconds", ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in rebuild.seconds.items())),
     ]
-    pairs[-3] = ("tools", pairs[-3][1] + not_pinned)
     if indexes:
         pairs.append(("log", f"indexes {', '.join(map(str, indexes))}"))
     print_pairs(pairs)
+
+
+def _tools_line(rebuild: Rebuild) -> str:
+    named = [f"{tool.name} {tool.annotations.get('version', '')}".strip() for tool in rebuild.tools]
+    if any(tool.is_host_tool for tool in rebuild.tools):
+        named.append("not pinned (from the host)")
+    return ", ".join(named)
 
 
 def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ Read are the published jar's manifest (which JDK), the source (a release archive
 the POM) and the POM with its parents (which goals). What was inferred is saved, shown and attested.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from touchplate.builder.definitions import Definition, MavenTool, make_definition
@@ -22,13 +22,14 @@ from touchplate.builder.ecosystems.maven.sources import (
 from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.repository import RemoteFile, Repository
-from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import PackageURL
 
 _MVN = ("mvn", "-B", "-ntp")  # no questions, no progress lines
 
 _PACKAGE = (*_MVN, "clean", "package", "-DskipTests", "-Drat.skip")
 """For a release tree, which has all that the publisher's own build needs."""
+
+_MAX_MODULES = 500  # POMs of one release tree that are looked at
 
 _JAR_PACKAGINGS = ("jar", "bundle", "maven-plugin", "ejb")
 
@@ -59,6 +60,8 @@ def infer(
     source = find_source(repository, coordinates, pom)
     chain = read_chain(repository, parse_pom(pom.data))
     names = source.names()
+    if not names - {POM_NAME}:
+        raise DefinitionError(f"the {source.kind} of {coordinates.folder} holds nothing to build")
     model = effective_model(chain, Host(jdk_major=major, file_exists=lambda path: _exists(names, path)))
     _check_model(model, coordinates)
     way = _release_way(source, names, model) if source.kind == SOURCE_RELEASE else _sources_way(model)
@@ -127,7 +130,7 @@ def _check_model(model: Model, coordinates: Coordinates) -> None:
 
 def _sources_way(model: Model) -> _Way:
     plan = shaping_goals(model)
-    notes = (f"left out: {', '.join(plan.left_out)}",) if plan.left_out else ()
+    notes = (f"left out: {len(plan.left_out)} goals that do not shape the jar",) if plan.left_out else ()
     return _Way([*_MVN, *plan.goals], "", notes)
 
 
@@ -151,9 +154,6 @@ def _module_folder(source: FoundSource, names: frozenset[str], model: Model) -> 
     raise DefinitionError(f"the source release has no POM of {model.artifact}; write a definition")
 
 
-_MAX_MODULES = 500  # POMs of one release tree that are looked at
-
-
 def _is_of(pom: Pom, model: Model) -> bool:
     group = pom.group or (pom.parent.group if pom.parent else "")
     properties: Mapping[str, str] = {**pom.properties, "project.groupId": group}
@@ -165,14 +165,3 @@ def _resolved(text: str, properties: Mapping[str, str]) -> str:
         return interpolate(text, properties)
     except DefinitionError:  # a test fixture among the sources, not a module
         return ""
-
-
-def describe(inference: Inference) -> Sequence[str]:
-    """Lines for a person: what was inferred and from what."""
-    definition = inference.definition
-    value: list[JSONValue] = [*definition.command]
-    return (
-        *inference.notes,
-        f"command: {' '.join(map(str, value))}",
-        f"definition sha256 {definition.sha256}",
-    )

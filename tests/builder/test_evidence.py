@@ -1,0 +1,105 @@
+"""Evidence over HTTP: stored only with the token and under its own digest, served to everybody."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from tests.builder.mavenparts import served
+
+from touchplate.base.durable import DigestFolder
+from touchplate.base.http import AddressRules, HTTPClient
+from touchplate.builder.evidence import MAX_EVIDENCE_BYTES, EvidenceError, EvidenceServer
+from touchplate.builder.http import evidence_routes
+
+DATA = b"a build log\n"
+SHA256 = hashlib.sha256(DATA).hexdigest()
+WORKER = {"authorization": "Bearer worker-token"}
+
+
+class Client:
+    """The routes as a node mounts them, one request at a time."""
+
+    def __init__(self, folder: Path, token: str | None) -> None:
+        self._app = FastAPI()
+        self._app.include_router(evidence_routes(DigestFolder(folder), token), prefix="/builder")
+
+    def put(self, name: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+        return asyncio.run(self._send("PUT", name, content, headers))
+
+    def get(self, name: str) -> httpx.Response:
+        return asyncio.run(self._send("GET", name, b"", {}))
+
+    def head(self, name: str) -> httpx.Response:
+        return asyncio.run(self._send("HEAD", name, b"", {}))
+
+    async def _send(self, method: str, name: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self._app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://node.test") as client:
+            url = f"/builder/evidence/{name}"
+            return await client.request(method, url, content=content or None, headers=headers)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Client:
+    return Client(tmp_path, "worker-token")
+
+
+def test_worker_stores_and_everybody_reads(client: Client) -> None:
+    assert client.put(SHA256, content=DATA, headers=WORKER).status_code == 201
+    assert client.put(SHA256, content=DATA, headers=WORKER).status_code == 204
+    answer = client.get(SHA256)
+    assert answer.content == DATA
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    head = client.head(SHA256)
+    assert head.status_code == 200
+    assert head.headers["content-length"] == str(len(DATA))
+
+
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic worker-token", "Bearer ", "worker-token"])
+def test_refuses_to_store_without_the_token(client: Client, header: str | None) -> None:
+    headers = {"authorization": header} if header is not None else {}
+    answer = client.put(SHA256, content=DATA, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["reason"] == "unauthorized"
+    assert client.get(SHA256).status_code == 404
+
+
+def test_refuses_bytes_with_another_digest(client: Client) -> None:
+    answer = client.put("0" * 64, content=DATA, headers=WORKER)
+    assert answer.status_code == 400
+    assert answer.json()["reason"] == "wrong-digest"
+    assert client.get(SHA256).status_code == 404
+
+
+def test_refuses_addresses_that_are_no_digest(client: Client) -> None:
+    assert client.put("ABC", content=DATA, headers=WORKER).status_code == 400
+    assert client.get("ABC").status_code == 404
+
+
+def test_refuses_more_than_the_limit_and_keeps_nothing(client: Client, tmp_path: Path) -> None:
+    data = bytes(MAX_EVIDENCE_BYTES + 1)
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert client.put(sha256, content=data, headers=WORKER).status_code == 413
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_without_a_token_nothing_can_be_stored(tmp_path: Path) -> None:
+    for header in ("Bearer ", "Bearer None"):
+        answer = Client(tmp_path, None).put(SHA256, content=DATA, headers={"authorization": header})
+        assert answer.status_code == 401
+
+
+def test_fetched_evidence_is_checked_by_its_digest(tmp_path: Path) -> None:
+    (tmp_path / SHA256).write_bytes(DATA)
+    (tmp_path / ("0" * 64)).write_bytes(DATA)
+    with served(tmp_path) as url, HTTPClient(AddressRules(anything=True)) as client:
+        server = EvidenceServer(url, client)
+        assert server.fetch(SHA256) == DATA
+        with pytest.raises(EvidenceError, match="asked for was 0000"):
+            server.fetch("0" * 64)
+        with pytest.raises(EvidenceError, match="is not at"):
+            server.fetch("1" * 64)

@@ -1,0 +1,137 @@
+"""Inference: from what was published to a definition, over a loopback repository."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.builder.mavenparts import manifest, pom, publish, zip_bytes
+from tests.builder.rebuildparts import FOLDER, JAR, PACKAGE, SOURCES, Scene, scene
+from tests.builder.test_maven_model import BUNDLE, COMPILE, MANIFEST, RESOURCES, build
+from tests.builder.test_maven_model import JAR as JAR_GOAL
+
+from touchplate.builder.ecosystems.maven.infer import Inference, infer
+from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN, need_jdk
+from touchplate.builder.errors import BuilderError, DefinitionError, HostLack
+from touchplate.verify.purl import parse_purl
+
+POM = f"{FOLDER}/demo-1.0.pom"
+SOURCES_JAR = f"{FOLDER}/demo-1.0-sources.jar"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Scene]:
+    with scene(tmp_path) as one:
+        publish(one.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17")}))
+        publish(one.repository, POM, pom("demo"))
+        publish(one.repository, SOURCES_JAR, zip_bytes({"A.java": b"class A {}"}))
+        yield one
+
+
+def inferred(one: Scene, jdk: int | None = None) -> Inference:
+    return infer(parse_purl(PACKAGE), one.central, jdk=jdk)
+
+
+def test_sources_jar_and_pom_make_a_definition(here: Scene) -> None:
+    found = inferred(here)
+    definition = found.definition
+    assert definition.source.kind == "sources-jar"
+    assert [file.uri for file in definition.source.files] == [
+        f"upstream:central/{SOURCES_JAR}",
+        f"upstream:central/{POM}",
+    ]
+    assert definition.command == ("mvn", "-B", "-ntp", RESOURCES, COMPILE, JAR_GOAL)
+    assert definition.tools.jdk == 17
+    assert definition.tools.maven == DEFAULT_MAVEN
+    assert definition.outputs[0].path == "target/demo-1.0.jar"
+    assert found.published.path == JAR
+
+
+def test_same_release_gives_the_same_definition_bytes(here: Scene) -> None:
+    assert inferred(here).definition.data == inferred(here).definition.data
+    assert inferred(here).definition.data.endswith(b"}\n")
+
+
+def test_parents_are_read_from_the_upstream(here: Scene) -> None:
+    publish(here.repository, POM, pom("demo", parent="parent:3"))
+    with pytest.raises(DefinitionError, match=r"no file 'org/example/parent/3/parent-3\.pom'"):
+        inferred(here)
+    publish(
+        here.repository, "org/example/parent/3/parent-3.pom", pom("parent", version="3", more=build(BUNDLE))
+    )
+    assert inferred(here).definition.command[3:] == (RESOURCES, COMPILE, MANIFEST, JAR_GOAL)
+
+
+def test_a_chain_of_parents_without_end_is_refused(here: Scene) -> None:
+    publish(here.repository, POM, pom("demo", parent="demo:1.0"))
+    with pytest.raises(DefinitionError, match="more than 16 parents"):
+        inferred(here)
+
+
+def test_a_source_release_is_preferred_and_built_whole(here: Scene) -> None:
+    publish(
+        here.repository, SOURCES, zip_bytes({"demo-1.0/pom.xml": pom("demo"), "demo-1.0/src/A.java": b""})
+    )
+    definition = inferred(here).definition
+    assert definition.source.kind == "source-release"
+    assert definition.command == ("mvn", "-B", "-ntp", "clean", "package", "-DskipTests", "-Drat.skip")
+
+
+def test_a_module_of_a_source_release_is_found(here: Scene) -> None:
+    files = {"p-1/pom.xml": pom("parent"), "p-1/demo/pom.xml": pom("demo"), "p-1/other/pom.xml": pom("other")}
+    publish(here.repository, SOURCES, zip_bytes(files))
+    definition = inferred(here).definition
+    assert definition.command[-3:] == ("-pl", "demo", "-am")
+    assert definition.outputs[0].path == "demo/target/demo-1.0.jar"
+
+
+def test_jdk_can_be_asked_for(here: Scene) -> None:
+    assert inferred(here, jdk=25).definition.tools.jdk == 25
+
+
+def test_without_a_jdk_in_the_manifest_the_remedy_is_named(here: Scene) -> None:
+    publish(here.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest()}))
+    with pytest.raises(DefinitionError, match="give --jdk N"):
+        inferred(here)
+
+
+def test_a_package_that_is_not_there_is_no_verdict(here: Scene) -> None:
+    with pytest.raises(DefinitionError, match="has no file"):
+        infer(parse_purl("pkg:maven/org.example/none@1?type=jar"), here.central)
+
+
+def test_without_any_source_nothing_is_inferred(here: Scene) -> None:
+    (here.repository / SOURCES_JAR).unlink()
+    with pytest.raises(DefinitionError, match="neither a source-release archive nor a sources jar"):
+        inferred(here)
+
+
+def test_a_pom_that_speaks_of_another_package_is_refused(here: Scene) -> None:
+    publish(here.repository, POM, pom("other"))
+    with pytest.raises(DefinitionError, match=r"says it is org\.example:other:1\.0"):
+        inferred(here)
+
+
+def test_only_main_jars_are_inferred(here: Scene) -> None:
+    with pytest.raises(DefinitionError, match="only main jars"):
+        infer(parse_purl("pkg:maven/org.example/demo@1.0?type=pom"), here.central)
+
+
+@pytest.mark.parametrize("path", [JAR, POM, SOURCES_JAR])
+def test_garbage_from_the_upstream_gives_only_our_errors(here: Scene, path: str) -> None:
+    original = (here.repository / path).read_bytes()
+    for data in (b"", b"\x00" * 100, original[: len(original) // 2], b"PK\x05\x06" + bytes(18)):
+        publish(here.repository, path, data)
+        with pytest.raises(BuilderError):
+            inferred(here)
+
+
+def test_missing_jdk_is_a_lack_of_this_host(tmp_path: Path) -> None:
+    home = tmp_path / "jdk-17"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "javac").write_text("")
+    (home / "release").write_text('JAVA_VERSION="17.0.15"\nIMPLEMENTOR="Example"\n')
+    assert need_jdk(17, (tmp_path,)).vendor == "Example"
+    with pytest.raises(HostLack, match="needs JDK 21; this host has 17"):
+        need_jdk(21, (tmp_path,))
+    with pytest.raises(HostLack, match="this host has none"):
+        need_jdk(21, (tmp_path / "nothing",))

@@ -1,0 +1,44 @@
+"""The outbox: stored before sent, exactly the same bytes again after a crash."""
+
+from pathlib import Path
+
+import pytest
+
+from touchplate.builder.outbox import Outbox, OutboxError
+
+
+def test_a_parcel_survives_a_crash_byte_for_byte(tmp_path: Path) -> None:
+    parcel = Outbox(tmp_path).put("pkg:x", [b"one", b"\x00two"], ["ab" * 32], "https://log.example.org")
+    assert Outbox(tmp_path).waiting() == [parcel]
+
+
+def test_done_parcels_wait_no_longer_and_keep_their_indexes(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    first, second = outbox.put("pkg:a", [b"a"], []), outbox.put("pkg:b", [b"b"], [])
+    assert outbox.waiting() == [first, second]
+    outbox.mark_done(first, [17])
+    assert outbox.waiting() == [second]
+    assert b'"indexes":["17"]' in (tmp_path / "done" / first.name).read_bytes()
+
+
+def test_marking_twice_does_no_harm(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    parcel = outbox.put("pkg:a", [b"a"], [])
+    outbox.mark_done(parcel, [1])
+    outbox.mark_done(parcel, [1])
+    assert outbox.waiting() == []
+
+
+def test_signed_envelopes_are_for_their_owner_only(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    assert outbox.path(outbox.put("pkg:a", [b"a"], [])).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_parcel_is_named_never_skipped(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    path = outbox.path(outbox.put("pkg:a", [b"a"], ["ab" * 32]))
+    data = path.read_bytes()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(OutboxError, match=path.name):
+            outbox.waiting()
