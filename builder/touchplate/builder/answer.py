@@ -34,9 +34,9 @@ _CHUNK = 256 * KIB
 _IN_MEMORY = 8 * MIB  # larger members wait on disk to be looked into
 _TAR_MAGIC_AT = 257  # POSIX ustar: the magic stands in the 512-byte header of the first member
 _COMPRESSED: tuple[tuple[bytes, Any], ...] = (
-    (b"\x1f\x8b", gzip.GzipFile),
-    (b"BZh", bz2.BZ2File),
-    (b"\xfd7zXZ\x00", lzma.LZMAFile),
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\x00", lzma.open),
 )
 _DAMAGED: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError),

@@ -38,7 +38,7 @@ files that are in another upstream."""
 TRIES = 3
 """Requests for one file before its upstream counts as down."""
 
-PAUSE_SECONDS = 0.5
+PAUSE_SECONDS = 0.25
 """Before the second try; doubled before each later one."""
 
 SHOWN = 5
@@ -93,11 +93,16 @@ def _resolved(upstream: Upstream) -> Upstream:
 
 
 def _rules(upstream: Upstream) -> AddressRules:
-    """Public addresses only, except for an upstream that is configured as a loopback address itself."""
-    host = urlsplit(upstream.url).hostname or ""
+    """Which addresses this upstream may have. No request of the build can name another host.
+
+    Private addresses are refused where only a name server vouches for them. With https the certificate proves
+    that the named host answers, wherever it stands (a company's mirror); a loopback name means just that.
+    """
+    parts = urlsplit(upstream.url)
+    host = parts.hostname or ""
     if host in ("localhost", "127.0.0.1", "::1"):
         return AddressRules.parse(["127.0.0.0/8", "::1/128"])
-    return AddressRules()
+    return AddressRules(hosts=frozenset({host})) if parts.scheme == "https" else AddressRules()
 
 
 class Recorder:

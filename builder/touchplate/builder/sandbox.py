@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from touchplate.base.environment import read_environment
@@ -46,6 +46,9 @@ WATCH_SHARE = 20
 
 WATCH_SECONDS = 0.5
 """Least time between two looks at the disk."""
+
+KILLED = 137
+"""Exit code of a command that was killed, as shells write it (128 + SIGKILL)."""
 
 _DEFAULTS = {
     "HOME": HOME_FOLDER,
@@ -121,7 +124,7 @@ class Sandbox:
         """Run a job to its end, by itself or stopped by a limit (`too-large`, `timeout`), by a full disk
         (`disk-full`) or by `watch`.
 
-        Raises HostLack when the sandbox could not be set up.
+        Raises HostLack when sandbox or command could not be started.
         """
         disk = _DiskWatch(workspace, job.limits)
         groups = make_groups(job.limits)
@@ -142,8 +145,7 @@ class Sandbox:
         finally:
             groups.close()
         if not outcome.stopped and "exit-code" not in outcome.status:
-            said = outcome.log.decode(errors="replace").strip()
-            raise HostLack(f"the sandbox could not be set up: {said[-500:]!r}", reason="no-sandbox")
+            outcome = _without_exit_code(outcome)
         return disk.judge(outcome)
 
     def _argv(self, workspace: Workspace, job: Job, descriptors: tuple[int, int, int]) -> tuple[str, ...]:
@@ -189,6 +191,17 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
     sandbox = Sandbox(config)
     sandbox.probe = probe_sandbox(sandbox)
     return sandbox
+
+
+def _without_exit_code(outcome: Outcome) -> Outcome:
+    """What it means that bubblewrap ended by itself and never told how the command ended."""
+    if outcome.out_of_memory:
+        # Memory that lies in /tmp is not freed with its writer, so the kernel went on to bubblewrap itself.
+        return replace(outcome, exit_code=outcome.exit_code or KILLED)
+    # Only bubblewrap itself has spoken so far.
+    said = outcome.tail.decode(errors="replace").strip()
+    reason = "no-command" if said.startswith("bwrap: execvp") else "no-sandbox"
+    raise HostLack(f"the sandbox could not be started: {said[-500:]!r}", reason=reason)
 
 
 class _DiskWatch:

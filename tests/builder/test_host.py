@@ -1,0 +1,119 @@
+"""What this host gives: probe, control groups, uids, workspaces."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.builder.sandboxes import Rig
+
+from touchplate.builder.limits import make_groups
+from touchplate.builder.plan import MIB, Limits
+from touchplate.builder.probe import Probe
+from touchplate.builder.process import printable
+from touchplate.builder.sandbox import Job
+from touchplate.builder.workspace import remove_abandoned, remove_tree
+
+FULL = Probe(bubblewrap="0.8.0", own_uid=True, seccomp=True, empty_network=True)
+
+
+def test_probe_sees_every_protection_here(rig: Rig) -> None:
+    probe = rig.sandbox.probe
+    assert probe.backend == "bubblewrap"
+    assert probe.missing == ()
+    assert probe.no_capabilities
+    assert probe.no_new_privileges
+    assert probe.no_nested_user_namespace
+    assert set(probe.namespaces) == {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}
+    assert set(probe.limits) == {"memory", "pids"}
+
+
+def test_nothing_is_signed_without_uid_filter_or_empty_network() -> None:
+    assert FULL.backend == "bubblewrap"
+    for weaker in (
+        replace(FULL, own_uid=False),
+        replace(FULL, seccomp=False),
+        replace(FULL, empty_network=False),
+    ):
+        assert weaker.backend is None
+        assert len(weaker.missing) == 1
+
+
+def test_control_groups_of_both_versions_are_found_and_set(tmp_path: Path) -> None:
+    first, second = tmp_path / "memory", tmp_path / "unified"
+    proc = tmp_path / "proc"
+    for folder in (first / "own", second / "own" / "leaf", proc):
+        folder.mkdir(parents=True)
+    (second / "own" / "cgroup.subtree_control").write_text("pids")
+    (proc / "cgroup").write_text("4:memory:/own\n0::/own/leaf\n")
+    (proc / "mountinfo").write_text(
+        f"35 31 0:32 / {first} rw - cgroup cgroup rw,memory\n41 31 0:38 / {second} rw - cgroup2 cgroup2 rw\n"
+    )
+    groups = make_groups(Limits(memory_bytes=100 * MIB, processes=50), proc=proc)
+    assert groups.describe() == {"memory": "cgroup-v1", "pids": "cgroup-v2"}
+    assert (groups.folders["memory"] / "memory.limit_in_bytes").read_text() == str(100 * MIB)
+    assert (groups.folders["pids"] / "pids.max").read_text() == "50"
+    assert groups.folders["memory"].parent == first / "own"
+    assert groups.folders["pids"].parent == second / "own"
+
+
+def test_host_without_control_groups_says_so(tmp_path: Path) -> None:
+    groups = make_groups(Limits(), proc=tmp_path)
+    assert groups.describe() == {"memory": "rlimit", "pids": "rlimit"}
+    assert groups.members() == set()
+    groups.close()
+
+
+def test_groups_of_a_job_are_gone_afterwards(rig: Rig) -> None:
+    with rig.sandbox.workspace(rig.source) as workspace:
+        rig.sandbox.run(workspace, Job(("/usr/bin/true",)))
+    groups = make_groups(Limits())
+    places = [folder.parent for folder in groups.folders.values()]
+    groups.close()
+    left = [path for place in places for path in place.glob(f"touchplate-{os.getpid()}-*")]
+    assert left == []
+
+
+def test_limits_hold_without_control_groups_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from touchplate.builder import sandbox
+    from touchplate.builder.limits import ControlGroups
+
+    monkeypatch.setattr(sandbox, "make_groups", lambda limits: ControlGroups())
+    limits = Limits(wall_seconds=20, memory_bytes=300 * MIB, processes=40)
+    bomb = "import os, time\nfor _ in range(100):\n    os.fork() or time.sleep(1000)\n"
+    said = rig.fails(rig.plan("", command=("/usr/bin/python3", "-c", bomb), limits=limits)).detail
+    assert "Resource temporarily unavailable" in said
+    said = rig.fails(
+        rig.plan("", command=("/usr/bin/python3", "-c", "b'1' * 900_000_000"), limits=limits)
+    ).detail
+    assert "MemoryError" in said
+
+
+def test_abandoned_workspaces_are_removed_and_living_ones_kept(rig: Rig) -> None:
+    abandoned = rig.config.work / "job-0123456789abcdef"
+    (abandoned / "build" / "target").mkdir(parents=True)
+    (rig.config.work / "other").mkdir()
+    with rig.sandbox.workspace(rig.source) as workspace:
+        remove_abandoned(rig.config.work)
+        assert not abandoned.exists()
+        assert workspace.build.is_dir()
+    (rig.config.work / "other").rmdir()  # not a job's: not ours to remove
+
+
+def test_removing_a_tree_does_not_follow_links(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("kept")
+    tree = tmp_path / "tree"
+    (tree / "a" / "b" / "c").mkdir(parents=True)
+    (tree / "a" / "link").symlink_to(kept)
+    (tree / "link").symlink_to(kept / "file")
+    remove_tree(tree)
+    assert not tree.exists()
+    assert (kept / "file").read_text() == "kept"
+
+
+def test_lines_for_people_are_cut_and_cleaned() -> None:
+    assert printable(b"a\tb\r") == "a    b"
+    assert printable(b"\x1b[31mred\x00\xff") == "·[31mred·\ufffd"
+    assert len(printable(b"x" * 100_000)) == 500
