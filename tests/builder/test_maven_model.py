@@ -3,6 +3,7 @@
 import pytest
 from tests.builder.mavenparts import pom
 
+from touchplate.builder.ecosystems.maven.failure import explain_failure
 from touchplate.builder.ecosystems.maven.goals import shaping_goals
 from touchplate.builder.ecosystems.maven.model import Host, Model, effective_model, matches_jdk
 from touchplate.builder.ecosystems.maven.pom import parse_pom
@@ -165,6 +166,16 @@ def test_refuses_a_packaging_without_a_known_way() -> None:
 def test_refuses_what_is_no_pom(data: bytes) -> None:
     with pytest.raises(DefinitionError):
         parse_pom(data)
+
+
+def test_a_failed_build_is_explained_by_its_errors_not_by_mavens_advice() -> None:
+    log = (
+        b"[INFO] x\n[ERROR] COMPILATION ERROR : \n[ERROR] A.java:[7,3] cannot find symbol\n"
+        b"[ERROR] A.java:[7,3] cannot find symbol\n[ERROR] -> [Help 1]\n[ERROR] \n"
+        b"[ERROR] Re-run Maven using the -X switch to enable full debug logging.\n[ERROR] \x1b[31mred\n"
+    )
+    assert explain_failure(log) == "A.java:[7,3] cannot find symbol; \\x1b[31mred"
+    assert explain_failure(b"no errors here\n\xff") is None
 
 
 def test_damaged_poms_give_only_our_errors() -> None:

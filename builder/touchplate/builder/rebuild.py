@@ -18,10 +18,11 @@ from touchplate.builder.compare import Comparison, compare
 from touchplate.builder.definitions import Definition
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
+from touchplate.builder.ecosystems.maven.failure import explain_failure
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
-from touchplate.builder.errors import HostLack, PhaseFailed
+from touchplate.builder.errors import DETAIL_CHARS, HostLack, PhaseFailed
 from touchplate.builder.lock import InputLock, format_lock
 from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
@@ -124,7 +125,7 @@ def rebuild(
             outcome.result = run_build(plan, outcome.lock, sandbox, workshop.cache, display)
             clock.lap("build")
     except PhaseFailed as error:
-        outcome.failure = Failure(error.phase, error.failure, error.detail)
+        outcome.failure = _failure(error)
         outcome.log = error.log
         clock.lap(error.phase)
     finally:
@@ -200,6 +201,13 @@ def _find_tools(workshop: Workshop, definition: Definition) -> MavenTools:
         workshop.display.step(f"tools: Maven {tools.maven.version}")
         maven = need_maven(tools.maven, workshop.repositories.named("central"), workshop.tools)
     return MavenTools(jdk, maven)
+
+
+def _failure(error: PhaseFailed) -> Failure:
+    detail = error.detail
+    if error.failure == "exit-status" and (said := explain_failure(error.log)):
+        detail = f"{detail.partition(';')[0]}; {said}"[:DETAIL_CHARS]
+    return Failure(error.phase, error.failure, detail)
 
 
 @contextmanager

@@ -1,0 +1,160 @@
+"""`touchplate rebuild` as a person runs it: exit codes, the log's entries, repeating them, and crashes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.builder.loghost import LogHost, log_host
+from tests.builder.mavenparts import manifest, pom, publish, zip_bytes
+from tests.builder.rebuildparts import CONTENT, FOLDER, JAR, PACKAGE, Scene, scene, scripted
+from tests.builder.sandboxes import require_sandbox
+
+from touchplate.verify.cli import main
+from touchplate.verify.entry import parse_packed
+from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
+
+LIB = "org/example/lib/1/lib-1.txt"
+
+
+@dataclass
+class Person:
+    """Runs the command in one data folder."""
+
+    scene: Scene
+    capture: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: str) -> int:
+        data = str(self.scene.workshop.data)
+        return main(["rebuild", "--data", data, "--upstream", self.scene.url, "--quiet", *arguments])
+
+    def json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        self.capture.readouterr()
+        code = self.run(*arguments, "--json")
+        return code, json.loads(self.capture.readouterr().out)
+
+    def error(self) -> str:
+        return self.capture.readouterr().err
+
+    def definition(self, script: str) -> str:
+        path = self.scene.repository.parent / "definition.json"
+        path.write_bytes(scripted(self.scene, script).data)
+        return str(path)
+
+
+@pytest.fixture
+def person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Person]:
+    with scene(tmp_path) as one:
+        publish(one.repository, LIB, CONTENT)
+        yield Person(one, capsys)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[LogHost]:
+    with log_host(tmp_path / "host") as one:
+        yield one
+
+
+def predicates(host: LogHost) -> list[object]:
+    entries = [parse_packed(packed) for _, packed in host.service.entries_after(0)]
+    return [parse_predicate(parse_statement(entry.payload)) for entry in entries]
+
+
+def test_signed_result_is_logged_with_its_evidence_and_can_be_repeated(person: Person, host: LogHost) -> None:
+    require_sandbox()
+    definition = person.definition(f"jar(get({LIB!r}))")
+    code, result = person.json("--definition", definition, *host.signing)
+    assert code == 0
+    assert result["result"] == "identical"
+    assert result["signed"]["indexes"] == ["0", "1"]
+    provenance, comparison = predicates(host)
+    assert isinstance(provenance, Provenance)
+    assert isinstance(comparison, Comparison)
+    assert comparison.provenance == result["signed"]["identities"][0]
+    named = [provenance.one("definition").digests["sha256"], provenance.one("input-lock").digests["sha256"]]
+    assert all(host.evidence.has(sha256) for sha256 in (*named, *provenance.byproducts.values()))
+    for index in ("0", "1"):
+        code, again = person.json("--from", index, *host.reading)
+        assert (code, again["same"]) == (0, True)
+        assert again["milliseconds"].keys() >= {"build"}
+
+
+def test_not_built_is_logged_as_such(person: Person, host: LogHost) -> None:
+    require_sandbox()
+    code, result = person.json("--definition", person.definition("sys.exit(1)"), *host.signing)
+    assert code == 1
+    assert result["failure"]["phase"] == "build"
+    (comparison,) = predicates(host)
+    assert isinstance(comparison, Comparison)
+    assert comparison.result == "not-built"
+    code, again = person.json("--from", "0", *host.reading)
+    assert (code, again["same"]) == (0, True)
+
+
+def test_envelopes_of_an_interrupted_run_are_sent_later_byte_for_byte(person: Person, host: LogHost) -> None:
+    require_sandbox()
+    definition = person.definition("jar(b'made from source\\n')")
+    # The log is unreachable at the moment of sending, as after a crash between signing and sending.
+    signing = [option.replace(f"{host.url}/log", f"{host.url}/nowhere") for option in host.signing]
+    assert person.run("--definition", definition, *signing) == 2
+    (parcel,) = person.scene.workshop.outbox.waiting()
+    waiting = person.scene.workshop.outbox.path(parcel)
+    text = waiting.read_text().replace("/nowhere", "/log")
+    waiting.write_text(text)
+    code, result = person.json("--definition", definition, *host.signing)
+    assert code == 0
+    assert result["signed"]["indexes"] == ["2", "3"]
+    logged = [parse_packed(packed).envelope for _, packed in host.service.entries_after(0)]
+    assert tuple(logged[:2]) == parcel.envelopes
+    assert person.scene.workshop.outbox.waiting() == []
+
+
+def test_missing_jdk_is_exit_2_and_nothing_is_logged(person: Person, host: LogHost) -> None:
+    publish(person.scene.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 99")}))
+    publish(person.scene.repository, f"{FOLDER}/demo-1.0.pom", pom("demo"))
+    publish(person.scene.repository, f"{FOLDER}/demo-1.0-sources.jar", zip_bytes({"A.java": b"class A {}"}))
+    assert person.run(PACKAGE, *host.signing) == 2
+    assert "needs JDK 99" in person.error()
+    assert predicates(host) == []
+    assert person.scene.workshop.outbox.waiting() == []
+
+
+def test_unreachable_upstream_is_exit_2(person: Person) -> None:
+    assert person.run(PACKAGE, "--upstream", "http://127.0.0.1:9") == 2
+    assert "cannot be read" in person.error()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a PURL"),
+        ([PACKAGE, "--from", "1"], "one of them"),
+        ([PACKAGE, "--key", "k"], "belong together"),
+        ([PACKAGE, "--log", "http://127.0.0.1:9"], "needs --key"),
+        (["--from", "1"], "needs an index"),
+        (["--definition", "f", "--jdk", "17"], "--jdk is for inferring"),
+    ],
+)
+def test_mistakes_of_usage_are_exit_64(person: Person, arguments: list[str], message: str) -> None:
+    assert person.run(*arguments) == 64
+    assert message in person.error()
+
+
+def test_a_package_that_is_none_is_refused(person: Person) -> None:
+    assert person.run("pkg:npm/left-pad@1") == 2
+    assert "purl type" in person.error()
+    assert person.run("pkg:conan/zlib@1.3?rrev=1") == 2
+    assert "only Maven packages" in person.error()
+
+
+def test_table_for_people_names_result_digests_and_lock(person: Person) -> None:
+    require_sandbox()
+    person.capture.readouterr()
+    assert person.run("--definition", person.definition("jar(b'other')")) == 1
+    shown = person.capture.readouterr().out
+    assert "result      different" in shown
+    assert "causes      content" in shown
+    assert "content.txt: made from source != other" in shown
+    assert "not pinned (from the host)" in shown
