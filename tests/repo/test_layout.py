@@ -12,6 +12,7 @@ ROOTS = ("log", "builder", "api", "proto")
 LONGEST_FILE = 600  # lines; a reader should be able to hold a file in the head
 LONGEST_FUNCTION = 80  # lines
 MOST_POSITIONAL = 5
+FOREIGN_SIGNATURES = {"redirect_request"}  # urllib.request.HTTPRedirectHandler fixes it
 
 
 def tracked() -> list[Path]:
@@ -84,7 +85,8 @@ def test_functions_take_at_most_five_positional_parameters() -> None:
         for path in python_files()
         if "tests" not in path.relative_to(ROOT).parts
         for node in functions(path)
-        if len([a for a in node.args.posonlyargs + node.args.args if a.arg not in ("self", "cls")])
+        if node.name not in FOREIGN_SIGNATURES
+        and len([a for a in node.args.posonlyargs + node.args.args if a.arg not in ("self", "cls")])
         > MOST_POSITIONAL
     ]
     assert wide == []

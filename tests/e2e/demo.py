@@ -1,0 +1,102 @@
+"""The main job, end to end, on a real package: `make demo`. The last line is `demo: ok` or `demo: FAILED`.
+
+A real library is refused, rebuilt by two operators, served to a real Maven, verified offline by an
+installation that trusts only keys; then a flipped byte, a wrong version and a forged entry are refused, each
+with the reason.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e import demo_attacks, demo_steps
+from tests.e2e.demo_world import ROOT, StepFailedError, World, commit, new_world, say, table
+
+SABOTAGES = ("gate-off", "copying-builder", "tile-changed", "log-key-swapped")
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    run: Callable[[World], str]
+
+
+STEPS = (
+    Step("set up", demo_steps.set_up),
+    Step("serve", demo_steps.serve),
+    Step("refused before any rebuild", demo_steps.refused_before),
+    Step("rebuild by operator one", demo_steps.rebuild_one),
+    Step("refused with one operator", demo_steps.refused_with_one),
+    Step("audit the log", demo_steps.audit),
+    Step("rebuild by operator two", demo_steps.rebuild_two),
+    Step("served to Maven", demo_steps.served),
+    Step("verified offline", demo_steps.verified_offline),
+    Step("a flipped byte", demo_attacks.flipped_byte),
+    Step("the right jar under a wrong version", demo_attacks.wrong_version),
+    Step("an entry by an unknown key", demo_attacks.forged_entry),
+    Step("stopped in order", demo_steps.stopped),
+)
+
+
+def run(world: World) -> tuple[list[dict[str, object]], str]:
+    """Run the steps in order until one fails; what each showed, and the failure (`step: reason`) if any."""
+    shown: list[dict[str, object]] = []
+    for number, step in enumerate(STEPS, 1):
+        say(f"[{number:2}/{len(STEPS)}] {step.name}")
+        start = time.monotonic()
+        try:
+            detail = step.run(world)
+        except StepFailedError as error:
+            return shown, f"{step.name}: {error}"
+        seconds = round(time.monotonic() - start, 1)
+        say("\n".join(f"        {line}" for line in detail.splitlines()) + f"  ({seconds} s)")
+        shown.append({"step": step.name, "shows": detail, "seconds": seconds})
+    return shown, ""
+
+
+def write_evidence(world: World, shown: list[dict[str, object]]) -> Path:
+    """`evidence.json`: everything that was shown, and where the files for an own check lie."""
+    path = ROOT / "evidence.json"
+    value = {
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "folder": str(world.evidence.relative_to(ROOT)),
+        **world.facts,
+        "steps": shown,
+    }
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument(
+        "--sabotage", choices=SABOTAGES, default="", help="break one thing; the demo must then fail"
+    )
+    sabotage: str = parser.parse_args(argv).sabotage
+    folder = ROOT / "build" / ("demo" + ("-" + sabotage if sabotage else ""))
+    start = time.monotonic()
+    with new_world(folder, sabotage) as world:
+        shown, failure = run(world)
+        if failure:
+            shutil.copy(folder / "node.log", folder / "node-failed.log") if (
+                folder / "node.log"
+            ).exists() else None
+            say(f"demo: FAILED at step {failure}")
+            return 1
+        path = write_evidence(world, shown) if not sabotage else None
+    say("\n" + table([(str(row["step"]), str(row["shows"]).splitlines()[0]) for row in shown]))
+    if path:
+        say(f"\n{path.name} and {world.evidence.relative_to(ROOT)}/ hold the evidence.")
+    say(f"{time.monotonic() - start:.0f} s")
+    say("demo: ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

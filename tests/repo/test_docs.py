@@ -1,0 +1,74 @@
+"""Docs cannot rot: each command that they show exists and takes the options shown.
+
+README's `verify` command is run for real by the demo (tests/e2e/demo_steps.py), its `rebuild` by `make e2e`,
+and log/README.md's examples by tests/log/test_readme.py.
+"""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from touchplate.verify.cli import COMMANDS, CommandModule
+from touchplate.verify.usage import Parser
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("tests/*/README.md")]
+    if path.name != "CHANGELOG.md"
+)
+
+
+def shell_lines(path: Path) -> list[str]:
+    """The lines of a document's `sh` blocks, continuation lines joined, comments and prompts dropped."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Each `touchplate …` that a document shows, as (document, words after the program's name)."""
+    found = []
+    for path in DOCS:
+        for line in shell_lines(path):
+            words = shlex.split(line, comments=True)
+            names = [number for number, word in enumerate(words) if Path(word).name == "touchplate"]
+            if names:
+                end = next((n for n, word in enumerate(words) if word in ("|", ">", "&&", "<")), len(words))
+                found.append((str(path.relative_to(ROOT)), words[names[0] + 1 : end]))
+    return found
+
+
+def test_the_docs_show_the_commands_that_people_need() -> None:
+    shown = {words[0] for _, words in commands()}
+    assert {"verify", "rebuild", "serve", "keygen"} <= shown
+
+
+@pytest.mark.parametrize(
+    ("document", "words"), commands(), ids=lambda part: part if isinstance(part, str) else part[0]
+)
+def test_each_command_in_the_docs_takes_the_options_shown(document: str, words: list[str]) -> None:
+    assert words[0] in COMMANDS, f"{document} shows a command that does not exist: {words[0]}"
+    module = cast(CommandModule, importlib.import_module(COMMANDS[words[0]].module))
+    parser = Parser(prog=f"touchplate {words[0]}")
+    module.register(parser)
+    assert parser.parse_args(words[1:])
+
+
+def test_every_command_and_exit_code_is_in_a_document() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCS)
+    assert [name for name in COMMANDS if f"touchplate {name}" not in text] == []
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in DOCS
+        for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", path.read_text(encoding="utf-8"))
+        if not (path.parent / target).exists()
+    ]
+    assert broken == []
