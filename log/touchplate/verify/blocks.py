@@ -5,13 +5,13 @@ what is wrong and what to write instead; nothing is believed while there is one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import dataclass
 
 from touchplate.verify.errors import MalformedError, TrustError, VerifyError, shown
 from touchplate.verify.keys import StatementKey, parse_public_pem
 from touchplate.verify.names import check_operator, parse_builder
 from touchplate.verify.purl import ECOSYSTEMS
+from touchplate.verify.values import value
 
 KINDS = ("rebuilder", "recorder", "administrator")
 
@@ -27,7 +27,7 @@ Read = Callable[[str], str]
 _PEM_MARK = "-----BEGIN"
 
 
-@dataclass(frozen=True)
+@value
 class Mistake:
     """One mistake in a list: where it stands, what is wrong, what to do."""
 
@@ -69,12 +69,12 @@ class TrustedKey:
         return self.from_index <= index and (self.until_index is None or index < self.until_index)
 
 
-@dataclass
 class Mistakes:
     """Collects mistakes while a list is read; `check` refuses the list when there is one."""
 
-    what: str
-    found: list[Mistake] = field(default_factory=list)
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.found: list[Mistake] = []
 
     def add(self, where: str, what: str, remedy: str) -> None:
         """Note one mistake."""
@@ -86,7 +86,7 @@ class Mistakes:
             raise TrustMistakesError(self.what, self.found)
 
 
-@dataclass(frozen=True)
+@value
 class Table:
     """One TOML table under reading: takes fields by name and type, and knows which were not taken."""
 
@@ -144,8 +144,7 @@ class Table:
         value = self.text(name)
         if value is None or is_content(value):
             return value
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or not value.isprintable():
+        if value.startswith("/") or ".." in value.split("/") or not value.isprintable():
             self.mistakes.add(
                 self.where,
                 f"{name} names the file {shown(value)}",

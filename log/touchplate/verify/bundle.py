@@ -4,7 +4,6 @@ Only the form is checked here. Nothing in a bundle is believed by being in it: `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
@@ -15,6 +14,7 @@ from touchplate.verify.jcs import JSON, format_json, parse_json
 from touchplate.verify.proofs import MAX_PROOF_HASHES
 from touchplate.verify.purl import PackageURL, format_purl, parse_purl
 from touchplate.verify.rfc6962 import HASH_SIZE
+from touchplate.verify.values import value
 
 MEDIA_TYPE = "application/vnd.touchplate.bundle.v1+json"
 
@@ -25,7 +25,7 @@ MAX_BUNDLE_ENTRIES = 64
 """Entries. Part of the format: it bounds the signatures that a reader checks for one file."""
 
 
-@dataclass(frozen=True)
+@value
 class Artifact:
     """The label of a bundle: which file it is about. `digests`: algorithm to lower-case hex, sha256 always.
 
@@ -35,10 +35,10 @@ class Artifact:
     package: PackageURL
     name: str
     size: int
-    digests: Mapping[str, str] = field(hash=False)
+    digests: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@value
 class BundleEntry:
     """One entry as a bundle carries it, unproved: envelope bytes, SPKI, inclusion proof (32 bytes each)."""
 
@@ -48,7 +48,7 @@ class BundleEntry:
     proof: tuple[bytes, ...]
 
 
-@dataclass(frozen=True)
+@value
 class Bundle:
     """A parsed bundle. `checkpoint` is the signed note as bytes; `entries` ascend by index."""
 

@@ -14,7 +14,6 @@ A bundle shows what is in the log, never that nothing else is.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from touchplate.verify.bundle import Bundle, BundleEntry, parse_bundle
 from touchplate.verify.checkpoints import Checkpoint, checkpoint_age, open_checkpoint
@@ -32,7 +31,6 @@ from touchplate.verify.judge import (
 )
 from touchplate.verify.levels import Levels
 from touchplate.verify.purl import PackageURL
-from touchplate.verify.sigstore import SigstoreBundle, check_agreement, parse_sigstore_bundle
 from touchplate.verify.steps import (
     TrustedEntry,
     at_step,
@@ -41,6 +39,7 @@ from touchplate.verify.steps import (
     check_entry_trust,
 )
 from touchplate.verify.trust import TrustFile
+from touchplate.verify.values import value
 
 __all__ = [
     "DEFAULT_NEED",
@@ -71,7 +70,7 @@ DEFAULT_NEED = ("reproduced",)
 """What a file needs when nobody says otherwise: the level that this project is about."""
 
 
-@dataclass(frozen=True)
+@value
 class Question:
     """What steps 1 to 3 need beside a bundle. `now`: unix seconds; `fresh`: judge the checkpoint's age."""
 
@@ -80,7 +79,7 @@ class Question:
     fresh: bool = False
 
 
-@dataclass(frozen=True)
+@value
 class Proved:
     """What steps 1 to 3 leave of a bundle: a verified checkpoint, the entries in its tree, and the others."""
 
@@ -90,7 +89,7 @@ class Proved:
     lost: tuple[EntryWarning, ...]
 
 
-@dataclass(frozen=True)
+@value
 class Report:
     """The whole answer about one file. `age`: seconds since the quorum vouched for the checkpoint, or None.
 
@@ -177,13 +176,16 @@ def prove_bundle(data: bytes, question: Question, trust: TrustFile) -> Proved:
 
 def prove_sigstore_bundle(data: bytes, question: Question, trust: TrustFile) -> Proved:
     """Steps 1 to 3 over one entry in Sigstore's form, which has no label for step 2. Raises RefusedError."""
+    # On use, as few bundles are of this form.
+    from touchplate.verify.sigstore import check_agreement, parse_sigstore_bundle
+
     with at_step(1):
         bundle = parse_sigstore_bundle(data)
         checkpoint = open_checkpoint(bundle.checkpoint, trust.policy)
         check_agreement(bundle, checkpoint, trust.policy)
         age = _check_age(checkpoint, question, trust)
     proved = _prove(checkpoint, age, [BundleEntry(bundle.index, bundle.envelope, bundle.spki, bundle.proof)])
-    return _check_leaf(proved, bundle)
+    return _check_leaf(proved, bundle.index, bundle.leaf_data)
 
 
 def _prove(checkpoint: Checkpoint, age: int | None, entries: Iterable[BundleEntry]) -> Proved:
@@ -199,12 +201,12 @@ def _prove(checkpoint: Checkpoint, age: int | None, entries: Iterable[BundleEntr
     return Proved(checkpoint, age, tuple(proved), tuple(lost))
 
 
-def _check_leaf(proved: Proved, bundle: SigstoreBundle) -> Proved:
+def _check_leaf(proved: Proved, index: int, leaf_data: bytes) -> Proved:
     """Step 3 for Sigstore's form: `canonicalizedBody` is the leaf, to the byte."""
-    kept = tuple((index, entry) for index, entry in proved.entries if entry.leaf_data == bundle.leaf_data)
+    kept = tuple(pair for pair in proved.entries if pair[1].leaf_data == leaf_data)
     if len(kept) == len(proved.entries):
         return proved
-    warning = EntryWarning(bundle.index, 3, "wrong-leaf", "canonicalizedBody is not the leaf of its envelope")
+    warning = EntryWarning(index, 3, "wrong-leaf", "canonicalizedBody is not the leaf of its envelope")
     return Proved(proved.checkpoint, proved.age, kept, (*proved.lost, warning))
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from pathlib import Path
 
 from touchplate.verify.bundle import MAX_BUNDLE_BYTES
 from touchplate.verify.check import (
@@ -29,21 +28,20 @@ from touchplate.verify.output import (
     print_refusal,
 )
 from touchplate.verify.purl import PackageURL, normalise_purl
+from touchplate.verify.reading import file_name, open_file, read_at_most
 from touchplate.verify.report_text import remedy, report_json, report_pairs
-from touchplate.verify.sigstore import MEDIA_TYPE as SIGSTORE_MEDIA_TYPE
 from touchplate.verify.trust import TrustFile, load_trust
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, UsageError
 
 BUNDLE_SUFFIX = ".touchplate.json"
+SIGSTORE_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """The options of `touchplate verify`."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="the file to check")
-    parser.add_argument(
-        "--bundle", type=Path, metavar="FILE", help=f"its proof bundle (default: FILE{BUNDLE_SUFFIX})"
-    )
-    parser.add_argument("--trust", type=Path, required=True, metavar="FILE", help="your trust file")
+    parser.add_argument("file", metavar="FILE", help="the file to check")
+    parser.add_argument("--bundle", metavar="FILE", help=f"its proof bundle (default: FILE{BUNDLE_SUFFIX})")
+    parser.add_argument("--trust", required=True, metavar="FILE", help="your trust file")
     parser.add_argument(
         "--package",
         metavar="PURL",
@@ -69,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     package = _package(args.package)
     try:
         trust = _trust(args.trust)
-        bundle = _read_bundle(args.bundle or args.file.with_name(args.file.name + BUNDLE_SUFFIX))
-        with args.file.open("rb") as file:
+        bundle = read_at_most(args.bundle or args.file + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES)
+        with open_file(args.file) as file:
             digests = digest_file(file)
         now = int(time.time())
         if package is None:
@@ -78,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
         check = check_sigstore_bundle if _is_sigstore(bundle) else check_bundle
         report = check(bundle, digests, package, trust, now=now, need=need, fresh=args.fresh)
     except RefusedError as error:
-        _print_refused(error, args.file.name, as_json=args.json)
+        _print_refused(error, file_name(args.file), as_json=args.json)
         return REFUSED
-    _print_verified(report, args.file.name, as_json=args.json)
+    _print_verified(report, file_name(args.file), as_json=args.json)
     return OK
 
 
@@ -104,17 +102,11 @@ def _package(text: str | None) -> PackageURL | None:
         raise UsageError(f"--package: {error}") from error
 
 
-def _trust(path: Path) -> TrustFile:
+def _trust(path: str) -> TrustFile:
     try:
         return load_trust(path)
     except TrustError as error:
         raise RefusedError(0, error.reason, str(error)) from error
-
-
-def _read_bundle(path: Path) -> bytes:
-    with path.open("rb") as file:
-        # One byte more than allowed is enough for step 1 to refuse it.
-        return file.read(MAX_BUNDLE_BYTES + 1)
 
 
 def _is_sigstore(bundle: bytes) -> bool:

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from touchplate.verify.fields import DIGEST_BYTES
+from touchplate.verify.values import value
 
 ALGORITHMS = tuple(DIGEST_BYTES)
 """The digests that a subject can give. Only sha256 identifies; others must be right when given."""
@@ -16,12 +16,12 @@ CHUNK_BYTES = 1 << 20
 """Bytes read at a time: large enough that hashing, not reading, is what takes the time."""
 
 
-@dataclass(frozen=True)
+@value
 class FileDigests:
     """What was computed from the bytes of one file. `digests`: algorithm to lower-case hex, sha256 always."""
 
     size: int
-    digests: Mapping[str, str] = field(hash=False)
+    digests: Mapping[str, str]
 
     @property
     def sha256(self) -> str:

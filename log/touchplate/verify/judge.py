@@ -6,7 +6,6 @@ turns a refusal into an acceptance.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from touchplate.verify.entry import Entry
 from touchplate.verify.errors import RefusedError
@@ -29,12 +28,13 @@ from touchplate.verify.steps import (
     subjects_of,
 )
 from touchplate.verify.trust import TrustFile
+from touchplate.verify.values import replace, value
 
 NEEDS_OTHER_BYTES = ("equivalent", "different")
 """Results whose comparison names a provenance about other bytes than the published file's."""
 
 
-@dataclass(frozen=True)
+@value
 class EntryWarning:
     """An entry that counts for nothing: where it stands, the step that cost it, a stable word, one line."""
 
@@ -47,7 +47,7 @@ class EntryWarning:
         return f"entry {self.index} does not count (step {self.step}, {self.reason}): {self.message}"
 
 
-@dataclass(frozen=True)
+@value
 class Gathered:
     """What steps 4 and 5 made of the entries about one file: evidence, and the entries that gave none."""
 
@@ -55,7 +55,7 @@ class Gathered:
     warnings: tuple[EntryWarning, ...]
 
 
-@dataclass(frozen=True)
+@value
 class Judgement:
     """The verdict over one file as one package: levels (step 6), warnings of steps 3 to 5 by index."""
 

@@ -7,6 +7,8 @@ only add to a level, never take one away, since a proof bundle comes from a part
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from touchplate.verify.values import value
+
 LEVELS = ("recorded", "reproduced")
 """The levels that exist, in the order in which they are shown."""
 
@@ -26,7 +28,7 @@ class ReproducedRule:
     stabilizers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@value
 class FirstSight:
     """A good record: this operator's node saw exactly these bytes first."""
 
@@ -34,7 +36,7 @@ class FirstSight:
     operator: str
 
 
-@dataclass(frozen=True)
+@value
 class Rebuild:
     """A good provenance for one digest. `sources`: the kinds of all its source dependencies, none twice."""
 
@@ -44,7 +46,7 @@ class Rebuild:
     tools_pinned: bool = True
 
 
-@dataclass(frozen=True)
+@value
 class Compared:
     """A good comparison about the file. `result` as in the comparison predicate, v1.
 
@@ -63,7 +65,7 @@ class Compared:
 Evidence = FirstSight | Rebuild | Compared
 
 
-@dataclass(frozen=True)
+@value
 class Counted:
     """One operator that counts for `reproduced`, by its best entry. `how`: identical or equivalent."""
 
@@ -74,7 +76,7 @@ class Counted:
     tools_pinned: bool = True
 
 
-@dataclass(frozen=True)
+@value
 class Uncounted:
     """An operator that rebuilt the file in a way which this reader does not count, and why."""
 
@@ -83,7 +85,7 @@ class Uncounted:
     why: str
 
 
-@dataclass(frozen=True)
+@value
 class Finding:
     """A comparison that neither adds nor takes away, reported for people: operator, index, one line."""
 
@@ -92,7 +94,7 @@ class Finding:
     detail: str
 
 
-@dataclass(frozen=True)
+@value
 class Levels:
     """The verdict over one file. `explanations` holds one line per level, in the order of `LEVELS`."""
 

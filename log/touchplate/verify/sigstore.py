@@ -7,7 +7,6 @@ and a bundle with one of them wrong is refused when it is read.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from touchplate.verify.bundle import MAX_BUNDLE_BYTES, parse_proof, take_base64, take_decimal
 from touchplate.verify.checkpoints import Checkpoint
@@ -19,6 +18,7 @@ from touchplate.verify.jcs import JSON, format_json, parse_json
 from touchplate.verify.keys import ED25519_PREFIX
 from touchplate.verify.notes import NoteKey
 from touchplate.verify.policy import Policy
+from touchplate.verify.values import replace, value
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 TRUSTED_ROOT_MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
@@ -33,7 +33,7 @@ _KIND = {"kind": "hashedrekord", "version": "0.0.2"}
 _VALID_FROM = "1970-01-01T00:00:00Z"
 
 
-@dataclass(frozen=True)
+@value
 class SigstoreBundle:
     """A parsed bundle, unproved. `log_ids`: one per element; all elements agree in everything else.
 

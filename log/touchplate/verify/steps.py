@@ -11,7 +11,6 @@ nothing, and never refuses the others. The gate takes the same steps over the en
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from touchplate.verify.checkpoints import Checkpoint
 from touchplate.verify.entry import Entry, make_entry, verify_entry
@@ -29,9 +28,10 @@ from touchplate.verify.statements import (
     parse_statement,
 )
 from touchplate.verify.trust import TrustedKey, TrustFile
+from touchplate.verify.values import value
 
 
-@dataclass(frozen=True)
+@value
 class TrustedEntry:
     """An entry that passed step 4: signed by a key that the reader trusts for such a statement at this index.
 

@@ -4,11 +4,12 @@ Two lists that are never the same file: an admission list says who may write to 
 entries count for one reader. Step 0 of the check: a list with a mistake in it is refused whole.
 """
 
+from __future__ import annotations
+
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from touchplate.verify.blocks import (
     KINDS,
@@ -25,6 +26,11 @@ from touchplate.verify.keys import ED25519_PREFIX
 from touchplate.verify.levels import LEVELS, ReproducedRule
 from touchplate.verify.policy import Policy, parse_policy
 from touchplate.verify.predicates.provenance import SOURCE_KINDS
+from touchplate.verify.reading import beside, file_name, read_at_most
+from touchplate.verify.values import value
+
+if TYPE_CHECKING:
+    from touchplate.verify.reading import StrPath
 
 __all__ = [
     "AdmissionList",
@@ -41,12 +47,13 @@ __all__ = [
 MAX_LIST_BYTES = 1 << 20
 """Bytes of a list or of a file that it names: room for a thousand keys, too little to fill a memory."""
 
-_AGE = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+# Compiled on use: compiling takes longer than the rest of the import.
+_AGE = r"([1-9][0-9]{0,8})([smhd])"
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_STABILIZER = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*@[1-9][0-9]{0,8}")
+_STABILIZER = r"[a-z0-9]+(?:-[a-z0-9]+)*@[1-9][0-9]{0,8}"
 
 
-@dataclass(frozen=True)
+@value
 class AdmissionList:
     """Who may write to a log."""
 
@@ -57,7 +64,7 @@ class AdmissionList:
         return _find(self.keys, spki)
 
 
-@dataclass(frozen=True)
+@value
 class TrustFile:
     """What one reader believes. `max_checkpoint_age` in seconds, None when the reader does not ask."""
 
@@ -97,12 +104,12 @@ def parse_admission(text: str, read: Read) -> AdmissionList:
     return AdmissionList(keys)
 
 
-def load_trust(path: Path) -> TrustFile:
+def load_trust(path: StrPath) -> TrustFile:
     """The trust file at `path`; what it names is relative to its folder. Raises OSError, TrustError."""
     return parse_trust(_read_bounded(path), _reader(path))
 
 
-def load_admission(path: Path) -> AdmissionList:
+def load_admission(path: StrPath) -> AdmissionList:
     """The admission list at `path`, as `load_trust`. Raises OSError, TrustError."""
     return parse_admission(_read_bounded(path), _reader(path))
 
@@ -159,7 +166,7 @@ def _read_age(log: Table) -> int | None:
     value = log.values.get("max_checkpoint_age")
     if value is None:
         return None
-    match = _AGE.fullmatch(value) if isinstance(value, str) else None
+    match = re.fullmatch(_AGE, value) if isinstance(value, str) else None
     if match is None:
         log.mistakes.add(
             log.where,
@@ -207,7 +214,7 @@ def _read_sources(rule: Table, default: ReproducedRule) -> tuple[str, ...]:
 def _read_stabilizers(rule: Table, default: ReproducedRule) -> tuple[str, ...]:
     stabilizers = rule.names("stabilizers", default.stabilizers) or ()
     for name in stabilizers:
-        if not _STABILIZER.fullmatch(name):
+        if not re.fullmatch(_STABILIZER, name):
             rule.mistakes.add(
                 rule.where, f"stabilizer {shown(name)} has no version", "write name@version, such as x@1"
             )
@@ -231,17 +238,15 @@ def _find(keys: Iterable[TrustedKey], spki: bytes) -> tuple[TrustedKey, ...]:
     return tuple(key for key in keys if key.key.spki == spki)
 
 
-def _read_bounded(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(MAX_LIST_BYTES + 1)
+def _read_bounded(path: StrPath) -> str:
+    name, data = file_name(path), read_at_most(path, MAX_LIST_BYTES)
     if len(data) > MAX_LIST_BYTES:
-        raise TrustError(f"{path.name} is longer than {MAX_LIST_BYTES} bytes; no list needs as much")
+        raise TrustError(f"{name} is longer than {MAX_LIST_BYTES} bytes; no list needs as much")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise TrustError(f"{path.name} is not utf-8 text (byte {error.start})") from error
+        raise TrustError(f"{name} is not utf-8 text (byte {error.start})") from error
 
 
-def _reader(path: Path) -> Read:
-    folder = path.parent
-    return lambda name: _read_bounded(folder / name)
+def _reader(path: StrPath) -> Read:
+    return lambda name: _read_bounded(beside(path, name))

@@ -1,7 +1,8 @@
 """Writes a commented trust file for a person to keep and edit. `trust` reads it back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from touchplate.verify.values import value
 
 _HEAD = """\
 # Trust file of touchplate: what YOU believe when a file is checked. It is never sent anywhere.
@@ -40,7 +41,7 @@ _POLICY_HEAD = """\
 """
 
 
-@dataclass(frozen=True)
+@value
 class TrustChoices:
     """What goes into a new trust file. Keys as text: verifier keys, and (operator, PEM) pairs."""
 

@@ -1,7 +1,7 @@
 """The command line's grammar errors and exit codes, for every part's sub-commands."""
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from touchplate.verify.errors import VerifyError
 
@@ -18,14 +18,29 @@ USAGE = 64
 """EX_USAGE of sysexits.h: argparse's own 2 would read as "cannot be determined"."""
 
 
+HELP_WIDTH = 100
+"""Columns of a help text."""
+
+
 class UsageError(VerifyError):
     """The command line is not understood. Every error whose reason is `usage` ends with exit code 64."""
 
     default_reason = "usage"
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Of one width: to ask the terminal for its, argparse loads three compression libraries at each start."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=HELP_WIDTH)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of leaving with exit code 2. Sub-parsers are of the same class."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", _Formatter)
+        super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the name of the command."""
