@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from touchplate.api.errors import SettingsError
@@ -143,7 +143,9 @@ class Gate:
         """Judge one file at the time `now` (unix seconds)."""
         rule = self.rule_for(question)
         need = needed(rule, question)
-        demand = replace(self._reproduced, operators=max(self._reproduced.operators, rule.operators or 0))
+        base = self._reproduced
+        operators = max(base.operators, rule.operators or 0)
+        demand = ReproducedRule(operators, base.sources, base.stabilizers)
         levels = judge_levels(facts.evidence, demand)  # 6
         reasons = []
         refused = Judgement(question.package, levels, facts.warnings).refusal(need)  # 7

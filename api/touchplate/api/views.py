@@ -100,6 +100,7 @@ class Views:
     def overview(self) -> Overview:
         """The checkpoint, the counts, and the package versions that somebody rebuilt."""
         checkpoint, problem = None, ""
+        self._index.catch_up()
         try:
             checkpoint = self._prover.checkpoint()
         except NotReadyError as error:
@@ -117,6 +118,7 @@ class Views:
     def artifact(self, sha256: str) -> ArtifactView:
         """Everything about these bytes. Raises BadNameError, NotFoundError."""
         check_sha256(sha256)
+        self._index.catch_up()
         names = {row.file for row in self._index.store.evidence_of_digest(sha256)}
         names |= {row.file for row in self._index.store.lost_of_digest(sha256)}
         links = self._links.of_blob(sha256)
@@ -130,6 +132,7 @@ class Views:
             package = normalise_purl(text).package
         except MalformedError as error:
             raise BadNameError(str(error)) from error
+        self._index.catch_up()
         view = self._package(str(package))
         if not view.files:
             raise NotFoundError(f"nothing is known about {package} here")

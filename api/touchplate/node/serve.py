@@ -10,6 +10,7 @@ from typing import Any
 
 import uvloop
 from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
 from granian.server.embed import Server
 
 from touchplate.base.errors import ConfigError, TouchplateError
@@ -28,8 +29,8 @@ _PROBE_SECONDS = 0.02
 _LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    # The server's own lines go where all others go; its chatter about starting does not interest anybody.
-    "loggers": {"_granian": {"level": "ERROR", "propagate": True}},
+    # The server's own lines go where all others go.
+    "loggers": {"_granian": {"propagate": True}},
     "handlers": {},
     "formatters": {},
 }
@@ -58,6 +59,7 @@ async def _serve(node: Node, announce: Announce) -> None:
         http=HTTPModes.http1,
         websockets=False,
         backlog=BACKLOG,
+        log_level=LogLevels.error,  # its chatter about starting does not interest anybody
         log_dictconfig=_LOGGING,
     )
     async with Shutdown() as shutdown:

@@ -89,6 +89,11 @@ class MavenJudge:
         link = self._held(repository, file)
         if link is None or not self._is_recorded(repository, file, link.sha256):
             link = self._flights.run((repository.name, file.path), lambda: self._admit(repository, file))
+        judged = self.judge(repository, file, link)
+        if judged.decision.passes:
+            return judged
+        # An operator who was just told that his entry is in the log must not be told here that it is not.
+        self._stores.index.catch_up()
         return self.judge(repository, file, link)
 
     def serve(self, repository: Repository, file: MavenFile) -> Judged:
@@ -101,6 +106,7 @@ class MavenJudge:
     def known(self, repository: Repository, file: MavenFile) -> Judged | None:
         """The decision about a file that is held already; None otherwise. Fetches and writes nothing."""
         link = self._stores.links.find(repository.name, file.path)
+        self._stores.index.catch_up()
         return None if link is None else self.judge(repository, file, link)
 
     def judge(self, repository: Repository, file: MavenFile, link: Link) -> Judged:

@@ -1,0 +1,119 @@
+"""The index: it follows the log, can be deleted, and then holds the same facts again."""
+
+import io
+from pathlib import Path
+
+import pytest
+from tests.api.support import ListLog
+from tests.verify.cases import (
+    badly_signed,
+    comparison,
+    equivalent_by_b,
+    make_trust,
+    provenance,
+    record,
+    second,
+)
+from tests.verify.support import LIB, OTHER, PUBLISHED, SEEN
+
+from touchplate.api.errors import NotReadyError
+from touchplate.api.index.facts import FactIndex
+from touchplate.api.index.observe import Observer
+from touchplate.api.index.store import IndexStore
+from touchplate.base.sql import sqlite_engine
+from touchplate.verify.entry import Entry
+from touchplate.verify.files import digest_file
+
+ENTRIES = [
+    record(),
+    provenance(),
+    *equivalent_by_b(),
+    comparison("rebuilder-c", "different"),
+    comparison("rebuilder-c", "not-built"),
+    badly_signed(),
+    second(data=OTHER, note="2"),
+]
+DIGESTS = digest_file(io.BytesIO(PUBLISHED))
+
+
+def open_index(folder: Path, log: ListLog, *rules: str, trust: str = "one") -> FactIndex:
+    store = IndexStore(sqlite_engine(folder / "index.sqlite"), trust)
+    return FactIndex(store, log, Observer(make_trust(*rules)))
+
+
+def followed(folder: Path, entries: list[Entry]) -> FactIndex:
+    index = open_index(folder, ListLog(entries))
+    index.catch_up()
+    return index
+
+
+def test_a_deleted_index_comes_back_with_the_same_facts(tmp_path: Path) -> None:
+    first = followed(tmp_path / "first", ENTRIES)
+    again = followed(tmp_path / "again", ENTRIES)
+    assert first.facts(DIGESTS, LIB) == again.facts(DIGESTS, LIB)
+    assert first.store.counts() == again.store.counts()
+    assert first.facts(DIGESTS, LIB).first_seen == SEEN
+    assert len(first.facts(DIGESTS, LIB).evidence) == 5
+
+
+def test_following_in_steps_gives_the_same_facts(tmp_path: Path) -> None:
+    log = ListLog()
+    index = open_index(tmp_path / "steps", log)
+    for number in range(1, len(ENTRIES) + 1):
+        log.packed = ListLog(ENTRIES[:number]).packed
+        index.catch_up(number)
+    assert index.facts(DIGESTS, LIB) == followed(tmp_path / "once", ENTRIES).facts(DIGESTS, LIB)
+
+
+def test_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    followed(tmp_path, ENTRIES[:3])
+    index = open_index(tmp_path, ListLog(ENTRIES))
+    assert index.followed == 3
+    index.start()
+    index.stop()
+    assert index.followed == len(ENTRIES)
+
+
+def test_another_trust_file_means_another_index(tmp_path: Path) -> None:
+    followed(tmp_path, ENTRIES)
+    assert open_index(tmp_path, ListLog(ENTRIES), trust="two").followed == 0
+
+
+def test_an_index_of_another_log_is_built_again(tmp_path: Path) -> None:
+    followed(tmp_path, ENTRIES)
+    index = open_index(tmp_path, ListLog([second(), *ENTRIES]))
+    index.start()
+    index.stop()
+    assert index.store.counts()["provenance"] == 4
+    assert index.followed == len(ENTRIES) + 1
+
+
+def test_an_index_that_is_ahead_of_its_log_is_built_again(tmp_path: Path) -> None:
+    followed(tmp_path, ENTRIES)
+    index = open_index(tmp_path, ListLog(ENTRIES[:2]))
+    index.start()
+    index.stop()
+    assert index.followed == 2
+
+
+def test_says_so_when_the_log_is_not_that_long(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="9 are needed"):
+        open_index(tmp_path, ListLog(ENTRIES)).catch_up(9)
+
+
+def test_bytes_that_are_no_entry_are_taken_as_such(tmp_path: Path) -> None:
+    log = ListLog([record()])
+    log.packed += [b"", b"\0\0\0\1x\0\0", bytes(70)]
+    index = open_index(tmp_path, log)
+    index.catch_up(4)
+    assert index.followed == 4
+    assert index.store.counts()["record"] == 1
+    assert sum(index.store.counts().values()) == 4
+
+
+def test_knows_the_first_record_of_a_file(tmp_path: Path) -> None:
+    index = followed(tmp_path, [record(OTHER), record()])
+    first = index.first_record(LIB)
+    assert first is not None
+    assert first.entry == 0
+    assert first.sha256 == digest_file(io.BytesIO(OTHER)).sha256
