@@ -1,18 +1,21 @@
 """What this host gives: probe, control groups, uids, workspaces."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.builder.sandboxes import Rig
+from tests.builder.sandboxes import Rig, require_sandbox
 
 from touchplate.builder.limits import make_groups
 from touchplate.builder.plan import MIB, Limits
 from touchplate.builder.probe import Probe
 from touchplate.builder.process import printable
-from touchplate.builder.sandbox import Job
-from touchplate.builder.workspace import remove_abandoned, remove_tree
+from touchplate.builder.sandbox import Job, SandboxConfig, open_sandbox
+from touchplate.builder.workspace import processes_of, remove_abandoned, remove_tree
 
 FULL = Probe(bubblewrap="0.8.0", own_uid=True, seccomp=True, empty_network=True)
 
@@ -37,6 +40,50 @@ def test_nothing_is_signed_without_uid_filter_or_empty_network() -> None:
     ):
         assert weaker.backend is None
         assert len(weaker.missing) == 1
+
+
+def as_user(uid: int, run: Callable[[], str]) -> str:
+    """What `run` gives in a process without root's rights: a fork, which needs no code from disk."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            said = run()
+        except BaseException as error:
+            said = repr(error)
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    return said
+
+
+def test_without_root_builds_run_and_are_contained_and_may_not_be_signed() -> None:
+    require_sandbox()
+    folder = Path(tempfile.mkdtemp(prefix="touchplate-test-"))
+    uid = 31_000 + os.getpid() % 2_000 * 8
+    os.chown(folder, uid, uid)
+
+    def build() -> str:
+        source = folder / "source"
+        source.mkdir()
+        sandbox = open_sandbox(SandboxConfig(folder / "work"))
+        with sandbox.workspace(source) as workspace:
+            script = "mkdir -p a/b; touch a/b/c; chmod 0 a/b a; setsid sleep 1000 & echo ran"
+            outcome = sandbox.run(workspace, Job(("/bin/sh", "-c", script)))
+        left = list((folder / "work").iterdir())
+        return repr((sandbox.probe.backend, sandbox.probe.own_uid, outcome.log, left))
+
+    try:
+        assert as_user(uid, build) == repr((None, False, b"ran\n", []))
+        assert processes_of(uid) == []
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_control_groups_of_both_versions_are_found_and_set(tmp_path: Path) -> None:

@@ -25,8 +25,6 @@ def test_lock_has_one_spelling_whatever_the_order_of_its_inputs() -> None:
 def test_example_of_the_format_is_read() -> None:
     text = '{"inputs":[{"path":"a.jar","sha256":"%s","size":3,"upstream":"central"}],"version":1}'
     text %= "0" * 64
-        "0" * 64
-    )
     assert parse_lock(text.encode()).inputs == (LockedInput("central", "a.jar", "0" * 64, 3),)
 
 

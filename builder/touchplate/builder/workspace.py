@@ -179,9 +179,9 @@ def remove_tree(root: Path) -> None:
                 try:
                     for deeper in _remove_files(inner):
                         moved += 1
-                        os.rename(
-                            deeper, f".moved-{secrets.token_hex(8)}-{moved}", src_dir_fd=inner, dst_dir_fd=top
-                        )
+                        _take_rights(deeper, inner)
+                        new = f".moved-{secrets.token_hex(8)}-{moved}"
+                        os.rename(deeper, new, src_dir_fd=inner, dst_dir_fd=top)
                 finally:
                     os.close(inner)
                 os.rmdir(name, dir_fd=top)
@@ -203,10 +203,14 @@ def _remove_files(folder: int) -> list[str]:
 
 
 def _open_folder(name: str, parent: int) -> int:
-    if os.getuid() != 0:
-        # A build may take away its own rights; root does not ask for them.
-        os.chmod(name, 0o700, dir_fd=parent)
+    _take_rights(name, parent)
     return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _take_rights(name: str, parent: int) -> None:
+    if os.getuid() != 0:
+        # A build may have taken away its own rights to a folder; root does not ask for them.
+        os.chmod(name, 0o700, dir_fd=parent)
 
 
 def _add_usage(top: Path, usage: Usage) -> None:
