@@ -74,15 +74,16 @@ def _judged(repository: Repository, judged: Judged, gate: Gate) -> Explanation:
 def _summary(decision: Decision) -> str:
     if decision.passes:
         return "This file is served: everything that its rule asks for is in the log."
+    missing = "its rule asks for more than the log holds"
     if decision.verdict == "warn":
-        return (
-            "This file is served with a warning: its rule asks for more than the log holds, and only warns."
-        )
+        return f"This file is served with a warning: {missing}, and only warns."
     if decision.verdict == "allow":
-        return "This file is served because its rule only observes; enforced, it would refuse the file."
-    return (
-        "This file is refused: its rule asks for more than the log holds. Nothing says that the file is bad."
-    )
+        return f"This file is served although {missing}: the rule only observes."
+    if any(reason.word == "wrong-package" for reason in decision.reasons):
+        return "This file is refused: the log knows these bytes as another file than the one you asked for."
+    if decision.levels.contradicted_by:
+        return f"This file is refused: {missing}, and somebody who rebuilt it got different bytes."
+    return f"This file is refused: {missing}. This does not say that it is bad: nobody has shown enough yet."
 
 
 def _rule(gate: Gate, rule: Rule) -> str:
@@ -92,7 +93,7 @@ def _rule(gate: Gate, rule: Rule) -> str:
         if number == len(gate.rules)
         else "the first that matches"
     )
-    return f"Rule {number} of {len(gate.rules)} decides ({place}): {rule}."
+    return f"Rule {number} of {len(gate.rules)} decides ({place}): `{rule}`."
 
 
 def _need(decision: Decision, file: MavenFile) -> str:
@@ -126,8 +127,8 @@ def _advice(decision: Decision, judged: Judged) -> list[str]:
     if decision.passes:
         name = judged.file.name
         return [
-            f"Check it yourself, offline: fetch {name}.touchplate.json beside the file, and give both to "
-            "touchplate verify with a trust file of your own."
+            f"Check it yourself, offline: fetch `{name}.touchplate.json` beside the file, and give both to "
+            "`touchplate verify` with a trust file of your own."
         ]
     lines = []
     words = {reason.word for reason in decision.reasons}
@@ -137,12 +138,12 @@ def _advice(decision: Decision, judged: Judged) -> list[str]:
         more = decision.levels.needed - len(decision.levels.operators)
         lines.append(
             f"Have it rebuilt by {more} more independent {'operator' if more == 1 else 'operators'}: "
-            f"touchplate rebuild '{judged.package}' tells whether it can be reproduced, and submits "
+            f"`touchplate rebuild '{judged.package}'` tells whether it can be reproduced, and submits "
             "the result when it is given a key and a log."
         )
     if "recorded" in decision.need and not decision.levels.recorded:
         lines.append(
-            "Ask for the file through an upstream with record = true, whose first sights go into the log."
+            "Ask for the file through an upstream with `record = true`, whose first sights go into the log."
         )
     if "too-young" in words:
         lines.append(
@@ -172,7 +173,7 @@ def _unseen(repository: Repository, file: MavenFile, package: PackageURL, gate: 
         sha256=None,
         evidence=[],
         missing=[],
-        advice=[f"Ask for it with Maven, or open /maven/{repository.name}/{file.path}, and come back."],
+        advice=[f"Ask for it with Maven, or open `/maven/{repository.name}/{file.path}`, and come back."],
     )
 
 

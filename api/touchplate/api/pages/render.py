@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from touchplate.api.explain import Explanation
 from touchplate.api.gate import Rule
@@ -31,14 +32,15 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.globals["node"] = name
-        self._environment.filters |= {
-            "time": lambda seconds: format_time(seconds).replace("T", " ").removesuffix("Z") + " UTC",
-            "host": lambda operator: str(operator).removeprefix("https://"),
-            "short": lambda digest: f"{digest[:12]}…",
-            "package_path": lambda package: f"/packages/{quote(str(package), safe='/:@?=&%')}",
-            "quote": lambda text: quote(str(text), safe=""),
-            "coordinates": coordinates,
-        }
+        self._environment.filters.update(
+            time=readable_time,
+            host=lambda operator: str(operator).removeprefix("https://"),
+            short=lambda digest: f"{digest[:12]}…",
+            package_path=lambda package: f"/packages/{quote(str(package), safe='/:@?=&%')}",
+            quote=lambda text: quote(str(text), safe=""),
+            coordinates=coordinates,
+            prose=prose,
+        )
         self.style = (_TEMPLATES / "style.css").read_text()
 
     def start(
@@ -67,6 +69,21 @@ class Pages:
 
     def _render(self, template: str, **values: object) -> str:
         return self._environment.get_template(template).render(**values)
+
+
+def readable_time(seconds: int) -> str:
+    """Unix seconds as people write a time."""
+    return format_time(seconds).replace("T", " ").removesuffix("Z") + " UTC"
+
+
+def prose(text: str) -> Markup:
+    """A line with `code` in back quotes as HTML, everything escaped."""
+    parts = [Markup("<code>{}</code>").format(part) if odd else escape(part) for odd, part in _parts(text)]
+    return Markup("").join(parts)
+
+
+def _parts(text: str) -> list[tuple[bool, str]]:
+    return [(number % 2 == 1, part) for number, part in enumerate(text.split("`"))]
 
 
 def coordinates(package: PackageURL) -> str:
