@@ -1,9 +1,8 @@
 """How long `touchplate verify` takes to start, against what importing cryptography alone costs."""
 
-import os
+import resource
 import statistics
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,17 +21,14 @@ class Row:
 
 def seconds(command: list[str], expected: int) -> float:
     """CPU seconds (user and system) of one run; wall time would measure the neighbours too."""
-    before = os.times()
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = subprocess.run(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
     ).returncode
-    wall = time.perf_counter() - start
-    after = os.times()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if code != expected:
         raise RuntimeError(f"{command} ended with {code}, not {expected}")
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return cpu if cpu > 0 else wall
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def cold_start(rounds: int = ROUNDS) -> Row:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from touchplate.verify.purl import maven_purl
 from touchplate.verify.rfc6962 import leaf_hash
 from touchplate.verify.statements import RECORD_TYPE, Record, make_statement, make_subject
 from touchplate.verify.trust import AdmissionList, TrustedKey
+from touchplate.verify.values import replace
 
 
 def raw_entry(text: str) -> PackedEntry:

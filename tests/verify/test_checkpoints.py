@@ -1,7 +1,5 @@
 """Checkpoints: opened only under a policy, of one form only, and aged by their cosignatures."""
 
-import dataclasses
-
 import pytest
 from tests.simkeys import ORIGIN, head, log_signer, note_signer, solo_policy, verifier_key, witness_signer
 
@@ -20,6 +18,7 @@ from touchplate.verify.errors import MalformedError, PolicyError, SignatureError
 from touchplate.verify.notes import NoteSigner, sign_note
 from touchplate.verify.policy import Policy, parse_policy
 from touchplate.verify.rfc6962 import EMPTY_ROOT
+from touchplate.verify.values import replace
 
 ROOT = bytes(range(32))
 BODY = format_checkpoint_body(ORIGIN, 70_000, ROOT)
@@ -125,10 +124,10 @@ def test_opens_what_the_log_signed() -> None:
 
 def test_a_checkpoint_cannot_be_made_by_hand() -> None:
     with pytest.raises(TypeError, match="open_checkpoint"):
-        Checkpoint(ORIGIN, 1, ROOT, "", (), (), object())
-    with pytest.raises(TypeError, match="open_checkpoint"):
-        dataclasses.replace(head(1, ROOT), size=2, seal=None)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+        Checkpoint(UnverifiedCheckpoint(ORIGIN, 1, ROOT), "", (), (), seal=object())
+    with pytest.raises(TypeError):
+        replace(head(1, ROOT), size=2)
+    with pytest.raises(AttributeError):
         head(1, ROOT).size = 2  # type: ignore[misc]
 
 

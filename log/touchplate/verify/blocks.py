@@ -5,7 +5,6 @@ what is wrong and what to write instead; nothing is believed while there is one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from touchplate.verify.errors import MalformedError, TrustError, VerifyError, shown
 from touchplate.verify.keys import StatementKey, parse_public_pem
@@ -48,7 +47,7 @@ class TrustMistakesError(TrustError):
         self.mistakes = tuple(mistakes)
 
 
-@dataclass(frozen=True)
+@value
 class TrustedKey:
     """One block: a key, whose it is, and for what it counts.
 

@@ -12,7 +12,6 @@ come from such an object and from nowhere else. Pure: times come from the caller
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass, field
 
 from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
 from touchplate.verify.errors import MalformedError, PolicyError, SignatureError, shown
@@ -20,6 +19,7 @@ from touchplate.verify.notes import NoteKey, NoteSigner, OpenNote, is_origin, op
 from touchplate.verify.policy import Policy
 from touchplate.verify.proofs import MAX_SIZE
 from touchplate.verify.rfc6962 import EMPTY_ROOT, HASH_SIZE
+from touchplate.verify.values import value
 
 MAX_CLOCK_SKEW = 5 * 60
 """Seconds by which a cosigner's clock may be ahead; cosignatures further ahead do not count for the age."""
@@ -27,7 +27,7 @@ MAX_CLOCK_SKEW = 5 * 60
 _SEAL = object()  # known to this module only: what is not opened here is no Checkpoint
 
 
-@dataclass(frozen=True)
+@value
 class UnverifiedCheckpoint:
     """The three lines of a checkpoint body, as somebody wrote them."""
 
@@ -36,7 +36,7 @@ class UnverifiedCheckpoint:
     root: bytes
 
 
-@dataclass(frozen=True)
+@value
 class Checkpoint:
     """A head of the log that satisfies a policy. Only `open_checkpoint` makes one.
 
@@ -48,14 +48,36 @@ class Checkpoint:
     origin: str
     size: int
     root: bytes
-    note: str = field(repr=False)
-    log_keys: tuple[NoteKey, ...] = field(repr=False)
+    note: str
+    log_keys: tuple[NoteKey, ...]
     cosigners: tuple[tuple[str, int], ...]
-    seal: InitVar[object]
 
-    def __post_init__(self, seal: object) -> None:
+    def __init__(
+        self,
+        body: UnverifiedCheckpoint,
+        note: str,
+        log_keys: tuple[NoteKey, ...],
+        cosigners: tuple[tuple[str, int], ...],
+        *,
+        seal: object,
+    ) -> None:
         if seal is not _SEAL:
             raise TypeError("a Checkpoint is made by open_checkpoint from a signed note, never by hand")
+        # Past the refusal to change: this is the one place where the fields are set.
+        vars(self).update(
+            origin=body.origin,
+            size=body.size,
+            root=body.root,
+            note=note,
+            log_keys=log_keys,
+            cosigners=cosigners,
+        )
+
+    def __repr__(self) -> str:
+        cosigners = [name for name, _ in self.cosigners]
+        return (
+            f"Checkpoint(origin={self.origin!r}, size={self.size}, root={self.root!r}, cosigners={cosigners})"
+        )
 
 
 def format_checkpoint_body(origin: str, size: int, root: bytes) -> str:
@@ -128,7 +150,7 @@ def open_checkpoint(note: bytes, policy: Policy) -> Checkpoint:
             f"{_listed([name for name, _ in cosigners])}",
             reason="quorum",
         )
-    return Checkpoint(body.origin, body.size, body.root, note.decode(), log_keys, cosigners, _SEAL)
+    return Checkpoint(body, note.decode(), log_keys, cosigners, seal=_SEAL)
 
 
 def checkpoint_age(checkpoint: Checkpoint, policy: Policy, now: int) -> int | None:

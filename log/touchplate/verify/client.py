@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +50,7 @@ from touchplate.verify.tiles import (
     tile_path,
     tile_width,
 )
+from touchplate.verify.values import value
 
 MAX_CACHED_TILES = 512
 """Tiles kept in memory: 4 MiB, more than all inner tiles of a log with 30 million entries."""
@@ -67,7 +67,7 @@ _MAX_BATCH_ANSWER = 2 * 1024 * 1024  # 4,096 results with a reason and a detail 
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+@value
 class Appended:
     """An envelope that is in the log, durable and integrated, at `index`; `duplicate` when it was before."""
 
@@ -75,7 +75,7 @@ class Appended:
     duplicate: bool
 
 
-@dataclass(frozen=True)
+@value
 class Rejected:
     """An envelope of a batch that the log refused: its kebab-case reason and a line for people."""
 

@@ -5,7 +5,6 @@ only add to a level, never take one away, since a proof bundle comes from a part
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from touchplate.verify.values import value
 
@@ -19,7 +18,7 @@ SLSA_MINIMUM_OPERATORS = 2
 """Operators. One rebuilder agrees with itself only, whatever a trust file asks for."""
 
 
-@dataclass(frozen=True)
+@value
 class ReproducedRule:
     """What a reader asks for before it calls a file reproduced: trust file `[levels.reproduced]`."""
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from cryptography.exceptions import InvalidSignature
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from touchplate.verify.encoding import decode_base64, decode_hex, encode_base64
 from touchplate.verify.errors import MalformedError, SignatureError, shown
+from touchplate.verify.values import value
 
 MAX_NOTE_BYTES = 1024 * 1024
 """Bytes of a signed note: 64 post-quantum signature lines and a body fit several times."""
@@ -63,7 +63,7 @@ _TYPES: dict[Role, int] = {"log": LOG_KEY_TYPE, "cosigner": COSIGNER_KEY_TYPE}
 # --- keys -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@value
 class NoteKey:
     """A public key of a log (type 0x01) or a cosigner (0x04). Name and id together name it (signed-note)."""
 
@@ -221,7 +221,7 @@ def _check_name(name: str) -> None:
 # --- notes ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@value
 class VerifiedSignature:
     """A signature line that was verified: its key and, for a cosigner, the unix time it stands for."""
 
@@ -229,7 +229,7 @@ class VerifiedSignature:
     timestamp: int | None
 
 
-@dataclass(frozen=True)
+@value
 class OpenNote:
     """A note of which at least one line was verified. `unknown`: number of lines of other keys."""
 

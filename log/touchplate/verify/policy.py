@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from touchplate.verify.encoding import parse_decimal
 from touchplate.verify.errors import MalformedError, PolicyError, shown
@@ -27,6 +26,7 @@ from touchplate.verify.notes import (
     is_origin,
     parse_verifier_key,
 )
+from touchplate.verify.values import value
 
 MAX_POLICY_BYTES = 64 * 1024
 """Bytes of a policy: 64 logs, witnesses and groups with long URLs fit."""
@@ -39,7 +39,7 @@ _SPACE = re.compile(r"[ \t]+")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
-@dataclass(frozen=True)
+@value
 class PolicyLog:
     """A log key whose checkpoints are accepted; `url` is a hint where the log can be read."""
 
@@ -47,7 +47,7 @@ class PolicyLog:
     url: str | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Witness:
     """A cosigner. `name` stands for it inside the policy only; `key.name` is the one in signature lines."""
 
@@ -56,7 +56,7 @@ class Witness:
     url: str | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Group:
     """Satisfied when at least `threshold` of its members (witnesses, groups) are."""
 
@@ -65,7 +65,7 @@ class Group:
     members: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@value
 class Policy:
     """What makes a checkpoint valid: signed by any of `logs`, cosigned by witnesses as `quorum` says.
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from touchplate.verify.errors import MalformedError, ProofError, shown
 from touchplate.verify.proofs import MAX_SIZE, Node
 from touchplate.verify.rfc6962 import HASH_SIZE, node_hash
+from touchplate.verify.values import value
 
 TILE_HEIGHT = 8
 """Levels of the tree in one tile (tlog-tiles)."""
@@ -47,7 +47,7 @@ _MAX_LEVEL = 63
 BundleKind = Literal["entries", "envelopes"]
 
 
-@dataclass(frozen=True, order=True)
+@value(order=True)
 class Tile:
     """A tile of hashes: `level` (0 holds leaf hashes), `index` in that level, `width` hashes (1 to 256)."""
 
@@ -56,7 +56,7 @@ class Tile:
     width: int = TILE_WIDTH
 
 
-@dataclass(frozen=True, order=True)
+@value(order=True)
 class BundleCoord:
     """A bundle of entries or envelopes: leaves from `index` * 256 on, `width` of them (1 to 256)."""
 
