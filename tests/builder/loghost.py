@@ -72,6 +72,7 @@ def log_host(folder: Path) -> Iterator[LogHost]:
         (folder / name).chmod(0o600)
     key = folder / "rebuilder.key"
     key.write_bytes(format_private_pem(signer))
+    key.chmod(0o600)
     evidence = DigestFolder(folder / "evidence")
     config = LogConfig(ORIGIN, Secret.parse(f"file:{folder / 'log.key'}", folder), folder / "admission.toml")
     service = LogService(config, folder / "log")

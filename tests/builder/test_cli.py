@@ -14,6 +14,7 @@ from tests.builder.sandboxes import require_sandbox
 
 from touchplate.verify.cli import main
 from touchplate.verify.entry import parse_packed
+from touchplate.verify.keys import format_private_pem, generate_signer
 from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
 
 LIB = "org/example/lib/1/lib-1.txt"
@@ -109,6 +110,27 @@ def test_envelopes_of_an_interrupted_run_are_sent_later_byte_for_byte(person: Pe
     logged = [parse_packed(packed).envelope for _, packed in host.service.entries_after(0)]
     assert tuple(logged[:2]) == parcel.envelopes
     assert person.scene.workshop.outbox.waiting() == []
+
+
+def test_what_the_log_refuses_does_not_hold_up_the_rest(
+    person: Person, host: LogHost, tmp_path: Path
+) -> None:
+    require_sandbox()
+    definition = person.definition("jar(b'made from source\\n')")
+    stranger = tmp_path / "stranger.key"
+    stranger.write_bytes(format_private_pem(generate_signer()))
+    stranger.chmod(0o600)
+    unknown = [str(stranger) if option == str(host.key) else option for option in host.signing]
+    assert person.run("--definition", definition, *unknown) == 2
+    assert person.scene.workshop.outbox.waiting() == []
+    code, result = person.json("--definition", definition, *host.signing)
+    assert (code, result["signed"]["indexes"]) == (0, ["0", "1"])
+
+
+def test_refuses_a_key_that_others_can_read(person: Person, host: LogHost) -> None:
+    host.key.chmod(0o644)
+    assert person.run(PACKAGE, *host.signing) == 2
+    assert "rebuilder.key" in person.error()
 
 
 def test_missing_jdk_is_exit_2_and_nothing_is_logged(person: Person, host: LogHost) -> None:

@@ -29,6 +29,14 @@ def test_marking_twice_does_no_harm(tmp_path: Path) -> None:
     assert outbox.waiting() == []
 
 
+def test_refused_parcels_are_set_aside_with_the_reason(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    parcel = outbox.put("pkg:a", [b"a"], [])
+    outbox.mark_refused(parcel, "unknown-key: not admitted")
+    assert outbox.waiting() == []
+    assert b"unknown-key" in (tmp_path / "refused" / parcel.name).read_bytes()
+
+
 def test_signed_envelopes_are_for_their_owner_only(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     assert outbox.path(outbox.put("pkg:a", [b"a"], [])).stat().st_mode & 0o777 == 0o600

@@ -36,8 +36,6 @@ from touchplate.verify.purl import normalise_purl
 from touchplate.verify.trust import load_trust
 from touchplate.verify.usage import UsageError
 
-_MAX_KEY_BYTES = 64 * 1024  # a PEM file has under 1 kB
-
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the options of `touchplate rebuild`."""
@@ -117,10 +115,10 @@ def _operator(args: argparse.Namespace) -> Operator | None:
     if args.key is None:
         return None
     check_operator(args.operator)
-    with args.key.open("rb") as stream:
-        pem = stream.read(_MAX_KEY_BYTES)
-    password = args.password_file.read_bytes().rstrip(b"\r\n") if args.password_file else None
-    return Operator(args.operator, load_signer(pem, password))
+    # As secrets: refused when others can read the file.
+    pem = Secret.parse(f"file:{args.key}", Path()).resolve()
+    password = Secret.parse(f"file:{args.password_file}", Path()).resolve() if args.password_file else None
+    return Operator(args.operator, load_signer(pem.encode(), password.encode() if password else None))
 
 
 def _infer(args: argparse.Namespace, workshop: Workshop) -> Inference:

@@ -44,7 +44,8 @@ class Parcel:
 
 
 class Outbox:
-    """A folder of parcels: waiting ones in it, done ones below `done/` with their indexes.
+    """A folder of parcels: waiting ones in it, done ones below `done/` with their indexes, those that a log
+    refused below `refused/` with the reason.
 
     Any number of processes may use one folder; two that send the same parcel at once do no harm.
     """
@@ -52,6 +53,7 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._done = folder / "done"
+        self._refused = folder / "refused"
         make_folder(self._done)
 
     def put(self, package: str, envelopes: Sequence[bytes], evidence: Sequence[str], log: str = "") -> Parcel:
@@ -75,6 +77,12 @@ class Outbox:
         value = {**_format(parcel), "indexes": [str(index) for index in indexes]}
         self._write(self._done / parcel.name, value)
         # The note is on disk. A crash before the next line sends again, and gets the same indexes.
+        (self._folder / parcel.name).unlink(missing_ok=True)
+
+    def mark_refused(self, parcel: Parcel, reason: str) -> None:
+        """Set a parcel aside that the log will never take, with its reason."""
+        make_folder(self._refused)
+        self._write(self._refused / parcel.name, {**_format(parcel), "refused": reason})
         (self._folder / parcel.name).unlink(missing_ok=True)
 
     def _read(self, path: Path) -> Parcel:

@@ -15,14 +15,14 @@ from pathlib import Path
 from touchplate.builder.archives import ArchiveError
 from touchplate.builder.attest import need_backend
 from touchplate.builder.compare import Comparison, compare
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
 from touchplate.builder.ecosystems.maven.failure import explain_failure
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
-from touchplate.builder.errors import DETAIL_CHARS, HostLack, PhaseFailed
+from touchplate.builder.errors import DETAIL_CHARS, DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.lock import InputLock, format_lock
 from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
@@ -110,7 +110,7 @@ def rebuild(
     """
     clock = _Clock()
     found = _find_tools(workshop, definition)
-    sources = tuple(workshop.repositories.exact(file.uri, file.sha256) for file in definition.source.files)
+    sources = tuple(_source(workshop, file) for file in definition.source.files)
     sandbox = workshop.open_sandbox()
     if to_sign:
         need_backend(sandbox.probe.backend, sandbox.probe.missing)
@@ -191,6 +191,13 @@ class _Clock:
         now = time.monotonic()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
+
+
+def _source(workshop: Workshop, file: SourceFile) -> RemoteFile:
+    found = workshop.repositories.exact(file.uri, file.sha256)
+    if len(found.data) != file.size:
+        raise DefinitionError(f"{file.uri} has {len(found.data)} bytes, and the definition says {file.size}")
+    return found
 
 
 def _find_tools(workshop: Workshop, definition: Definition) -> MavenTools:

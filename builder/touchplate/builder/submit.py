@@ -25,9 +25,11 @@ from touchplate.builder.rebuild import Built, Rebuild
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.encoding import format_time, parse_decimal
 from touchplate.verify.jcs import format_json
-from touchplate.verify.sources import open_source
+from touchplate.verify.sources import AnswerError, open_source
 
 BUILD_TYPE = "https://touchplate.dev/buildtypes/{ecosystem}/v1"
+
+_TOO_MANY_REQUESTS = 429  # the one refusal of the 400s that passes by itself
 
 _MAX_INDEX_BYTES = 32  # a decimal below 2^63 and a line end
 
@@ -63,12 +65,23 @@ def sign_rebuild(workshop: Workshop, rebuild: Rebuild, operator: Operator, log: 
 def send_waiting(workshop: Workshop, log: str, server: EvidenceServer | None) -> dict[str, tuple[int, ...]]:
     """Send every parcel that waits for `log`, oldest first; parcel name → indexes.
 
-    Raises EvidenceError or TransportError; what was not sent stays and is sent next time, byte for byte.
+    Raises EvidenceError or TransportError; what was not sent stays and is sent next time, byte for byte. What
+    the log refuses for good is set aside, so that it does not hold up the rest, and raised at the end.
     """
     sent = {}
+    refused: AnswerError | None = None
     for parcel in workshop.outbox.waiting():
-        if parcel.log in ("", log):
+        if parcel.log not in ("", log):
+            continue
+        try:
             sent[parcel.name] = _send(workshop, parcel, log, server)
+        except AnswerError as error:
+            if not 400 <= error.status < 500 or error.status == _TOO_MANY_REQUESTS:
+                raise
+            workshop.outbox.mark_refused(parcel, f"{error.reason}: {error}")
+            refused = error
+    if refused is not None:
+        raise refused
     return sent
 
 

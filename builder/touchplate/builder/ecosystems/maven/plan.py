@@ -1,7 +1,7 @@
 """A BuildPlan for a Maven definition: tree, tools, settings, environment, and what may not be an input."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from touchplate.builder.definitions import Definition
@@ -12,7 +12,7 @@ from touchplate.builder.ecosystems.maven.sources import POM_NAME
 from touchplate.builder.ecosystems.maven.tools import JDK, JDK_INSIDE, MAVEN_INSIDE, Maven
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import HOME_FOLDER, Bind, BuildPlan, Forbidden, Phase
-from touchplate.builder.repository import RemoteFile, Repositories
+from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 
 _MAVEN_ARGUMENTS = ("-s", SETTINGS_INSIDE, f"-Dmaven.repo.local={HOME_FOLDER}/m2")
 
@@ -52,7 +52,8 @@ def make_plan(
         files=files,
         outputs=tuple(output.path for output in definition.outputs),
         forbidden=_forbidden(definition, repositories, published),
-        limits=definition.limits,
+        # No larger than a published file may be: both are in memory when they are compared.
+        limits=replace(definition.limits, output_bytes=MAX_FILE_BYTES),
         allow_metadata=definition.allow_metadata,
     )
 

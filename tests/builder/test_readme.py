@@ -1,0 +1,50 @@
+"""The examples in the builder's README are true: definition, provenance, commands, table of options."""
+
+import argparse
+import json
+import re
+import shlex
+from pathlib import Path
+
+from touchplate.builder.cli import register
+from touchplate.builder.definitions import parse_definition
+from touchplate.verify.cli import COMMANDS
+from touchplate.verify.jcs import format_json
+from touchplate.verify.statements import Provenance, parse_predicate, parse_statement
+
+README = Path(__file__).resolve().parents[2] / "builder" / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_definition_in_the_readme_is_one() -> None:
+    (example,) = blocks("yaml")
+    definition = parse_definition(example.encode())
+    assert definition.tools.maven is not None
+    assert definition.limits.wall_seconds == 1800
+
+
+def test_provenance_in_the_readme_is_one() -> None:
+    (example,) = blocks("json")
+    statement = parse_statement(format_json(json.loads(example)))
+    provenance = parse_predicate(statement)
+    assert isinstance(provenance, Provenance)
+    assert provenance.source_kinds == {"sources-jar"}
+    assert provenance.has_host_tools
+
+
+def test_commands_in_the_readme_are_understood() -> None:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    register(parser)
+    commands = []
+    for block in blocks("console"):
+        for line in block.replace("\\\n", "").splitlines():
+            if line.startswith("$ touchplate "):
+                commands.append(shlex.split(line)[2:])
+    assert [command[0] for command in commands] == ["rebuild", "keygen", "rebuild", "rebuild"]
+    for name, *arguments in commands:
+        assert name in COMMANDS
+        if name == "rebuild":
+            parser.parse_args(arguments)
