@@ -379,6 +379,14 @@ def test_metadata_lists_everything_that_only_needs_to_be_recorded(here: World) -
     assert here.size() == 0
 
 
+@pytest.mark.parametrize("enforce", ["warn", "observe"])
+def test_metadata_hides_nothing_that_would_be_served(tmp_path: Path, enforce: str) -> None:
+    path = f"{GROUP}/maven-metadata.xml"
+    with world(tmp_path, rules=f'[[gate.rule]]\nneed = ["reproduced"]\nenforce = "{enforce}"') as here:
+        here.upstream.put(path, METADATA % b"lib")
+        assert "<version>1.1</version>" in here.get(f"{CENTRAL}/{path}").text
+
+
 def test_metadata_survives_the_upstreams_absence_but_not_its_nonsense(here: World) -> None:
     path = "org/example/tool/maven-metadata.xml"
     here.upstream.put(path, b"<html>login</html>")

@@ -125,7 +125,7 @@ class MavenJudge:
         return Judged(file, package, link, decision, why_path(repository, file))
 
     def metadata(self, repository: Repository, request: MetadataRequest) -> bytes:
-        """The `maven-metadata.xml` that we make: only versions that would pass if their rule was enforced."""
+        """The `maven-metadata.xml` that we make: without the versions that an enforced rule would refuse."""
         metadata = repository.metadata.read(request.directory)
         group, artifact = request.group_and_artifact
         if metadata.versions:
@@ -141,7 +141,7 @@ class MavenJudge:
         question = Question(package, repository.name, "", is_snapshot=main.is_snapshot)
         rule = self._gate.rule_for(question)
         unseen_passes = "reproduced" not in rule.need and not rule.minimum_age
-        if rule.enforce == "observe" or (unseen_passes and (repository.record or not rule.need)):
+        if rule.enforce != "enforce" or (unseen_passes and (repository.record or not rule.need)):
             return True
         for sha256, file in self._stores.index.files_of(package.package):
             question = Question(file, repository.name, sha256, is_snapshot=main.is_snapshot)
