@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.builder.sandboxes import Rig
 
 from touchplate.builder import bridge
+from touchplate.builder.errors import PhaseFailed
 
 SECONDS = 10.0
+
+GLIBC_OWN = 0b11 << 31
+"""Signals 32 and 33: posix_spawn leaves them ignored, and the C library that uses them sets them itself."""
 
 
 @pytest.fixture
@@ -79,6 +84,17 @@ def test_does_not_start_the_command_when_the_way_does_not_work(tmp_path: Path) -
     assert done.returncode == bridge.BROKEN
     assert "bridge:" in done.stderr
     assert not marker.exists()
+
+
+def test_command_gets_the_signals_and_gives_the_code_that_it_would_have_without_a_bridge(rig: Rig) -> None:
+    show = "grep SigIgn /proc/self/status; kill -TERM $$"
+    with pytest.raises(PhaseFailed) as caught:
+        rig.build(rig.plan(show))
+    rig.fetch(rig.plan(f"sh -c '{show}' || echo $?"))
+    without, through, _ = (int(line.split()[-1], 16) & ~GLIBC_OWN for line in rig.heard.lines)
+    assert without == through == 0
+    assert rig.heard.lines[2] == "143"
+    assert "exit code 143" in caught.value.detail
 
 
 def test_listening_twice_is_an_error_and_not_a_silent_nothing() -> None:

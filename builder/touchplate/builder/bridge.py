@@ -9,8 +9,8 @@ phase at once, not after every request of the build has waited for its time limi
 
 import contextlib
 import os
+import signal
 import socket
-import subprocess
 import sys
 import threading
 
@@ -94,10 +94,13 @@ def main(arguments: list[str]) -> int:
         print(f"bridge: port {port} to {path}: {error}", file=sys.stderr, flush=True)
         return BROKEN
     try:
-        code = subprocess.call(command)
+        # Python ignores these two; the command must start as it does in Build, where no Python starts it.
+        usual = [signal.SIGPIPE, signal.SIGXFSZ]
+        child = os.posix_spawnp(command[0], command, os.environ, setsigdef=usual)
     except OSError as error:
         print(f"bridge: cannot start {command[0]!r}: {error}", file=sys.stderr, flush=True)
         return 127
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return 128 - code if code < 0 else code
 
 

@@ -62,17 +62,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(self.server.recorder.refuse(405, text))
 
     def _say(self, answer: Answer, with_body: bool = True) -> None:
-        if answer.status == 200:
+        if answer.sha256:
             self._say_file(answer, with_body)
             return
-        body = f"{answer.text}\n".encode()
         self.send_response(answer.status)
         if answer.status != 204:
             self.send_header("Content-Type", "text/plain; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(answer.body)))
         self._end_head()
         if with_body and answer.status != 204:
-            self.wfile.write(body)
+            self.wfile.write(answer.body)
 
     def _say_file(self, answer: Answer, with_body: bool) -> None:
         with self.server.cache.inputs.open(answer.sha256) as file:

@@ -41,6 +41,9 @@ TRIES = 3
 PAUSE_SECONDS = 0.25
 """Before the second try; doubled before each later one."""
 
+CHECKSUM_BYTES = 4096
+"""Largest checksum file; real ones hold up to 128 hex digits and a file name."""
+
 SHOWN = 5
 """Refused or missing paths that a failure names."""
 
@@ -53,12 +56,16 @@ _MISSING = (404, 410)
 
 @dataclass(frozen=True)
 class Answer:
-    """What the build is told: an HTTP status, and a file for 200 or a line of text otherwise."""
+    """What the build is told: an HTTP status; for 200 a cached file or, without `sha256`, the `body`."""
 
     status: int
-    text: str = ""
+    body: bytes = b""
     sha256: str = ""
     size: int = 0
+
+
+def _told(status: int, text: str) -> Answer:
+    return Answer(status, f"{text}\n".encode())
 
 
 class _ClosedError(Exception):
@@ -147,7 +154,7 @@ class Recorder:
         with self._lock:
             if len(self._refused) < self._asks:
                 self._refused.append(text)
-        return Answer(status, text)
+        return _told(status, text)
 
     def stop_word(self) -> str:
         """For the sandbox: "refused" as soon as nothing can make this Fetch good any more."""
@@ -216,7 +223,7 @@ class Recorder:
         try:
             answer = self._ask_upstream(name, path)
         except _ClosedError:
-            return Answer(503, "the phase is over")
+            return _told(503, "the phase is over")
         except ResponseTooLargeError:
             return self._fail("too-large", f"{name}/{path} is larger than all inputs together may be")
         except StorageError as error:
@@ -243,12 +250,14 @@ class Recorder:
             with self._lock:
                 if not is_checksum(path):
                     self._missing.append((name, path))
-            return Answer(404, f"{name}/{path}: not found")
+            return _told(404, f"{name}/{path}: not found")
         if answer.status != 200:
             return self._note_trouble(f"{name}/{path}: status {answer.status}")
         return answer
 
     def _ask_upstream_once(self, name: str, path: str) -> Answer:
+        if is_checksum(path):
+            return self._ask_checksum(name, path)
         with self._cache.inputs.writer() as writer:
 
             def take(chunk: bytes) -> None:
@@ -262,6 +271,14 @@ class Recorder:
                 return Answer(response.status)
             stored = writer.commit()
             return Answer(200, sha256=stored.sha256, size=stored.size)
+
+    def _ask_checksum(self, name: str, path: str) -> Answer:
+        """Checksums are not inputs, and half of all requests: they are passed on and not kept."""
+        try:
+            response = self._clients.client(name).get(self._clients.url(name, path), max_bytes=CHECKSUM_BYTES)
+        except ResponseTooLargeError:
+            return _told(404, f"{name}/{path} is too large for a checksum")
+        return Answer(response.status, response.body if response.status == 200 else b"")
 
     def _record(self, name: str, path: str, answer: Answer) -> Answer:
         """Take a fetched file into the lock, unless it may not be an input."""
@@ -289,17 +306,17 @@ class Recorder:
     def _fail(self, reason: FailureReason, detail: str) -> Answer:
         if self._failed is None:
             self._failed = PhaseFailed("fetch", reason, detail)
-        return Answer(403, detail)
+        return _told(403, detail)
 
     def _lack(self, lack: HostLack) -> Answer:
         if self._failed is None:
             self._failed = lack
-        return Answer(503, str(lack))
+        return _told(503, str(lack))
 
     def _note_trouble(self, text: str) -> Answer:
         with self._lock:
             self._trouble.append(text)
-        return Answer(502, text)
+        return _told(502, text)
 
 
 class RefusedInputError(TouchplateError):
