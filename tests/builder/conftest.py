@@ -3,11 +3,20 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.builder.sandboxes import Rig, open_rig
+from tests.builder.sandboxes import Rig, open_rig, open_test_sandbox
+
+from touchplate.builder.sandbox import Sandbox
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """One probed sandbox for the whole run; each job in it has a workspace of its own."""
+    with open_test_sandbox() as opened:
+        yield opened
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
+def rig(sandbox: Sandbox) -> Iterator[Rig]:
     """A sandbox with an upstream; fails the test when anything of a job is left at its end."""
-    with open_rig() as opened:
+    with open_rig(sandbox) as opened:
         yield opened

@@ -110,16 +110,14 @@ class Heard:
 
 
 class Rig:
-    """Sandbox, cache and upstream `central` in a folder of their own."""
+    """A cache, a source tree and the upstream `central` of one test, around a sandbox that tests share."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.folder = folder
+        self.sandbox = sandbox
+        self.config = sandbox.config
         self.site = Site()
         self.heard = Heard()
-        # A range of its own, so that two test runs at one time do not count each other's processes.
-        first = 31_000 + os.getpid() % 2_000 * 8
-        self.config = SandboxConfig(folder / "work", folder / "locks", range(first, first + 8))
-        self.sandbox: Sandbox = open_sandbox(self.config)
         self.cache = Cache(folder / "cache")
         self.source = folder / "source"
         self.source.mkdir()
@@ -169,15 +167,32 @@ class Rig:
 
 
 @contextlib.contextmanager
-def open_rig() -> Iterator[Rig]:
-    """A rig in a folder that job uids can reach (pytest's own are closed to them)."""
-    require_sandbox()
+def open_folder() -> Iterator[Path]:
+    """A folder that job uids can reach (pytest's own are closed to them)."""
     folder = Path(tempfile.mkdtemp(prefix="touchplate-test-"))
     folder.chmod(0o755)
-    rig = Rig(folder)
     try:
-        yield rig
-        rig.assert_clean()
+        yield folder
     finally:
-        rig.close()
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def open_test_sandbox() -> Iterator[Sandbox]:
+    """A probed sandbox with uids of its own: test runs at one time must not count each other's processes."""
+    require_sandbox()
+    first = 31_000 + os.getpid() % 2_000 * 8
+    with open_folder() as folder:
+        yield open_sandbox(SandboxConfig(folder / "work", folder / "locks", range(first, first + 8)))
+
+
+@contextlib.contextmanager
+def open_rig(sandbox: Sandbox) -> Iterator[Rig]:
+    """A rig; nothing of any job may be left at the end."""
+    with open_folder() as folder:
+        rig = Rig(folder, sandbox)
+        try:
+            yield rig
+            rig.assert_clean()
+        finally:
+            rig.close()
