@@ -6,7 +6,7 @@ upstream at most once per path, and keeps the answers; HTTP is `fetch.py`'s busi
 
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,6 +30,9 @@ from touchplate.builder.process import Outcome
 
 CLIENTS = 64
 """Connections that the build may hold at once, and so threads of the mirror; more wait."""
+
+LOCKED_CLIENTS = 8
+"""Files of a lock fetched at one time; as many as browsers ask of one host."""
 
 ASKS_PER_FILE = 4
 """Distinct paths asked per input allowed: a repository build asks for up to two checksums each, and for
@@ -346,13 +349,19 @@ def fetch_locked(lock: InputLock, upstreams: tuple[Upstream, ...], cache: Cache,
     """
     wanted = [one for one in lock.inputs if not cache.inputs.has(one.sha256)]
     clients = UpstreamClients(upstreams)
+    if lacking := {one.upstream for one in wanted} - set(clients.upstreams):
+        raise HostLack(f"no upstream {sorted(lacking)!r} is configured here", reason="no-upstream")
+
+    def fetch(one: LockedInput) -> None:
+        _fetch_one(one, clients, cache)
+        progress.fetched(one.upstream, one.path, one.size)
+
+    pool = ThreadPoolExecutor(LOCKED_CLIENTS)
     try:
-        for one in wanted:
-            if one.upstream not in clients.upstreams:
-                raise HostLack(f"no upstream {one.upstream!r} is configured here", reason="no-upstream")
-            _fetch_one(one, clients, cache)
-            progress.fetched(one.upstream, one.path, one.size)
+        for _ in pool.map(fetch, wanted):
+            pass  # each result only says that it is there, or raises
     finally:
+        pool.shutdown(cancel_futures=True)
         clients.close()
 
 
