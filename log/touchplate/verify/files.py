@@ -30,7 +30,7 @@ class FileDigests:
 
     def differing(self, claimed: Mapping[str, str]) -> tuple[str, ...]:
         """The algorithms of `ALGORITHMS` in `claimed` whose digest is another, or was not computed here."""
-        known = [name for name in claimed if name in ALGORITHMS]
+        known = [name for name in ALGORITHMS if name in claimed]
         return tuple(name for name in known if self.digests.get(name) != claimed[name])
 
 
