@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.api.support import ListLog
-from tests.verify.cases import CASES, Case, make_trust, provenance, record, second
-from tests.verify.support import LIB, PUBLISHED, SEEN
+from tests.verify.cases import CASES, Case, make_trust, provenance, rebuilder_block, record, second
+from tests.verify.support import LIB, OPERATOR_A, OPERATOR_B, PUBLISHED, SEEN
 
 from touchplate.api.errors import SettingsError
 from touchplate.api.gate import Facts, Gate, Question, Rule
@@ -17,6 +17,7 @@ from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import IndexStore
 from touchplate.base.sql import sqlite_engine
 from touchplate.verify.entry import Entry
+from touchplate.verify.errors import TrustError
 from touchplate.verify.files import FileDigests, digest_file
 from touchplate.verify.levels import Compared, FirstSight, Rebuild, ReproducedRule
 from touchplate.verify.purl import PackageURL, maven_purl
@@ -65,6 +66,12 @@ def test_refuses_after_the_first_operator_and_accepts_after_the_second(tmp_path:
     assert gate.decide(asking(), first, SEEN).line == "not reproduced: 1 of 2 operators"
     both = index_of(tmp_path / "2", [provenance(), second()], trust).facts(digests(PUBLISHED), LIB)
     assert gate.decide(asking(), both, SEEN).verdict == "allow"
+
+
+def test_no_trust_file_gives_one_key_to_two_operators() -> None:
+    blocks = [rebuilder_block(OPERATOR_A, "rebuilder-a"), rebuilder_block(OPERATOR_B, "rebuilder-a")]
+    with pytest.raises(TrustError):
+        make_trust("operators = 2", blocks=blocks)
 
 
 def test_reports_a_third_operators_different_file() -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.api.support import JAR, Upstream, running_upstream, write_node
+from tests.base.support import Handler
 from tests.verify.cases import provenance, second
 from tests.verify.support import PUBLISHED, make_record, sign, statement_signer
 
@@ -109,6 +110,30 @@ def test_serves_on_a_free_port_and_ends_in_order(tmp_path: Path, upstream: Upstr
         assert process.request(url, "/log/proof/inclusion?index=0&size=1")[0] == 200
         assert process.stop() == 0
         assert not [line for line in process.lines if "ERROR" in line or "Traceback" in line]
+
+
+def test_a_slow_upstream_does_not_hold_up_the_end(tmp_path: Path, upstream: Upstream) -> None:
+    def trickle(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        started.set()
+        while not upstream.server.released.wait(0.05):
+            handler.wfile.write(b"x")
+
+    started = threading.Event()
+    upstream.act(TOOL, trickle)
+    with serving(write_node(tmp_path, upstream.url)) as process:
+        url = process.url()
+        asking = threading.Thread(target=lambda: ask_in_vain(process, url))
+        asking.start()
+        assert started.wait(WAIT_SECONDS)
+        assert process.stop() == 0
+        asking.join(WAIT_SECONDS)
+        assert not [line for line in process.lines if "Traceback" in line]
+
+
+def ask_in_vain(process: Process, url: str) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        process.request(url, f"/maven/central/{TOOL}")
 
 
 def test_goes_on_where_it_stopped(tmp_path: Path, upstream: Upstream) -> None:

@@ -44,12 +44,26 @@ class HTTPFetcher:
         self._name = name
         self._url = url.rstrip("/")
         self._client = client
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Break off what is being fetched at its next piece, so that a slow upstream cannot hold up the
+        end."""
+        self._stopping.set()
 
     def fetch(self, path: str, sink: Sink, max_bytes: int) -> Fetched:
         """See `Fetcher.fetch`."""
+
+        def take(piece: bytes) -> None:
+            if self._stopping.is_set():
+                raise UpstreamError(
+                    f"broke off fetching {path[:200]!r}: this node is stopping", reason="stopping"
+                )
+            sink.write(piece)
+
         try:
             response = self._client.stream(
-                f"{self._url}/{urllib.parse.quote(path, safe='/-._~+')}", sink.write, max_bytes=max_bytes
+                f"{self._url}/{urllib.parse.quote(path, safe='/-._~+')}", take, max_bytes=max_bytes
             )
         except FetchError as error:
             raise UpstreamError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ from touchplate.node.wiring import Node
 
 BACKLOG = 1024
 """Connections that wait to be accepted: a parallel build opens dozens at once."""
+
+_log = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
 """Time for running requests and the parts to end; systemd kills after 90 seconds."""
@@ -72,13 +75,24 @@ async def _serve(node: Node, announce: Announce) -> None:
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in (ready, stopping):
             task.cancel()
+        node.interrupt()
         server.stop()  # type: ignore[no-untyped-call]
-        async with asyncio.timeout(STOP_SECONDS):
-            await serving
+        await _finish(serving, node)
     if started.failure is not None:
         raise started.failure
     if not shutdown.is_requested:
         raise TouchplateError("the server stopped by itself; the log lines above say why")
+
+
+async def _finish(serving: asyncio.Task[None], node: Node) -> None:
+    """Wait for the running requests, but not for ever: a client that reads nothing must not keep the
+    process."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await serving
+    except TimeoutError:
+        _log.warning("some connections did not end within %g s; they are cut", STOP_SECONDS)
+        await asyncio.to_thread(node.stop)
 
 
 class _Started:

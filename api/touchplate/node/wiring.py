@@ -26,7 +26,7 @@ from touchplate.api.views import Views
 from touchplate.base.addresses import AddressRules
 from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import ConfigError
-from touchplate.base.http import HTTPClient
+from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.base.sql import sqlite_engine
 from touchplate.base.upstreams import AUTO, resolve_upstream
 from touchplate.log.service import LogService, log_folder
@@ -35,6 +35,10 @@ from touchplate.node.neighbours import LogProofs, LogRecorder
 from touchplate.verify.keys import StatementSigner, load_signer
 from touchplate.verify.trust import TrustFile, load_admission, load_trust
 
+READ_SECONDS = 20.0
+"""Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
+order."""
+
 
 class Node:
     """All parts of one process. `start` and `stop` block; they are called once each."""
@@ -42,6 +46,7 @@ class Node:
     def __init__(self, config: NodeConfig) -> None:
         """Raises ConfigError, TrustError, StorageError and what LogService raises."""
         self.config = config
+        self._stopped = False
         self.trust = load_trust(config.gate.trust)
         self.gate = Gate([_rule(rule) for rule in config.gate.rule], self.trust.reproduced)
         signer = _recorder_key(config, self.trust)
@@ -56,6 +61,7 @@ class Node:
         if signer is not None:
             budget = Budget(config.records_per_minute)
             self.records = RecordWriter(LogRecorder(self.log), signer, budget)
+        self.fetchers: list[HTTPFetcher] = []
         self.clients: list[HTTPClient] = []
         stores = Stores(self.blobs, self.links, self.index, self.alarms)
         repositories = [self._repository(upstream) for upstream in config.upstream]
@@ -70,8 +76,17 @@ class Node:
         if self.records is not None:
             self.records.start()
 
+    def interrupt(self) -> None:
+        """Break off what may take long: the server waits for running requests before the parts stop."""
+        for fetcher in self.fetchers:
+            fetcher.stop()
+
     def stop(self) -> None:
-        """In the other order; what was taken is finished."""
+        """In the other order; what was taken is finished. Safe to call twice."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.interrupt()
         self.calls.stop()
         if self.records is not None:
             self.records.stop()
@@ -92,9 +107,10 @@ class Node:
         hosts = (
             {urlsplit(upstream.url).hostname or ""} if section.allow_private or section.url == AUTO else ()
         )
-        client = HTTPClient(AddressRules.parse(hosts=hosts))
-        self.clients.append(client)
+        client = HTTPClient(AddressRules.parse(hosts=hosts), HTTPLimits(read=READ_SECONDS))
         fetcher = HTTPFetcher(section.name, upstream.url, client)
+        self.clients.append(client)
+        self.fetchers.append(fetcher)
         return Repository(
             section.name,
             section.identity,
