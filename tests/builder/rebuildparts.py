@@ -1,6 +1,6 @@
 """A workshop over a loopback repository, and definitions whose command is a Python script: no Maven."""
 
-import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,18 +55,18 @@ class Scene:
 
 
 @contextmanager
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    """A scene below `tmp_path`, which other uids may enter."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    with (
-        served(repository) as url,
-        open_workshop(tmp_path / "data", QuietProgress(), upstream=url) as workshop,
-    ):
-        yield Scene(repository, url, workshop)
+def scene() -> Iterator[Scene]:
+    """A scene in a folder of its own that other uids may enter; pytest closes its own folders to them."""
+    with tempfile.TemporaryDirectory(prefix="touchplate-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        repository = folder / "repository"
+        repository.mkdir()
+        with (
+            served(repository) as url,
+            open_workshop(folder / "data", QuietProgress(), upstream=url) as workshop,
+        ):
+            yield Scene(repository, url, workshop)
 
 
 def scripted(one: Scene, script: str, *, limits: dict[str, JSONValue] | None = None) -> Definition:

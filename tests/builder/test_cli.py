@@ -46,8 +46,8 @@ class Person:
 
 
 @pytest.fixture
-def person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Person]:
-    with scene(tmp_path) as one:
+def person(capsys: pytest.CaptureFixture[str]) -> Iterator[Person]:
+    with scene() as one:
         publish(one.repository, LIB, CONTENT)
         yield Person(one, capsys)
 

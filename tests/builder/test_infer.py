@@ -19,8 +19,8 @@ SOURCES_JAR = f"{FOLDER}/demo-1.0-sources.jar"
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Scene]:
-    with scene(tmp_path) as one:
+def here() -> Iterator[Scene]:
+    with scene() as one:
         publish(one.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17")}))
         publish(one.repository, POM, pom("demo"))
         publish(one.repository, SOURCES_JAR, zip_bytes({"A.java": b"class A {}"}))

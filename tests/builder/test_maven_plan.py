@@ -26,8 +26,8 @@ TOOL = MavenTool("3.9.11", hashlib.sha256(DISTRIBUTION).hexdigest())
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Scene]:
-    with scene(tmp_path) as one:
+def here() -> Iterator[Scene]:
+    with scene() as one:
         publish(one.repository, JAR, PUBLISHED)
         publish(one.repository, MAVEN, DISTRIBUTION)
         yield one

@@ -1,7 +1,6 @@
 """Rebuilds through the real sandbox: verdicts, failures, signing, and repeating what was logged."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.builder.mavenparts import publish
@@ -20,9 +19,9 @@ from touchplate.verify.statements import Comparison, Provenance, parse_predicate
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Scene]:
+def here() -> Iterator[Scene]:
     require_sandbox()
-    with scene(tmp_path) as one:
+    with scene() as one:
         yield one
 
 
