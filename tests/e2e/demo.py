@@ -7,7 +7,6 @@ with the reason.
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -84,10 +83,11 @@ def main(argv: list[str] | None = None) -> int:
     with new_world(folder, sabotage) as world:
         shown, failure = run(world)
         if failure:
-            shutil.copy(folder / "node.log", folder / "node-failed.log") if (
-                folder / "node.log"
-            ).exists() else None
-            say(f"demo: FAILED at step {failure}")
+            say(f"what was written is kept in {folder.relative_to(ROOT)}/ (node.log: the service)")
+            say(
+                "demo: FAILED at step "
+                + "; ".join(line.strip() for line in failure.splitlines() if line.strip())
+            )
             return 1
         path = write_evidence(world, shown) if not sabotage else None
     say("\n" + table([(str(row["step"]), str(row["shows"]).splitlines()[0]) for row in shown]))

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tests.e2e.copying_definition import copying_definition
@@ -96,7 +97,7 @@ def rebuild(world: World, name: str, number: int) -> str:
         what = ["--definition", copying_definition(world, PACKAGE)]
     answer = world.run(
         world.touchplate, "rebuild", *what, "--json",
-        "--data", world.folder / f"operator-{name}",
+        "--data", world.operators / name,
         "--key", world.folder / "keys" / f"{name}.key", "--operator", OPERATORS[number],
         "--log", f"{world.url}/log", "--evidence", f"{world.url}/builder/evidence",
         "--token", f"file:{world.folder / 'keys' / 'worker.token'}",
@@ -123,16 +124,17 @@ def audit(world: World) -> str:
 
 
 def change_tile(world: World) -> None:
-    """Flip one bit of the first hash tile in the log's database, behind the back of the service."""
-    world.stop_node()
-    database = next((world.folder / "node").rglob("log*.sqlite*"))
-    with sqlite3.connect(database) as connection:
-        key, data = connection.execute(
-            "SELECT rowid, data FROM tiles WHERE level = 0 ORDER BY rowid LIMIT 1"
+    """Flip one bit of the first hash tile in the log's database, behind the back of the running service.
+
+    (A service that starts on such a database refuses to: it recomputes the root of its head.)
+    """
+    database = world.folder / "node" / "log" / "log.sqlite"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        key, hashes = connection.execute(
+            "SELECT rowid, hashes FROM tiles WHERE level = 0 AND tile_index = 0"
         ).fetchone()
-        changed = bytes([data[0] ^ 1]) + data[1:]
-        connection.execute("UPDATE tiles SET data = ? WHERE rowid = ?", (changed, key))
-    world.start_node()
+        changed = bytes([hashes[0] ^ 1]) + hashes[1:]
+        connection.execute("UPDATE tiles SET hashes = ? WHERE rowid = ?", (changed, key))
 
 
 def served(world: World) -> str:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import textwrap
 import urllib.error
 import urllib.request
@@ -70,6 +71,7 @@ class World:
     """One run of the demo. `sabotage` names the one thing that is broken on purpose, or is empty."""
 
     folder: Path
+    operators: Path
     sabotage: str = ""
     node: subprocess.Popen[bytes] | None = None
     facts: dict[str, object] = field(default_factory=dict)
@@ -196,10 +198,17 @@ class World:
 
 @contextmanager
 def new_world(folder: Path, sabotage: str = "") -> Iterator[World]:
-    """An empty folder at the start, no process left behind at the end."""
+    """An empty folder at the start, no process left behind at the end.
+
+    The operators' folders lie elsewhere: builds run under uids of their own, which may not be able to enter
+    the place where this checkout lies.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    world = World(folder, sabotage)
+    operators = Path(tempfile.mkdtemp(prefix="touchplate-demo-", dir="/var/tmp"))
+    operators.chmod(0o755)
+    world = World(folder, operators, sabotage)
+    world.on_exit(lambda: shutil.rmtree(operators, ignore_errors=True))
     try:
         yield world
     finally:
