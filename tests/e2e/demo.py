@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,9 @@ def run(world: World) -> tuple[list[dict[str, object]], str]:
             detail = step.run(world)
         except StepFailedError as error:
             return shown, f"{step.name}: {error}"
+        except Exception as error:  # the last line must tell the step, whatever went wrong in it
+            traceback.print_exc(file=sys.stdout)
+            return shown, f"{step.name}: {error!r}"
         seconds = round(time.monotonic() - start, 1)
         say("\n".join(f"        {line}" for line in detail.splitlines()) + f"  ({seconds} s)")
         shown.append({"step": step.name, "shows": detail, "seconds": seconds})

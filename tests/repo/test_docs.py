@@ -24,9 +24,18 @@ DOCS = sorted(
 
 
 def shell_lines(path: Path) -> list[str]:
-    """The lines of a document's `sh` blocks, continuation lines joined, comments and prompts dropped."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    """The commands of a document: `sh` blocks, `console` blocks (after `$ `), indented ones; a line each."""
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    fenced = re.findall(r"^```(sh|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for kind, block in fenced if kind == "sh" for line in block.splitlines()]
+    lines += [
+        line[2:]
+        for kind, block in fenced
+        if kind == "console"
+        for line in block.splitlines()
+        if line[:2] == "$ "
+    ]
+    lines += [line for line in text.splitlines() if re.match(r" {4,}touchplate ", line)]
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
@@ -49,7 +58,7 @@ def test_the_docs_show_the_commands_that_people_need() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "words"), commands(), ids=lambda part: part if isinstance(part, str) else part[0]
+    ("document", "words"), commands(), ids=[f"{n}-{words[0]}" for n, (_, words) in enumerate(commands(), 1)]
 )
 def test_each_command_in_the_docs_takes_the_options_shown(document: str, words: list[str]) -> None:
     assert words[0] in COMMANDS, f"{document} shows a command that does not exist: {words[0]}"
