@@ -1,4 +1,4 @@
-"""Run by `make test-wheel` only: the tests beside it must be testing the installed wheel, not the source tree."""
+"""Run by `make test-wheel` only: what the tests beside it test must be the installed wheel."""
 
 import importlib.util
 
