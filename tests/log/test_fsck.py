@@ -1,6 +1,7 @@
 """fsck finds every kind of damage, names it, and is silent about a good log."""
 
 import json
+import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -10,6 +11,7 @@ import pytest
 from tests.log.support import open_sqlite, raw_entries, sign, signed_entries
 from tests.simkeys import ORIGIN, log_signer, solo_policy, verifier_key
 
+from touchplate.base.errors import TouchplateError
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.errors import RequestError
 from touchplate.log.fsck import Result, check_log, unverified_body
@@ -144,7 +146,7 @@ DAMAGE = [
     ("DELETE FROM leaves WHERE leaf_index = 0", ["envelope 0 is missing", "leaf 0 is missing"]),
     (
         "INSERT INTO leaves SELECT tree_id, 300, leaf_data, packed FROM leaves WHERE leaf_index = 3",
-        ["leaf 300 is beyond the head"],
+        ["leaf 300 is outside the tree", "leaves has 301 rows"],
     ),
     (
         "DELETE FROM identities WHERE leaf_index = 33",
@@ -170,15 +172,53 @@ DAMAGE = [
         "UPDATE tiles SET hashes = substr(hashes, 1, 32) WHERE tile_index = 1",
         ["tile/0/001.p/44 has 32 bytes", "tile 0/1 has 32 bytes"],
     ),
-    ("INSERT INTO tiles VALUES (1, 0, 2, x'00')", ["tile 0/2 is beyond the head"]),
-    ("INSERT INTO tiles VALUES (1, 2, 0, x'00')", ["tile 2/0 is beyond the head"]),
+    ("INSERT INTO tiles VALUES (1, 0, 2, x'00')", ["tile 0/2 is outside the tree"]),
+    ("INSERT INTO tiles VALUES (1, 2, 0, x'00')", ["tile 2/0 is outside the tree"]),
     (f"UPDATE heads SET {flip('root')}", ["head says root"]),
     (
         "UPDATE heads SET tree_size = 299",
-        ["tile/0/001.p/43 has 1408 bytes", "head says", "checkpoint speaks of 300", "leaf 299 is beyond"],
+        [
+            "tile/0/001.p/43 has 1408 bytes",
+            "head says",
+            "checkpoint speaks of 300",
+            "leaf 299 is outside",
+            "leaves has 300 rows",
+        ],
     ),
     ("UPDATE heads SET checkpoint = NULL", ["checkpoint is missing"]),
     (f"UPDATE heads SET {flip('checkpoint')}", ["checkpoint cannot be opened"]),
+    ("UPDATE heads SET checkpoint_size = 299", ["head says that its checkpoint has size 299"]),
+    ("UPDATE trees SET kind = 'raw'", ["tree is of kind 'raw'"]),
+    ("UPDATE trees SET name = 'other.example.org'", ["checkpoint is of origin 'log.example.org'"]),
+    ("INSERT INTO leaves VALUES (1, -1, x'00', x'00')", ["leaf -1 is outside", "leaves has 301 rows"]),
+    ("INSERT INTO leaves VALUES (7, 0, x'00', x'00')", ["leaves has a row"]),
+    ("INSERT INTO identities VALUES (7, x'00', 0)", ["identities has a row"]),
+    ("INSERT INTO tiles VALUES (7, 0, 0, x'00')", ["tiles has a row"]),
+    ("INSERT INTO heads VALUES (7, 0, x'00', 0, NULL)", ["heads has a row"]),
+    ("INSERT INTO tiles VALUES (1, 0, -1, zeroblob(8192))", ["tile 0/-1 is outside"]),
+    ("INSERT INTO tiles VALUES (1, -1, 0, x'00')", ["tile -1/0 is outside"]),
+    ("INSERT INTO tiles VALUES (1, 'x', 0, x'00')", ["tile x/0 is outside"]),
+    # SQLite keeps any type in any column.
+    (
+        "UPDATE leaves SET leaf_data = 'abc' WHERE leaf_index = 5",
+        ["leaf 5 is missing", "leaf 5 has no bytes in leaf_data but str"],
+    ),
+    (
+        "UPDATE leaves SET packed = 5 WHERE leaf_index = 5",
+        ["envelope 5 is missing", "envelope 5 has no bytes in packed but int"],
+    ),
+    (
+        "UPDATE leaves SET leaf_index = 5.5 WHERE leaf_index = 5",
+        ["envelope 5 is missing", "leaf 5 is missing"],
+    ),
+    ("UPDATE identities SET identity = 'abc' WHERE leaf_index = 5", ["identity of 5 is missing"]),
+    ("UPDATE tiles SET hashes = 7 WHERE level = 1", ["tile/1/000.p/1 is missing", "tile 1/0 has no bytes"]),
+    ("UPDATE heads SET root = 'abc'", ["head says root", "head has no bytes in root"]),
+    ("UPDATE heads SET checkpoint = 4", ["checkpoint is missing", "checkpoint has no bytes"]),
+    (
+        "CREATE TRIGGER x AFTER INSERT ON leaves BEGIN DELETE FROM leaves; END",
+        ["database file has a trigger 'x'"],
+    ),
 ]
 
 
@@ -189,6 +229,64 @@ def test_names_damage_in_the_database(stored: Path, statement: str, expected: li
     for text in expected:
         assert any(each.startswith(text) for each in found), found
     assert len(found) <= len(expected) + 2, found
+
+
+@pytest.mark.parametrize("size", ["300 + (1 << 40)", "4611686018427387904"])
+def test_does_not_look_for_ever_for_what_a_made_up_size_promises(stored: Path, size: str) -> None:
+    damage(stored, f"UPDATE heads SET tree_size = {size}")
+    result = fsck(stored)
+    found = findings(result)
+    assert result.dropped
+    assert "envelope 300 is missing" in found
+    assert any("too much is missing" in each for each in found)
+    assert any(each.startswith("head says root") for each in found)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE heads SET tree_size = -1", "says size -1"),
+        ("UPDATE heads SET tree_size = 'abc'", "says size 'abc'"),
+        ("UPDATE heads SET tree_size = 300.5", "says size 300.5"),
+        ("DELETE FROM heads", "head row of 'log.example.org' is missing"),
+    ],
+)
+def test_command_refuses_a_head_without_a_size(
+    stored: Path, statement: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(stored, statement)
+    assert main(["log", "fsck", "--db", str(database(stored))]) == 1
+    assert message in capsys.readouterr().out
+
+
+def test_a_mirror_that_promises_more_than_it_has_is_not_read_for_ever(stored: Path) -> None:
+    mirror = export(stored, stored / "mirror")
+    with opened(stored) as rows:
+        root = rows.head()[1]
+    (mirror / "checkpoint").write_bytes(sign_checkpoint(ORIGIN, 1 << 60, root, log_signer()))
+    assert any("too much is missing" in each for each in findings(fsck_folder(mirror)))
+
+
+def test_any_changed_bit_of_the_file_is_found_or_changes_no_row(stored: Path) -> None:
+    original = database(stored).read_bytes()
+    rows = dump(stored)
+    chooser = random.Random(4)
+    for _ in range(20):
+        position = chooser.randrange(len(original))
+        changed = bytearray(original)
+        changed[position] ^= 1 << chooser.randrange(8)
+        database(stored).write_bytes(changed)
+        try:
+            clean = fsck(stored).clean
+        except TouchplateError:
+            clean = False
+        assert not clean or dump(stored) == rows, f"bit at byte {position} went unnoticed"
+
+
+def dump(folder: Path) -> list[str]:
+    """The whole database as SQL."""
+    with closing(sqlite3.connect(database(folder))) as connection:
+        return list(connection.iterdump())
 
 
 def test_reads_a_tree_of_entries_that_are_no_envelopes(tmp_path: Path) -> None:

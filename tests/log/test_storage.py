@@ -64,6 +64,8 @@ def test_goes_on_from_the_database_when_a_commit_does_not_answer(tmp_path: Path,
         "UPDATE tiles SET hashes = substr(hashes, 1, 64) WHERE tile_index = 1",
         "UPDATE heads SET tree_size = 299",
         "UPDATE heads SET root = zeroblob(32)",
+        "UPDATE heads SET tree_size = -1",
+        "UPDATE heads SET tree_size = 'abc'",
     ],
 )
 def test_refuses_to_open_a_tree_whose_edge_contradicts_its_head(tmp_path: Path, statement: str) -> None:

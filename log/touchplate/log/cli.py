@@ -8,7 +8,7 @@ from pathlib import Path
 from touchplate.base.config import Secret
 from touchplate.base.errors import ConfigError
 from touchplate.base.progress import open_progress
-from touchplate.log.errors import RequestError
+from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.fsck import Result, Source, check_log, unverified_body
 from touchplate.log.served import ServedLog
 from touchplate.verify.checkpoints import open_checkpoint
@@ -73,10 +73,11 @@ def _fsck(args: argparse.Namespace) -> int:
     if args.url is not None:
         source = _served(args.url, policy)
     else:
-        database = args.db
+        database, origin = args.db, args.origin
         if args.config is not None:
-            database, policy = _read_config(args.config, policy)
-        source, close = _stored(database, args.origin)
+            database, configured, policy = _read_config(args.config, policy)
+            origin = origin or configured
+        source, close = _stored(database, origin)
     against = [unverified_body(_read_note(path)) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
@@ -88,7 +89,11 @@ def _fsck(args: argparse.Namespace) -> int:
                 task.advance(now - done)
                 done = now
 
-            result = check_log(source, policy=policy, against=against, progress=advance)
+            try:
+                result = check_log(source, policy=policy, against=against, progress=advance)
+            except CorruptTreeError as error:  # so damaged that there is no size to begin with
+                result = Result()
+                result.add("database", str(error))
             task.finish(f"{result.size} recomputed")
     finally:
         if close is not None:
@@ -195,18 +200,19 @@ def _read_note(path: Path) -> bytes:
         return file.read(MAX_NOTE_BYTES)
 
 
-def _read_config(path: Path, policy: Policy | None) -> tuple[Path, Policy]:
-    """Database and policy of the log in a node's configuration; the node itself checks the rest of the
-    file."""
+def _read_config(path: Path, policy: Policy | None) -> tuple[Path, str, Policy]:
+    """Database, origin and policy of the log in a node's configuration; the node checks the rest of it."""
     from touchplate.log.service import database_path, log_folder
 
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         data, key = Path(document["data"]), Secret.parse(document["log"]["key"], path.absolute().parent)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(path.name, (f"no usable `data` and [log] `key`: {error}",)) from error
+        origin = str(document["log"]["origin"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"no usable `data`, [log] `origin` and `key`: {error}"
+        raise ConfigError(path.name, (what,)) from error
     database = database_path(log_folder(path.absolute().parent / data))
     if policy is None:
         own = format_verifier_key(parse_signer_key(key.resolve()).key)
         policy = parse_policy(f"log {own}\nquorum none\n")
-    return database, policy
+    return database, origin, policy

@@ -30,8 +30,11 @@ MAX_FINDINGS = 1000
 class Source(Protocol):
     """A log to be recomputed. Every answer is taken for what it is: a claim."""
 
+    def origin(self) -> str | None:
+        """The log's name, where the source knows it from elsewhere than the checkpoint."""
+
     def head(self) -> tuple[int, bytes, bytes | None]:
-        """Claimed size, claimed root, newest checkpoint if any."""
+        """Claimed size (0 or more), claimed root, newest checkpoint if any."""
 
     def leaves(self, start: int, end: int) -> Mapping[int, tuple[bytes | None, bytes | None]]:
         """(leaf data, packed entry) by index; what is missing is left out or None."""
@@ -71,9 +74,9 @@ class Result:
         """Whether nothing was found."""
         return not self.findings
 
-    def add(self, where: str, what: str) -> None:
-        """Note one finding."""
-        if len(self.findings) < MAX_FINDINGS:
+    def add(self, where: str, what: str, *, always: bool = False) -> None:
+        """Note one finding; `always` keeps it also when there are more than anybody reads."""
+        if always or len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(where, what))
         else:
             self.dropped += 1
@@ -99,9 +102,13 @@ def check_log(
     claims += [] if newest is None else [("checkpoint", newest)]
     roots = _recompute(source, result, size, {claim.size for _, claim in claims}, progress)
     if result.root != root:
-        result.add("head", f"says root {root.hex()} for size {size}; its leaves have {result.root.hex()}")
+        what = f"says root {root.hex()} for size {size}; its leaves have {result.root.hex()}"
+        result.add("head", what, always=True)
     if checkpoint is None and size:
-        result.add("checkpoint", f"is missing, and the tree has {size} entries")
+        result.add("checkpoint", f"is missing, and the tree has {size} entries", always=True)
+    origin = source.origin()
+    if newest is not None and origin not in (None, newest.origin):
+        result.add("checkpoint", f"is of origin {newest.origin!r}, in the log {origin!r}", always=True)
     for whose, claim in claims:
         _check_root(result, roots, whose, claim)
     for where, what in source.leftovers(size):
@@ -124,14 +131,20 @@ def _recompute(
         # Whole bundles, but stop where somebody's root wants to be compared.
         bundle_end = edge.size - edge.size % TILE_WIDTH + TILE_WIDTH
         end = min([bundle_end, size, *(mark for mark in marks if mark > edge.size)])
-        growth = grow(edge, check.leaves(edge.size, end))
+        hashes = check.leaves(edge.size, end)
+        if result.dropped and check.found_nothing:
+            # A size that is made up could be 2^62: nobody can wait for all that is missing.
+            what = f"and all that follow, up to {size}, were not looked for: too much is missing"
+            result.add(f"leaf {edge.size}", what, always=True)
+            break
+        growth = grow(edge, hashes)
         check.tiles({tile: data for tile, data in growth.tiles.items() if tile.width == TILE_WIDTH})
         edge = growth.edge
         if edge.size in marks:
             roots[edge.size] = edge.root()
         if progress is not None:
             progress(edge.size, size)
-    check.tiles({tile: edge.partial[tile.level] for tile in edge_tiles(size)})
+    check.tiles({tile: edge.partial[tile.level] for tile in edge_tiles(edge.size)})
     result.size, result.root = edge.size, edge.root()
     return roots
 
@@ -143,6 +156,7 @@ class _Check:
         self._source = source
         self._result = result
         self._size = size
+        self.found_nothing = False  # of what `leaves` was last asked for
         self._seen: dict[bytes, int] | None = None  # identities, where the source keeps no table of them
 
     def leaves(self, start: int, end: int) -> list[bytes]:
@@ -159,6 +173,7 @@ class _Check:
             if entry is not None:
                 entries[index] = entry
             hashes.append(self._leaf(index, data, entry, claimed))
+        self.found_nothing = not rows and not stored
         self._identities(entries)
         return hashes
 
@@ -244,8 +259,8 @@ def _checkpoint_body(
 
 def _check_root(result: Result, roots: Mapping[int, bytes], whose: str, claim: UnverifiedCheckpoint) -> None:
     if claim.size > result.size:
-        result.add(whose, f"speaks of {claim.size} entries; the log has {result.size}")
+        what = f"speaks of {claim.size} entries; the log has {result.size}"
+        result.add(whose, what, always=True)
     elif roots[claim.size] != claim.root:
-        result.add(
-            whose, f"says root {claim.root.hex()} at size {claim.size}; the log has {roots[claim.size].hex()}"
-        )
+        what = f"says root {claim.root.hex()} at size {claim.size}; the log has {roots[claim.size].hex()}"
+        result.add(whose, what, always=True)

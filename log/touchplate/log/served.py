@@ -37,6 +37,10 @@ class ServedLog:
         self._problems: list[tuple[str, str]] = []
         self._bundle: tuple[int, list[tuple[bytes | None, bytes | None]]] | None = None
 
+    def origin(self) -> None:
+        """Only the checkpoint says it."""
+        return
+
     def head(self) -> tuple[int, bytes, bytes | None]:
         """Size and root of the served checkpoint."""
         note = self._source.read("checkpoint", MAX_NOTE_BYTES)
@@ -49,7 +53,7 @@ class ServedLog:
         if self._bundle is None or self._bundle[0] != number:
             self._bundle = (number, self._read_bundles(number))
         rows = self._bundle[1]
-        return {index: rows[index % TILE_WIDTH] for index in range(start, end)}
+        return {index: rows[index % TILE_WIDTH] for index in range(start, end) if rows}
 
     def _read_bundles(self, number: int) -> list[tuple[bytes | None, bytes | None]]:
         width = tile_width(0, number, self._size)
@@ -57,6 +61,8 @@ class ServedLog:
         packed = self._parsed(
             envelopes_path(number, width), MAX_ENVELOPE_BUNDLE, parse_envelope_bundle, width
         )
+        if leaves is None and packed is None:
+            return []
         nothing: list[bytes | None] = [None] * width
         return list(zip(leaves or nothing, packed or nothing, strict=True))
 

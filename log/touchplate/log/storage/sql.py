@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from threading import Lock
 
 from sqlalchemy import Connection, Engine, Select
-from sqlalchemy.exc import SQLAlchemyError
 
 from touchplate.base.sql import begin_read, begin_write
 from touchplate.log.errors import (
@@ -18,8 +17,10 @@ from touchplate.log.errors import (
 )
 from touchplate.log.growth import Edge, edge_of, edge_tiles, grow
 from touchplate.log.ports import Head, PackedEntry, Sequenced, Sign
+from touchplate.log.storage.failures import answering
 from touchplate.log.storage.schema import metadata
 from touchplate.log.storage.statements import LOOKUP_ROWS, Statements
+from touchplate.verify.proofs import MAX_SIZE
 from touchplate.verify.rfc6962 import EMPTY_ROOT, HASH_SIZE
 from touchplate.verify.tiles import Tile, tile_width
 
@@ -40,17 +41,6 @@ class _RepeatsError(StorageFailedError):
     them."""
 
 
-@contextmanager
-def _answering(doing: str) -> Iterator[None]:
-    """Turn the database's errors into the one that a submitter may see."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        # Only the driver's own words: SQLAlchemy's text repeats the statement and its parameters.
-        cause = getattr(error, "orig", None) or type(error).__name__
-        raise StorageFailedError(f"{doing}: the database failed: {cause}") from error
-
-
 def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS) -> "SQLTree":
     """The tree called `name` in the database of `engine`, made empty if it is not there.
 
@@ -60,7 +50,7 @@ def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS) -> "SQLTree":
     """
     statements = Statements(engine.dialect.name)
     try:
-        with _answering("opening the tree"), begin_write(engine) as transaction:
+        with answering("opening the tree"), begin_write(engine) as transaction:
             tree_id = _ensure_tree(transaction, statements, name, kind)
         return SQLTree(engine, statements, tree_id)
     except BaseException:
@@ -106,7 +96,7 @@ class SQLTree:
         with self._writing, self._recovering():
             state = self._state
             fresh = without_repeats(entries)
-            with _answering("appending a batch"):
+            with answering("appending a batch"):
                 known, state = self._append(state, fresh, sign)
             # The batch is durable. Only now may anybody in this process see it.
             first, self._state = self._state.head.size, state
@@ -115,7 +105,7 @@ class SQLTree:
     def store_checkpoint(self, size: int, checkpoint: bytes) -> None:
         """See `Tree.store_checkpoint`."""
         values = {"checkpoint_size": size, "checkpoint": checkpoint}
-        with self._writing, self._recovering(), _answering("storing a checkpoint"):
+        with self._writing, self._recovering(), answering("storing a checkpoint"):
             with begin_write(self._engine) as transaction:
                 done = transaction.execute(
                     self._sql.put_checkpoint, {"tree": self._tree_id, "new_size": size, **values}
@@ -196,8 +186,10 @@ class SQLTree:
 
     def _load(self) -> _State:
         """Head and edge as the database has them. Raises CorruptTreeError when they contradict each other."""
-        with _answering("reading the head"), begin_read(self._engine) as connection:
+        with answering("reading the head"), begin_read(self._engine) as connection:
             row = connection.execute(self._sql.head, {"tree": self._tree_id}).one()
+            if type(row.tree_size) is not int or not 0 <= row.tree_size < MAX_SIZE:
+                raise CorruptTreeError(f"the head says size {row.tree_size!r}: run log fsck")
             partial = {}
             for tile in edge_tiles(row.tree_size):
                 hashes = self._tile(connection, tile)
@@ -228,7 +220,7 @@ class SQLTree:
         size = self._state.head.size
         if not 0 <= start <= end <= size:
             raise NotFoundError(f"entries {start} to {end} are not in a tree of size {size}")
-        with _answering("reading entries"), self._engine.connect() as connection:
+        with answering("reading entries"), self._engine.connect() as connection:
             parameters = {"tree": self._tree_id, "start": start, "end": end}
             found = list(connection.execute(statement, parameters).scalars())
         if len(found) != end - start:
@@ -243,7 +235,7 @@ class SQLTree:
         inside = tile.level >= 0 and tile.index >= 0
         if not inside or not 1 <= tile.width <= tile_width(tile.level, tile.index, size):
             raise NotFoundError(f"{tile} is not in a tree of size {size}")
-        with _answering("reading a tile"), self._engine.connect() as connection:
+        with answering("reading a tile"), self._engine.connect() as connection:
             hashes = self._tile(connection, tile)
         length = tile.width * HASH_SIZE
         if hashes is None or len(hashes) < length:
@@ -260,7 +252,7 @@ class SQLTree:
         """See `Tree.find_identities`."""
         if any(len(identity) != HASH_SIZE for identity in identities):
             raise RequestError("an identity has 32 bytes")
-        with _answering("looking up identities"), self._engine.connect() as connection:
+        with answering("looking up identities"), self._engine.connect() as connection:
             return self._find(connection, identities)
 
     def _find(self, connection: Connection, identities: Sequence[bytes]) -> dict[bytes, int]:

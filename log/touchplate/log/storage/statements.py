@@ -6,7 +6,7 @@ dialect's insert.
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Table, bindparam, func, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from touchplate.log.storage.schema import heads, identities, leaves, tiles, trees
@@ -54,9 +54,6 @@ class Statements:
         by_index = leaves.c.leaf_index
         self.leaf_data = select(leaves.c.leaf_data).where(*range_).order_by(by_index)
         self.packed = select(leaves.c.packed).where(*range_).order_by(by_index)
-        self.leaf_rows = (
-            select(by_index, leaves.c.leaf_data, leaves.c.packed).where(*range_).order_by(by_index)
-        )
         self.tile = select(tiles.c.hashes).where(
             tiles.c.tree_id == bindparam("tree"),
             tiles.c.level == bindparam("level"),
@@ -65,13 +62,4 @@ class Statements:
         self.known = select(identities.c.identity, identities.c.leaf_index).where(
             identities.c.tree_id == bindparam("tree"),
             identities.c.identity.in_(bindparam("wanted", expanding=True)),
-        )
-        self.tile_rows = select(tiles.c.level, tiles.c.tile_index, func.length(tiles.c.hashes)).where(
-            tiles.c.tree_id == bindparam("tree")
-        )
-        self.count_identities = select(func.count()).where(identities.c.tree_id == bindparam("tree"))
-        self.leaves_beyond = (
-            select(by_index)
-            .where(leaves.c.tree_id == bindparam("tree"), by_index >= bindparam("size"))
-            .limit(10)
         )
