@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
 from touchplate.verify.errors import RefusedError, VerifyError
-from touchplate.verify.output import print_error
+from touchplate.verify.output import print_error, print_text
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError
 
 INTERRUPTED = 130
@@ -54,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        _flush()  # here, not at exit: an answer that could not be written is no answer
+        return code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -63,7 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not _is_expected(error):
             raise
-        print_error(error, as_json=as_json)
+        try:
+            print_error(error, as_json=as_json)
+            _flush()
+        except OSError:
+            _close_output()
         return exit_code(error)
 
 
@@ -77,10 +83,10 @@ def exit_code(error: Exception) -> int:
 def _dispatch(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("--help", "-h", "help"):
-        sys.stdout.write(_help())
+        print_text(_help())
         return OK if arguments else USAGE
     if name == "--version":
-        sys.stdout.write(f"touchplate {_version()}\n")
+        print_text(f"touchplate {_version()}\n")
         return OK
     command = COMMANDS.get(name)
     if command is None:
@@ -137,9 +143,15 @@ def _version() -> str:
         return "(not installed)"
 
 
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def _close_output() -> None:
-    # The reader is gone. Without this the interpreter complains once more when it flushes at exit.
+    # The reader is gone or the disk is full. Without this the interpreter complains once more when it flushes
+    # at exit.
     try:
         sys.stdout.close()
-    except BrokenPipeError:
+    except OSError:
         return

@@ -16,8 +16,8 @@ NOTE_ROLES = ("log", "cosigner")
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
 
-MAX_PASSWORD_BYTES = 1024
-"""Bytes of a password file: OpenSSL takes no longer passphrase."""
+MAX_PASSWORD_BYTES = 1023
+"""Bytes of a password: OpenSSL takes no longer passphrase."""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -68,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
 def public_path(private: Path, role: str) -> Path:
     """Where the public key goes: beside the private one, `.pub` for note keys and `.pem` for statement keys.
 
-    Raises UsageError when the private key has that name already.
+    Raises UsageError when the private key has that name already, or none.
     """
+    require_name(private)
     public = private.with_suffix(".pub" if role in NOTE_ROLES else ".pem")
     if public == private:
         raise UsageError(
@@ -77,6 +78,12 @@ def public_path(private: Path, role: str) -> Path:
             f"{private.with_suffix('.key').name}"
         )
     return public
+
+
+def require_name(path: Path) -> None:
+    """That a file can have this path at all: `.` and `/` are folders. Raises UsageError."""
+    if not path.name:
+        raise UsageError(f"--out: {path} is a folder; name a file in it")
 
 
 def refuse_existing(*paths: Path) -> None:

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from touchplate.verify.cli_keygen import PUBLIC_MODE, refuse_existing, write_new
+from touchplate.verify.cli_keygen import PUBLIC_MODE, refuse_existing, require_name, write_new
 from touchplate.verify.errors import shown
 from touchplate.verify.jcs import JSONValue
-from touchplate.verify.notes import format_verifier_key
+from touchplate.verify.notes import format_verifier_key, parse_verifier_key
 from touchplate.verify.output import print_json, print_note, print_pairs, print_table
 from touchplate.verify.predicates.provenance import SOURCE_KINDS
 from touchplate.verify.purl import ECOSYSTEMS
@@ -84,6 +84,7 @@ def _register_init(parser: argparse.ArgumentParser) -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
+    require_name(args.out)
     policy = args.out.with_name(POLICY_NAME)
     choices = TrustChoices(
         logs=tuple(_text_or_file(key) for key in args.log),
@@ -128,10 +129,13 @@ def _parsed(data: bytes) -> JSONValue:
 
 
 def _text_or_file(value: str) -> str:
-    """A verifier key given as text, or the text of the file of that name."""
-    if value.count("+") >= 2:
-        return value
-    return _read(Path(value)).removesuffix("\n")
+    """A verifier key given as text, or the text of the file of that name.
+
+    One key and nothing else: it becomes a line of the policy, and a file from somebody else must not bring
+    lines of its own.
+    """
+    text = value if value.count("+") >= 2 else _read(Path(value))
+    return format_verifier_key(parse_verifier_key(text))
 
 
 def _operator_key(pair: str) -> tuple[str, str]:

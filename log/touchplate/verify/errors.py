@@ -28,7 +28,7 @@ def shown(value: object) -> str:
         return repr(value[:SHOWN_CHARACTERS]) + "…"
     try:
         text = repr(value)
-    except ValueError:  # an integer beyond the digits that Python converts
+    except (ValueError, RecursionError):  # an integer beyond the digits that Python converts; deep nesting
         text = f"{type(value).__name__} too long to show"
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 

@@ -1,10 +1,12 @@
 """What commands print: plain tables, one-line errors, and the JSON form of both."""
 
+import json
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from touchplate.verify.errors import RefusedError
-from touchplate.verify.jcs import JSONValue, format_json
+from touchplate.verify.jcs import JSONValue
 
 CONTROL_REPLACEMENT = "\ufffd"
 """Stands for a control character: untrusted text must not write escape sequences to a terminal."""
@@ -12,17 +14,28 @@ CONTROL_REPLACEMENT = "\ufffd"
 
 def print_line(line: str = "") -> None:
     """One line to standard output, without control characters."""
-    sys.stdout.write(printable(line) + "\n")
+    print_text(printable(line) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Text of our own, line ends included, to standard output."""
+    _write(sys.stdout, text)
 
 
 def print_note(line: str) -> None:
     """One line for people to standard error, which keeps standard output clean for what was asked for."""
-    sys.stderr.write(f"touchplate: {printable(line)}\n")
+    _write(sys.stderr, f"touchplate: {printable(line)}\n")
 
 
 def print_json(value: JSONValue) -> None:
-    """One JSON value and a line end to standard output."""
-    sys.stdout.write(format_json(value).decode("utf-8") + "\n")
+    """One JSON value and a line end to standard output.
+
+    All but ASCII is escaped: any terminal shows it, none obeys it, and the name of a file that is not UTF-8
+    (held as lone surrogates, PEP 383) has a form.
+    """
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True, default=dict)
+    # Of ASCII's control characters this one alone is left as it is.
+    _write(sys.stdout, text.replace("\x7f", "\\u007f") + "\n")
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
@@ -35,7 +48,7 @@ def print_refusal(error: RefusedError, remedy: str, pairs: Sequence[tuple[str, s
     """A refusal to standard error: the reason, why, what to do, then what is known."""
     lines = [f"refused: {error.reason} (step {error.step})", f"  why: {error}", f"  do:  {remedy}"]
     for line in [*lines, *_aligned(pairs)]:
-        sys.stderr.write(printable(line) + "\n")
+        _write(sys.stderr, printable(line) + "\n")
 
 
 def _aligned(pairs: Sequence[tuple[str, str]]) -> list[str]:
@@ -77,6 +90,13 @@ def error_json(error: Exception) -> dict[str, JSONValue]:
         value["error"] = str(error)
         value["step"] = error.step
     return value
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write what the stream's encoding can say; the rest is escaped. A stream that was closed is None."""
+    if stream is not None:
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def printable(text: str) -> str:

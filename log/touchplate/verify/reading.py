@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -10,8 +12,15 @@ if TYPE_CHECKING:
 
 
 def open_file(path: StrPath) -> BinaryIO:
-    """The file at `path`, to be read. Raises OSError."""
-    return open(path, "rb")  # noqa: PTH123 (see above)
+    """The file at `path`, to be read; pipes may be named, as shells do. Raises OSError, for devices too.
+
+    A device may go on for ever, as /dev/zero does.
+    """
+    file = open(path, "rb")  # noqa: PTH123, SIM115 (see above; the caller closes it)
+    if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is a device, not a file", os.fspath(path))
+    return file
 
 
 def read_at_most(path: StrPath, max_bytes: int) -> bytes:
