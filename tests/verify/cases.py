@@ -147,6 +147,12 @@ def _unknown_predicate() -> Entry:
     return sign(payload, statement_signer("rebuilder-b"))
 
 
+def _equivalent_with_sha512(rebuilt: Entry, sha512: str) -> Entry:
+    payload = make_comparison("equivalent", provenance=rebuilt.identity.hex())
+    payload = edited(payload, "predicate", "rebuilt", "digest", "sha512", value=sha512)
+    return sign(payload, statement_signer("rebuilder-b"))
+
+
 def _wrong_sha512() -> Entry:
     digests = {**digests_of(PUBLISHED), "sha512": digests_of(OTHER)["sha512"]}
     return second(digests=digests)
@@ -310,6 +316,46 @@ _EQUIVALENT_CASES = (
         says="1 of 2 operators (1 more equivalent without its provenance)",
     ),
     Case(
+        "equivalent needs the very provenance that it names",
+        lambda: [provenance(), second(data=OTHER), comparison("rebuilder-b", "equivalent")],
+        (5, "wrong-artifact"),
+        ((1, 5, "wrong-artifact"),),
+        rules=(f'stabilizers = ["{STABILIZER}"]',),
+        says="1 of 2 operators (1 more equivalent without its provenance)",
+    ),
+    Case(
+        "equivalent needs a provenance of the same package",
+        lambda: [provenance(), *equivalent_by_b(uri=LIB_OTHER_VERSION)],
+        (5, "wrong-artifact"),
+        ((1, 5, "wrong-artifact"),),
+        rules=(f'stabilizers = ["{STABILIZER}"]',),
+        says="1 of 2 operators (1 more equivalent without its provenance)",
+    ),
+    Case(
+        "equivalent needs a provenance of the bytes that it compared",
+        lambda: [
+            provenance(),
+            (theirs := second(data=b"yet other bytes\n")),
+            comparison("rebuilder-b", "equivalent", provenance=theirs.identity.hex()),
+        ],
+        (5, "wrong-artifact"),
+        ((1, 5, "wrong-artifact"),),
+        rules=(f'stabilizers = ["{STABILIZER}"]',),
+        says="1 of 2 operators (1 more equivalent without its provenance)",
+    ),
+    Case(
+        "equivalent needs a provenance that agrees in every digest",
+        lambda: [
+            provenance(),
+            (theirs := second(data=OTHER, digests=digests_of(OTHER))),
+            _equivalent_with_sha512(theirs, digests_of(PUBLISHED)["sha512"]),
+        ],
+        (5, "wrong-artifact"),
+        ((1, 5, "wrong-artifact"),),
+        rules=(f'stabilizers = ["{STABILIZER}"]',),
+        says="1 of 2 operators (1 more equivalent without its provenance)",
+    ),
+    Case(
         "equivalent counts only from accepted sources",
         lambda: [provenance(), *equivalent_by_b(sources=("sources-jar",))],
         _NOT_REPRODUCED,
@@ -418,6 +464,17 @@ _LOST_CASES = (
         lambda: [provenance(), _wrong_sha512()],
         (5, "wrong-digest"),
         ((1, 5, "wrong-digest"),),
+    ),
+    Case(
+        "an identical that names a bad provenance does not make it good",
+        lambda: [
+            provenance(),
+            (theirs := _wrong_sha512()),
+            comparison("rebuilder-b", "identical", provenance=theirs.identity.hex()),
+        ],
+        (5, "wrong-digest"),
+        ((1, 5, "wrong-digest"),),
+        says=_ONE_OF_TWO,
     ),
     Case(
         "right bytes under a wrong version",
