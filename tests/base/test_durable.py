@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from touchplate.base import durable
-from touchplate.base.durable import DigestFolder, Stored, write_atomic
+from touchplate.base.durable import DigestFolder, FileLock, Stored, write_atomic
 from touchplate.base.errors import NotStoredError, StorageError, TooLargeError, WrongDigestError
 
 DATA = b"the bytes of an artifact\n" * 1000
@@ -175,3 +175,15 @@ def test_makes_folders_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         durable.make_folder(tmp_path / "file")
+
+
+def test_a_lock_has_one_holder_at_a_time(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "new" / "lock")
+    with pytest.raises(StorageError, match="locked by another process") as caught:
+        FileLock(tmp_path / "new" / "lock")
+    assert caught.value.reason == "locked"
+    lock.close()
+    lock.close()
+    FileLock(tmp_path / "new" / "lock").close()
+    with pytest.raises(StorageError, match="locking"):
+        FileLock(tmp_path)

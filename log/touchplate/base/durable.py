@@ -81,6 +81,35 @@ def write_atomic(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
         sync_folder(path.parent)
 
 
+class FileLock:
+    """A lock that one process at a time holds on a file; it ends with the process, however that ends.
+
+    The file is made with its folder when it is not there, and stays.
+    Children that this process starts do not inherit it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock. Raises StorageError, `locked` when another holder has it."""
+        with _storage_errors(f"locking {path}"):
+            make_folder(path.parent)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BaseException as error:
+                self.close()
+                if isinstance(error, BlockingIOError):
+                    raise StorageError(
+                        f"{path} is locked by another process; stop that one first", reason="locked"
+                    ) from None
+                raise
+
+    def close(self) -> None:
+        """Let go. Safe to call twice."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
 class DigestWriter:
     """One file on its way into a `DigestFolder`: `write` chunks, then `commit`. Leaving the `with` block
     without `commit` leaves nothing behind. One thread uses it at a time.

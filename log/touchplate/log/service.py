@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from touchplate.base.config import Secret
+from touchplate.base.durable import FileLock
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.http.hot import HotFace
 from touchplate.log.ports import Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.reading import MAX_PAGE, LogReader
+from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import open_tree
 from touchplate.log.writing import LogWriter
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 DATABASE_NAME = "log.sqlite"
 """The one precious file of a solo log, in its folder."""
+
+LOCK_NAME = "lock"
+"""File in a log's folder that the one process which has the log open keeps locked."""
 
 APPEND_SECONDS = 30.0
 """How long `append` waits: the longest wait for the database's lock, and a batch after it."""
@@ -68,16 +73,25 @@ class LogService:
     def __init__(self, config: LogConfig, folder: Path, *, prefix: str = "/log") -> None:
         """Open the log in `folder` (made if absent); `prefix` is where its HTTP face will be mounted.
 
-        Raises ConfigError (key), TrustError (admission list), StorageError, CheckpointError (another origin
-        or key than the stored one), CorruptTreeError.
+        Raises ConfigError (key), TrustError (admission list), StorageError (also when another process has
+        this log open: `locked`), CheckpointError (another origin or key than the stored one, or an older
+        database than the one that was last used), CorruptTreeError.
         """
         signer = parse_signer_key(config.key.resolve())
         listed = load_admission(config.admission)
-        self.tree = open_tree(sqlite_engine(database_path(folder)), config.origin)
+        self._lock = FileLock(folder / LOCK_NAME)
+        try:
+            self.tree = open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
+        except BaseException:
+            self._lock.close()
+            raise
         try:
             self._publisher = Publisher(self.tree, signer, config.origin)
-        except Exception:
+            self._remembered = Remembered(folder, self.tree, self.wait_for_growth)
+            self._remembered.check(signer.key)
+        except BaseException:
             self.tree.close()
+            self._lock.close()
             raise
         self.sequencer = TreeSequencer(
             self.tree, SoloDecider(config.limits), sign=self._publisher.sign, limits=config.limits
@@ -92,11 +106,14 @@ class LogService:
         """Sign the head if need be, and take entries."""
         self._publisher.start()
         self.sequencer.start()
+        self._remembered.start()
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
         self.sequencer.stop()
+        self._remembered.stop()
         self.tree.close()
+        self._lock.close()
 
     def routes(self) -> APIRouter:
         """Proofs and entries as JSON, for the node's FastAPI application."""

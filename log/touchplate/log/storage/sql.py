@@ -41,21 +41,35 @@ class _RepeatsError(StorageFailedError):
     them."""
 
 
-def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS) -> "SQLTree":
+def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: bool = False) -> "SQLTree":
     """The tree called `name` in the database of `engine`, made empty if it is not there.
+
+    `alone`: there may be no other tree, so that a changed name is a mistake and not an empty new log.
 
     Closing the tree, and failing here, lets go of the engine's connections. Raises StorageFailedError;
     CorruptTreeError when head and tiles contradict each other; CheckpointError when the tree is of another
-    kind.
+    kind, or not alone.
     """
     statements = Statements(engine.dialect.name)
     try:
         with answering("opening the tree"), begin_write(engine) as transaction:
+            if alone:
+                _refuse_others(transaction, statements, name)
             tree_id = _ensure_tree(transaction, statements, name, kind)
         return SQLTree(engine, statements, tree_id)
     except BaseException:
         engine.dispose()
         raise
+
+
+def _refuse_others(transaction: Connection, statements: Statements, name: str) -> None:
+    metadata.create_all(transaction)
+    others = [row.name for row in transaction.execute(statements.trees) if row.name != name]
+    if others:
+        raise CheckpointError(
+            f"the database is that of the log {others[0]!r}, the configuration says {name!r}:"
+            " use the right data folder, or the right configuration"
+        )
 
 
 def _ensure_tree(transaction: Connection, statements: Statements, name: str, kind: str) -> int:
