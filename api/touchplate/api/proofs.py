@@ -68,10 +68,8 @@ class Prover:
     def sigstore(self, index: int, sha256: str) -> bytes:
         """One entry about `sha256` in Sigstore's form. Raises NotFoundError when it is not about these
         bytes."""
-        about = {row.entry for row in self._index.evidence_of_digest(sha256)}
-        about |= {row.entry for row in self._index.lost_of_digest(sha256)}
         checkpoint = self.checkpoint()
-        if index not in about or index >= checkpoint.size:
+        if index >= checkpoint.size or not self._index.is_about(index, sha256):
             raise NotFoundError(f"entry {index} is not about {sha256}", reason="no-evidence")
         (proven,) = self._proven(checkpoint, [index])
         entry = make_entry(proven.envelope, proven.key)
@@ -86,7 +84,7 @@ class Prover:
         bundle believes his own.
         """
         file = format_purl(package)
-        rows = [row for row in self._index.evidence_of_digest(sha256) if row.file == file]
+        rows = self._index.evidence_of(sha256, file)
         rows.sort(key=lambda row: (_KINDS.index(row.kind), row.entry))
         good = [row.entry for row in _one_voice_first(rows)]
         named = {str(row.detail["provenance"]) for row in rows if row.detail.get("provenance")}

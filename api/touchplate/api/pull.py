@@ -6,7 +6,6 @@ What is held is served without asking, so a dead upstream costs only the files t
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 import urllib.parse
@@ -25,9 +24,6 @@ T = TypeVar("T")
 
 MAX_FILE_BYTES = 2 * 1024**3
 """Bytes of one file of an upstream. Larger jars exist nowhere; an endless answer must not fill the disk."""
-
-MEMORY_BYTES = 4 * 1024**2
-"""Bytes of a file being fetched that are kept in memory; beyond that it goes through a temporary file."""
 
 NEGATIVE_SECONDS = 300.0
 """How long a 404 of an upstream is believed: long enough for one build, short for somebody who just
@@ -157,7 +153,7 @@ class Puller:
         """
         if path in self._negative:
             raise NotFoundError(f"upstream {self.name!r} has no {path[:200]!r} (asked a moment ago)")
-        with tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=str(self._blobs.workspace)) as sink:
+        with self._blobs.writer() as sink:
             answer = self._fetcher.fetch(path, sink, self._max_bytes)
             if answer.status in (404, 410):
                 self._negative.add(path)
@@ -167,5 +163,4 @@ class Puller:
                     f"upstream {self.name!r} answered {answer.status} for {path[:200]!r}; try again later",
                     reason="upstream-status",
                 )
-            sink.seek(0)
-            return self._blobs.put(sink)
+            return sink.commit()

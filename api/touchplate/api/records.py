@@ -98,7 +98,7 @@ class RecordWriter:
         self._budget = budget
         self._now = now
         self._wake = threading.Condition()
-        self._waiting: list[tuple[FirstSight, Future[int]]] = []  # under self._wake, as is _open
+        self._waiting: list[tuple[bytes, Future[int]]] = []  # under self._wake, as is _open
         self._open = False
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
 
@@ -120,12 +120,14 @@ class RecordWriter:
 
         Raises BusyError when the budget is used up, NotReadyError when the log does not take it.
         """
+        # Made here, so that a file which cannot be described spoils its own request and no other one.
+        statement = record_statement(sight, int(self._now()))
         self._budget.take()
         done: Future[int] = Future()
         with self._wake:
             if not self._open:
                 raise NotReadyError("this node is stopping and records nothing any more")
-            self._waiting.append((sight, done))
+            self._waiting.append((statement, done))
             self._wake.notify()
         try:
             return done.result(APPEND_SECONDS)
@@ -142,11 +144,10 @@ class RecordWriter:
                 return
             self._write(batch)
 
-    def _write(self, batch: list[tuple[FirstSight, Future[int]]]) -> None:
+    def _write(self, batch: list[tuple[bytes, Future[int]]]) -> None:
         try:
-            seen = int(self._now())
-            envelopes = [sign_envelope(record_statement(sight, seen), self._signer) for sight, _ in batch]
-            indexes = self._recorder.append(envelopes)
+            envelopes = [sign_envelope(statement, self._signer) for statement, _ in batch]
+            answers = list(zip(batch, self._recorder.append(envelopes), strict=True))
         except Exception as error:
             # Whatever went wrong, every waiting request must hear of it; the thread lives on for the next
             # batch.
@@ -156,5 +157,5 @@ class RecordWriter:
             for _, done in batch:
                 done.set_exception(failure)
             return
-        for (_, done), index in zip(batch, indexes, strict=True):
+        for (_, done), index in answers:
             done.set_result(index)

@@ -18,10 +18,13 @@ from touchplate.verify.checkpoints import Checkpoint
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.levels import Levels, ReproducedRule, judge_levels
-from touchplate.verify.purl import PackageURL, format_purl, normalise_purl, parse_purl
+from touchplate.verify.purl import PackageURL, normalise_purl, parse_purl
 
 LISTED_PACKAGES = 50
 """Package versions on the start page."""
+
+LISTED_FILES = 200
+"""Package files in one view: each costs a few queries. Of more, the first are shown, and a note."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -58,6 +61,7 @@ class ArtifactView:
     sha256: str
     files: tuple[FileView, ...]
     links: tuple[Link, ...]
+    more: bool = False  # whether files were left out
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class PackageView:
 
     package: PackageURL
     files: tuple[FileView, ...]
+    more: bool = False  # whether files were left out
 
     @property
     def is_reproduced(self) -> bool:
@@ -117,14 +122,11 @@ class Views:
 
     def artifact(self, sha256: str) -> ArtifactView:
         """Everything about these bytes. Raises BadNameError, NotFoundError."""
-        check_sha256(sha256)
-        self._index.catch_up()
-        names = {row.file for row in self._index.store.evidence_of_digest(sha256)}
-        names |= {row.file for row in self._index.store.lost_of_digest(sha256)}
-        links = self._links.of_blob(sha256)
+        names, links = self._names(sha256), self._links.of_blob(sha256)
         if not names and not links:
             raise NotFoundError(f"nothing is known about {sha256} here")
-        return ArtifactView(sha256, tuple(self.file(sha256, name) for name in sorted(names)), tuple(links))
+        files = tuple(self.file(sha256, name) for name in sorted(names)[:LISTED_FILES])
+        return ArtifactView(sha256, files, tuple(links), more=len(names) > LISTED_FILES)
 
     def package(self, text: str) -> PackageView:
         """The files of a package version, given as a person types it. Raises BadNameError, NotFoundError."""
@@ -142,25 +144,24 @@ class Views:
         """One package file with one content."""
         package = parse_purl(file)
         facts = self._index.facts(self._digests(sha256), package)
-        rows = tuple(row for row in self._index.store.evidence_of_digest(sha256) if row.file == file)
+        rows = tuple(self._index.store.evidence_of(sha256, file))
         return FileView(package, sha256, judge_levels(facts.evidence, self._rule), rows, _own(facts.warnings))
 
     def bundle(self, sha256: str, text: str | None) -> bytes:
         """The proof bundle of these bytes as the package file `text`; the only one there is when that is
         None."""
-        view = self.artifact(sha256)
-        names = [file.package for file in view.files]
-        wanted = next((name for name in names if format_purl(name) == text), None)
+        names, links = self._names(sha256), self._links.of_blob(sha256, 1)
+        wanted = text if text in names else None
         if text is None and len(names) == 1:
-            wanted = names[0]
+            (wanted,) = names
         if wanted is None:
-            listed = ", ".join(str(name) for name in names) or "none"
+            listed = ", ".join(sorted(names)[:3]) or "none"
             raise NotFoundError(f"say which file is meant with ?package=…; known for {sha256}: {listed}")
-        if not view.links:
+        if not links:
             raise NotFoundError(
                 f"the file {sha256} is not held here, so its size is unknown", reason="blob-missing"
             )
-        return self._prover.bundle(view.links[0], wanted)
+        return self._prover.bundle(links[0], parse_purl(wanted))
 
     def find(self, query: str) -> str:
         """The path of the page that a person means by a digest, a package URL, or group:artifact:version."""
@@ -170,17 +171,30 @@ class Views:
         parts = text.split(":")
         if not text.startswith("pkg:") and len(parts) == 3 and all(parts):
             text = f"pkg:maven/{parts[0]}/{parts[1]}@{parts[2]}"
-        return f"/packages/{self.package(text).package}"
+        try:
+            package = normalise_purl(text).package
+        except MalformedError as error:
+            raise BadNameError(str(error)) from error
+        self._index.catch_up()
+        if not self._index.store.files_of_package(str(package)):
+            raise NotFoundError(f"nothing is known about {package} here")
+        return f"/packages/{package}"
+
+    def _names(self, sha256: str) -> set[str]:
+        """The package files that entries give these bytes out for. Raises BadNameError."""
+        check_sha256(sha256)
+        self._index.catch_up()
+        names = {row.file for row in self._index.store.evidence_of_digest(sha256)}
+        return names | {row.file for row in self._index.store.lost_of_digest(sha256)}
 
     def _digests(self, sha256: str) -> FileDigests:
         links = self._links.of_blob(sha256, 1)
         return links[0].file if links else self._index.attested(sha256)
 
     def _package(self, name: str) -> PackageView:
-        rows = self._index.store.evidence_of_package(name)
-        pairs = sorted({(row.file, row.sha256) for row in rows})
-        files = tuple(self.file(sha256, file) for file, sha256 in pairs)
-        return PackageView(normalise_purl(name).package, files)
+        pairs = self._index.store.files_of_package(name)
+        files = tuple(self.file(sha256, file) for file, sha256 in pairs[:LISTED_FILES])
+        return PackageView(normalise_purl(name).package, files, more=len(pairs) > LISTED_FILES)
 
 
 def check_sha256(text: str) -> None:

@@ -56,7 +56,7 @@ class Node:
         self.log = LogService(config.log, log_folder(config.data))
         self.index = self._open_index()
         self.links = Links(sqlite_engine(config.data / "links.sqlite"))
-        self.blobs = BlobStore(DigestFolder(config.data / "blobs"), config.data / "fetching")
+        self.blobs = BlobStore(DigestFolder(config.data / "blobs"))
         self.records = None
         if signer is not None:
             budget = Budget(config.records_per_minute)

@@ -78,7 +78,7 @@ class FactIndex:
             row.entry: EntryWarning(row.entry, row.step, row.reason, row.message)
             for row in self.store.lost_of_digest(file.sha256)
         }
-        mine, good = [row for row in rows if row.file == name], []
+        mine, good = self.store.evidence_of(file.sha256, name), []
         for row in mine:
             differing = file.differing(cast("dict[str, str]", row.detail["digests"]))
             if differing:
@@ -96,10 +96,12 @@ class FactIndex:
     ) -> dict[int, EntryWarning]:
         """Good entries about these bytes as something else, or about this package file with other bytes."""
         named = [row for row in mine if row.kind == "comparison"]
+        own = {row.entry for row in mine}
+        cited = self.store.evidence_of_identities(str(row.detail["provenance"]) for row in named)
         warnings = {}
-        for row in (*rows, *self.store.evidence_of_file(str(package))):
+        for row in (*rows, *self.store.evidence_of_file(str(package)), *cited):
             taken = any(one.detail["provenance"] == row.identity and _is_named(row, one) for one in named)
-            if row.entry in {one.entry for one in mine} or taken:
+            if row.entry in own or taken:
                 continue
             reason, message = "wrong-package", f"it speaks of these bytes as {row.file}, not as {package}"
             if row.sha256 != sha256:
@@ -123,10 +125,13 @@ class FactIndex:
 
     def files_of(self, package: PackageURL) -> list[tuple[str, PackageURL]]:
         """(sha256, file) of everything that there is evidence about in one package version."""
-        rows = self.store.evidence_of_package(str(package))
-        return [
-            (sha256, parse_purl(file)) for sha256, file in sorted({(row.sha256, row.file) for row in rows})
-        ]
+        return [(sha256, parse_purl(file)) for file, sha256 in self.store.files_of_package(str(package))]
+
+    def versions_of(self, package: PackageURL) -> set[str]:
+        """The package URLs of all versions of `package` that there is good evidence about, in one query."""
+        stem = str(package).partition("@")[0]
+        # All that begins with `stem@`: `A` follows `@`.
+        return self.store.packages_between(f"{stem}@", f"{stem}A")
 
     def _is_of_this_log(self) -> bool:
         """Whether the last entry that was taken in still stands where it stood."""
@@ -197,6 +202,7 @@ def _is_named(provenance: EvidenceRow, comparison: EvidenceRow) -> bool:
         comparison.detail["result"] in NEEDS_OTHER_BYTES
         and provenance.kind == "provenance"
         and provenance.operator == comparison.operator
+        and provenance.file == comparison.file
         and provenance.sha256 == rebuilt.get("sha256")
         and all(rebuilt.get(name, digest) == digest for name, digest in claimed.items())
     )

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, Row, Select, delete, desc, func, insert, select
+from sqlalchemy import Connection, Engine, MetaData, Row, Select, desc, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import DatabaseError
 
-from touchplate.api.index.tables import ENTRIES, EVIDENCE, LOST, METADATA, STATE, VERSION
+from touchplate.api.index.tables import (
+    ENTRIES,
+    EVIDENCE,
+    KINDS,
+    LOST,
+    METADATA,
+    REBUILT,
+    STATE,
+    VERSION,
+)
 from touchplate.base.sql import begin_read, begin_write
+
+LISTED_ROWS = 1_000
+"""Rows of one answer about some bytes or some package: one page of a listing (ARCHITECTURE, limits)."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +83,29 @@ class IndexStore:
         """
         self._engine = engine
         self._trust = trust
-        METADATA.create_all(engine)
         state = {"version": str(VERSION), "trust": trust}
-        with begin_read(engine) as transaction:
-            held = {row.name: row.value for row in transaction.execute(select(STATE))}
+        held = self._held_state()
         if any(held.get(name) != value for name, value in state.items()):
             self.clear()
 
     def clear(self) -> None:
-        """Forget everything: the follower begins again."""
+        """Forget everything, also tables that other code made: the follower begins again."""
         state = {"version": str(VERSION), "trust": self._trust, "followed": "0"}
         with begin_write(self._engine) as transaction:
-            for table in (STATE, ENTRIES, EVIDENCE, LOST):
-                transaction.execute(delete(table))
+            found = MetaData()
+            found.reflect(transaction)
+            found.drop_all(transaction)
+            METADATA.create_all(transaction)
             transaction.execute(
                 insert(STATE), [{"name": name, "value": value} for name, value in state.items()]
             )
+
+    def _held_state(self) -> dict[str, str]:
+        try:
+            with begin_read(self._engine) as transaction:
+                return {row.name: row.value for row in transaction.execute(select(STATE))}
+        except DatabaseError:
+            return {}  # a new file, or one whose tables other code made
 
     def followed(self) -> int:
         """How many entries of the log are in the index: all below this number."""
@@ -104,22 +126,37 @@ class IndexStore:
             lost = {(row.entry, row.sha256, row.file): row for row in batch.lost}
             if lost:
                 transaction.execute(insert(LOST), [vars(row) for row in lost.values()])
+            _count(transaction, batch)
             update = STATE.update().where(STATE.c.name == "followed").values(value=str(followed))
             transaction.execute(update)
 
     def evidence_of_digest(self, sha256: str) -> list[EvidenceRow]:
-        """All good evidence about these bytes, under whatever package, by entry."""
-        return self._evidence(select(EVIDENCE).where(EVIDENCE.c.sha256 == sha256).order_by(EVIDENCE.c.entry))
+        """Good evidence about these bytes, under whatever package, by entry; the first of very many."""
+        query = select(EVIDENCE).where(EVIDENCE.c.sha256 == sha256)
+        return self._evidence(query.order_by(EVIDENCE.c.entry).limit(LISTED_ROWS))
+
+    def evidence_of(self, sha256: str, file: str) -> list[EvidenceRow]:
+        """All good evidence about these bytes as this package file, by entry."""
+        query = select(EVIDENCE).where(EVIDENCE.c.sha256 == sha256, EVIDENCE.c.file == file)
+        return self._evidence(query.order_by(EVIDENCE.c.entry))
 
     def evidence_of_file(self, file: str) -> list[EvidenceRow]:
-        """All good evidence about this package file, for whatever bytes, by entry."""
-        return self._evidence(select(EVIDENCE).where(EVIDENCE.c.file == file).order_by(EVIDENCE.c.entry))
+        """Good evidence about this package file, for whatever bytes, by entry; the first of very many."""
+        query = select(EVIDENCE).where(EVIDENCE.c.file == file)
+        return self._evidence(query.order_by(EVIDENCE.c.entry).limit(LISTED_ROWS))
 
-    def evidence_of_package(self, package: str) -> list[EvidenceRow]:
-        """All good evidence about the files of one package version, by entry."""
-        return self._evidence(
-            select(EVIDENCE).where(EVIDENCE.c.package == package).order_by(EVIDENCE.c.entry)
-        )
+    def files_of_package(self, package: str) -> list[tuple[str, str]]:
+        """(package file, sha256) of what there is good evidence about in one package version, in order."""
+        query = select(EVIDENCE.c.file, EVIDENCE.c.sha256).where(EVIDENCE.c.package == package).distinct()
+        query = query.order_by(EVIDENCE.c.file, EVIDENCE.c.sha256).limit(LISTED_ROWS)
+        with self._engine.connect() as connection:
+            return [(row.file, row.sha256) for row in connection.execute(query)]
+
+    def packages_between(self, first: str, end: str) -> set[str]:
+        """The package versions with good evidence whose package URLs are at least `first` and below `end`."""
+        query = select(EVIDENCE.c.package).where(EVIDENCE.c.package >= first, EVIDENCE.c.package < end)
+        with self._engine.connect() as connection:
+            return {row.package for row in connection.execute(query.distinct())}
 
     def evidence_of_identities(self, identities: Iterable[str]) -> list[EvidenceRow]:
         """The evidence that comes from entries of these identities (hex)."""
@@ -132,10 +169,19 @@ class IndexStore:
         return next(iter(self._evidence(query.order_by(EVIDENCE.c.entry).limit(1))), None)
 
     def lost_of_digest(self, sha256: str) -> list[LostRow]:
-        """The entries about these bytes that count for nothing, by entry."""
-        query = select(LOST).where(LOST.c.sha256 == sha256).order_by(LOST.c.entry)
+        """The entries about these bytes that count for nothing, by entry; the first of very many."""
+        query = select(LOST).where(LOST.c.sha256 == sha256).order_by(LOST.c.entry).limit(LISTED_ROWS)
         with self._engine.connect() as connection:
             return [LostRow(**row._asdict()) for row in connection.execute(query)]
+
+    def is_about(self, number: int, sha256: str) -> bool:
+        """Whether an entry, good or not, is about these bytes."""
+        queries = (
+            select(table.c.entry).where(table.c.entry == number, table.c.sha256 == sha256).limit(1)
+            for table in (EVIDENCE, LOST)
+        )
+        with self._engine.connect() as connection:
+            return any(connection.execute(query).first() is not None for query in queries)
 
     def entry(self, number: int) -> EntryRow | None:
         """One entry of the log, or None when the index does not know it yet."""
@@ -145,26 +191,32 @@ class IndexStore:
 
     def rebuilt_packages(self, limit: int) -> list[str]:
         """Package versions about which there is a provenance or a comparison, the newest evidence first."""
-        newest = func.max(EVIDENCE.c.entry).label("newest")
-        query = (
-            select(EVIDENCE.c.package, newest)
-            .where(EVIDENCE.c.kind != "record")
-            .group_by(EVIDENCE.c.package)
-            .order_by(desc(newest))
-            .limit(limit)
-        )
+        query = select(REBUILT.c.package).order_by(desc(REBUILT.c.newest)).limit(limit)
         with self._engine.connect() as connection:
             return [row.package for row in connection.execute(query)]
 
     def counts(self) -> dict[str, int]:
         """Number of entries by kind."""
-        query = select(ENTRIES.c.kind, func.count()).group_by(ENTRIES.c.kind)
         with self._engine.connect() as connection:
-            return {row[0]: row[1] for row in connection.execute(query)}
+            return {row.kind: row.number for row in connection.execute(select(KINDS))}
 
     def _evidence(self, query: Select[tuple[object, ...]]) -> list[EvidenceRow]:
         with self._engine.connect() as connection:
             return [_evidence_row(row) for row in connection.execute(query)]
+
+
+def _count(transaction: Connection, batch: Batch) -> None:
+    for kind, number in Counter(row.kind for row in batch.entries).items():
+        added = upsert(KINDS).values(kind=kind, number=number)
+        transaction.execute(
+            added.on_conflict_do_update(index_elements=["kind"], set_={"number": KINDS.c.number + number})
+        )
+    for row in batch.evidence:
+        if row.kind != "record":
+            newest = upsert(REBUILT).values(package=row.package, newest=row.entry)
+            transaction.execute(
+                newest.on_conflict_do_update(index_elements=["package"], set_={"newest": row.entry})
+            )
 
 
 def _evidence_row(row: Row[tuple[object, ...]]) -> EvidenceRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table
 
-VERSION = 1
+VERSION = 2
 """Goes up whenever a table or the meaning of a column changes; another version in the file means: build
 again."""
 
@@ -29,6 +29,20 @@ ENTRIES = Table(
     Column("operator", String, nullable=False),
 )
 
+KINDS = Table(  # counted while they are added: the start page must not read every entry
+    "kinds",
+    METADATA,
+    Column("kind", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+
+REBUILT = Table(  # package versions that somebody rebuilt, with the newest entry that says so
+    "rebuilt",
+    METADATA,
+    Column("package", String, primary_key=True),
+    Column("newest", Integer, nullable=False, index=True),
+)
+
 EVIDENCE = Table(
     "evidence",
     METADATA,
@@ -41,7 +55,7 @@ EVIDENCE = Table(
     Column("identity", String(64), nullable=False),
     Column("detail", String, nullable=False),  # JSON: what this kind needs for levels
     Column("seen", Integer),  # records: unix seconds
-    Index("evidence_sha256", "sha256"),
+    Index("evidence_sha256", "sha256", "file"),
     Index("evidence_file", "file"),
     Index("evidence_package", "package"),
     Index("evidence_identity", "identity"),

@@ -9,7 +9,7 @@ The order is the promise: nothing is linked, so nothing can be served, before th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from touchplate.api.alarms import Alarms
@@ -18,7 +18,7 @@ from touchplate.api.errors import ChangedError, NotReadyError, RefusedError, Unk
 from touchplate.api.gate import Decision, Gate, Question
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.links import Link, Links
-from touchplate.api.maven.layout import MavenFile, MetadataRequest
+from touchplate.api.maven.layout import MavenFile, MetadataRequest, main_file
 from touchplate.api.maven.metadata import format_metadata
 from touchplate.api.maven.repository import Repository
 from touchplate.api.pull import SingleFlight
@@ -128,21 +128,27 @@ class MavenJudge:
         """The `maven-metadata.xml` that we make: without the versions that an enforced rule would refuse."""
         metadata = repository.metadata.read(request.directory)
         group, artifact = request.group_and_artifact
-        if metadata.versions:
-            metadata = metadata.only(lambda version: self._lists(repository, group, artifact, version))
+        mains = [main_file(group, artifact, version) for version in metadata.versions]
+        if mains:
+            self._stores.index.catch_up()
+            about = self._stores.index.versions_of(mains[0].package_url(repository.repository_url))
+            listed = {main.version for main in mains if self._lists(repository, main, about)}
+            metadata = metadata.only(listed.__contains__)
         return format_metadata(metadata)
 
-    def _lists(self, repository: Repository, group: str, artifact: str, version: str) -> bool:
-        """Whether any file of this version that a build would use passes. Nothing is fetched to find out."""
-        name = f"{artifact}-{version}.jar"
-        path = "/".join([*group.split("."), artifact, version, name])
-        main = MavenFile(path, group, artifact, version, version, None, "jar")
+    def _lists(self, repository: Repository, main: MavenFile, about: Collection[str]) -> bool:
+        """Whether any file of this version that a build would use passes. Nothing is fetched to find out.
+
+        `about`: the package versions that the log says anything about; an upstream may list very many others.
+        """
         package = main.package_url(repository.repository_url)
         question = Question(package, repository.name, "", is_snapshot=main.is_snapshot)
         rule = self._gate.rule_for(question)
         unseen_passes = "reproduced" not in rule.need and not rule.minimum_age
         if rule.enforce != "enforce" or (unseen_passes and (repository.record or not rule.need)):
             return True
+        if str(package.package) not in about:
+            return False
         for sha256, file in self._stores.index.files_of(package.package):
             question = Question(file, repository.name, sha256, is_snapshot=main.is_snapshot)
             facts = self._stores.index.facts(self._stores.index.attested(sha256), file)
@@ -152,7 +158,15 @@ class MavenJudge:
 
     def _held(self, repository: Repository, file: MavenFile) -> Link | None:
         link = self._stores.links.find(repository.name, file.path)
-        return link if link is not None and self._stores.blobs.has(link.sha256) else None
+        if link is None or not self._stores.blobs.has(link.sha256):
+            return None
+        if self._stores.blobs.is_sound(link.sha256):
+            return link
+        # Fetched again, it must be the same bytes, and takes the damaged file's place.
+        self._stores.alarms.raise_alarm(
+            f"{repository.name}/{file.path}: the stored file {link.sha256} is damaged; fetching it again"
+        )
+        return None
 
     def _is_recorded(self, repository: Repository, file: MavenFile, sha256: str) -> bool:
         if not repository.record or file.is_mutable:

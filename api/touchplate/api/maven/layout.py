@@ -58,21 +58,22 @@ class MavenFile:
 
     @property
     def is_snapshot(self) -> bool:
-        """Snapshots are not releases: they never pass `reproduced`."""
-        return self.directory.endswith("-SNAPSHOT")
+        """Snapshots are not releases: they never pass `reproduced`. Maven takes a bare `SNAPSHOT` for one."""
+        return self.directory.endswith("SNAPSHOT")
 
     @property
     def is_mutable(self) -> bool:
         """A file named `…-SNAPSHOT` may change under the same name, so it is neither recorded nor kept."""
-        return self.version.endswith("-SNAPSHOT")
+        return self.version.endswith("SNAPSHOT")
 
     @property
     def is_supporting(self) -> bool:
-        """A POM, signature, sources or javadoc jar: needs `recorded` at most."""
+        """A POM, signature, sources or javadoc jar: needs `recorded` at most. By coordinates only, which
+        decide what Maven does with a file; a war that calls itself `sources` is no sources jar."""
         return (
             self.type == "pom"
             or self.type.endswith(_SIGNATURES)
-            or self.classifier in _SUPPORTING_CLASSIFIERS
+            or (self.type == "jar" and self.classifier in _SUPPORTING_CLASSIFIERS)
         )
 
     def package_url(self, repository_url: str | None) -> PackageURL:
@@ -112,7 +113,7 @@ class MetadataRequest:
     @property
     def is_snapshot(self) -> bool:
         """The metadata of one snapshot version, which says what its newest files are called."""
-        return self.directory.endswith("-SNAPSHOT")
+        return self.directory.endswith("SNAPSHOT")
 
 
 MavenRequest = FileRequest | MetadataRequest
@@ -133,11 +134,24 @@ def parse_path(path: str) -> MavenRequest:
                 f"{path!r} is no path of the maven layout: metadata stands in a group or artifact"
             )
         return MetadataRequest("/".join(segments[:-1]), algorithm)
-    aspect: Aspect = "checksum" if algorithm else "file"
-    if not algorithm:
-        last, aspect = _split_sibling(last)
+    last, sibling = _split_sibling(last)
+    if _split_checksum(last)[1] or (algorithm and sibling != "file") or _split_sibling(last)[1] != "file":
+        # Else an upstream's own file of this name would be fetched, recorded and taken for ours.
+        raise NotFoundError(f"{path[-200:]!r}: checksums and proofs have no checksums and proofs themselves")
+    aspect: Aspect = "checksum" if algorithm else sibling
     file = _parse_file([*segments[:-1], last])
     return FileRequest(file, aspect, algorithm)
+
+
+def main_file(group: str, artifact: str, version: str) -> MavenFile:
+    """The jar of a package version, where a release has it."""
+    path = "/".join([*group.split("."), artifact, version, f"{artifact}-{version}.jar"])
+    return MavenFile(path, group, artifact, version, version, None, "jar")
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can be a segment of a path that is served here."""
+    return len(text) <= MAX_SEGMENT and _NAME.match(text) is not None
 
 
 def _segments(path: str) -> list[str]:
@@ -145,7 +159,7 @@ def _segments(path: str) -> list[str]:
         raise BadNameError(f"path of {len(path)} characters: a maven path has 1 to {MAX_PATH}")
     segments = path.split("/")
     for segment in segments:
-        if len(segment) > MAX_SEGMENT or not _NAME.match(segment):
+        if not is_name(segment):
             if segment.startswith(".") and set(segment) != {"."} and _NAME.match(segment.lstrip(".")):
                 raise NotFoundError(f"{path[:200]!r} is not served: hidden files are no packages")
             raise BadNameError(
@@ -191,7 +205,7 @@ def _split_version(name: str, artifact: str, directory: str) -> tuple[str, str]:
     plain = f"{artifact}-{directory}"
     if name.startswith(plain):
         return directory, name[len(plain) :]
-    if directory.endswith("-SNAPSHOT"):
+    if directory.endswith("SNAPSHOT"):
         prefix = f"{artifact}-{directory.removesuffix('SNAPSHOT')}"
         stamp = _TIMESTAMP.match(name, len(prefix)) if name.startswith(prefix) else None
         if stamp:

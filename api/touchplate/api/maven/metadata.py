@@ -18,9 +18,13 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from touchplate.api.errors import UpstreamError
+from touchplate.api.maven.layout import is_name
 
 MAX_METADATA_BYTES = 4 * 1024**2
 """Bytes of one file. The largest of real repositories (nightly builds of many years) are below 1 MiB."""
+
+MAX_VERSIONS = 20_000
+"""Versions in one file, ten times those of the longest known; each is judged before it is listed."""
 
 _TEXT = re.compile(r"[!-~ ]{1,255}\Z")
 _UPDATED = re.compile(r"[0-9]{14}\Z")
@@ -77,7 +81,7 @@ def parse_metadata(data: bytes) -> Metadata:
         group=_text(root, "groupId"),
         artifact=_text(root, "artifactId"),
         version=_text(root, "version"),
-        versions=tuple(dict.fromkeys(_clean(item) for item in _list(versioning, "versions", "version"))),
+        versions=_versions(versioning),
         updated=updated if updated and _UPDATED.match(updated) else None,
         plugins=tuple(_plugins(root)),
         timestamp=_text(snapshot, "timestamp"),
@@ -132,12 +136,22 @@ def _add(parent: Element, name: str, value: str | None) -> None:
         SubElement(parent, name).text = value
 
 
+def _versions(versioning: Element | None) -> tuple[str, ...]:
+    """Those that can be asked for here: a range that somebody published as a version is left out."""
+    texts = (_clean(item) for item in _list(versioning, "versions", "version"))
+    found = tuple(dict.fromkeys(text for text in texts if is_name(text)))
+    if len(found) > MAX_VERSIONS:
+        raise _nonsense(f"{len(found)} versions, at most {MAX_VERSIONS} are read")
+    return found
+
+
 def _plugins(root: Element) -> list[Plugin]:
     found = []
     for element in _list(root, "plugins", "plugin"):
         prefix, artifact = _text(element, "prefix"), _text(element, "artifactId")
         if prefix and artifact:
-            found.append(Plugin(_text(element, "name") or artifact, prefix, artifact))
+            # The name is for people and in any script; nothing depends on it, so it is not taken over.
+            found.append(Plugin(artifact, prefix, artifact))
     return found
 
 
