@@ -200,12 +200,67 @@ def test_refuses_a_coded_body(server: Server) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1_0\r\n\r\nabcdefghij",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nabcde",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: gzip, chunked\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Encoding: br\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /a\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n",
     ],
 )
 def test_an_answer_that_is_not_http_is_one_of_our_errors(server: Server, answer: bytes) -> None:
     server.actions["/odd"] = lambda handler: handler.raw(answer)
     with client() as http, pytest.raises(errors.FetchError):
         http.get(server.url("/odd"), max_bytes=1000)
+
+
+def test_an_early_answer_is_not_followed_by_the_answer_of_another_request(server: Server) -> None:
+    late = threading.Event()
+
+    def early(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        late.wait(20)
+        handler.reply(200, b"the answer of the first")
+
+    server.actions["/early"] = early
+    server.actions["/second"] = lambda handler: handler.reply(200, b"second")
+    with client() as http:
+        with pytest.raises(errors.BadResponseError, match="status 103"):
+            http.get(server.url("/early"), max_bytes=100)
+        late.set()
+        assert http.get(server.url("/second"), max_bytes=100).body == b"second"
+    assert len(server.clients) == 2
+
+
+def test_an_interim_continue_is_passed_over(server: Server) -> None:
+    answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+    server.actions["/continue"] = lambda handler: handler.raw(answer)
+    with client() as http:
+        assert http.get(server.url("/continue"), max_bytes=3).body == b"abc"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",  # 100 Continue without end
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",  # trailers without end
+    ],
+)
+def test_gives_up_on_a_flood_that_is_no_body(server: Server, start: bytes) -> None:
+    def flood(handler: Handler) -> None:
+        piece = (b"X: y\r\n" if start else b"HTTP/1.1 100 Continue\r\n\r\n") * 1000
+        handler.wfile.write(start)
+        while not handler.server.released.is_set():
+            handler.wfile.write(piece)
+
+    server.actions["/flood"] = flood
+    limits = HTTPLimits(connect=5, read=5, total=0.5)
+    with client(limits=limits) as http, pytest.raises(errors.FetchTimeoutError, match=r"longer than 0\.5 s"):
+        http.get(server.url("/flood"), max_bytes=10)
 
 
 def test_follows_redirects_on_the_same_host(server: Server) -> None:

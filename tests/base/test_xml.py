@@ -35,6 +35,12 @@ def test_refuses_what_is_not_well_formed(data: bytes) -> None:
         parse_xml(data)
 
 
+@pytest.mark.parametrize("encoding", ["nobody-knows", "rot13", "hex", "utf-7", "big5", "idna", "undefined"])
+def test_refuses_encodings_that_are_no_plain_text(encoding: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        parse_xml(f'<?xml version="1.0" encoding="{encoding}"?><a/>'.encode())
+
+
 def test_refuses_deep_nesting() -> None:
     parse_xml(b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH)
     with pytest.raises(ValueError, match="deeper"):

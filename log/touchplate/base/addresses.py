@@ -59,7 +59,8 @@ class AddressRules:
         plain = _unwrapped(address)
         if any(plain.version == network.version and plain in network for network in self.networks):
             return True
-        return plain.is_global and not plain.is_multicast and not plain.is_reserved
+        site_local = isinstance(plain, ipaddress.IPv6Address) and plain.is_site_local  # RFC 3879
+        return plain.is_global and not (plain.is_multicast or plain.is_reserved or site_local)
 
     def resolve(self, host: str, port: int) -> list[Endpoint]:
         """The allowed addresses of `host`, in the resolver's order.

@@ -12,6 +12,7 @@ from urllib.parse import urljoin
 
 from touchplate.base.errors import (
     BadResponseError,
+    BadURLError,
     FetchError,
     FetchTimeoutError,
     RedirectRefusedError,
@@ -94,12 +95,33 @@ class CutSink:
 
 
 def read_head(raw: http.client.HTTPResponse, url: str) -> Response:
-    """Status and headers of an answer whose body is still to be read."""
+    """Status and headers of an answer whose body is still to be read. Raises BadResponseError."""
+    _check_framing(raw, url)
     headers: dict[str, str] = {}
     for name, value in raw.getheaders():
         lower = name.lower()
         headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
     return Response(url, raw.status, headers)
+
+
+def _check_framing(raw: http.client.HTTPResponse, url: str) -> None:
+    """Refuse an answer whose end two readers could see at different places (RFC 9112 section 6.3).
+
+    http.client takes the first of several lengths, reads numbers as Python writes them, and passes over
+    codings that it does not know.
+    """
+    if raw.status < http.client.OK:
+        # The final answer is still to come, and would be taken for that of the next request.
+        raise BadResponseError(f"{quote(url)}: status {raw.status}, which nobody asked for, as an answer")
+    lengths = {value.strip() for value in raw.headers.get_all("Content-Length", [])}
+    codings = [value.strip().lower() for value in raw.headers.get_all("Transfer-Encoding", [])]
+    if len(lengths) > 1 or not all(value.isascii() and value.isdecimal() for value in lengths):
+        raise BadResponseError(f"{quote(url)}: Content-Length is {quote(', '.join(sorted(lengths)))}")
+    if codings not in ([], ["chunked"]) or (codings and lengths):
+        raise BadResponseError(
+            f"{quote(url)}: Transfer-Encoding is {quote(', '.join(codings))}"
+            + (" beside a Content-Length" if lengths else "")
+        )
 
 
 def read_body(raw: http.client.HTTPResponse, request: Request, sink: Sink) -> None:
@@ -110,7 +132,7 @@ def read_body(raw: http.client.HTTPResponse, request: Request, sink: Sink) -> No
         _read_piece(raw, request.url)
         raw.close()
         return
-    coding = raw.headers.get("Content-Encoding", "identity").strip().lower()
+    coding = ", ".join(raw.headers.get_all("Content-Encoding", [])).strip().lower()
     if coding not in ("identity", ""):
         raise BadResponseError(f"{quote(request.url)}: body coded as {quote(coding)}, though not asked for")
     # Taken now: http.client counts `length` down while it reads.
@@ -136,7 +158,9 @@ def read_body(raw: http.client.HTTPResponse, request: Request, sink: Sink) -> No
 
 
 def redirect_target(request: Request, head: Response) -> str:
-    """The absolute URL that a redirect leads to. Raises RedirectRefusedError, BadResponseError."""
+    """The absolute URL that a redirect leads to. Raises RedirectRefusedError, BadResponseError,
+    BadURLError.
+    """
     if request.method not in SAFE_METHODS:
         raise RedirectRefusedError(
             f"{quote(request.url)} redirects a {request.method}; use the final address"
@@ -144,7 +168,10 @@ def redirect_target(request: Request, head: Response) -> str:
     location = head.headers.get("location")
     if not location:
         raise BadResponseError(f"{quote(request.url)}: status {head.status} without a Location")
-    return urljoin(request.url, location.partition("#")[0])
+    try:
+        return urljoin(request.url, location.partition("#")[0])
+    except ValueError as error:
+        raise BadURLError(f"{quote(request.url)} redirects to {quote(location)}: {error}") from None
 
 
 def translate(error: Exception, url: str) -> FetchError:

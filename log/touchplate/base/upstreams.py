@@ -94,8 +94,9 @@ def find_maven_central(environment: Environment | None = None) -> FoundURL:
     if home is not None:
         settings.append(home / "conf" / "settings.xml")
     for path in settings:
-        if path.is_file():
-            url = _mirror_of_central(_read_xml(path, _read_limited(path)))
+        data = _read_limited(path)
+        if data is not None:
+            url = _mirror_of_central(_read_xml(path, data))
             if url is not None:
                 return FoundURL(_checked_url(url, path, environment), path)
     if home is None:
@@ -179,10 +180,13 @@ def _checked_url(url: str, source: Path, environment: Environment) -> str:
     return filled.rstrip("/")
 
 
-def _read_limited(path: Path) -> bytes:
+def _read_limited(path: Path) -> bytes | None:
+    """The beginning of a settings file; None when there is none."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_XML_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise UpstreamError(f"cannot read {path}: {error.strerror}") from None
 

@@ -11,7 +11,7 @@ MAX_DEPTH = 64
 
 def parse_xml(data: bytes) -> Element:
     """The root element, names without namespace prefixes. ValueError for what is not well-formed, has a DTD,
-    or is nested deeper than 64.
+    or is nested deeper than 64; also for encodings that cannot be read.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate()
@@ -40,7 +40,7 @@ def parse_xml(data: bytes) -> Element:
     parser.buffer_text = True
     try:
         parser.Parse(data, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that Python does not know
         raise ValueError(f"not well-formed XML: {error}") from None
     return builder.close()
 
