@@ -275,6 +275,15 @@ def test_other_methods_are_refused_with_what_is_allowed(full: Client) -> None:
         assert response.headers["allow"] == allowed
 
 
+@pytest.mark.parametrize(
+    "path", ["entry/0", "proof/inclusion?index=0&size=300", "proof/consistency?old=1&new=300", "entry/300"]
+)
+def test_head_of_proofs_and_entries_has_the_headers_of_get(full: Client, path: str) -> None:
+    head, whole = full("HEAD", path), full.get(path)
+    assert head.status_code == whole.status_code
+    assert head.headers == whole.headers
+
+
 def test_inclusion_proofs_hold_against_the_checkpoint(full: Client) -> None:
     opened = open_checkpoint(full.get("checkpoint").content, solo_policy())
     for index in (0, 1, 255, 256, 299):

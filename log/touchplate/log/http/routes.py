@@ -15,21 +15,24 @@ from touchplate.log.reading import LogReader
 from touchplate.verify.encoding import encode_base64, parse_decimal
 from touchplate.verify.errors import MalformedError
 
+READS = ["GET", "HEAD"]
+"""Methods of every route here: the server leaves out the body of an answer to HEAD."""
+
 
 def make_routes(reader: LogReader, prefix: str) -> APIRouter:
     """The router for `prefix` ("/log"): /proof/inclusion, /proof/consistency, /entry/<index>."""
     router = APIRouter(prefix=prefix)
 
     # Plain functions, not coroutines: FastAPI runs them in threads, and reading the database blocks.
-    @router.get("/proof/inclusion")
+    @router.api_route("/proof/inclusion", methods=READS)
     def inclusion(request: Request) -> Response:
         return _respond(lambda: _inclusion(reader, request))
 
-    @router.get("/proof/consistency")
+    @router.api_route("/proof/consistency", methods=READS)
     def consistency(request: Request) -> Response:
         return _respond(lambda: _consistency(reader, request))
 
-    @router.get("/entry/{index}")
+    @router.api_route("/entry/{index}", methods=READS)
     def entry(index: str) -> Response:
         return _respond(lambda: _entry(reader, index))
 
