@@ -205,6 +205,8 @@ def test_another_host_is_read_through_the_proxy_of_the_environment(
         "http://user:secret@log.example.org",
         "http://log.example.org/?a=b",
         "http://log.example.org/#top",
+        "http://log.example.org/?",
+        "http://log.example.org/#",
         "http://log.example.org:99999/",
         "http://[::1",
         "http://log.example.org/a b",

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
-from touchplate.verify.errors import RefusedError, VerifyError
+from touchplate.verify.errors import RefusedError, TransportError, VerifyError
 from touchplate.verify.output import print_error, print_text
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError
 
@@ -75,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def exit_code(error: Exception) -> int:
     """The exit code that an error stands for."""
+    # A log's own word may be the reason of a transport error, and decides nothing.
+    if isinstance(error, TransportError):
+        return UNDETERMINED
     if getattr(error, "reason", "") == UsageError.default_reason:
         return USAGE
     return REFUSED if isinstance(error, RefusedError) else UNDETERMINED

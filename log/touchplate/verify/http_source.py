@@ -10,12 +10,16 @@ import re
 import time
 import zlib
 from email.message import Message
+from functools import partial
 from http.client import HTTPException, HTTPMessage, HTTPResponse
+from io import BufferedReader, RawIOBase
 from ipaddress import ip_address
-from typing import IO
+from socket import socket
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
 from urllib.request import (
+    AbstractHTTPHandler,
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
     HTTPHandler,
@@ -35,7 +39,7 @@ IDLE_SECONDS = 30.0
 """Seconds without a byte from the log, after which it counts as unreachable."""
 
 TOTAL_SECONDS = 300.0
-"""Seconds for one whole answer: 17 MiB over a slow line, but no trickle without end."""
+"""Seconds for one whole answer, its head included: 17 MiB over a slow line, but no trickle without end."""
 
 MAX_PROBLEM_BYTES = 16 * 1024
 """Bytes of an error's body that are looked at."""
@@ -56,8 +60,7 @@ class HTTPSource:
         """Raises TransportError (`bad-url`) for anything but a plain http(s) prefix."""
         self._prefix = _check_prefix(url)
         self._idle = idle_seconds
-        self._total = total_seconds
-        self._opener = _opener(self._prefix)
+        self._opener = _opener(self._prefix, idle_seconds, total_seconds)
 
     def __str__(self) -> str:
         return self._prefix
@@ -81,8 +84,10 @@ class HTTPSource:
             with self._opener.open(request, timeout=self._idle) as response:
                 return self._body(response, max_bytes)
         except HTTPError as error:
-            with error:
+            try:
                 raise self._refusal(error) from error
+            finally:
+                error.close()
         except VerifyError:
             raise
         except URLError as error:
@@ -91,8 +96,7 @@ class HTTPSource:
             raise TransportError(f"{shown(url)} cannot be read: {shown(str(error))}") from error
 
     def _body(self, response: HTTPResponse, max_bytes: int) -> bytes:
-        """Whole body, at most `max_bytes`, within the total time."""
-        deadline = time.monotonic() + self._total
+        """Whole body, at most `max_bytes`."""
         chunks, total = [], 0
         while chunk := response.read1(_CHUNK):
             chunks.append(chunk)
@@ -100,10 +104,6 @@ class HTTPSource:
             if total > max_bytes:
                 raise TransportError(
                     f"{shown(response.url)} is larger than {max_bytes} bytes", reason="too-large"
-                )
-            if time.monotonic() > deadline:
-                raise TransportError(
-                    f"{shown(response.url)} took longer than {self._total:.0f} s", reason="too-slow"
                 )
         # read1 ends silently when the connection does: what is left of Content-Length tells.
         if response.length:
@@ -114,7 +114,11 @@ class HTTPSource:
 
     def _refusal(self, error: HTTPError) -> TransportError:
         """The error of an answer that is no success: the log's own reason and detail, when it sent them."""
-        reason, detail = _parse_problem(error.read(MAX_PROBLEM_BYTES))
+        try:
+            body = error.read(MAX_PROBLEM_BYTES)
+        except (OSError, HTTPException, ValueError, TransportError):  # cut off: the status says enough
+            body = b""
+        reason, detail = _parse_problem(body)
         message = f"{shown(error.url)} answered {error.code}"
         if detail:
             message += f": {shown(detail)}"
@@ -143,17 +147,83 @@ class _SameHostRedirects(HTTPRedirectHandler):
                 f"{shown(req.full_url)} redirects to {shown(newurl)}: if you trust that, give it as URL",
                 reason="redirect",
             )
+        # Unread: urllib would read all of it first, and it may have no end.
+        fp.close()
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener(prefix: str) -> OpenerDirector:
+class _TimedReader(RawIOBase):
+    """The bytes of a connection until a deadline: no single wait is longer than what is left.
+
+    Below everything that `http.client` reads: a trickle of status lines, headers, chunk sizes or trailers has
+    no end that a limit on the body would see.
+    """
+
+    def __init__(self, connection: socket, raw: RawIOBase, idle: float, total: float) -> None:
+        self._connection = connection
+        self._raw = raw
+        self._idle = idle
+        self._total = total
+        self._deadline = time.monotonic() + total
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TransportError(f"the answer took longer than {self._total:.0f} s", reason="too-slow")
+        self._connection.settimeout(min(self._idle, left))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    """An answer that is read through a `_TimedReader`."""
+
+    def __init__(
+        self, sock: socket, *args: Any, idle_seconds: float, total_seconds: float, **kwargs: Any
+    ) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw: Any = self.fp.detach()
+        self.fp = BufferedReader(_TimedReader(sock, raw, idle_seconds, total_seconds))
+
+
+class _Timed(AbstractHTTPHandler):
+    """Mixed into urllib's handlers: their connections answer with `_TimedResponse`."""
+
+    def __init__(self, idle: float, total: float) -> None:
+        super().__init__()
+        self._response = partial(_TimedResponse, idle_seconds=idle, total_seconds=total)
+
+    def do_open(self, http_class: Any, req: Request, **arguments: Any) -> HTTPResponse:
+        def connection(*args: Any, **kwargs: Any) -> Any:
+            made = http_class(*args, **kwargs)
+            made.response_class = self._response
+            return made
+
+        return super().do_open(connection, req, **arguments)
+
+
+class _HTTPHandler(_Timed, HTTPHandler):
+    pass
+
+
+class _HTTPSHandler(_Timed, HTTPSHandler):
+    pass
+
+
+def _opener(prefix: str, idle: float, total: float) -> OpenerDirector:
     """An opener for http and https only: no file, ftp or data URLs, no cookies, no passwords."""
     opener = OpenerDirector()
     host = urlsplit(prefix).hostname or ""
     for handler in (
         ProxyHandler({}) if _is_loopback(host) else ProxyHandler(),
-        HTTPHandler(),
-        HTTPSHandler(),
+        _HTTPHandler(idle, total),
+        _HTTPSHandler(idle, total),
         HTTPDefaultErrorHandler(),
         HTTPErrorProcessor(),
         _SameHostRedirects(),
@@ -165,7 +235,7 @@ def _opener(prefix: str) -> OpenerDirector:
 def _check_prefix(url: str) -> str:
     try:
         parts = urlsplit(url)
-        plain = parts.hostname and parts.username is None and not parts.query and not parts.fragment
+        plain = parts.hostname and parts.username is None and not {"?", "#"} & set(url)
         _ = parts.port
     except ValueError:
         plain = None

@@ -3,6 +3,8 @@
 Everything is bounded, nothing is believed: what comes back is bytes for the strict parsers.
 """
 
+import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -51,7 +53,11 @@ class FolderSource:
     def read(self, path: str, max_bytes: int) -> bytes:
         """The bytes of a file; see LogSource."""
         try:
-            with (self._folder / path).open("rb") as file:
+            # Not to wait for the other end of a pipe, which a copied folder may hold.
+            descriptor = os.open(self._folder / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb", closefd=True) as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError(0, "it is no regular file")
                 data = file.read(max_bytes + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(
