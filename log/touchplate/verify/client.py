@@ -114,7 +114,11 @@ class LogClient:
         `open_checkpoint` raises.
         """
         with self._remembered.locked():
-            known = self._remembered.load()
+            held, known = self._remembered.head, self._remembered.load()
+            if known is not None:
+                if held is not None:
+                    self._require_prefix(held, known)
+                self._remembered.adopt(known)
             offered = open_checkpoint(self._source.read("checkpoint", MAX_NOTE_BYTES), self._policy)
             if known is None or offered.size >= known.size:
                 if known is not None:

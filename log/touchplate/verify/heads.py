@@ -13,6 +13,7 @@ from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
 from touchplate.verify.errors import TrustError, VerifyError, shown
 from touchplate.verify.notes import MAX_NOTE_BYTES
 from touchplate.verify.policy import Policy
+from touchplate.verify.reading import open_file
 
 _MODE = 0o600
 
@@ -53,13 +54,19 @@ class RememberedHead:
     def load(self) -> Checkpoint | None:
         """The furthest checkpoint seen by this process or any that shares the file; None when there is none.
 
+        It is not `head` before it is adopted: another process may have seen another history.
+
         Raises TrustError (`remembered-checkpoint`) when the file does not hold a checkpoint that the policy
         accepts: going on would mean to forget, and only a person can decide that.
         """
         stored = self._read()
         if stored is not None and (self._head is None or stored.size >= self._head.size):
-            self._head = stored
+            return stored
         return self._head
+
+    def adopt(self, checkpoint: Checkpoint) -> None:
+        """Take over what `load` returned, once it was found to go on where `head` ended."""
+        self._head = checkpoint
 
     def store(self, checkpoint: Checkpoint) -> None:
         """Remember `checkpoint`; when this returns it is on disk. Raises TrustError when it cannot be
@@ -70,10 +77,16 @@ class RememberedHead:
         self._head = checkpoint
 
     def _read(self) -> Checkpoint | None:
-        if self._path is None or not self._path.exists():
+        if self._path is None:
             return None
-        with self._failing("read"), self._path.open("rb") as file:
-            note = file.read(MAX_NOTE_BYTES + 1)
+        try:
+            # Anything but "there is none" is told: to go on would mean to forget.
+            with self._failing("read"), open_file(self._path) as file:
+                note = file.read(MAX_NOTE_BYTES + 1)
+        except TrustError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and not self._path.is_symlink():
+                return None
+            raise
         try:
             return open_checkpoint(note, self._policy)
         except VerifyError as error:
