@@ -297,6 +297,22 @@ _EQUIVALENT_CASES = (
         says="2 of 2 operators",
     ),
     Case(
+        "equivalent counts only when each of its stabilizers is listed",
+        lambda: [
+            provenance(),
+            (theirs := second(data=OTHER)),
+            comparison(
+                "rebuilder-b",
+                "equivalent",
+                provenance=theirs.identity.hex(),
+                stabilizers=(STABILIZER, "other@2"),
+            ),
+        ],
+        _NOT_REPRODUCED,
+        rules=(f'stabilizers = ["{STABILIZER}"]',),
+        says="1 of 2 operators (1 more equivalent by other@2 only)",
+    ),
+    Case(
         "equivalent needs the provenance that it names",
         lambda: [provenance(), equivalent_by_b()[1]],
         _NOT_REPRODUCED,

@@ -268,3 +268,21 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(TrustError, match=r"trust\.toml is "):
             load_trust(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 200_000 + "b = 1",  # a tuple for each prefix of the key: 160 GB
+        "log.policy" + ".a" * 1000 + " = 1",  # deeper than Python's repr goes
+        "[" + "a." * 500 + "b]",
+        "a = " + "{a=" * 100_000,
+        "from_index = 0x" + "f" * 900_000,
+        "a = " + "9" * 900_000,
+    ],
+    ids=["dots", "deep", "head", "tables", "hex", "digits"],
+)
+def test_hostile_toml_is_a_mistake_and_fills_no_memory(text: str) -> None:
+    with pytest.raises(TrustError) as caught:
+        parse_trust(text, no_files)
+    assert len(str(caught.value)) < 10_000

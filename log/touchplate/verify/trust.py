@@ -47,6 +47,10 @@ __all__ = [
 MAX_LIST_BYTES = 1 << 20
 """Bytes of a list or of a file that it names: room for a thousand keys, too little to fill a memory."""
 
+MAX_DOTS = 1 << 20
+"""Sum over all lines of the square of their dots: what `tomllib` keeps for dotted keys grows by that square,
+and a line of 400 kB would fill any memory. The longest policy on one line has a tenth of it."""
+
 # Compiled on use: compiling takes longer than the rest of the import.
 _AGE = r"([1-9][0-9]{0,8})([smhd])"
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -117,6 +121,11 @@ def load_admission(path: StrPath) -> AdmissionList:
 def _open(text: str, read: Read, what: str) -> tuple[Table, Mistakes]:
     mistakes = Mistakes(what)
     values: Mapping[str, object] = {}
+    if sum(line.count(".") ** 2 for line in text.split("\n")) > MAX_DOTS:
+        mistakes.add(
+            "toml", "lines of thousands of dots", "no field here has a dotted name of more than two parts"
+        )
+        mistakes.check()
     try:
         values = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and integers beyond the digits that Python converts
