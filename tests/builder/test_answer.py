@@ -3,13 +3,17 @@
 import gzip
 import hashlib
 import io
+import lzma
+import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from touchplate.builder import answer
-from touchplate.builder.answer import AnswerFinder, TooMuchError
+from touchplate.builder.answer import AnswerFinder
+from touchplate.builder.errors import HostLack, TooMuchError
 
 PUBLISHED = b"the published jar"
 FINDER = AnswerFinder(frozenset({hashlib.sha256(PUBLISHED).hexdigest()}))
@@ -94,3 +98,64 @@ def test_tree_is_looked_through_without_following_links(tmp_path: Path) -> None:
     assert FINDER.find_below(tree) is None
     (tree / "deep" / "a.zip").write_bytes(zipped("a", PUBLISHED))
     assert FINDER.find_below(tree) == "deep/a.zip holds it as 'a'"
+
+
+def tarred(format_: int = tarfile.USTAR_FORMAT, kind: bytes = tarfile.REGTYPE) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format_) as archive:
+        member = tarfile.TarInfo("a.jar")
+        member.size, member.type = len(PUBLISHED), kind
+        archive.addfile(member, io.BytesIO(PUBLISHED))
+    return buffer.getvalue()
+
+
+def without_magic(content: bytes) -> bytes:
+    """A tar as tools wrote it before POSIX: the checksum alone says what it is."""
+    header = bytearray(content[:512])
+    header[257:265] = bytes(8)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + content[512:]
+
+
+def test_file_of_two_kinds_is_opened_as_both(tmp_path: Path) -> None:
+    inside = zipped("a.jar", PUBLISHED)
+    for front in (gzip.compress(b"harmless"), lzma.compress(b"harmless"), without_magic(tarred())[:512]):
+        assert find(tmp_path, front + inside) is not None
+
+
+def test_tars_of_every_age_and_older_compression_are_opened(tmp_path: Path) -> None:
+    assert find(tmp_path, without_magic(tarred())) == "holds it as 'a.jar'"
+    for format_ in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        assert find(tmp_path, tarred(format_)) == "holds it as 'a.jar'"
+    assert find(tmp_path, tarred(kind=b"Z")) == "holds it as 'a.jar'"  # unknown kinds are unpacked as files
+    assert find(tmp_path, lzma.compress(PUBLISHED, lzma.FORMAT_ALONE)) == "holds it as '(unpacked)'"
+
+
+def test_member_is_read_although_its_checksum_or_second_name_is_wrong(tmp_path: Path) -> None:
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        content = bytearray(zipped("hidden.jar", PUBLISHED, method))
+        content[content.index(b"hidden.jar")] ^= 1  # the name before the data
+        assert find(tmp_path, bytes(content)) == "holds it as 'hidden.jar'"
+        content = bytearray(zipped("hidden.jar", PUBLISHED, method))
+        content[content.rindex(b"hidden.jar") - 46 + 16] ^= 1  # the checksum in the directory
+        assert find(tmp_path, bytes(content)) == "holds it as 'hidden.jar'"
+
+
+def test_without_room_to_unpack_nothing_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "_IN_MEMORY", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(HostLack):
+        find(tmp_path, zipped("a.jar", PUBLISHED))
+    with pytest.raises(HostLack):
+        FINDER.find(tmp_path / "not-there")
+
+
+def test_directory_of_millions_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "MEMBERS", 10)
+    monkeypatch.delattr(zipfile, "ZipFile")  # would make an object of each entry
+    end = b"PK\5\6" + bytes(4) + b"\0\0\0\0" + (46 * 20).to_bytes(4, "little") + bytes(6)
+    with pytest.raises(TooMuchError, match="more than 10 files"):
+        find(tmp_path, (b"PK\1\2" + bytes(42)) * 20 + end)

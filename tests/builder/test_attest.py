@@ -6,7 +6,6 @@ import pytest
 from tests.builder.mavenparts import manifest, zip_bytes
 
 from touchplate.builder.attest import (
-    AttestError,
     BuildFacts,
     Compared,
     Operator,
@@ -17,7 +16,7 @@ from touchplate.builder.attest import (
 )
 from touchplate.builder.compare import compare
 from touchplate.builder.definitions import Definition, parse_definition
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import AttestError, HostLack
 from touchplate.builder.plan import CollectedFile
 from touchplate.builder.repository import RemoteFile
 from touchplate.verify.dsse import parse_envelope

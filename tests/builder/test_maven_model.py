@@ -6,7 +6,7 @@ from tests.builder.mavenparts import pom
 from touchplate.builder.ecosystems.maven.failure import explain_failure
 from touchplate.builder.ecosystems.maven.goals import shaping_goals
 from touchplate.builder.ecosystems.maven.model import Host, Model, effective_model, matches_jdk
-from touchplate.builder.ecosystems.maven.pom import parse_pom
+from touchplate.builder.ecosystems.maven.pom import interpolate, parse_pom
 from touchplate.builder.errors import BuilderError, DefinitionError
 
 RESOURCES = "org.apache.maven.plugins:maven-resources-plugin:resources@default-resources"
@@ -190,3 +190,22 @@ def test_damaged_poms_give_only_our_errors() -> None:
                 shaping_goals(effective_model([parsed], Host(17, lambda _: False)))
             except BuilderError:
                 continue
+
+
+def test_values_that_grow_without_end_are_refused_before_they_are_made() -> None:
+    with pytest.raises(DefinitionError, match="cannot be resolved"):
+        interpolate("${a}", {"a": "${b}" * 250_000, "b": "x" * 1_000_000})
+    with pytest.raises(DefinitionError, match="cannot be resolved"):
+        interpolate("${a}", {"a": "${a}${a}"})
+
+
+@pytest.mark.parametrize("condition", ["!" * 100_000 + "17", "[" * 200_000, "[1" * 100_000])
+def test_condition_that_only_an_attack_has_is_refused(condition: str) -> None:
+    profile = f"<profile><activation><jdk>{condition}</jdk></activation></profile>"
+    with pytest.raises(DefinitionError, match="JDK condition"):
+        parse_pom(f"<project><artifactId>a</artifactId><profiles>{profile}</profiles></project>".encode())
+
+
+def test_deep_pom_is_read_without_recursion() -> None:
+    deep = b"<a>" * 200_000 + b"</a>" * 200_000
+    assert parse_pom(b"<project><artifactId>a</artifactId>" + deep + b"</project>").artifact == "a"

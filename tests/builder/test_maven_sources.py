@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.builder.mavenparts import manifest, zip_bytes
 
-from touchplate.builder.archives import ArchiveError, ArchiveLimits, SafeZip, unpack
+from touchplate.builder.archives import ArchiveLimits, SafeZip, unpack
 from touchplate.builder.definitions import Source
 from touchplate.builder.ecosystems.maven.coordinates import (
     Coordinates,
@@ -18,7 +18,7 @@ from touchplate.builder.ecosystems.maven.coordinates import (
 from touchplate.builder.ecosystems.maven.layout import place_source
 from touchplate.builder.ecosystems.maven.manifest import read_traces
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
-from touchplate.builder.errors import BuilderError, DefinitionError
+from touchplate.builder.errors import ArchiveError, BuilderError, DefinitionError
 from touchplate.builder.repository import RemoteFile
 from touchplate.verify.purl import parse_purl
 
@@ -188,3 +188,26 @@ def test_damaged_archives_give_only_our_errors(tmp_path: Path) -> None:
                 read_traces(mutated)
             except BuilderError:
                 continue
+
+
+def test_directory_of_millions_is_refused_before_it_is_read() -> None:
+    directory = (b"PK\1\2" + bytes(42)) * 200_000
+    end = b"PK\5\6" + bytes(8) + len(directory).to_bytes(4, "little") + bytes(6)
+    with pytest.raises(ArchiveError, match="200000 entries"):
+        SafeZip(directory + end)
+
+
+def test_encrypted_and_unknown_entries_do_not_unpack(tmp_path: Path) -> None:
+    for offset, value in ((8, 1), (10, 99)):  # general purpose bit 0; method
+        data = bytearray(zip_bytes({"a.java": b"class A {}"}))
+        data[data.rindex(b"PK\1\2") + offset] = value
+        with pytest.raises(ArchiveError):
+            unpack(SafeZip(bytes(data)), tmp_path, lambda name: name)
+        (tmp_path / "a.java").unlink(missing_ok=True)
+
+
+def test_entry_with_a_wrong_checksum_does_not_unpack(tmp_path: Path) -> None:
+    data = bytearray(zip_bytes({"a.java": b"class A {}"}))
+    data[data.rindex(b"PK\1\2") + 16] ^= 1
+    with pytest.raises(ArchiveError, match="does not unpack"):
+        unpack(SafeZip(bytes(data)), tmp_path, lambda name: name)

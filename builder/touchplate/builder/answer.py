@@ -2,8 +2,10 @@
 
 A build that copies the published jar into its output would be `identical` and prove nothing. So every input
 is looked through: its own digest, and the digests of what it holds when it is an archive, two archives deep,
-compressed or not. This finds copies, not disguises: whoever publishes an input could also have encrypted the
-answer in it, and no reader of bytes can tell. What cannot be looked through within the limits is refused.
+compressed or not. A file that is two kinds of archive at once is opened as both, and no checksum or second
+name inside an archive is needed to read it, since tools that unpack do not need them either. This finds
+copies, not disguises: whoever publishes an input could also have encrypted the answer in it, and no reader of
+bytes can tell. What cannot be looked through within the limits is refused.
 """
 
 import bz2
@@ -15,10 +17,12 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from touchplate.builder.errors import HostLack, TooMuchError
 from touchplate.builder.plan import GIB, KIB, MIB
 
 LAYERS = 4
@@ -32,20 +36,20 @@ MEMBERS = 200_000
 
 _CHUNK = 256 * KIB
 _IN_MEMORY = 8 * MIB  # larger members wait on disk to be looked into
-_TAR_MAGIC_AT = 257  # POSIX ustar: the magic stands in the 512-byte header of the first member
+_TAR_HEADER_BYTES = 512  # of each member; its checksum makes a tar known, old ones have no magic
+_ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each member (APPNOTE 4.3.12)
+_ZIP_NAME_AT = 26  # in a member's own header: length of the name, of the extra field, the name (4.3.7)
+_UTF8_NAME = 0x800  # general purpose bit 11 (4.4.4)
 _COMPRESSED: tuple[tuple[bytes, Any], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
     (b"\xfd7zXZ\x00", lzma.open),
+    (b"\x5d\x00\x00", lzma.open),  # the older .lzma
 )
 _DAMAGED: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError),
     *(NotImplementedError, RuntimeError, LookupError),  # unknown methods, passwords, odd names in zipfile
 )
-
-
-class TooMuchError(Exception):
-    """An input cannot be looked through within the limits."""
 
 
 class AnswerFinder:
@@ -57,13 +61,16 @@ class AnswerFinder:
     def find(self, path: Path) -> str | None:
         """How the answer is in this file ("itself", "in a.zip!b.jar"-like member path), or None.
 
-        Raises TooMuchError when the file cannot be looked through within the limits, OSError when it cannot
-        be read.
+        Raises TooMuchError when the file cannot be looked through within the limits, HostLack when this host
+        cannot read it or has no room to unpack it.
         """
         if not self._digests:
             return None
-        with path.open("rb") as file:
-            return _Search(self._digests).look(file, "", LAYERS)
+        try:
+            with path.open("rb") as file:
+                return _Search(self._digests).look(file, "", LAYERS)
+        except OSError as error:
+            raise _lack(error) from error
 
     def find_below(self, folder: Path) -> str | None:
         """As `find`, for the first regular file of a tree that is or holds the answer."""
@@ -82,32 +89,41 @@ class _Search:
     def look(self, file: IO[bytes], name: str, layers: int) -> str | None:
         """Hash a seekable file; open it as far as `layers` go."""
         file.seek(0)
-        hasher = hashlib.sha256()
+        hasher, entries = hashlib.sha256(), 0
         while data := file.read(_CHUNK):
             hasher.update(data)
+            entries += data.count(_ZIP_ENTRY)
         if hasher.hexdigest() in self._digests:
             return f"holds it as {name!r}" if name else "is it"
         if layers == 0:
             return None
-        # A damaged archive gives what could be read before the damage; what is then tried as another kind
-        # is only looked at again.
-        with contextlib.suppress(*_DAMAGED):
-            for member, content in _open_members(file):
-                if found := self._look_into(content, f"{name}!{member}" if name else member, layers - 1):
-                    return found
+        for open_members in _kinds(file, entries):
+            # A damaged archive gives what could be read before the damage.
+            with contextlib.suppress(*_DAMAGED):
+                for member, content in open_members(file):
+                    if found := self._look_into(content, f"{name}!{member}" if name else member, layers - 1):
+                        return found
         return None
 
     def _look_into(self, content: IO[bytes], name: str, layers: int) -> str | None:
         self._members -= 1
         if self._members < 0:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
-            while data := _read(content):
-                self._bytes -= len(data)
-                if self._bytes < 0:
-                    raise TooMuchError(f"it unpacks to more than {EXPANDED_BYTES} bytes")
-                copy.write(data)
-            return self.look(copy, name, layers)
+        try:
+            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
+                while data := _read(content):
+                    self._bytes -= len(data)
+                    if self._bytes < 0:
+                        raise TooMuchError(f"it unpacks to more than {EXPANDED_BYTES} bytes")
+                    copy.write(data)
+                return self.look(copy, name, layers)
+        except OSError as error:
+            # Our own disk, not the archive's damage: what was not looked through must not pass.
+            raise _lack(error) from error
+
+
+def _lack(error: OSError) -> HostLack:
+    return HostLack(f"cannot look through an input for the answer: {error.strerror}", reason="disk-full")
 
 
 def _read(content: IO[bytes]) -> bytes:
@@ -117,27 +133,38 @@ def _read(content: IO[bytes]) -> bytes:
     return b""
 
 
-def _open_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each member, when the file is a container of a kind that builds read."""
+_Opener = Callable[[IO[bytes]], Iterator[tuple[str, IO[bytes]]]]
+
+
+def _kinds(file: IO[bytes], zip_entries: int) -> Iterator[_Opener]:
+    """How to open the file, for each kind of container that it is."""
     file.seek(0)
-    head = file.read(_TAR_MAGIC_AT + 8)
+    head = file.read(_TAR_HEADER_BYTES)
     for magic, opener in _COMPRESSED:
         if head.startswith(magic):
-            file.seek(0)
-            with opener(file, "rb") as content:
-                yield "(unpacked)", content
-            return
-    if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
-        yield from _open_tar(file)
-    elif zipfile.is_zipfile(file):  # by its end: something may stand before an archive
-        yield from _open_zip(file)
+            yield partial(_unpack, opener)
+    with contextlib.suppress(*_DAMAGED):
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        yield _open_tar
+    if zipfile.is_zipfile(file):  # by its end: something may stand before an archive
+        if zip_entries > MEMBERS:
+            raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
+        yield _open_zip
+
+
+def _unpack(opener: Any, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    file.seek(0)
+    with opener(file, "rb") as content:
+        yield "(unpacked)", content
 
 
 def _open_tar(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
-            content = archive.extractfile(member) if member.isreg() else None
+            # A link's content is a member of its own; unknown types are unpacked as files by everybody.
+            is_link = member.issym() or member.islnk()
+            content = None if is_link else archive.extractfile(member)
             if content is not None:
                 with content:
                     yield member.name, content
@@ -148,7 +175,17 @@ def _open_zip(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
         if len(archive.filelist) > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
         for member in archive.filelist:
-            if member.is_dir():
-                continue
-            with contextlib.suppress(*_DAMAGED), archive.open(member) as content:
-                yield member.filename, content
+            with contextlib.suppress(*_DAMAGED):
+                _read_as_others_do(file, member)
+                with archive.open(member) as content:
+                    yield member.filename, content
+
+
+def _read_as_others_do(file: IO[bytes], member: zipfile.ZipInfo) -> None:
+    """Have zipfile read a member whose checksum or second name is wrong, as Java's ZipFile does."""
+    del member.CRC
+    file.seek(member.header_offset + _ZIP_NAME_AT)
+    length = int.from_bytes(file.read(2), "little")
+    file.seek(2, 1)
+    name = file.read(length)
+    member.orig_filename = name.decode("utf-8" if member.flag_bits & _UTF8_NAME else "cp437")

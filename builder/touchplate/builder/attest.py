@@ -7,7 +7,7 @@ by our own reader and by in-toto's official bindings, so that nobody signs what 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from google.protobuf import json_format  # type: ignore[import-untyped]  # it ships no stubs
+from google.protobuf import json_format
 from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
@@ -15,7 +15,7 @@ from in_toto_attestation.v1.statement import Statement as ForeignStatement
 
 from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition
-from touchplate.builder.errors import BuilderError, HostLack
+from touchplate.builder.errors import AttestError, HostLack
 from touchplate.builder.plan import CollectedFile
 from touchplate.builder.repository import RemoteFile
 from touchplate.verify.dsse import sign_envelope
@@ -35,12 +35,6 @@ from touchplate.verify.statements import COMPARISON_TYPE, make_statement, make_s
 
 MAX_PAYLOAD_BYTES = 48 * 1024
 """Base64 of it must fit an envelope of 64 KiB; ours stay under 10 kB."""
-
-
-class AttestError(BuilderError):
-    """A statement that may not be signed: it does not parse, or claims more than was seen."""
-
-    default_reason = "not-attested"
 
 
 @dataclass(frozen=True)

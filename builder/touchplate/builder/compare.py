@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from touchplate.builder.archives import ArchiveError, Member, SafeZip
+from touchplate.builder.archives import Member, SafeZip
 from touchplate.builder.contents import Difference, compare_contents, printable
+from touchplate.builder.errors import ArchiveError
 from touchplate.verify.jcs import JSONValue, format_json
 
 MAX_SUMMARY_LINES = 16

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from touchplate.builder.archives import ArchiveError
 from touchplate.builder.ecosystems.maven.manifest import MANIFEST, parse_sections
+from touchplate.builder.errors import ArchiveError
 
 _CLASS_MAGIC = b"\xca\xfe\xba\xbe"
 _CLASS_HEADER_BYTES = 8  # magic, minor, major (JVM specification 4.1)

@@ -1,11 +1,18 @@
 """The builder's errors.
 
     BuilderError
-    ├── DefinitionError   a definition, input lock or plan that does not parse or contradicts itself
-    ├── PhaseFailed       the package could not be built: becomes a `not-built` comparison
-    └── HostLack          this host lacks something: nothing may be logged, exit code 2
+    ├── DefinitionError     a definition, input lock or plan that does not parse or contradicts itself
+    ├── ArchiveError        an archive that does not parse, breaks a limit or holds what is refused
+    ├── RefusedInputError   a file may not be an input: it is or holds the answer
+    │   └── TooMuchError    … or cannot be looked through for it
+    ├── PhaseFailed         the package could not be built: becomes a `not-built` comparison
+    ├── HostLack            this host lacks something: nothing may be logged, exit code 2
+    ├── AttestError         a statement that may not be signed
+    ├── OutboxError         a stored parcel that cannot be read
+    ├── EvidenceError       evidence could not be sent, found, or is not what its digest says
+    └── RepeatError         a log entry is not of a rebuild that can be repeated
 
-The difference between the last two decides what the log says about a package for ever: a build
+The difference between PhaseFailed and HostLack decides what the log says about a package for ever: a build
 that fails here because *this machine* has no JDK 21, no disk left or no upstream says nothing about the
 package.
 """
@@ -63,3 +70,43 @@ class HostLack(BuilderError):  # noqa: N818  see PhaseFailed
     def __init__(self, message: str, *, reason: str | None = None, log: bytes = b"") -> None:
         super().__init__(message, reason=reason)
         self.log = log
+
+
+class ArchiveError(BuilderError):
+    """An archive that does not parse, breaks a limit, or holds a name or a link that is refused."""
+
+    default_reason = "bad-archive"
+
+
+class RefusedInputError(BuilderError):
+    """A file may not be an input; the text continues a sentence that starts with the file's name."""
+
+    default_reason = "refused-input"
+
+
+class TooMuchError(RefusedInputError):
+    """A file cannot be looked through for the answer within the limits."""
+
+
+class AttestError(BuilderError):
+    """A statement that may not be signed: it does not parse, or claims more than was seen."""
+
+    default_reason = "not-attested"
+
+
+class OutboxError(BuilderError):
+    """A stored parcel that cannot be read."""
+
+    default_reason = "outbox"
+
+
+class EvidenceError(BuilderError):
+    """Evidence could not be sent, found, or is not what its digest says."""
+
+    default_reason = "evidence"
+
+
+class RepeatError(BuilderError):
+    """The entry is not of a rebuild that can be repeated."""
+
+    default_reason = "not-repeatable"

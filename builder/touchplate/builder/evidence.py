@@ -10,18 +10,12 @@ from dataclasses import dataclass
 from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient, Response
-from touchplate.builder.errors import BuilderError
+from touchplate.builder.errors import EvidenceError
 
 MIB = 1024 * 1024
 
 MAX_EVIDENCE_BYTES = 17 * MIB
 """Of one file: a build log (16 MiB, cut) with the note that it was cut; all other kinds are smaller."""
-
-
-class EvidenceError(BuilderError):
-    """Evidence could not be sent, found, or is not what its digest says."""
-
-    default_reason = "evidence"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from touchplate.base.durable import make_folder, write_atomic
 from touchplate.base.errors import StorageError
-from touchplate.builder.errors import BuilderError, HostLack
+from touchplate.builder.errors import HostLack, OutboxError
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
@@ -22,12 +22,6 @@ MAX_PARCEL_BYTES = 16 * 1024 * 1024
 """A parcel of 128 envelopes of the largest size; ours hold two of 5 kB."""
 
 _VERSION = 1
-
-
-class OutboxError(BuilderError):
-    """A stored parcel that cannot be read."""
-
-    default_reason = "outbox"
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from touchplate.builder.answer import AnswerFinder, TooMuchError
+from touchplate.builder.answer import AnswerFinder
 from touchplate.builder.cache import Cache
 from touchplate.builder.collect import collect
-from touchplate.builder.errors import FailedPhase, HostLack, PhaseFailed
+from touchplate.builder.errors import FailedPhase, HostLack, PhaseFailed, RefusedInputError, TooMuchError
 from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
 from touchplate.builder.lock import InputLock, LockedInput
 from touchplate.builder.plan import (
@@ -39,7 +39,7 @@ from touchplate.builder.plan import (
 )
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import Outcome, printable
-from touchplate.builder.recording import Recorder, RefusedInputError, check_input, fetch_locked
+from touchplate.builder.recording import Recorder, check_input, fetch_locked
 from touchplate.builder.sandbox import Job, Sandbox
 from touchplate.builder.workspace import Workspace, make_open
 

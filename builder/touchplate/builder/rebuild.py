@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from touchplate.builder.archives import ArchiveError
 from touchplate.builder.attest import need_backend
 from touchplate.builder.compare import Comparison, compare
 from touchplate.builder.definitions import Definition, SourceFile
@@ -22,7 +21,7 @@ from touchplate.builder.ecosystems.maven.failure import explain_failure
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
-from touchplate.builder.errors import DETAIL_CHARS, DefinitionError, HostLack, PhaseFailed
+from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.lock import InputLock, format_lock
 from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile

@@ -16,14 +16,20 @@ from touchplate.base.errors import (
     FetchError,
     ResponseTooLargeError,
     StorageError,
-    TouchplateError,
     UpstreamError,
 )
 from touchplate.base.http import AddressRules, HTTPClient, HTTPLimits
 from touchplate.base.upstreams import Upstream, resolve_upstream
-from touchplate.builder.answer import AnswerFinder, TooMuchError
+from touchplate.builder.answer import AnswerFinder
 from touchplate.builder.cache import Cache
-from touchplate.builder.errors import DefinitionError, FailureReason, HostLack, PhaseFailed
+from touchplate.builder.errors import (
+    DefinitionError,
+    FailureReason,
+    HostLack,
+    PhaseFailed,
+    RefusedInputError,
+    TooMuchError,
+)
 from touchplate.builder.lock import InputLock, LockedInput, check_input_path, is_checksum, make_lock
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
@@ -320,12 +326,6 @@ class Recorder:
         with self._lock:
             self._trouble.append(text)
         return _told(502, text)
-
-
-class RefusedInputError(TouchplateError):
-    """A file may not be an input; the text continues a sentence that starts with the file's name."""
-
-    default_reason = "refused-input"
 
 
 def check_input(finder: AnswerFinder, cache: Cache, sha256: str, digests: frozenset[str]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from touchplate.builder.definitions import Definition, parse_definition
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
-from touchplate.builder.errors import BuilderError, DefinitionError
+from touchplate.builder.errors import DefinitionError, RepeatError
 from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.lock import InputLock, parse_lock
 from touchplate.builder.rebuild import Rebuild, rebuild
@@ -21,12 +21,6 @@ from touchplate.verify.entry import Entry, verify_entry
 from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
 
 _NEAR = 512  # entries on each side of a comparison among which its provenance is looked for first
-
-
-class RepeatError(BuilderError):
-    """The entry is not of a rebuild that can be repeated."""
-
-    default_reason = "not-repeatable"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from touchplate.builder.archives import ArchiveError, SafeZip
+from touchplate.builder.archives import SafeZip
+from touchplate.builder.errors import ArchiveError
 
 MANIFEST = "META-INF/MANIFEST.MF"
 

@@ -20,6 +20,8 @@ MAX_POM_BYTES = 2 * 1024 * 1024
 _DEFAULT_GROUP = "org.apache.maven.plugins"
 _PROPERTY = re.compile(r"\$\{([^${}]{1,200})\}")
 _INTERPOLATION_ROUNDS = 10  # properties of properties; a loop ends here and is reported as unresolved
+_MAX_VALUE_CHARS = 4096  # of a coordinate or a path (PATH_MAX), with what is put into it
+_MAX_CONDITION_CHARS = 200  # of a profile's <jdk>; real ones are `[1.8,)` and the like
 
 
 @dataclass(frozen=True)
@@ -140,14 +142,16 @@ def parse_pom(data: bytes) -> Pom:
 
 
 def interpolate(text: str, properties: Mapping[str, str]) -> str:
-    """`text` with `${name}` replaced. Raises DefinitionError when a name is unknown or refers to itself."""
+    """`text` with `${name}` replaced. Raises DefinitionError when a name is unknown or refers to itself, or
+    when the result is longer than any name or path.
+    """
     for _ in range(_INTERPOLATION_ROUNDS):
-        match = _PROPERTY.search(text)
-        if match is None:
+        found = _PROPERTY.findall(text)
+        if len(text) + sum(len(properties.get(name, "")) for name in found) > _MAX_VALUE_CHARS:
+            break  # before it is made: two properties of 1 MB can stand for 250 GB
+        if not found:
             return text
-        text = _PROPERTY.sub(lambda found: properties.get(found[1], found[0]), text)
-        if len(text) > MAX_POM_BYTES:
-            break
+        text = _PROPERTY.sub(lambda match: properties.get(match[1], match[0]), text)
     raise DefinitionError(f"POM value {text[:120]!r} cannot be resolved; write a definition by hand")
 
 
@@ -232,9 +236,12 @@ def _read_profile(element: Element) -> Profile:
 def _read_activation(element: Element) -> Activation:
     by_property = _child(element, "property")
     file = _child(element, "file")
+    jdk = _text(element, "jdk")
+    if jdk is not None and len(jdk) > _MAX_CONDITION_CHARS:
+        raise DefinitionError(f"a profile's JDK condition of {len(jdk)} characters: {jdk[:40]!r}…")
     return Activation(
         by_default=_text(element, "activeByDefault") == "true",
-        jdk=_text(element, "jdk"),
+        jdk=jdk,
         property_name=_text(by_property, "name"),
         property_value=_text(by_property, "value"),
         file_exists=_text(file, "exists"),

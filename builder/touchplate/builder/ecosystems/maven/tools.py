@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.archives import ArchiveError, SafeZip, unpack
+from touchplate.builder.archives import SafeZip, unpack
 from touchplate.builder.definitions import MavenTool
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
-from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
 from touchplate.builder.plan import Bind
 from touchplate.builder.repository import RemoteFile, Repository
 from touchplate.builder.trees import tree_digest
