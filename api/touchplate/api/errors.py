@@ -18,7 +18,7 @@ Texts are lower case, one line, and become the detail of a problem answer.
 
 from __future__ import annotations
 
-from touchplate.base.errors import TouchplateError
+from touchplate.base.errors import StorageError, TouchplateError
 from touchplate.base.status import (
     BAD_GATEWAY,
     BAD_REQUEST,
@@ -131,6 +131,7 @@ STATUS = StatusTable(BASE_ROWS).extended(
         BusyError: OVERLOADED,
         NotReadyError: UNAVAILABLE,
         APIError: INTERNAL,
+        StorageError: UNAVAILABLE,
     }
 )
 """The status of every error that a request can run into; an error that nobody foresaw is a 500 with an id."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from touchplate.api.errors import ChangedError, NotFoundError
-from touchplate.api.gate import Decision, Gate, Question, Rule
+from touchplate.api.gate import Decision, Gate, Question, Rule, needed
 from touchplate.api.maven.judge import Judged, MavenJudge
 from touchplate.api.maven.layout import MavenFile, MetadataRequest, parse_path
 from touchplate.api.maven.repository import Repository
@@ -99,10 +99,14 @@ def _rule(gate: Gate, rule: Rule) -> str:
 def _need(decision: Decision, file: MavenFile) -> str:
     if not decision.need:
         return "It asks for nothing."
-    words = " and ".join(f"“{level}”" for level in decision.need)
+    words = _words(decision.need)
     if decision.need != decision.rule.need and file.is_supporting:
         return f"Since this is a POM, signature, sources or javadoc file, only {words} is asked of it."
     return f"The file must be {words}."
+
+
+def _words(levels: Sequence[str]) -> str:
+    return " and ".join(f"“{level}”" for level in levels)
 
 
 def _evidence(levels: Levels) -> list[str]:
@@ -169,7 +173,7 @@ def _unseen(repository: Repository, file: MavenFile, package: PackageURL, gate: 
         verdict="unseen",
         summary="Nobody asked this node for the file yet: its bytes are not known here, nothing is decided.",
         rule=_rule(gate, rule),
-        need=f"It will ask for {' and '.join(rule.need) or 'nothing'}.",
+        need=f"It will ask for {_words(needed(rule, question)) or 'nothing'}.",
         sha256=None,
         evidence=[],
         missing=[],

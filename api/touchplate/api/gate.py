@@ -9,15 +9,27 @@ the same reasons as `touchplate verify` (tests/verify/cases.py holds for both).
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from touchplate.api.errors import SettingsError
 from touchplate.verify.check import EntryWarning, Judgement
+from touchplate.verify.errors import MalformedError
 from touchplate.verify.levels import LEVELS, Evidence, Levels, ReproducedRule, judge_levels
-from touchplate.verify.purl import PackageURL
+from touchplate.verify.purl import PackageURL, normalise_purl
+
+TRIED_STARS = 4
+"""Stars of a pattern of which it is tried whether it can match at all: each makes that 16 times slower."""
+
+_DIGEST = "sha256:" + "0" * 64
+# What a star may stand for, so that some package URL comes out if there is one that the pattern matches.
+_FILLINGS = (
+    "x", "", "@1", "x@1", "x/x@1", "/x@1", "x/x", "maven/x/x@1", "pkg:maven/x/x@1", "pkg:maven/",
+    f"pkg:oci/x@{_DIGEST}?repository_url=x/x", f"@{_DIGEST}?repository_url=x/x", _DIGEST,
+    "x?repository_url=x", "?repository_url=x", "g/x@",
+)  # fmt: skip
 
 Mode = Literal["enforce", "warn", "observe"]
 Verdict = Literal["allow", "warn", "refuse"]
@@ -183,7 +195,45 @@ def _too_young(rule: Rule, facts: Facts, now: int) -> Reason | None:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), text) is not None
+    """Whether `pattern` covers the whole text. No regular expression: the text is the client's choice, and
+    backtracking over several stars would let a long one stop the node."""
+    first, *parts = pattern.split("*")
+    if not parts:
+        return text == first
+    *middle, last = parts
+    if not text.startswith(first) or not text.endswith(last) or len(first) + len(last) > len(text):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def pattern_mistake(pattern: str) -> str | None:
+    """Why `pattern` can match no package version, such as a package URL with a type; None when it can.
+
+    A rule that never matches would silently leave its packages to the rules after it.
+    """
+    stars = pattern.count("*")
+    if stars > TRIED_STARS:
+        return None
+    rest = pattern.removeprefix("pkg:").partition("?")[0]
+    if ":" not in rest or "sha256:" in rest:
+        parts = pattern.split("*")
+        for fill in itertools.product(_FILLINGS, repeat=stars):
+            text = "".join(itertools.chain.from_iterable(zip(parts, (*fill, ""), strict=True)))
+            try:
+                if str(normalise_purl(text).package) == text:
+                    return None
+            except MalformedError:
+                continue
+    return (
+        f"package {pattern[:80]!r} matches no package version; write pkg:maven/GROUP/ARTIFACT@VERSION, "
+        "with * for any characters, and without type and classifier"
+    )
 
 
 def _mistakes(number: int, rule: Rule, reproduced: ReproducedRule) -> list[str]:

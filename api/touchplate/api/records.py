@@ -7,6 +7,7 @@ log batches. There is a budget per minute: beyond it clients are told to come ba
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -151,9 +152,12 @@ class RecordWriter:
         except Exception as error:
             # Whatever went wrong, every waiting request must hear of it; the thread lives on for the next
             # batch.
-            failure = (
-                error if isinstance(error, BusyError) else NotReadyError(f"the log took no record: {error}")
-            )
+            failure = error
+            if not isinstance(error, BusyError):
+                # The text of a foreign error may hold statements and paths: it is for our own log only.
+                logging.getLogger("touchplate.api").error("the log took no record", exc_info=error)
+                detail = f": {error}" if hasattr(error, "reason") else ""
+                failure = NotReadyError(f"the log took no record{detail}; try again")
             for _, done in batch:
                 done.set_exception(failure)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from touchplate.api.errors import STATUS, MethodError, NotFoundError
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
-from touchplate.api.http.web import Web, WebRoutes
+from touchplate.api.http.web import PAGE_HEADERS, Web, WebRoutes
 from touchplate.api.maven.routes import MavenRoutes
 from touchplate.api.pages.render import Pages
 from touchplate.base.errors import TouchplateError
@@ -26,7 +27,12 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_KEPT = ("Retry-After", "Allow", "Cache-Control")
 _MACHINES = ("/maven/", "/log/", "/builder/", "/api/")
+_GUARDS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+)
 _TABLE = STATUS.extended({MalformedError: BAD_REQUEST})
 
 
@@ -39,9 +45,22 @@ def make_app(node: Node) -> ASGI:
         if hot.handles(scope):
             await hot(scope, receive, send)
         else:
-            await behind(scope, receive, send)
+            await behind(scope, receive, _guarded(send))
 
     return front
+
+
+def _guarded(send: Send) -> Send:
+    """Headers that keep a browser from running what an upstream published under our name."""
+
+    async def guarded(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            given = {name.lower() for name, _ in message["headers"]}
+            missing = [pair for pair in _GUARDS if pair[0] not in given]
+            message = {**message, "headers": [*message["headers"], *missing]}
+        await send(message)
+
+    return guarded
 
 
 def make_fastapi(node: Node) -> FastAPI:
@@ -68,7 +87,7 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(node.log.routes())
     token = node.config.evidence.token.resolve() if node.config.evidence else None
     app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
-    maven = MavenRoutes(node.maven, node.blobs, node.prover, calls)
+    maven = MavenRoutes(node.maven, node.blobs, node.prover, calls=calls, fetches=node.fetches)
     app.include_router(maven.router(), prefix="/maven")
     app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
     app.include_router(WebRoutes(Web(node.views, node.maven, node.gate, pages), calls).router())
@@ -84,8 +103,13 @@ def _add_errors(app: FastAPI, pages: Pages, public_url: str) -> None:
         )
         if is_page:
             return response
-        text = pages.problem(response.status_code, _title(response.status_code), str(error))
-        return Response(text, response.status_code, media_type="text/html; charset=utf-8")
+        # Not the error's own text: what nobody foresaw may hold anything.
+        detail = str(json.loads(bytes(response.body))["detail"])
+        text = pages.problem(response.status_code, _title(response.status_code), detail)
+        kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
+        return Response(
+            text, response.status_code, {**PAGE_HEADERS, **kept}, media_type="text/html; charset=utf-8"
+        )
 
     for kind in (TouchplateError, VerifyError, 404, 405, Exception):
         app.add_exception_handler(kind, answer)

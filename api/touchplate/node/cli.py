@@ -18,7 +18,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--log-format", choices=("plain", "json"), default="plain", help="form of the log lines"
     )
     parser.add_argument(
-        "--check", action="store_true", help="read the configuration, say what is wrong, and end"
+        "--check",
+        action="store_true",
+        help="read the configuration, keys and lists, say what is wrong, and end",
     )
 
 
@@ -26,6 +28,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the node until it is stopped. Returns 0; raises what `touchplate` reports in one line."""
     config = load_config(args.config)
     if args.check:
+        from touchplate.node.checks import check_files
+
+        check_files(config)
         sys.stdout.write(f"{args.config}: the configuration is right\n")
         return 0
     setup_logging(form=args.log_format)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from touchplate.api.gate import pattern_mistake
 from touchplate.base.config import Duration, Secret, load_file
 from touchplate.base.upstreams import AUTO, Upstream
 from touchplate.log.service import LogConfig
@@ -133,6 +134,12 @@ class RuleSection:
             )
         if self.operators is not None and self.operators < 1:
             found.append("operators: write a number of at least 1, or leave it out")
+        if self.operators is not None and "reproduced" not in self.need:
+            found.append(
+                'operators: counts who reproduced a file; put "reproduced" into need, or leave it out'
+            )
+        if self.package is not None and (mistake := pattern_mistake(self.package)):
+            found.append(mistake)
         return found
 
     @property

@@ -6,12 +6,17 @@ listens.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import logging
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import BlobStore
-from touchplate.api.gate import Gate, Rule
 from touchplate.api.http.calls import Calls
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
@@ -24,16 +29,21 @@ from touchplate.api.pull import HTTPFetcher, Puller
 from touchplate.api.records import Budget, RecordWriter
 from touchplate.api.views import Views
 from touchplate.base.addresses import AddressRules
-from touchplate.base.durable import DigestFolder
-from touchplate.base.errors import ConfigError
+from touchplate.base.durable import DigestFolder, make_folder
+from touchplate.base.errors import ConfigError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.base.sql import sqlite_engine
-from touchplate.base.upstreams import AUTO, resolve_upstream
+from touchplate.base.upstreams import AUTO
 from touchplate.log.service import LogService, log_folder
-from touchplate.node.config import NodeConfig, RuleSection, UpstreamSection
+from touchplate.node.checks import check_files
+from touchplate.node.config import NodeConfig, UpstreamSection
 from touchplate.node.neighbours import LogProofs, LogRecorder
-from touchplate.verify.keys import StatementSigner, load_signer
-from touchplate.verify.trust import TrustFile, load_admission, load_trust
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+HELD_THREADS = 16
+"""Requests answered at the same time from what is held: they wait for disks and databases only."""
 
 READ_SECONDS = 20.0
 """Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
@@ -47,24 +57,35 @@ class Node:
         """Raises ConfigError, TrustError, StorageError and what LogService raises."""
         self.config = config
         self._stopped = False
-        self.trust = load_trust(config.gate.trust)
-        self.gate = Gate([_rule(rule) for rule in config.gate.rule], self.trust.reproduced)
-        signer = _recorder_key(config, self.trust)
+        self.checked = check_files(config)
+        self.trust, self.gate = self.checked.trust, self.checked.gate
+        self._lock = FolderLock(config.data)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self) -> None:
+        config = self.config
         self.evidence = DigestFolder(config.data / "evidence")
         self.alarms = Alarms()
-        self.calls = Calls(config.http.threads)
+        # Two pools: requests that wait for a dead upstream must not hold up those that need none.
+        self.calls = Calls(HELD_THREADS)
+        self.fetches = Calls(config.http.threads)
         self.log = LogService(config.log, log_folder(config.data))
         self.index = self._open_index()
         self.links = Links(sqlite_engine(config.data / "links.sqlite"))
         self.blobs = BlobStore(DigestFolder(config.data / "blobs"))
         self.records = None
-        if signer is not None:
+        if self.checked.recorder is not None:
             budget = Budget(config.records_per_minute)
-            self.records = RecordWriter(LogRecorder(self.log), signer, budget)
+            self.records = RecordWriter(LogRecorder(self.log), self.checked.recorder, budget)
         self.fetchers: list[HTTPFetcher] = []
         self.clients: list[HTTPClient] = []
         stores = Stores(self.blobs, self.links, self.index, self.alarms)
-        repositories = [self._repository(upstream) for upstream in config.upstream]
+        pairs = zip(config.upstream, self.checked.urls, strict=True)
+        repositories = [self._repository(section, url) for section, url in pairs]
         self.maven = MavenJudge(repositories, stores, self.gate, self.records)
         self.prover = Prover(self.index.store, LogProofs(self.log), self.trust.policy)
         self.views = Views(self.index, self.links, self.prover, self.trust.reproduced, self.alarms)
@@ -88,27 +109,26 @@ class Node:
         self._stopped = True
         self.interrupt()
         self.calls.stop()
+        self.fetches.stop()
         if self.records is not None:
             self.records.stop()
         self.index.stop()
         self.log.stop()
         for client in self.clients:
             client.close()
+        self._lock.release()
 
     def _open_index(self) -> FactIndex:
         # What counts depends on the trust file, so another one means another index.
         trust = hashlib.sha256(repr(self.trust.keys).encode()).hexdigest()
-        store = IndexStore(sqlite_engine(self.config.data / "index.sqlite"), trust)
+        store = IndexStore(_derived_engine(self.config.data / "index.sqlite"), trust)
         return FactIndex(store, self.log, Observer(self.trust))
 
-    def _repository(self, section: UpstreamSection) -> Repository:
-        upstream = resolve_upstream(section.upstream)
+    def _repository(self, section: UpstreamSection, url: str) -> Repository:
         # The address of Maven's own central comes from this machine's settings: its owner named the host.
-        hosts = (
-            {urlsplit(upstream.url).hostname or ""} if section.allow_private or section.url == AUTO else ()
-        )
+        hosts = {urlsplit(url).hostname or ""} if section.allow_private or section.url == AUTO else ()
         client = HTTPClient(AddressRules.parse(hosts=hosts), HTTPLimits(read=READ_SECONDS))
-        fetcher = HTTPFetcher(section.name, upstream.url, client)
+        fetcher = HTTPFetcher(section.name, url, client)
         self.clients.append(client)
         self.fetchers.append(fetcher)
         return Repository(
@@ -120,36 +140,41 @@ class Node:
         )
 
 
-def _rule(section: RuleSection) -> Rule:
-    return Rule(
-        need=section.need,
-        enforce=section.enforce,
-        ecosystem=section.ecosystem,
-        repository=section.repository,
-        package=section.package,
-        minimum_age=section.minimum_age,
-        operators=section.operators,
-    )
+class FolderLock:
+    """Holds a data folder for this process: two nodes on one folder would spoil each other's log."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ConfigError when another process holds it, StorageError when it cannot be used."""
+        self._descriptor = -1
+        try:
+            make_folder(folder)
+            descriptor = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(f"cannot use the data folder {folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            mistake = f"another node runs on {folder}; stop it, or give this one a folder of its own"
+            raise ConfigError("data", (mistake,)) from None
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go. Safe to call twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
-def _recorder_key(config: NodeConfig, trust: TrustFile) -> StatementSigner | None:
-    """The recorder's key, which the log must admit and the gate must trust: else nothing would ever pass."""
-    section = config.recorder
-    if section is None:
-        return None
-    password = section.password.resolve().encode() if section.password else None
-    signer = load_signer(section.key.resolve().encode(), password)
-    mistakes = []
-    spki = signer.key.spki
-    lists = (
-        ("gate.trust", trust.find(spki)),
-        ("log.admission", load_admission(config.log.admission).find(spki)),
-    )
-    for where, blocks in lists:
-        if not any(block.kind == "recorder" and block.operator == section.operator for block in blocks):
-            mistakes.append(
-                f"{where}: no [[recorder]] block has this key and the operator {section.operator!r}"
-            )
-    if mistakes:
-        raise ConfigError("recorder", tuple(mistakes))
-    return signer
+def _derived_engine(path: Path) -> Engine:
+    """The database at `path`, begun again when the file is damaged: all in it can be derived."""
+    try:
+        return sqlite_engine(path)
+    except StorageError as error:
+        code = getattr(getattr(error.__cause__, "orig", None), "sqlite_errorcode", None)
+        if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        logging.getLogger("touchplate.node").warning("%s; it is made again", error)
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return sqlite_engine(path)

@@ -96,12 +96,20 @@ def format_artifact(view: ArtifactView) -> dict[str, Any]:
         body["digest"] = link.digests
     body["served"] = [f"/maven/{link.repository}/{link.path}" for link in view.links]
     body["files"] = [format_file(file) for file in view.files]
+    if view.more:
+        body["more"] = True
     return body
 
 
 def format_package(view: PackageView) -> dict[str, Any]:
     """The JSON of a package version."""
-    return {"package": str(view.package), "files": [format_file(file) for file in view.files]}
+    body: dict[str, Any] = {
+        "package": str(view.package),
+        "files": [format_file(file) for file in view.files],
+    }
+    if view.more:
+        body["more"] = True
+    return body
 
 
 def format_file(file: FileView) -> dict[str, Any]:

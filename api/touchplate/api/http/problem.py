@@ -10,6 +10,7 @@ import secrets
 from fastapi import Response
 
 from touchplate.api.errors import STATUS, BusyError, MethodError, RangeError, RefusedError
+from touchplate.base.errors import StorageError
 from touchplate.base.status import StatusTable
 
 MEDIA_TYPE = "application/problem+json"
@@ -39,6 +40,10 @@ def problem(error: Exception, *, public_url: str = "", table: StatusTable = STAT
         incident = secrets.token_hex(4)
         logging.getLogger("touchplate.api").error("internal error %s", incident, exc_info=error)
         reason, detail = "internal", f"internal error {incident}; the log of the server says more"
+    elif status >= 500 and isinstance(error, StorageError):
+        # Its text names folders of this machine, and its operator must hear of it.
+        logging.getLogger("touchplate.api").error("%s", error)
+        detail = "this node cannot read or write its files just now; its own log says more"
     body: dict[str, object] = {
         "type": f"https://touchplate.dev/problems/{reason}",
         "title": _TITLES.get(status, "failed"),

@@ -18,8 +18,11 @@ from touchplate.api.pages.render import Pages
 from touchplate.api.views import Views
 
 # No script, no foreign source: a page about trust should not need any.
-_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'"
-_HEADERS = {
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+PAGE_HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -108,4 +111,4 @@ def base(request: Request) -> str:
 
 
 def _page(text: str) -> Response:
-    return Response(text, headers=_HEADERS, media_type="text/html; charset=utf-8")
+    return Response(text, headers=PAGE_HEADERS, media_type="text/html; charset=utf-8")

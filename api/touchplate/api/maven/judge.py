@@ -69,6 +69,7 @@ class MavenJudge:
         self._records = records
         self._now = now
         self._flights: SingleFlight[Link] = SingleFlight()
+        self._records_are_void = False
 
     def repository(self, name: str) -> Repository:
         """The upstream of this name. Raises UnknownUpstreamError, which lists those that exist."""
@@ -87,7 +88,7 @@ class MavenJudge:
         say.
         """
         link = self._held(repository, file)
-        if link is None or not self._is_recorded(repository, file, link.sha256):
+        if link is None or not self._is_recorded(repository, file):
             link = self._flights.run((repository.name, file.path), lambda: self._admit(repository, file))
         judged = self.judge(repository, file, link)
         if judged.decision.passes:
@@ -95,6 +96,10 @@ class MavenJudge:
         # An operator who was just told that his entry is in the log must not be told here that it is not.
         self._stores.index.catch_up()
         return self.judge(repository, file, link)
+
+    def is_held(self, repository: Repository, file: MavenFile) -> bool:
+        """Whether `obtain` can answer without asking the upstream or the log."""
+        return self._held(repository, file) is not None and self._is_recorded(repository, file)
 
     def serve(self, repository: Repository, file: MavenFile) -> Judged:
         """As `obtain`, and raises RefusedError when the gate says no."""
@@ -168,7 +173,7 @@ class MavenJudge:
         )
         return None
 
-    def _is_recorded(self, repository: Repository, file: MavenFile, sha256: str) -> bool:
+    def _is_recorded(self, repository: Repository, file: MavenFile) -> bool:
         if not repository.record or file.is_mutable:
             return True
         first = self._stores.index.first_record(file.package_url(repository.repository_url))
@@ -179,7 +184,7 @@ class MavenJudge:
         held = self._held(repository, file)
         blob = _blob(held) if held else repository.puller.fetch(file.path)
         self._check_unchanged(repository, file, blob.sha256)
-        if not self._is_recorded(repository, file, blob.sha256):
+        if not self._is_recorded(repository, file):
             self._record(repository, file, blob)
             # Somebody else's record may have come first while ours was on its way.
             self._check_unchanged(repository, file, blob.sha256)
@@ -191,13 +196,19 @@ class MavenJudge:
         return link if file.is_mutable else self._link(repository, file, link)
 
     def _record(self, repository: Repository, file: MavenFile, blob: Blob) -> None:
-        if self._records is None:
+        if self._records is None or self._records_are_void:
             raise NotReadyError(
-                f"upstream {repository.name!r} records first sight, and no recorder is set up"
+                f"upstream {repository.name!r} records first sight, and there is no recorder that counts"
             )
         package = file.package_url(repository.repository_url)
         index = self._records.record(FirstSight(package, repository.identity, file.path, blob))
         self._stores.index.catch_up(index + 1)
+        if self._stores.index.first_record(package) is None:
+            # Else every request would put one more of them into the log.
+            self._records_are_void = True
+            message = f"the trust file does not count this node's own record at index {index}"
+            self._stores.alarms.raise_alarm(f"{message}; nothing is recorded until a restart")
+            raise NotReadyError(message)
 
     def _link(self, repository: Repository, file: MavenFile, link: Link) -> Link:
         known = self._stores.links.find(repository.name, file.path) or self._stores.links.add(link)

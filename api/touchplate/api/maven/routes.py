@@ -27,18 +27,23 @@ _TYPES = {
     "asc": "text/plain",
 }
 
-RELEASE_CACHE = "public, max-age=3600"
-"""Release files never change; still a decision may, so caches ask again after an hour."""
+CACHE = "no-cache"
+"""A file may be kept, and asked about with its ETag: it never changes, but the decision about it may."""
 
 
 class MavenRoutes:
     """Answers requests below one prefix; made once per node."""
 
-    def __init__(self, judge: MavenJudge, blobs: BlobStore, prover: Prover, calls: Calls) -> None:
+    def __init__(
+        self, judge: MavenJudge, blobs: BlobStore, prover: Prover, *, calls: Calls, fetches: Calls
+    ) -> None:
+        """`calls` answers from what is held, `fetches` may wait for upstreams: a dead one then stops only
+        those who want something new."""
         self._judge = judge
         self._blobs = blobs
         self._prover = prover
         self._calls = calls
+        self._fetches = fetches
 
     def router(self) -> APIRouter:
         """The routes, to be mounted at `/maven`."""
@@ -53,7 +58,13 @@ class MavenRoutes:
         raw = request.scope.get("raw_path", b"").lower()
         if b"%2f" in raw or b"%5c" in raw:
             raise BadNameError("the path holds an encoded slash; a maven path has none")
-        return await self._calls.run(lambda: self._answer(request, upstream, path))
+        is_held = await self._calls.run(lambda: self._is_held(upstream, path))
+        pool = self._calls if is_held else self._fetches
+        return await pool.run(lambda: self._answer(request, upstream, path))
+
+    def _is_held(self, upstream: str, path: str) -> bool:
+        repository, asked = self._judge.repository(upstream), parse_path(path)
+        return isinstance(asked, FileRequest) and self._judge.is_held(repository, asked.file)
 
     def _answer(self, request: Request, upstream: str, path: str) -> Response:
         repository = self._judge.repository(upstream)
@@ -65,17 +76,17 @@ class MavenRoutes:
         match asked.aspect:
             case "checksum":
                 digest = judged.link.digests[str(asked.algorithm)]
-                return Response(digest, headers=headers, media_type="text/plain")
+                return Response(digest, headers={**headers, "Cache-Control": CACHE}, media_type="text/plain")
             case "bundle":
                 body = self._prover.bundle(judged.link, judged.package)
                 return Response(
-                    body, headers={**headers, "Cache-Control": "no-cache"}, media_type="application/json"
+                    body, headers={**headers, "Cache-Control": CACHE}, media_type="application/json"
                 )
             case "intoto":
                 lines = self._prover.envelopes(judged.link.sha256, judged.package)
                 body = b"".join(line + b"\n" for line in lines)
                 media_type = "application/vnd.in-toto.bundle"
-                return Response(body, headers={**headers, "Cache-Control": "no-cache"}, media_type=media_type)
+                return Response(body, headers={**headers, "Cache-Control": CACHE}, media_type=media_type)
             case "file":
                 return self._file(request, asked, judged, headers)
 
@@ -90,13 +101,13 @@ class MavenRoutes:
             # Maven's native transports take these instead of asking for the checksum files.
             "X-Checksum-SHA1": link.sha1,
             "X-Checksum-MD5": link.md5,
-            "Cache-Control": "no-cache" if asked.file.is_snapshot else RELEASE_CACHE,
+            "Cache-Control": CACHE,
         }
         return file_response(request, self._blobs.path(link.sha256), link.size, described)
 
     def _metadata(self, repository: Repository, asked: MetadataRequest) -> Response:
         body = self._judge.metadata(repository, asked)
-        headers = {"Cache-Control": "no-cache"}
+        headers = {"Cache-Control": CACHE}
         if asked.algorithm:
             digest = hashlib.new(asked.algorithm, body, usedforsecurity=False).hexdigest()
             return Response(digest, headers=headers, media_type="text/plain")
@@ -108,5 +119,6 @@ def _warning(judged: Judged) -> dict[str, str]:
     shown)."""
     if judged.decision.verdict != "warn":
         return {}
-    line = judged.decision.line.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
+    line = " ".join(judged.decision.line.split()).encode("ascii", "replace").decode()
+    line = line.replace("\\", "/").replace('"', "'")
     return {"Warning": f'299 touchplate "{line[:300]}"'}

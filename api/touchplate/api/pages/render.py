@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote as quote_for_shell
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -38,6 +39,7 @@ class Pages:
             short=lambda digest: f"{digest[:12]}…",
             package_path=lambda package: f"/packages/{quote(str(package), safe='/:@?=&%')}",
             quote=lambda text: quote(str(text), safe=""),
+            shell=shell_word,
             coordinates=coordinates,
             prose=prose,
         )
@@ -74,6 +76,12 @@ class Pages:
 def readable_time(seconds: int) -> str:
     """Unix seconds as people write a time."""
     return format_time(seconds).replace("T", " ").removesuffix("Z") + " UTC"
+
+
+def shell_word(text: object) -> str:
+    """A word for a command line that people copy: names in statements are whatever their signers wrote."""
+    word = str(text)
+    return quote_for_shell(f"./{word}" if word.startswith("-") else word)
 
 
 def prose(text: str) -> Markup:

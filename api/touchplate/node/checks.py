@@ -1,0 +1,111 @@
+"""What a configuration points at: keys, lists, rules. All of it is read, and every mistake told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from touchplate.api.errors import SettingsError
+from touchplate.api.gate import Gate, Rule
+from touchplate.base.errors import ConfigError, TouchplateError
+from touchplate.base.upstreams import resolve_upstream
+from touchplate.node.config import NodeConfig, RecorderSection, RuleSection
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.keys import StatementSigner, load_signer
+from touchplate.verify.notes import parse_signer_key
+from touchplate.verify.trust import AdmissionList, TrustFile, load_admission, load_trust
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The parts of a configuration that stand in other files, read and found right."""
+
+    trust: TrustFile
+    gate: Gate
+    recorder: StatementSigner | None
+    urls: tuple[str, ...]  # of the upstreams, in their order
+
+
+def check_files(config: NodeConfig) -> Checked:
+    """Read what `config` points at; nothing is opened for writing. Raises ConfigError with all mistakes."""
+    notes = _Notes()
+    trust = notes.read("gate.trust", lambda: load_trust(config.gate.trust))
+    admission = notes.read("log.admission", lambda: load_admission(config.log.admission))
+    notes.read("log.key", lambda: parse_signer_key(config.log.key.resolve()))
+    if config.evidence is not None:
+        notes.read("evidence.token", config.evidence.token.resolve)
+    signer = None
+    if (section := config.recorder) is not None:
+        signer = notes.read("recorder.key", lambda: _signer(section))
+        if signer is not None:
+            notes.mistakes += _strangers(section, signer, trust, admission)
+    gate = None
+    if trust is not None:
+        rules, reproduced = [make_rule(rule) for rule in config.gate.rule], trust.reproduced
+        gate = notes.read("gate", lambda: Gate(rules, reproduced))
+    urls = []
+    for number, upstream in enumerate(config.upstream):
+        found = notes.read(f"upstream[{number}]", lambda one=upstream.upstream: resolve_upstream(one).url)  # type: ignore[misc]
+        urls.append(found or "")
+    if notes.mistakes or trust is None or gate is None:
+        raise ConfigError("configuration", tuple(notes.mistakes))
+    return Checked(trust, gate, signer, tuple(urls))
+
+
+def make_rule(section: RuleSection) -> Rule:
+    """The gate's rule that a section of the configuration describes."""
+    return Rule(
+        need=section.need,
+        enforce=section.enforce,
+        ecosystem=section.ecosystem,
+        repository=section.repository,
+        package=section.package,
+        minimum_age=section.minimum_age,
+        operators=section.operators,
+    )
+
+
+class _Notes:
+    def __init__(self) -> None:
+        self.mistakes: list[str] = []
+
+    def read(self, where: str, call: Callable[[], T]) -> T | None:
+        """The result of `call`, or None and a note. Texts of these errors never hold a secret."""
+        try:
+            return call()
+        except ConfigError as error:
+            self.mistakes += [f"{where}: {error.where}: {mistake}" for mistake in error.mistakes]
+        except (SettingsError, TouchplateError, VerifyError) as error:
+            self.mistakes.append(f"{where}: {error}")
+        except OSError as error:
+            self.mistakes.append(f"{where}: {error.filename}: {error.strerror}")
+        return None
+
+
+def _signer(section: RecorderSection) -> StatementSigner:
+    password = section.password.resolve().encode() if section.password else None
+    return load_signer(section.key.resolve().encode(), password)
+
+
+def _strangers(
+    section: RecorderSection,
+    signer: StatementSigner,
+    trust: TrustFile | None,
+    admission: AdmissionList | None,
+) -> list[str]:
+    """The recorder's key must be admitted by the log and trusted by the gate: else nothing would pass."""
+    found = []
+    spki = signer.key.spki
+    for where, listed in (("gate.trust", trust), ("log.admission", admission)):
+        if listed is not None and not any(
+            block.kind == "recorder" and block.operator == section.operator and "maven" in block.ecosystems
+            for block in listed.find(spki)
+        ):
+            found.append(
+                f"{where}: no [[recorder]] block has the key of [recorder], the operator "
+                f"{section.operator!r} and the ecosystem 'maven'"
+            )
+    return found
