@@ -17,7 +17,7 @@ from tests.verify.cases import (
     second,
     trust_text,
 )
-from tests.verify.support import LIB, LIB_OTHER_VERSION, PUBLISHED, mangle
+from tests.verify.support import LIB, LIB_OTHER_VERSION, OTHER, PUBLISHED, digests_of, mangle
 
 from touchplate.verify.check import (
     FileDigests,
@@ -158,3 +158,19 @@ def check_two() -> Report:
     return check_bundle(
         make_bundle([record(), provenance(), second()]), digests(), LIB, make_trust(), now=NOW
     )
+
+
+def test_an_age_that_cannot_be_told_is_not_fresh() -> None:
+    # Only a clock that is an hour ahead speaks for this checkpoint.
+    bundle = make_bundle([provenance(), second()], signers=(log_signer(), WITNESS), time=NOW + 3600)
+    trust = parse_trust(trust_text(policy=WITNESSED, log='max_checkpoint_age = "24h"'), no_files)
+    assert check_bundle(bundle, digests(), LIB, trust, now=NOW).age is None
+    with pytest.raises(RefusedError, match="cannot be told") as caught:
+        check_bundle(bundle, digests(), LIB, trust, now=NOW, fresh=True)
+    assert caught.value.reason == "stale-checkpoint"
+
+
+def test_a_package_is_not_attested_by_digests_that_disagree() -> None:
+    wrong = {**digests_of(PUBLISHED), "sha512": digests_of(OTHER)["sha512"]}
+    entries = enumerate([provenance(), second(uri=LIB_OTHER_VERSION, digests=wrong)])
+    assert attested_packages(entries, digests(), make_trust()) == (LIB,)

@@ -65,6 +65,7 @@ CUT = {
     "redirect-bad-port": b"HTTP/1.1 302 Found\r\nLocation: //127.0.0.1:x/\r\n\r\n",
     "redirect-user": b"HTTP/1.1 302 Found\r\nLocation: http://u@127.0.0.1/\r\n\r\n",
     "redirect-binary": b"HTTP/1.1 302 Found\r\nLocation: /\xff\xfe\x01\r\n\r\n",
+    "redirect-scheme": b"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:PORT/x\r\n\r\n",
     "redirect-nowhere": b"HTTP/1.1 302 Found\r\n\r\n",
 }
 
@@ -78,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
         name = self.path.split("/")[1]
         endless = FLOODS.get(name) or TRICKLES.get(name)
         if endless is None:
-            self.wfile.write(CUT.get(name, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"))
+            cut = CUT.get(name, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+            self.wfile.write(cut.replace(b"PORT", self.headers["Host"].rpartition(":")[2].encode()))
             return
         first, again = endless
         self.wfile.write(first)
@@ -148,3 +150,13 @@ def test_a_broken_answer_is_a_transport_error(
         HTTPSource(url).read(path, LIMIT)
     assert cli.main(["inspect", f"sha256:{'0' * 64}", "--server", f"{url}/{path}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "path", [name for name in CUT if name.startswith("redirect-") and name != "redirect-nowhere"]
+)
+def test_no_redirect_leaves_scheme_host_and_port(path: str, url: str) -> None:
+    with pytest.raises(TransportError) as caught:
+        HTTPSource(url).read(path, LIMIT)
+    assert caught.value.reason in ("redirect", "unreachable", "not-found")
+    assert path != "redirect-scheme" or caught.value.reason == "redirect"

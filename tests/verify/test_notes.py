@@ -134,6 +134,14 @@ def test_refuses_names_that_cannot_stand_in_a_note(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["W.example.org", "w.example.org/", "w.example.org//x", "/x", "w.example.org:1", "ü.org"]
+)
+def test_makes_no_cosigner_whose_name_is_no_host_and_path(name: str) -> None:
+    with pytest.raises(MalformedError, match="cosigner's name"):
+        generate_note_signer(name, "cosigner")
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "log.example.org/path",

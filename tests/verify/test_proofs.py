@@ -241,3 +241,29 @@ def test_larger_trees_agree_with_the_definition(size: int, data: st.DataObject) 
     index = data.draw(st.integers(0, size - 1))
     assert prove_inclusion(reader, index, size) == reference.path(index, leaves)
     assert prove_consistency(reader, index + 1, size) == reference.proof(index + 1, leaves)
+
+
+@pytest.mark.parametrize(("index", "length"), [(3, 2), (4, 3), (-1, 2), (2**63, 64)])
+def test_an_index_outside_the_tree_is_refused_before_any_hashing(index: int, length: int) -> None:
+    with pytest.raises(ProofError, match="is not in the tree of size 3"):
+        check_inclusion(head(3, b"\x01" * 32), index, b"\x02" * 32, [b"\x03" * 32] * length)
+
+
+A, B, C, X, Y = (leaf_hash(name) for name in (b"a", b"b", b"c", b"x", b"y"))
+AB = node_hash(A, B)
+
+
+def test_a_consistency_proof_has_the_length_that_both_sizes_demand() -> None:
+    # Each root is what the proof leads to; only the sizes that were signed beside them do not fit.
+    old = head(2, AB)
+    check_consistency(old, head(4, node_hash(AB, X)), [X])
+    for size in (5, 8, 2**62):
+        with pytest.raises(ProofError):
+            check_consistency(old, head(size, node_hash(AB, X)), [X])
+
+
+def test_a_consistency_proof_that_goes_on_above_the_root_is_refused() -> None:
+    three, four = node_hash(AB, C), node_hash(AB, node_hash(C, X))
+    check_consistency(head(3, three), head(4, four), [C, X, AB])
+    with pytest.raises(ProofError):
+        check_consistency(head(3, node_hash(Y, three)), head(4, node_hash(Y, four)), [C, X, AB, Y])

@@ -287,3 +287,29 @@ def test_a_log_id_starts_with_the_key_id() -> None:
 def test_the_statement_type_is_what_stock_verifiers_ask_for() -> None:
     payload = decode_base64(json.loads(good())["dsseEnvelope"]["payload"], "payload")
     assert json.loads(payload)["predicateType"] == PROVENANCE_TYPE
+
+
+def test_no_more_log_keys_are_written_than_stock_verifiers_take() -> None:
+    peers = [log_signer(f"peer {number}") for number in range(33)]
+    policy = parse_policy("".join(f"log {verifier_key(peer)}\n" for peer in peers) + "quorum none\n")
+    data = bundle_of([provenance()], policy=policy, signers=tuple(peers))
+    assert parse_sigstore_bundle(data).log_ids == tuple(log_id(peer.key) for peer in peers[:32])
+
+
+def test_a_log_key_that_did_not_sign_is_not_named() -> None:
+    data = json.loads(bundle_of([provenance()], policy=parse_policy(PEERS_TEXT), signers=(PEERS[0],)))
+    elements = data["verificationMaterial"]["tlogEntries"]
+    elements.append({**elements[0], "logId": {"keyId": encode_base64(log_id(PEERS[1].key))}})
+    with pytest.raises(RefusedError, match="did not sign") as caught:
+        check(json.dumps(data).encode(), policy=PEERS_TEXT)
+    assert (caught.value.step, caught.value.reason) == (1, "unsigned-log")
+
+
+@pytest.mark.parametrize("field", ["rootHash", "treeSize", "hashes"])
+def test_elements_agree_in_all_but_the_log_key(field: str) -> None:
+    entries = [provenance(), second()]
+    data = json.loads(bundle_of(entries, policy=parse_policy(PEERS_TEXT), signers=tuple(PEERS)))
+    proof = data["verificationMaterial"]["tlogEntries"][1]["inclusionProof"]
+    proof[field] = {"rootHash": encode_base64(bytes(32)), "treeSize": "3", "hashes": []}[field]
+    with pytest.raises(MalformedError, match="differ in more than logId"):
+        parse_sigstore_bundle(json.dumps(data).encode())

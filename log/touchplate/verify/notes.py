@@ -54,6 +54,7 @@ _MAX_TIME = 2**63
 _MAX_HOST = 253
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_COSIGNER = rf"{_ORIGIN.pattern}(?:/[A-Za-z0-9._~-]+)*"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 Role = Literal["log", "cosigner"]
@@ -158,12 +159,17 @@ def format_signer_key(signer: NoteSigner) -> str:
 def generate_note_signer(name: str, role: Role) -> NoteSigner:
     """A new key. The name of a log's key is its origin (see `is_origin`), a cosigner's is host[/path].
 
-    Raises MalformedError for a name that cannot stand in a note or, for a log, is no origin.
+    Raises MalformedError for a name that cannot stand in a note or is not of its role's form. Keys that
+    others made may have any name that signed-note allows.
     """
     _check_name(name)
     if role == "log" and not is_origin(name):
         raise MalformedError(
             f"{shown(name)} cannot be the origin of a log: use a bare lower-case host name, no path, no port"
+        )
+    if role == "cosigner" and not re.fullmatch(_COSIGNER, name):
+        raise MalformedError(
+            f"{shown(name)} cannot be a cosigner's name: use a lower-case host name, host[/path]"
         )
     return NoteSigner(name, _TYPES[role], Ed25519PrivateKey.generate().private_bytes_raw())
 

@@ -61,10 +61,12 @@ def sigstore_bundle(
 ) -> bytes:
     """The bundle of one entry: one `tlogEntries` element per log key of `policy` that signed `checkpoint`.
 
+    At most `MAX_LOG_KEYS` of them, in the order of the policy.
+
     The proof is not checked again. Raises MalformedError when no log key of the policy signed.
     """
     signed = set(checkpoint.log_keys)
-    keys = [log.key for log in policy.logs if log.key in signed]
+    keys = [log.key for log in policy.logs if log.key in signed][:MAX_LOG_KEYS]
     if not keys:
         raise MalformedError(f"no log key of the policy signed the checkpoint of {checkpoint.origin!r}")
     return format_json(
