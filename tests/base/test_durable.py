@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import resource
+import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +20,7 @@ from touchplate.base.durable import DigestFolder, FileLock, Stored, write_atomic
 from touchplate.base.errors import NotStoredError, StorageError, TooLargeError, WrongDigestError
 
 DATA = b"the bytes of an artifact\n" * 1000
+ROOT = Path(__file__).resolve().parents[2]
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
@@ -187,3 +192,69 @@ def test_a_lock_has_one_holder_at_a_time(tmp_path: Path) -> None:
     FileLock(tmp_path / "new" / "lock").close()
     with pytest.raises(StorageError, match="locking"):
         FileLock(tmp_path)
+
+
+def test_a_crash_at_any_line_leaves_the_whole_file_or_none(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.base.crash_durable", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    states = [line.split()[1:] for line in ended.stdout.splitlines()]
+    assert len(states) > 40, "no line was reached"
+    assert {tuple(state) for state in states} == {
+        ("0", "whole", "old"),  # before the name: nothing is left once the folder was opened again
+        ("1", "whole", "old"),
+        ("1", "whole", "new"),
+    }
+    assert states[-1] == ["1", "whole", "new"]
+
+
+class Calls:
+    """Notes what is made durable, and when a name is given, in order; all of it really happens."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        fsync, replace = os.fsync, Path.replace
+
+        def noting_fsync(descriptor: int) -> None:
+            kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+            self.made.append(f"sync {kind} {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+            fsync(descriptor)
+
+        def noting_replace(path: Path, target: Path) -> Path:
+            self.made.append(f"name {Path(target).name}")
+            return replace(path, target)
+
+        monkeypatch.setattr(os, "fsync", noting_fsync)
+        monkeypatch.setattr(Path, "replace", noting_replace)
+
+    def take(self) -> list[str]:
+        """The notes since the last call, temporary names as `*`."""
+        made, self.made = self.made, []
+        return ["sync file *" if note.endswith(".tmp") else note for note in made]
+
+
+def test_bytes_are_on_disk_before_their_name_and_the_name_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch)
+    folder = DigestFolder(tmp_path / "blobs")
+    assert calls.take() == [f"sync folder {tmp_path.name}", "sync folder blobs"]
+    sha256, _ = folder.put(DATA)
+    assert (
+        calls.take()
+        == [
+            "sync file *",
+            "sync folder blobs",  # the new folder's own name
+            f"name {sha256}",
+            f"sync folder {sha256[:2]}",
+        ]
+    )
+    folder.remove(sha256)
+    assert calls.take() == [f"sync folder {sha256[:2]}"]
+    write_atomic(tmp_path / "file", DATA)
+    assert calls.take() == ["sync file *", "name file", f"sync folder {tmp_path.name}"]

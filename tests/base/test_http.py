@@ -398,3 +398,80 @@ def test_uses_a_closed_client_without_keeping_connections(server: Server) -> Non
     assert http.get(server.url("/a"), max_bytes=len(BODY)).body == BODY
     assert http.get(server.url("/a"), max_bytes=len(BODY)).body == BODY
     assert len(server.clients) == 2
+
+
+def test_a_redirect_whose_body_was_not_read_ends_the_connection(server: Server) -> None:
+    server.actions["/old"] = lambda handler: handler.reply(302, b"a page about it", Location="/new")
+    server.actions["/new"] = whole
+    with client() as http:
+        assert http.get(server.url("/old"), max_bytes=len(BODY)).body == BODY
+    assert len(server.clients) == 2
+
+
+def test_an_announced_body_over_the_limit_is_not_begun(server: Server) -> None:
+    server.actions["/big"] = whole
+    pieces: list[bytes] = []
+    with client() as http, pytest.raises(errors.ResponseTooLargeError):
+        http.stream(server.url("/big"), pieces.append, max_bytes=len(BODY) - 1)
+    assert pieces == []
+
+
+@pytest.mark.parametrize("action", [silent, silent_in_the_body])
+def test_the_total_time_ends_a_single_wait_too(server: Server, action: object) -> None:
+    server.actions["/stall"] = action  # type: ignore[assignment]  # both are actions
+    limits = HTTPLimits(connect=5, read=30, total=0.3)
+    with client(limits=limits) as http, pytest.raises(errors.FetchTimeoutError, match=r"longer than 0\.3 s"):
+        http.get(server.url("/stall"), max_bytes=10)
+
+
+def test_a_caller_cannot_ask_in_the_name_of_another_host_or_for_coded_bodies(server: Server) -> None:
+    server.actions["/a"] = whole
+    with client() as http:
+        given = {"Host": "other.example.org", "Accept-Encoding": "gzip", "User-Agent": "mine"}
+        http.get(server.url("/a"), max_bytes=len(BODY), headers=given)
+    seen = server.seen_headers[0]
+    assert (seen["host"], seen["accept-encoding"], seen["user-agent"]) == (
+        f"127.0.0.1:{server.server_address[1]}",
+        "identity",
+        "mine",
+    )
+
+
+class Resolver:
+    """Gives one list of addresses per question, in order, in place of the system's resolver."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
+        self.left = list(answers)
+        monkeypatch.setattr(socket, "getaddrinfo", self.resolve)
+
+    def resolve(self, host: str, port: int, **_: object) -> list[object]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(*kind, (address, port)) for address in self.left.pop(0)]
+
+
+def test_resolves_once_and_connects_to_an_allowed_address_only(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.actions["/a"] = whole
+    resolver = Resolver(monkeypatch, ["10.0.0.1", "127.0.0.1"], ["10.0.0.1"])
+    with client(AddressRules.parse(["127.0.0.1/32"])) as http:
+        assert http.get(server.url("/a", "name.test"), max_bytes=len(BODY)).status == 200
+        assert http.get(server.url("/a", "name.test"), max_bytes=len(BODY)).status == 200
+        assert len(resolver.left) == 1  # the kept connection is to the address that was judged
+    with client(AddressRules.parse(["127.0.0.1/32"])) as http, pytest.raises(errors.AddressRefusedError):
+        http.get(server.url("/a", "name.test"), max_bytes=len(BODY))
+
+
+def test_refuses_a_trusted_certificate_of_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path / "server.pem")
+    Resolver(monkeypatch, ["127.0.0.1"])
+    variables = {"SSL_CERT_FILE": str(certificate)}
+    with (
+        running(certificate) as tls,
+        client(variables=variables) as http,
+        pytest.raises(errors.UnreachableError, match="not trusted") as caught,
+    ):
+        http.get(tls.url("/a", "other.test"), max_bytes=10)
+    assert caught.value.reason == "untrusted-certificate"

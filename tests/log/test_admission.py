@@ -3,6 +3,7 @@
 import pytest
 from tests.log.support import (
     BUILDER,
+    OPERATOR,
     REBUILDER,
     RECORDER,
     STRANGER,
@@ -12,13 +13,21 @@ from tests.log.support import (
     record_payload,
     signed_entry,
 )
+from tests.verify.support import make_provenance
 
 from touchplate.log.admission import Admission, check_permission
 from touchplate.log.errors import STATUS, AdmissionError, LogError
 from touchplate.verify.dsse import PAYLOAD_TYPE, format_envelope, pae, sign_envelope
 from touchplate.verify.jcs import JSONValue, format_json, parse_json
 from touchplate.verify.keys import P256_ORDER, generate_signer
-from touchplate.verify.statements import STATEMENT_TYPE, parse_statement
+from touchplate.verify.purl import parse_purl
+from touchplate.verify.statements import (
+    STATEMENT_TYPE,
+    Provenance,
+    make_subject,
+    parse_predicate,
+    parse_statement,
+)
 from touchplate.verify.trust import TrustedKey
 
 
@@ -95,6 +104,32 @@ def test_holds_a_rebuilder_to_its_builder() -> None:
     with pytest.raises(AdmissionError) as caught:
         check_permission(blocks, rebuilt, BUILDER.replace("bubblewrap", "gvisor"), 0)
     assert caught.value.reason == "wrong-builder"
+
+
+def test_holds_a_signed_provenance_to_its_keys_builder() -> None:
+    ours = make_provenance(operator=OPERATOR)
+    foreign = make_provenance(operator="https://other.example.org")
+    assert parse_provenance_builder(ours) == BUILDER
+    make().admit(sign_envelope(ours, REBUILDER))
+    assert refusal(make(), sign_envelope(foreign, REBUILDER)) == ("wrong-builder", 403)
+
+
+def parse_provenance_builder(payload: bytes) -> str:
+    predicate = parse_predicate(parse_statement(payload))
+    assert isinstance(predicate, Provenance)
+    return predicate.builder
+
+
+def test_asks_for_every_ecosystem_of_a_statement() -> None:
+    statement = parse_statement(record_payload(1))
+    conan = parse_purl("pkg:conan/zlib@1.3?file=conan_package.tgz&package_id=a&prev=b&rrev=c")
+    both = type(statement)(
+        (*statement.subjects, make_subject(conan, {"sha256": "0" * 64})), statement.predicate_type, {}
+    )
+    check_permission([listed(RECORDER, ecosystems=("maven", "conan"))], both, None, 0)
+    with pytest.raises(AdmissionError) as caught:
+        check_permission([listed(RECORDER)], both, None, 0)
+    assert caught.value.reason == "wrong-ecosystem"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from tests.log.support import RECORDER, STRANGER, record_envelope, running_log, signed_entries, signed_entry
 from tests.simkeys import solo_policy
 
+from touchplate.log.http import answers
 from touchplate.log.http.answers import IMMUTABLE, Receive, Scope, Send
 from touchplate.log.http.hot import MAX_BATCH_BODY, MAX_BATCH_ENTRIES
 from touchplate.log.service import LogService
@@ -134,11 +135,73 @@ def test_add_refuses_with_the_reason(client: Client, body: bytes, expected: tupl
 
 
 def test_add_stops_reading_a_body_that_never_ends(client: Client) -> None:
+    read = 0
+
     async def endless() -> AsyncIterator[bytes]:
-        for _ in range(10**6):
+        nonlocal read
+        for number in range(10**4):
+            read = number
             yield b"x" * 1024
 
-    assert problem(client("POST", "add", content=endless())) == (413, "too-large")
+    for path, limit in (("add", MAX_ENVELOPE_BYTES), ("add-batch", MAX_BATCH_BODY)):
+        assert problem(client("POST", path, content=endless())) == (413, "too-large")
+        assert read == limit // 1024
+
+
+async def raw_call(app: Any, path: str, *messages: dict[str, Any]) -> tuple[int, JSON]:
+    """One POST whose body comes in just these messages; then nothing comes any more."""
+    waiting, sent = list(messages), []
+
+    async def receive() -> dict[str, Any]:
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    await app(scope, receive, send)
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/log/add", record_envelope(0)), ("/log/add-batch", batch(record_envelope(0), record_envelope(1)))],
+)
+def test_keeps_nothing_of_a_body_whose_client_went_away(client: Client, path: str, body: bytes) -> None:
+    begun = {"type": "http.request", "body": body, "more_body": True}
+    status, answer = asyncio.run(raw_call(client.service.asgi, path, begun, {"type": "http.disconnect"}))
+    assert (status, answer["reason"]) == (400, "client-gone")
+    assert client.service.tree.head().size == 0
+
+
+def test_gives_up_on_a_body_that_does_not_come(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "BODY_SECONDS", 0.05)
+    begun = {"type": "http.request", "body": b"{", "more_body": True}
+    for path in ("/log/add", "/log/add-batch"):
+        status, answer = asyncio.run(raw_call(client.service.asgi, path, begun))
+        assert (status, answer["reason"]) == (400, "too-slow")
+    assert client("POST", "add-batch", content=b"").status_code == 200
+
+
+def test_a_large_announced_body_is_refused_before_it_comes(client: Client) -> None:
+    async def main() -> tuple[int, JSON]:
+        app = client.service.asgi
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            raise AssertionError("the body was asked for")
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(b"content-length", b"9" * 30)]
+        await app({"type": "http", "method": "POST", "path": "/log/add", "headers": headers}, receive, send)
+        return sent[0]["status"], json.loads(sent[1]["body"])
+
+    status, answer = asyncio.run(main())
+    assert (status, answer["reason"]) == (413, "too-large")
 
 
 def test_add_batch_gives_one_result_each(client: Client) -> None:
@@ -341,10 +404,10 @@ def test_an_unforeseen_error_is_500_with_an_id_and_no_details(
 ) -> None:
     with running_log(tmp_path) as service:
 
-        def broken(size: int) -> bytes:
+        def broken() -> bytes:
             raise ZeroDivisionError("secret detail")
 
-        service.reader.checkpoint = broken  # type: ignore[method-assign,assignment]
+        service.reader.checkpoint = broken  # type: ignore[method-assign]
         response = Client(service).get("checkpoint")
     assert problem(response) == (500, "internal")
     assert "secret" not in response.text
@@ -369,3 +432,9 @@ def test_results_are_plain_json(full: Client) -> None:
     response = full("POST", "add-batch", content=batch(record_envelope(0)))
     assert response.headers["content-type"] == "application/json"
     assert json.loads(response.content) == {"results": [{"index": "0", "duplicate": True}]}
+
+
+def test_proves_nothing_about_an_entry_that_is_still_to_come(client: Client) -> None:
+    client.service.append([record_envelope(number) for number in range(256)])
+    # The proof of the next entry would need only hashes that exist already.
+    assert problem(client.get("proof/inclusion?index=256&size=257")) == (404, "not-found")

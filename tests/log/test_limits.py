@@ -88,10 +88,15 @@ def test_only_so_many_batches_are_read_at_once(tmp_path: Path) -> None:
                 await begun.acquire()
             refused = await client.post("/log/add-batch", content=b"")
             gate.set()
-            return [(await task).status_code for task in slow_ones], refused.status_code
+            taken = [(await task).status_code for task in slow_ones]
+            # A place is free again, whether its batch was good or bad.
+            for _ in range(MAX_BATCHES + 1):
+                assert (await client.post("/log/add-batch", content=b"bad")).status_code == 400
+            taken.append((await client.post("/log/add-batch", content=b"")).status_code)
+            return taken, refused.status_code
 
     with running_log(tmp_path) as service:
-        assert asyncio.run(main(service.asgi)) == ([200] * MAX_BATCHES, 503)
+        assert asyncio.run(main(service.asgi)) == ([200] * (MAX_BATCHES + 1), 503)
 
 
 def test_a_page_of_entries_ends_at_its_limit() -> None:

@@ -69,7 +69,24 @@ def test_appends_all_or_nothing_when_one_is_not_admitted(tmp_path: Path) -> None
     with running_log(tmp_path) as service:
         with pytest.raises(AdmissionError):
             service.append([record_envelope(0), record_envelope(1, STRANGER)])
-        assert service.entries_after(0) == []
+        # What was taken before would come first now.
+        assert service.append([record_envelope(2)]) == [Sequenced(0, False)]
+        assert service.reader.size() == 1
+
+
+def test_a_key_writes_only_in_its_range_of_the_growing_tree(tmp_path: Path) -> None:
+    config = write_settings(tmp_path / "settings")
+    text = config.admission.read_text()
+    config.admission.write_text(text + "from_index = 0\nuntil_index = 2\n")
+    service = LogService(config, tmp_path / "data")
+    service.start()
+    for number in range(2):
+        service.append([record_envelope(number)])
+    with pytest.raises(AdmissionError) as caught:
+        service.append([record_envelope(2)])
+    assert caught.value.reason == "wrong-index"
+    assert service.reader.size() == 2
+    service.stop()
 
 
 def test_is_the_same_log_after_a_restart(tmp_path: Path) -> None:

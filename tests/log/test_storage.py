@@ -100,3 +100,21 @@ def test_keeps_several_trees_apart_in_one_database(tmp_path: Path) -> None:
         open_tree(engine, "one.example.org", kind="raw")
     one.close()
     two.close()
+
+
+def test_the_connection_that_commits_waits_for_the_disk(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "log.sqlite")
+    tree = open_tree(engine, "log.example.org")
+    settings = []
+
+    def note(connection: Connection) -> None:
+        pragmas = ("synchronous", "journal_mode")
+        settings.append([connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas])
+
+    event.listen(engine, "commit", note)
+    tree.apply(raw_entries(3), sign)
+    tree.apply(raw_entries(4), sign)
+    tree.store_checkpoint(4, b"note")
+    tree.close()
+    full = 2
+    assert settings == [[full, "wal"]] * 3
