@@ -283,6 +283,19 @@ _SOURCE_CASES = (
     ),
 )
 
+
+def _unprovenanced(name: str, entries: Callable[[], list[Entry]]) -> Case:
+    """A case in which the entry at 1 is not the provenance that a comparison `equivalent` needs."""
+    return Case(
+        name,
+        entries,
+        (5, "wrong-artifact"),
+        ((1, 5, "wrong-artifact"),),
+        rules=(f'stabilizers = ["{STABILIZER}"]',),
+        says="1 of 2 operators (1 more equivalent without its provenance)",
+    )
+
+
 _EQUIVALENT_CASES = (
     Case(
         "equivalent does not count by default",
@@ -319,57 +332,37 @@ _EQUIVALENT_CASES = (
         rules=(f'stabilizers = ["{STABILIZER}"]',),
         says="1 of 2 operators (1 more equivalent without its provenance)",
     ),
-    Case(
+    _unprovenanced(
         "equivalent needs a provenance of its own operator",
         lambda: [
             provenance(),
             (theirs := provenance(OPERATOR_C, "rebuilder-c", data=OTHER)),
             comparison("rebuilder-b", "equivalent", provenance=theirs.identity.hex()),
         ],
-        (5, "wrong-artifact"),
-        ((1, 5, "wrong-artifact"),),
-        rules=(f'stabilizers = ["{STABILIZER}"]',),
-        says="1 of 2 operators (1 more equivalent without its provenance)",
     ),
-    Case(
+    _unprovenanced(
         "equivalent needs the very provenance that it names",
         lambda: [provenance(), second(data=OTHER), comparison("rebuilder-b", "equivalent")],
-        (5, "wrong-artifact"),
-        ((1, 5, "wrong-artifact"),),
-        rules=(f'stabilizers = ["{STABILIZER}"]',),
-        says="1 of 2 operators (1 more equivalent without its provenance)",
     ),
-    Case(
+    _unprovenanced(
         "equivalent needs a provenance of the same package",
         lambda: [provenance(), *equivalent_by_b(uri=LIB_OTHER_VERSION)],
-        (5, "wrong-artifact"),
-        ((1, 5, "wrong-artifact"),),
-        rules=(f'stabilizers = ["{STABILIZER}"]',),
-        says="1 of 2 operators (1 more equivalent without its provenance)",
     ),
-    Case(
+    _unprovenanced(
         "equivalent needs a provenance of the bytes that it compared",
         lambda: [
             provenance(),
             (theirs := second(data=b"yet other bytes\n")),
             comparison("rebuilder-b", "equivalent", provenance=theirs.identity.hex()),
         ],
-        (5, "wrong-artifact"),
-        ((1, 5, "wrong-artifact"),),
-        rules=(f'stabilizers = ["{STABILIZER}"]',),
-        says="1 of 2 operators (1 more equivalent without its provenance)",
     ),
-    Case(
+    _unprovenanced(
         "equivalent needs a provenance that agrees in every digest",
         lambda: [
             provenance(),
             (theirs := second(data=OTHER, digests=digests_of(OTHER))),
             _equivalent_with_sha512(theirs, digests_of(PUBLISHED)["sha512"]),
         ],
-        (5, "wrong-artifact"),
-        ((1, 5, "wrong-artifact"),),
-        rules=(f'stabilizers = ["{STABILIZER}"]',),
-        says="1 of 2 operators (1 more equivalent without its provenance)",
     ),
     Case(
         "equivalent counts only from accepted sources",
