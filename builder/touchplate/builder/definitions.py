@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.plan import Limits
+from touchplate.builder.plan import GIB, Limits
 from touchplate.builder.schema import Reader, is_text_map
 from touchplate.builder.yamlcore import MAX_BYTES, parse_yaml
 from touchplate.verify.jcs import JSONValue, format_json
@@ -22,6 +22,15 @@ VERSION = 1
 
 SOURCE_KINDS = ("source-release", "sources-jar")
 """Kinds of source that a definition may name: a release tree, or sources jar + POM (the weaker claim)."""
+
+MOST = {
+    "wall_seconds": 24 * 3600,
+    "memory_bytes": 64 * GIB,
+    "workspace_bytes": 200 * GIB,
+    "fetch_bytes": 20 * GIB,
+    "fetch_files": 50_000,
+}
+"""How far a definition may raise each limit, about twenty times the defaults: it may be a stranger's."""
 
 DEFAULT_UMASK = 0o022
 DEFAULT_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -200,15 +209,14 @@ def _read_environment(reader: Reader) -> dict[str, str]:
 
 
 def _read_limits(reader: Reader) -> Limits:
-    names = ("wall_seconds", "memory_bytes", "workspace_bytes", "fetch_bytes", "fetch_files")
     if not reader.has("limits"):
         return Limits()
-    reader.known("limits", optional=names)
+    reader.known("limits", optional=tuple(MOST))
     given = {
         name: value
-        for name in names
+        for name, most in MOST.items()
         if reader.has(f"limits.{name}")
-        and (value := reader.number(f"limits.{name}", low=1, high=1 << 50)) is not None
+        and (value := reader.number(f"limits.{name}", low=1, high=most)) is not None
     }
     return Limits(**given)
 

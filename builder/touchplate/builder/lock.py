@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from touchplate.builder.errors import DefinitionError
 from touchplate.verify.errors import VerifyError
@@ -22,6 +23,9 @@ PATH_BYTES = 1024
 
 NAME_BYTES = 255
 """Longest part of a path, in bytes: what file systems take (NAME_MAX)."""
+
+METADATA = "maven-metadata*.xml"
+"""File names whose content changes from day to day: a lock with one of them cannot be repeated."""
 
 _UPSTREAM = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -59,6 +63,11 @@ class InputLock:
 def is_checksum(path: str) -> bool:
     """Whether a path names a checksum file; those are left out of a lock (they follow from their file)."""
     return path.endswith(_CHECKSUM_SUFFIXES)
+
+
+def is_metadata(path: str) -> bool:
+    """Whether a path names a file that may only be an input when the definition allows it."""
+    return fnmatchcase(path.rpartition("/")[2], METADATA)
 
 
 def check_input_path(path: str) -> None:

@@ -5,16 +5,18 @@ rebuild into the log. What was signed is therefore stored first; a log answers a
 index that it has already.
 """
 
+import contextlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from touchplate.base.durable import make_folder, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.builder.errors import HostLack, OutboxError
-from touchplate.verify.encoding import decode_base64, encode_base64
+from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
 
@@ -22,6 +24,8 @@ MAX_PARCEL_BYTES = 16 * 1024 * 1024
 """A parcel of 128 envelopes of the largest size; ours hold two of 5 kB."""
 
 _VERSION = 1
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,19 @@ class Outbox:
 
     def waiting(self) -> list[Parcel]:
         """Parcels that are not done, oldest first. Raises OutboxError for one that cannot be read."""
-        return [self._read(path) for path in sorted(self._folder.glob("*.json"))]
+        found = []
+        for path in sorted(self._folder.glob("*.json")):
+            with contextlib.suppress(FileNotFoundError):  # another process has just sent it
+                found.append(_read(path, _parse))
+        return found
+
+    def indexes(self, parcel: Parcel) -> tuple[int, ...]:
+        """Where the log holds the envelopes of a parcel that is done, whoever sent it. Raises OutboxError."""
+        path = self._done / parcel.name
+        try:
+            return _read(path, _parse_indexes)
+        except FileNotFoundError:
+            raise OutboxError(f"the parcel {parcel.name} was not sent: look below {self._refused}") from None
 
     def mark_done(self, parcel: Parcel, indexes: Sequence[int]) -> None:
         """Note the indexes under which the log holds the envelopes; the parcel waits no longer."""
@@ -79,17 +95,21 @@ class Outbox:
         self._write(self._refused / parcel.name, {**_format(parcel), "refused": reason})
         (self._folder / parcel.name).unlink(missing_ok=True)
 
-    def _read(self, path: Path) -> Parcel:
-        try:
-            return _parse(path.name, parse_json(path.read_bytes(), max_bytes=MAX_PARCEL_BYTES))
-        except (OSError, VerifyError, KeyError, TypeError) as error:
-            raise OutboxError(f"cannot read the parcel {str(path)!r}: {error}; move it away") from error
-
     def _write(self, path: Path, value: dict[str, JSONValue]) -> None:
         try:
             write_atomic(path, format_json(value), 0o600)
         except StorageError as error:
             raise HostLack(f"cannot store signed envelopes: {error}") from error
+
+
+def _read(path: Path, parse: Callable[[str, JSON], Read]) -> Read:
+    """Raises FileNotFoundError, OutboxError."""
+    try:
+        return parse(path.name, parse_json(path.read_bytes(), max_bytes=MAX_PARCEL_BYTES))
+    except FileNotFoundError:
+        raise
+    except (OSError, VerifyError, KeyError, TypeError) as error:
+        raise OutboxError(f"cannot read the parcel {str(path)!r}: {error}; move it away") from error
 
 
 def _format(parcel: Parcel) -> dict[str, JSONValue]:
@@ -115,3 +135,9 @@ def _parse(name: str, value: JSON) -> Parcel:
         tuple(str(each) for each in evidence),
         str(value["log"]),
     )
+
+
+def _parse_indexes(name: str, value: JSON) -> tuple[int, ...]:
+    if not isinstance(value, dict) or not isinstance(value["indexes"], list):
+        raise TypeError("not a parcel that is done")
+    return tuple(parse_decimal(str(index), "index") for index in value["indexes"])

@@ -15,9 +15,16 @@ from typing import Any
 from touchplate.builder.answer import AnswerFinder
 from touchplate.builder.cache import Cache
 from touchplate.builder.collect import collect
-from touchplate.builder.errors import FailedPhase, HostLack, PhaseFailed, RefusedInputError, TooMuchError
+from touchplate.builder.errors import (
+    DefinitionError,
+    FailedPhase,
+    HostLack,
+    PhaseFailed,
+    RefusedInputError,
+    TooMuchError,
+)
 from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
-from touchplate.builder.lock import InputLock, LockedInput
+from touchplate.builder.lock import InputLock, LockedInput, is_metadata
 from touchplate.builder.plan import (
     BUILD_FOLDER,
     HOME_FOLDER,
@@ -74,7 +81,7 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     A command that fails although it was given everything it asked for does not fail Fetch: run Build next,
     which fails in the same way and is the phase to be named. Raises PhaseFailed (phase `fetch`), HostLack.
     """
-    _check_source(plan)
+    _check_source(plan, cache)
     recorder = Recorder(plan, cache, progress)
     with sandbox.workspace(plan.source) as workspace:
         shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
@@ -97,7 +104,8 @@ def run_build(
     Inputs that are not in the cache (a lock of somebody else) are fetched first, by digest. Raises
     PhaseFailed (phases `fetch` for a refused input, `build`, `collect`), HostLack.
     """
-    _check_source(plan)
+    _check_source(plan, cache)
+    _check_lock(plan, lock)
     fetch_locked(lock, plan.upstreams, cache, progress)
     _check_inputs(plan, lock, cache)
     with sandbox.workspace(plan.source) as workspace:
@@ -148,26 +156,45 @@ def _job(
     return Job(command, plan.binds, files, plan.environment, plan.umask, plan.limits)
 
 
-def _check_source(plan: BuildPlan) -> None:
-    """Source is an input, too: a tree with the published file in it proves nothing."""
+def _check_source(plan: BuildPlan, cache: Cache) -> None:
+    """Source and fetched tools are inputs, too: a tree with the published file in it proves nothing."""
+    _check_tree(plan, plan.source, "source")
+    for bind in plan.binds:
+        seen = (str(bind.host), plan.forbidden.digests)
+        if bind.fetched and seen not in cache.looked_through:
+            _check_tree(plan, bind.host, f"tool {bind.inside}, use another version of it:")
+            cache.looked_through.add(seen)
+
+
+def _check_tree(plan: BuildPlan, folder: Path, what: str) -> None:
     try:
-        found = AnswerFinder(plan.forbidden.digests).find_below(plan.source)
+        found = AnswerFinder(plan.forbidden.digests).find_below(folder)
     except TooMuchError as error:
-        raise PhaseFailed(
-            "fetch", "refused-input", f"the source cannot be looked through: {error}"
-        ) from error
+        detail = f"{what} cannot be looked through: {error}"
+        raise PhaseFailed("fetch", "refused-input", detail) from error
     if found is not None:
-        detail = f"source file {found}: the published file that the build has to make"
+        detail = f"{what} file {found}: the published file that the build has to make"
         raise PhaseFailed("fetch", "refused-input", detail)
+
+
+def _check_lock(plan: BuildPlan, lock: InputLock) -> None:
+    """What Fetch would not have recorded: the lock may be somebody else's. Before anything is fetched."""
+    limits = plan.limits
+    if len(lock.inputs) > limits.fetch_files or lock.total_bytes > limits.fetch_bytes:
+        detail = f"the lock has {len(lock.inputs)} inputs of {lock.total_bytes} bytes, more than allowed"
+        raise PhaseFailed("fetch", "too-large", detail)
+    for one in lock.inputs:
+        if (one.upstream, one.path) in plan.forbidden.paths:
+            detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
+            raise PhaseFailed("fetch", "refused-input", detail)
+        if is_metadata(one.path) and not plan.allow_metadata:
+            raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} changes from day to day")
 
 
 def _check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
     """Again before Build: the lock may be somebody else's."""
     finder = AnswerFinder(plan.forbidden.digests)
     for one in lock.inputs:
-        if (one.upstream, one.path) in plan.forbidden.paths:
-            detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
-            raise PhaseFailed("fetch", "refused-input", detail)
         try:
             check_input(finder, cache, one.sha256, plan.forbidden.digests)
         except RefusedInputError as error:
@@ -212,6 +239,8 @@ def _check_bytes(one: LockedInput, path: Path) -> str:
             f"{one.sha256}; remove it from the cache",
             reason="cache-damaged",
         )
+    if (size := path.stat().st_size) != one.size:
+        raise DefinitionError(f"the lock gives {one.upstream}/{one.path} {one.size} bytes, and it has {size}")
     return sha1.hexdigest()
 
 

@@ -75,6 +75,8 @@ class Bind:
 
     host: Path
     inside: str
+    fetched: bool = False
+    """Whether it came from an upstream: then it is looked through for the answer like any other input."""
 
 
 @dataclass(frozen=True)

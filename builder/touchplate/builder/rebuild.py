@@ -4,8 +4,6 @@ The order of things: tools and source, by digest; Fetch, which gives the input l
 alone; comparison. Nothing is signed here (see `submit`), so that anyone can rebuild without keys.
 """
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +26,8 @@ from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.repository import RemoteFile
 from touchplate.builder.sandbox import Sandbox
 from touchplate.builder.toolset import describe_tools
-from touchplate.builder.workshop import Workshop
+from touchplate.builder.workshop import TREE, Workshop
+from touchplate.builder.workspace import locked_folder
 from touchplate.verify.jcs import format_json
 from touchplate.verify.predicates.comparison import Failure
 from touchplate.verify.predicates.provenance import Dependency
@@ -219,18 +218,14 @@ def _failure(error: PhaseFailed) -> Failure:
 @contextmanager
 def _tree(workshop: Workshop, definition: Definition, sources: Sequence[RemoteFile]) -> Iterator[Path]:
     """The prepared source tree, removed afterwards. Raises PhaseFailed for an archive that is refused."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="tree-", dir=workshop.data))
-    except OSError as error:
-        raise HostLack(f"cannot make a folder for the source: {error.strerror}") from error
-    try:
+    with locked_folder(workshop.data, TREE) as folder:
         try:
             prepare_tree(definition.source, sources, folder)
         except ArchiveError as error:
             raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
+        except OSError as error:
+            raise HostLack(f"cannot write the source: {error.strerror}", reason="disk-full") from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fetch(workshop: Workshop) -> GetLock:

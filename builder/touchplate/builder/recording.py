@@ -8,7 +8,6 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -30,7 +29,14 @@ from touchplate.builder.errors import (
     RefusedInputError,
     TooMuchError,
 )
-from touchplate.builder.lock import InputLock, LockedInput, check_input_path, is_checksum, make_lock
+from touchplate.builder.lock import (
+    InputLock,
+    LockedInput,
+    check_input_path,
+    is_checksum,
+    is_metadata,
+    make_lock,
+)
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
 
@@ -55,9 +61,6 @@ CHECKSUM_BYTES = 4096
 
 SHOWN = 5
 """Refused or missing paths that a failure names."""
-
-METADATA = "maven-metadata*.xml"
-"""File names whose content changes from day to day: a lock with one of them cannot be repeated."""
 
 _SAFE_IN_PATH = "/~:@!$&'()*+,;="  # RFC 3986 3.3 pchar, beside what quote leaves alone
 _MISSING = (404, 410)
@@ -294,7 +297,7 @@ class Recorder:
         limits = self._plan.limits
         if is_checksum(path):
             return answer
-        if fnmatchcase(path.rpartition("/")[2], METADATA) and not self._plan.allow_metadata:
+        if is_metadata(path) and not self._plan.allow_metadata:
             why = "changes from day to day; name exact versions, or let the definition allow metadata"
             return self._fail("refused-input", f"{name}/{path} {why}")
         try:

@@ -22,10 +22,10 @@ from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, r
 from touchplate.builder.seccomp import make_filter
 from touchplate.builder.workspace import (
     FIRST_UID,
-    FREE_BYTES,
     UIDS,
     Workspace,
     check_searchable,
+    is_free,
     open_workspace,
     remove_abandoned,
 )
@@ -45,7 +45,10 @@ WATCH_SHARE = 20
 """The disk watcher may take 1/20 of the time: it waits 20 times as long as its last look took."""
 
 WATCH_SECONDS = 0.5
-"""Least time between two looks at the disk."""
+"""Least time between two looks at the disk; whether it is full is asked that often in any case."""
+
+WATCH_LONGEST = 10.0
+"""Most time between two looks, in seconds: with a tree that takes long, a job must not get hours to write."""
 
 KILLED = 137
 """Exit code of a command that was killed, as shells write it (128 + SIGKILL)."""
@@ -58,6 +61,9 @@ _DEFAULTS = {
     "LC_ALL": "C.UTF-8",
 }
 _TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108  inside paths
+SHOWN = frozenset({Path("/usr"), *(Path("/", name) for name in ("bin", "sbin", "lib", "lib64"))})
+"""Folders of the host that every build sees: nothing of ours may lie in them."""
+
 _ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -210,14 +216,17 @@ class _DiskWatch:
     def __init__(self, workspace: Workspace, limits: Limits) -> None:
         self._workspace = workspace
         self._limit = limits.workspace_bytes
-        self._next = 0.0
+        self._next = self._next_walk = 0.0
 
     def look(self) -> str:
         if (now := time.monotonic()) < self._next:
             return ""
+        self._next = now + WATCH_SECONDS
+        if now < self._next_walk:
+            return self._full()
         found = self._found()
         took = time.monotonic() - now
-        self._next = now + max(WATCH_SECONDS, took * WATCH_SHARE)
+        self._next_walk = now + min(max(WATCH_SECONDS, took * WATCH_SHARE), WATCH_LONGEST)
         return found
 
     def judge(self, outcome: Outcome) -> Outcome:
@@ -230,9 +239,12 @@ class _DiskWatch:
         usage = self._workspace.usage()
         if usage.size > self._limit or usage.is_absurd:
             return "too-large"
-        disk = os.statvfs(self._workspace.root)
-        # Half of what was free at the start at least: the rest of the host has to live, too.
-        return "disk-full" if disk.f_bavail * disk.f_frsize < FREE_BYTES // 2 else ""
+        return self._full()
+
+    def _full(self) -> str:
+        # Half of what was free at the start at least: the rest of the host has to live, too. It also ends
+        # what no walk finds, such as files that only a socket's queue still holds.
+        return "" if is_free(self._workspace.root, share=2) else "disk-full"
 
 
 def _show(job: Job) -> Iterator[str]:

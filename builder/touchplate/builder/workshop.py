@@ -18,11 +18,14 @@ from touchplate.builder.ecosystems.maven.tools import JDK_ROOTS
 from touchplate.builder.errors import HostLack
 from touchplate.builder.outbox import Outbox
 from touchplate.builder.repository import Repositories, Repository
-from touchplate.builder.sandbox import Sandbox, SandboxConfig, open_sandbox
-from touchplate.builder.workspace import check_searchable
+from touchplate.builder.sandbox import SHOWN, Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.workspace import check_searchable, remove_abandoned
 
 CENTRAL = Upstream(name="central", ecosystem="maven", identity="central", url=AUTO)
 """The default upstream: wherever the installed Maven's own configuration says `central` is."""
+
+TREE = "tree-"
+"""Prefix of the folders in which source trees are prepared."""
 
 SYSTEM_DATA = Path("/var/lib/touchplate/rebuild")
 """Default data folder of root: jobs run under uids of their own, which must be able to enter it."""
@@ -60,6 +63,7 @@ class Workshop:
 
     def open_sandbox(self) -> Sandbox:
         """A probed sandbox over this workshop's work folder. Raises HostLack."""
+        remove_abandoned(self.data, TREE)
         return self.make_sandbox(SandboxConfig(work=self.work))
 
 
@@ -108,6 +112,10 @@ def open_workshop(
 
 def _make_folders(folder: Path) -> None:
     """`folder` with its parents, enterable by other uids where we make it; HostLack otherwise."""
+    if any(part in SHOWN for part in folder.resolve().parents):
+        raise HostLack(
+            f"every build can read {str(folder)!r}, and so the answer: use a folder not below /usr"
+        )
     try:
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
         for one in reversed(missing):

@@ -1,6 +1,6 @@
 """The folders of one job on the host: made, filled, watched, and gone afterwards on every path.
 
-    <work>/job-<random>/       root 0711, locked for as long as the job lives
+    <work>/job-<random>/       root 0710 and the job's group, locked for as long as the job lives
         build/ home/           the job's uid: what the sandbox may write
         files/ repo/ mirror/   root: shown read-only inside
 
@@ -31,13 +31,18 @@ UIDS = 64
 FREE_BYTES = 512 * 1024 * 1024
 """Free disk without which no phase is started: a Maven build with its repository takes about 200 MB."""
 
+FREE_ENTRIES = 20_000
+"""Free inodes without which no phase is started: a Maven build with its repository makes 5,000 files."""
+
 TREE_ENTRIES = 1_000_000
 """Files and folders that a workspace may hold: more only serve to exhaust inodes or the watcher."""
 
 TREE_DEPTH = 200
 """Nesting of folders in a workspace: real trees stay below 40, a deep one defeats recursive tools."""
 
-_JOB = "job-"
+JOB = "job-"
+"""Prefix of job folders."""
+
 _BLOCK_BYTES = 512  # unit of st_blocks, stat(2)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -109,9 +114,13 @@ def open_workspace(work: Path, locks: Path, source: Path, uids: range) -> Iterat
     """
     check_searchable(work)
     check_free(work)
-    with _job_uid(locks, uids) as (uid, own_uid), _job_folder(work) as root:
+    with _job_uid(locks, uids) as (uid, own_uid), locked_folder(work, JOB) as root:
         workspace = Workspace(root, uid, own_uid)
         try:
+            if own_uid:
+                # Other users of the host neither look in nor start what a build has marked setuid.
+                os.chown(root, -1, uid)
+                root.chmod(0o710)
             for folder in (workspace.home, workspace.repo, workspace.mirror, root / "files"):
                 make_open(folder)
             shutil.copytree(source, workspace.build, symlinks=True)
@@ -147,14 +156,22 @@ def check_searchable(folder: Path) -> None:
 
 def check_free(work: Path) -> None:
     """Raise HostLack when the disk of `work` is (nearly) full."""
-    free = os.statvfs(work)
-    if free.f_bavail * free.f_frsize < FREE_BYTES:
-        raise HostLack(f"less than {FREE_BYTES} bytes are free under {work}", reason="disk-full")
+    if not is_free(work):
+        raise HostLack(
+            f"less than {FREE_BYTES} bytes or {FREE_ENTRIES} inodes are free under {work}", reason="disk-full"
+        )
 
 
-def remove_abandoned(work: Path) -> None:
-    """Remove job folders that a killed supervisor left; those of living ones are locked and stay."""
-    for root in work.glob(f"{_JOB}*"):
+def is_free(work: Path, *, share: int = 1) -> bool:
+    """Whether the disk of `work` has 1/`share` of the room that a phase needs."""
+    disk = os.statvfs(work)
+    has_entries = disk.f_files == 0 or disk.f_favail >= FREE_ENTRIES // share  # 0: made when needed
+    return has_entries and disk.f_bavail * disk.f_frsize >= FREE_BYTES // share
+
+
+def remove_abandoned(folder: Path, prefix: str = JOB) -> None:
+    """Remove locked folders that a killed supervisor left; those of living ones are locked and stay."""
+    for root in folder.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(root, _FOLDER)
             try:
@@ -266,17 +283,26 @@ def _give(folder: Path, uid: int) -> None:
 
 
 @contextlib.contextmanager
-def _job_folder(work: Path) -> Iterator[Path]:
-    root = work / f"{_JOB}{secrets.token_hex(8)}"
-    root.mkdir(mode=0o711)
-    root.chmod(0o711)
-    descriptor = os.open(root, _FOLDER)
+def locked_folder(parent: Path, prefix: str, mode: int = 0o700) -> Iterator[Path]:
+    """A new folder, removed with all it holds at the end, and by `remove_abandoned` if this process dies."""
+    while True:
+        root = parent / f"{prefix}{secrets.token_hex(8)}"
+        root.mkdir()
+        root.chmod(mode)
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(root, _FOLDER)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Whoever tidies up may have taken it for abandoned before it was locked; now nobody can.
+            if root.is_dir():
+                break
+            os.close(descriptor)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield root
     finally:
-        remove_tree(root)
-        os.close(descriptor)
+        try:
+            remove_tree(root)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -285,6 +311,7 @@ def _job_uid(locks: Path, uids: range) -> Iterator[tuple[int, bool]]:
         yield os.getuid(), False
         return
     locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_own(locks)
     for uid in uids:
         descriptor = os.open(
             locks / f"uid-{uid}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
@@ -301,6 +328,13 @@ def _job_uid(locks: Path, uids: range) -> Iterator[tuple[int, bool]]:
         finally:
             os.close(descriptor)
     raise HostLack(f"no free uid between {uids.start} and {uids.stop - 1} for a sandbox", reason="no-uid")
+
+
+def _check_own(locks: Path) -> None:
+    # Its parent is often open to everybody: somebody else's folder could lead our files elsewhere.
+    found = locks.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise HostLack(f"{locks} is not a folder that only root can write; remove it", reason="unsafe-locks")
 
 
 def _is_used(uid: int) -> bool:

@@ -66,7 +66,7 @@ def _command(definition: Definition) -> tuple[str, ...]:
 
 
 def _binds(tools: MavenTools) -> tuple[Bind, ...]:
-    maven = (Bind(tools.maven.home, MAVEN_INSIDE),) if tools.maven else ()
+    maven = (Bind(tools.maven.home, MAVEN_INSIDE, fetched=True),) if tools.maven else ()
     return (*maven, *(tools.jdk.binds() if tools.jdk else ()))
 
 

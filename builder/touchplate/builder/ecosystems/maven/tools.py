@@ -2,19 +2,18 @@
 
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.archives import SafeZip, unpack
+from touchplate.builder.archives import SafeZip, checked_files, unpack
 from touchplate.builder.definitions import MavenTool
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
 from touchplate.builder.plan import Bind
 from touchplate.builder.repository import RemoteFile, Repository
 from touchplate.builder.trees import tree_digest
+from touchplate.builder.workspace import locked_folder, remove_abandoned
 
 DEFAULT_MAVEN = MavenTool("3.9.11", "0d7125e8c91097b36edb990ea5934e6c68b4440eef4ea96510a0f6815e7eeadb")
 """What inferred definitions use: pinned, so that two operators build with the same bytes."""
@@ -25,6 +24,8 @@ JDK_ROOTS = (Path("/usr/lib/jvm"),)
 MAVEN_INSIDE = "/maven"
 JDK_INSIDE = "/jdk"
 """The same paths on every host: a tool's place must not reach the output."""
+
+_ASIDE = ".new-"  # prefix of folders in which tools are unpacked
 
 _RELEASE_LINE = re.compile(r'([A-Z_]+)="([^"]*)"')
 _MAX_RELEASE_BYTES = 64 * 1024  # the `release` file of a JDK has 2 kB
@@ -96,13 +97,12 @@ def need_maven(tool: MavenTool, repository: Repository, folder: Path) -> Maven:
     home = folder / f"maven-{tool.version}-{tool.sha256[:16]}"
     if not home.is_dir():
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        remove_abandoned(folder, _ASIDE)
         # Unpacked aside and renamed: a crash leaves no half tool, and two processes do not meet.
-        aside = folder / f".{home.name}.{secrets.token_hex(8)}"
-        try:
-            _unpack_maven(artifact.data, aside)
-            _rename_unless_there(aside, home)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with locked_folder(folder, _ASIDE) as aside:
+            _unpack_maven(artifact.data, aside / home.name)
+            _rename_unless_there(aside / home.name, home)
+    _check_maven(artifact.data, home)
     return Maven(home, artifact, tool.version)
 
 
@@ -117,6 +117,22 @@ def _unpack_maven(data: bytes, target: Path) -> None:
     if not program.is_file():
         raise DefinitionError("the Maven distribution has no bin/mvn")
     program.chmod(0o755)
+
+
+def _check_maven(data: bytes, home: Path) -> None:
+    """The provenance will name the artifact: what is shown to the build must be what it holds, no more."""
+    archive = SafeZip(data)
+    files = {member.name.partition("/")[2]: position for position, member in checked_files(archive)}
+    try:
+        here = {str(path.relative_to(home)) for path in home.rglob("*") if not path.is_dir()}
+        same = here == files.keys() - {""} and all(
+            not (home / name).is_symlink() and (home / name).read_bytes() == archive.read(files[name])
+            for name in here
+        )
+    except OSError as error:
+        raise HostLack(f"the unpacked Maven at {home} cannot be read: {error.strerror}") from error
+    if not same:
+        raise HostLack(f"the unpacked Maven at {home} is not what its artifact holds; remove it")
 
 
 def _rename_unless_there(aside: Path, home: Path) -> None:
