@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.verify.cases import CASES, Case, make_trust, provenance, rebuilder_bl
 from tests.verify.support import LIB, OPERATOR_A, OPERATOR_B, PUBLISHED, SEEN
 
 from touchplate.api.errors import SettingsError
-from touchplate.api.gate import Facts, Gate, Question, Rule
+from touchplate.api.gate import Facts, Gate, Question, Rule, _matches, pattern_mistake
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import IndexStore
@@ -109,6 +110,63 @@ def test_takes_the_first_rule_that_matches() -> None:
 )
 def test_a_pattern_stands_for_whole_package_urls(pattern: str, *, matches: bool) -> None:
     assert Rule((), package=pattern).matches(asking()) is matches
+
+
+@pytest.mark.parametrize("pattern", ["*a*a*a*b", "a*a*", "*", "**", "ab*ba", "a*b*a", "*a", "b*", "", "a"])
+@pytest.mark.parametrize("text", ["", "a", "b", "ab", "aba", "abba", "aab", "aaab", "baab", "ababab"])
+def test_a_star_stands_for_any_characters_and_nothing_else_does(pattern: str, text: str) -> None:
+    expected = re.fullmatch(pattern.replace("*", ".*"), text) is not None
+    assert _matches(pattern, text) is expected
+
+
+def test_many_stars_and_a_long_name_take_no_time() -> None:
+    assert not _matches("*a" * 40 + "b", "a" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*",
+        "pkg:*",
+        "pkg:maven/*",
+        "pkg:maven/org.example/*",
+        "pkg:maven/org.example.*/*",
+        "pkg:maven/org.example/lib@*",
+        "pkg:maven/org.example/lib@1.*",
+        "pkg:maven/org.example/lib@1.0",
+        "pkg:maven/org.example/lib@1.0?repository_url=mirror",
+        "pkg:maven/org.example/lib@*?repository_url=*",
+        "*/lib@1.0",
+        "*commons*@*",
+        "pkg:oci/*",
+        "pkg:conan/zlib@*",
+    ],
+)
+def test_takes_patterns_that_can_match(pattern: str) -> None:
+    assert pattern_mistake(pattern) is None
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "org.example:lib:*",
+        "pkg:maven/org.example:lib:*",
+        "pkg:maven/org.example:lib@*",
+        "maven/org.example/*",
+        "PKG:maven/*",
+        "pkg:Maven/*",
+        "pkg:npm/*",
+        "pkg:maven/org.example/lib",
+        "pkg:maven/org/example/lib@*",
+        "pkg:maven/org.example/lib@1.0+build",
+        "pkg:maven/org.example/lib@1.0?type=jar",
+        "pkg:maven/org.example/lib@*?classifier=sources",
+        "pkg:maven/org.example/lib@1.0 ",
+    ],
+)
+def test_a_pattern_that_can_match_nothing_is_a_mistake(pattern: str) -> None:
+    assert "matches no package version" in str(pattern_mistake(pattern))
 
 
 def test_a_rule_about_a_package_does_not_hold_for_another_upstreams() -> None:

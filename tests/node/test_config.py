@@ -82,6 +82,9 @@ def test_reads_the_smallest_configuration(tmp_path: Path) -> None:
         ('need = ["recorded"]', 'need = ["recorded"]\nrepository = "central"', "without ecosystem"),
         ('enforce = "warn"', 'enforce = "warn"\nrepository = "centrall"', "no upstream is named 'centrall'"),
         ('enforce = "warn"', 'enforce = "warn"\nminimum_age = "soon"', "duration"),
+        ("org.apache.commons/commons-lang3@*", "org.apache.commons:commons-lang3:*", "matches no package"),
+        ("commons-lang3@*", "commons-lang3@3.17.0?type=jar", "matches no package"),
+        ('need = ["recorded"]', 'need = ["recorded"]\noperators = 3', "counts who reproduced"),
     ],
 )
 def test_refuses_a_mistake(tmp_path: Path, old: str, new: str, said: str) -> None:

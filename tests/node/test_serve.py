@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 import pytest
 from tests.api.support import JAR, Upstream, running_upstream, write_node
 from tests.base.support import Handler
-from tests.verify.cases import provenance, second
-from tests.verify.support import PUBLISHED, make_record, sign, statement_signer
+from tests.verify.cases import default_blocks, provenance, recorder_block, second
+from tests.verify.support import PUBLISHED, RECORDER, make_record, sign, statement_signer
 
-from touchplate.base.errors import ConfigError
+from touchplate.base.errors import ConfigError, StorageError
 from touchplate.node.config import load_config
 from touchplate.node.serve import choose_port, format_url
 from touchplate.node.wiring import Node
+from touchplate.verify.cli import main
 
 WAIT_SECONDS = 60
 TOOL = "org/example/tool/2.0/tool-2.0.jar"
@@ -169,6 +170,78 @@ def test_a_mistake_in_the_configuration_is_one_line_and_no_traceback(tmp_path: P
         process.close()
         assert len(process.lines) == 1
         assert "colour" in process.lines[0]
+
+
+def test_a_second_node_on_one_data_folder_is_refused(tmp_path: Path) -> None:
+    config = load_config(write_node(tmp_path, "http://127.0.0.1:1/repository"))
+    first = Node(config)
+    first.start()
+    try:
+        with pytest.raises(ConfigError, match="another node runs on"):
+            Node(config)
+        with serving(tmp_path / "node.toml") as process:
+            assert process.child.wait(WAIT_SECONDS) == 2
+            process.close()
+            assert "another node runs on" in process.lines[-1]
+    finally:
+        first.stop()
+    second = Node(config)
+    second.start()
+    second.stop()
+
+
+def test_a_node_that_cannot_be_opened_lets_go_of_its_folder(tmp_path: Path) -> None:
+    config = load_config(write_node(tmp_path, "http://127.0.0.1:1/repository"))
+    config.data.mkdir()
+    (config.data / "links.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(StorageError, match=r"links\.sqlite"):
+        Node(config)
+    (config.data / "links.sqlite").unlink()
+    Node(config).stop()
+
+
+def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
+    config = load_config(write_node(tmp_path, "http://127.0.0.1:1/repository"))
+    config.data.mkdir()
+    (config.data / "index.sqlite").write_bytes(b"no database" * 1000)
+    node = Node(config)
+    node.start()
+    node.stop()
+
+
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_everything_that_is_wrong_with_keys_and_lists_is_said_at_once(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_node(tmp_path, "http://127.0.0.1:1/repository")
+    (tmp_path / "trust.toml").unlink()
+    (tmp_path / "admission.toml").write_text("[[recorder]]")
+    (tmp_path / "log.key").write_text("PRIVATE+KEY+hunter2")
+    (tmp_path / "recorder.pem").chmod(0o644)
+    (tmp_path / "worker.token").unlink()
+    assert main(["serve", "--config", str(config), *options]) == 2
+    said = capsys.readouterr().err
+    assert "5 mistakes" in said
+    for where in ("gate.trust", "log.admission", "log.key", "recorder.key", "evidence.token", "chmod 600"):
+        assert where in said
+    assert "hunter2" not in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_configuration_that_is_right_is_called_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_node(tmp_path, "http://127.0.0.1:1/repository")
+    assert main(["serve", "--config", str(config), "--check"]) == 0
+    assert "is right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ecosystems", [("conan",), ("oci",)])
+def test_a_recorder_of_another_ecosystem_is_a_mistake(tmp_path: Path, ecosystems: tuple[str, ...]) -> None:
+    blocks = [*default_blocks()[:-1], recorder_block(RECORDER, "recorder", ecosystems=ecosystems)]
+    config = load_config(write_node(tmp_path, "http://127.0.0.1:1/repository", blocks=blocks))
+    with pytest.raises(ConfigError, match="the ecosystem 'maven'"):
+        Node(config)
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

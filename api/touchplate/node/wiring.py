@@ -6,10 +6,8 @@ listens.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +27,7 @@ from touchplate.api.pull import HTTPFetcher, Puller
 from touchplate.api.records import Budget, RecordWriter
 from touchplate.api.views import Views
 from touchplate.base.addresses import AddressRules
-from touchplate.base.durable import DigestFolder, make_folder
+from touchplate.base.durable import DigestFolder, FileLock
 from touchplate.base.errors import ConfigError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.base.sql import sqlite_engine
@@ -59,11 +57,13 @@ class Node:
         self._stopped = False
         self.checked = check_files(config)
         self.trust, self.gate = self.checked.trust, self.checked.gate
-        self._lock = FolderLock(config.data)
+        self._lock = _lock_folder(config.data)
         try:
             self._open()
         except BaseException:
-            self._lock.release()
+            if (log := getattr(self, "log", None)) is not None:
+                log.stop()
+            self._lock.close()
             raise
 
     def _open(self) -> None:
@@ -116,7 +116,7 @@ class Node:
         self.log.stop()
         for client in self.clients:
             client.close()
-        self._lock.release()
+        self._lock.close()
 
     def _open_index(self) -> FactIndex:
         # What counts depends on the trust file, so another one means another index.
@@ -140,30 +140,15 @@ class Node:
         )
 
 
-class FolderLock:
-    """Holds a data folder for this process: two nodes on one folder would spoil each other's log."""
-
-    def __init__(self, folder: Path) -> None:
-        """Raises ConfigError when another process holds it, StorageError when it cannot be used."""
-        self._descriptor = -1
-        try:
-            make_folder(folder)
-            descriptor = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StorageError(f"cannot use the data folder {folder}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            mistake = f"another node runs on {folder}; stop it, or give this one a folder of its own"
-            raise ConfigError("data", (mistake,)) from None
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Let go. Safe to call twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+def _lock_folder(folder: Path) -> FileLock:
+    """Hold the data folder for this process: two nodes on it would spoil each other's log and index."""
+    try:
+        return FileLock(folder / "node.lock")
+    except StorageError as error:
+        if error.reason != "locked":
+            raise
+        mistake = f"another node runs on {folder}; stop it, or give this one a folder of its own"
+        raise ConfigError("data", (mistake,)) from None
 
 
 def _derived_engine(path: Path) -> Engine:

@@ -1,6 +1,8 @@
 """The pages: plain HTML that escapes everything, needs no script, and explains decisions in prose."""
 
+import contextlib
 import hashlib
+import html
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 from tests.api.support import JAR, World, world
 from tests.verify.cases import comparison, provenance, second
 from tests.verify.support import PUBLISHED
+
+from touchplate.verify.purl import maven_purl
 
 SHA256 = hashlib.sha256(PUBLISHED).hexdigest()
 PACKAGE = "pkg:maven/org.example/lib@1.0"
@@ -100,6 +104,43 @@ def test_answers_what_is_not_there(here: World, path: str, status: int) -> None:
     page = here.get(path, **HTML)
     assert page.status == status
     assert page.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_pages_and_problems_keep_browsers_from_the_rest(here: World) -> None:
+    for path in ("/", "/nothing", f"/why/maven/central/{JAR}", "/packages/lib"):
+        headers = here.get(path, **HTML).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] in ("no-cache", "no-store")
+
+
+def test_a_page_about_an_unforeseen_error_tells_nothing_of_it(
+    here: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(here.node.views, "overview", fail)
+    sent = []
+    for headers in ({}, HTML):
+        with contextlib.suppress(RuntimeError):  # the framework raises it again for the server's own log
+            sent.append(here.get("/", **headers).text)
+    assert "secret detail" not in "".join(sent)
+    assert "secret detail" in caplog.text
+
+
+def test_commands_to_copy_hold_no_others(here: World) -> None:
+    evil = maven_purl("org.example", "lib", "1.0;touch x $(id) `id`")
+    here.append(provenance(uri=evil))
+    page = html.unescape(here.get(f"/artifacts/{SHA256}").text)
+    commands = [line for line in page.splitlines() if "touchplate verify lib" in line or "verify '" in line]
+    assert any("'lib-1.0;touch x $(id) `id`.jar'" in line for line in commands)
+    assert "verify lib-1.0;" not in page
+
+
+def test_what_a_supporting_file_will_be_asked_for_is_said_before_it_is_seen(here: World) -> None:
+    pom = JAR.replace(".jar", ".pom")
+    assert "It will ask for “recorded”." in here.get(f"/why/maven/central/{pom}").text
 
 
 def test_escapes_what_strangers_write(here: World) -> None:

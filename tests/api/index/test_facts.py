@@ -1,6 +1,8 @@
 """The index: it follows the log, can be deleted, and then holds the same facts again."""
 
 import io
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from tests.verify.support import LIB, OTHER, PUBLISHED, SEEN
 from touchplate.api.errors import NotReadyError
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import IndexStore
+from touchplate.api.index.store import LISTED_ROWS, Batch, EntryRow, EvidenceRow, IndexStore
 from touchplate.base.sql import sqlite_engine
 from touchplate.verify.entry import Entry
 from touchplate.verify.files import digest_file
@@ -94,6 +96,59 @@ def test_an_index_that_is_ahead_of_its_log_is_built_again(tmp_path: Path) -> Non
     index.start()
     index.stop()
     assert index.followed == 2
+
+
+def test_an_index_with_other_tables_is_made_again(tmp_path: Path) -> None:
+    followed(tmp_path, ENTRIES)
+    with sqlite3.connect(tmp_path / "index.sqlite") as database:
+        database.execute("update state set value = '1' where name = 'version'")
+        database.execute("drop table evidence")
+        database.execute("create table evidence (entry integer primary key, colour text)")
+        database.execute("drop table kinds")
+        database.execute("create table older (number integer)")
+    database.close()
+    index = followed(tmp_path, ENTRIES)
+    assert len(index.facts(DIGESTS, LIB).evidence) == 5
+    assert sum(index.store.counts().values()) == len(ENTRIES)
+
+
+def test_very_many_other_files_of_the_same_bytes_hide_nothing(tmp_path: Path) -> None:
+    """An empty javadoc jar is published under thousands of names, and somebody may say so on purpose."""
+    index = open_index(tmp_path, ListLog())
+    rows = [
+        EvidenceRow(
+            entry=number,
+            sha256=DIGESTS.sha256,
+            file=f"pkg:maven/org.example/other@{number}?type=jar",
+            package=f"pkg:maven/org.example/other@{number}",
+            kind="record",
+            operator="https://r.example.org",
+            identity="0" * 64,
+            detail={"digests": {}},
+            seen=SEEN,
+        )
+        for number in range(LISTED_ROWS + 50)
+    ]
+    mine = replace(rows[-1], entry=len(rows), file=str(LIB), package=str(LIB.package))
+    entries = [EntryRow(number, b"", "record", "") for number in range(len(rows) + 1)]
+    index.store.add(Batch(entries, [*rows, mine], []))
+    facts = index.facts(DIGESTS, LIB)
+    assert [piece.index for piece in facts.evidence] == [len(rows)]
+    assert len(facts.warnings) == LISTED_ROWS
+    assert index.store.counts() == {"record": len(rows) + 1}
+    assert index.store.is_about(len(rows), DIGESTS.sha256)
+    assert not index.store.is_about(len(rows), "0" * 64)
+
+
+def test_counts_go_on_where_they_stood(tmp_path: Path) -> None:
+    log = ListLog(ENTRIES[:2])
+    open_index(tmp_path, log).catch_up()
+    log.packed = ListLog(ENTRIES).packed
+    again = open_index(tmp_path, log)
+    again.catch_up()
+    assert again.store.counts() == followed(tmp_path / "other", ENTRIES).store.counts()
+    assert again.store.rebuilt_packages(5) == [str(LIB.package)]
+    assert again.versions_of(LIB) == {str(LIB.package)}
 
 
 def test_says_so_when_the_log_is_not_that_long(tmp_path: Path) -> None:
