@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 import pytest
 
@@ -49,6 +50,14 @@ def test_resolves_to_allowed_addresses_only() -> None:
     assert (str(endpoint.address), endpoint.port) == ("127.0.0.1", 80)
     with pytest.raises(AddressRefusedError, match=r"127\.0\.0\.1"):
         AddressRules().resolve("127.0.0.1", 80)
+
+
+def test_leaves_out_the_addresses_that_are_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+    answer = [(*kind, (address, 80)) for address in ("10.0.0.1", "9.9.9.9", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    (endpoint,) = AddressRules().resolve("name.test", 80)
+    assert str(endpoint.address) == "9.9.9.9"
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 300])

@@ -92,6 +92,13 @@ def test_reads_the_whole_tree_with_defaults_and_paths_beside_the_file() -> None:
     )
 
 
+def test_shows_odd_keys_in_quotes_and_cut() -> None:
+    odd = '"\\u001b[31m" = 1\n"' + "k" * 5000 + '" = 2\n'
+    found = mistakes(odd + GOOD)
+    assert [len(each) < 300 and each.isprintable() for each in found] == [True, True]
+    assert found[0].startswith("'\\x1b[31m': unknown key")
+
+
 def test_lists_every_mistake_with_its_dotted_path() -> None:
     found = mistakes(
         """

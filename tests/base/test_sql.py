@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -107,6 +108,15 @@ def test_two_writers_that_read_first_both_succeed(tmp_path: Path) -> None:
     with begin_read(engine) as connection:
         assert connection.execute(text("SELECT n FROM c")).scalar_one() == 60
     engine.dispose()
+
+
+def test_readers_never_keep_a_writer_waiting_for_a_connection(engine: Engine) -> None:
+    with contextlib.ExitStack() as readers:
+        for _ in range(50):
+            connection = readers.enter_context(begin_read(engine))
+            connection.exec_driver_sql("SELECT count(*) FROM t").all()
+        insert(engine, 7)
+    assert numbers(engine) == [7]
 
 
 def test_foreign_keys_are_enforced(engine: Engine) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -39,6 +40,7 @@ _DESCRIPTIONS: Mapping[object, str] = types.MappingProxyType(
         Secret: 'a reference to a secret, "file:PATH" or "env:VARIABLE"',
     }
 )
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,120}", re.ASCII)
 # What stands in the place of a value that could not be read: the mistake is noted already.
 _BAD = object()
 
@@ -176,7 +178,9 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
 
 
 def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
+    # Keys of any other form stand in quotes, as in TOML: this goes to a terminal.
+    shown = key if _BARE_KEY.fullmatch(key) else quote(key)
+    return f"{path}.{shown}" if path else shown
 
 
 def _unknown_key(key: str, known: list[str]) -> str:
