@@ -14,6 +14,11 @@ from touchplate.api.maven.repository import Repository
 from touchplate.verify.levels import Levels
 from touchplate.verify.purl import PackageURL
 
+_MEANINGS = {
+    "recorded": "the log holds these very bytes as the first that anybody saw of it",
+    "reproduced": "enough operators, independent of each other, built these very bytes from source",
+}
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -63,7 +68,7 @@ def _judged(repository: Repository, judged: Judged, gate: Gate) -> Explanation:
         verdict=decision.verdict,
         summary=_summary(decision),
         rule=_rule(gate, decision.rule),
-        need=_need(decision, judged.file),
+        need=_need(decision.need, decision.rule, judged.file),
         sha256=judged.link.sha256,
         evidence=_evidence(decision.levels),
         missing=[reason.line for reason in decision.reasons],
@@ -96,17 +101,13 @@ def _rule(gate: Gate, rule: Rule) -> str:
     return f"Rule {number} of {len(gate.rules)} decides ({place}): `{rule}`."
 
 
-def _need(decision: Decision, file: MavenFile) -> str:
-    if not decision.need:
+def _need(need: Sequence[str], rule: Rule, file: MavenFile) -> str:
+    if not need:
         return "It asks for nothing."
-    words = _words(decision.need)
-    if decision.need != decision.rule.need and file.is_supporting:
-        return f"Since this is a POM, signature, sources or javadoc file, only {words} is asked of it."
-    return f"The file must be {words}."
-
-
-def _words(levels: Sequence[str]) -> str:
-    return " and ".join(f"“{level}”" for level in levels)
+    asked = " and ".join(f"“{level}”, which means that {_MEANINGS[level]}" for level in need)
+    if need != rule.need and file.is_supporting:
+        return f"Since this is a POM, signature, sources or javadoc file, it need only be {asked}."
+    return f"The file must be {asked}."
 
 
 def _evidence(levels: Levels) -> list[str]:
@@ -173,7 +174,7 @@ def _unseen(repository: Repository, file: MavenFile, package: PackageURL, gate: 
         verdict="unseen",
         summary="Nobody asked this node for the file yet: its bytes are not known here, nothing is decided.",
         rule=_rule(gate, rule),
-        need=f"It will ask for {_words(needed(rule, question)) or 'nothing'}.",
+        need=_need(needed(rule, question), rule, file),
         sha256=None,
         evidence=[],
         missing=[],
