@@ -180,6 +180,13 @@ def test_a_silent_server_is_unreachable() -> None:
         HTTPSource(url).read("good", LIMIT)
 
 
+def test_no_single_wait_is_longer_than_the_time_for_an_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(TransportError, match="timed out"):
+            HTTPSource(url, idle_seconds=3600, total_seconds=0.05).read("good", LIMIT)
+
+
 def test_loopback_is_never_proxied(port: int, source: HTTPSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)

@@ -34,8 +34,7 @@ def print_json(value: JSONValue) -> None:
     (held as lone surrogates, PEP 383) has a form.
     """
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True, default=dict)
-    # Of ASCII's control characters this one alone is left as it is.
-    _write(sys.stdout, text.replace("\x7f", "\\u007f") + "\n")
+    _write(sys.stdout, text + "\n")
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
