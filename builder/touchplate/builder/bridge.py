@@ -16,6 +16,9 @@ import threading
 
 CHUNK_BYTES = 64 * 1024
 BACKLOG = 128
+CLIENTS = 64
+"""Connections forwarded at one time, as many as the mirror serves; more wait. Each costs two threads, and
+threads count against the build's processes."""
 READY = b"GET /-/ready HTTP/1.0\r\n\r\n"
 SECONDS = 20.0
 """For the trial request: the supervisor answers it by itself, within milliseconds."""
@@ -45,9 +48,12 @@ def serve_client(client: socket.socket, path: str) -> None:
         try:
             mirror.connect(path)
         except OSError:
-            return  # leaving closes the client's connection
+            return  # leaving closes the client's connection, and that is its answer
         upward = threading.Thread(target=pump, args=(client, mirror), daemon=True)
-        upward.start()
+        try:
+            upward.start()
+        except RuntimeError:
+            return  # no thread to be had: likewise
         pump(mirror, client)
         # The mirror has said its last word; nothing that the client still sends could be answered.
         with contextlib.suppress(OSError):  # the client was faster
@@ -69,10 +75,26 @@ def listen(port: int) -> socket.socket:
 
 
 def accept_forever(listener: socket.socket, path: str) -> None:
-    """Serve each client in a thread of its own."""
+    """Serve each client in a thread of its own, CLIENTS at one time."""
+    free = threading.BoundedSemaphore(CLIENTS)
+
+    def serve(client: socket.socket) -> None:
+        try:
+            serve_client(client, path)
+        finally:
+            free.release()
+
     while True:
+        free.acquire()
         client, _ = listener.accept()
-        threading.Thread(target=serve_client, args=(client, path), daemon=True).start()
+        # Head and body of an answer come in two pieces: without this the second waits for the client's
+        # delayed acknowledgement of the first, 40 ms a file (RFC 896, RFC 1122 4.2.3.2).
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+        except RuntimeError:  # the build has used up its processes: it must see an end, not a silence
+            client.close()
+            free.release()
 
 
 def check_way(port: int) -> None:

@@ -4,6 +4,7 @@ One Recorder serves all connections of one Fetch. It decides (is this upstream, 
 upstream at most once per path, and keeps the answers; HTTP is `fetch.py`'s business.
 """
 
+import hashlib
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,6 +65,7 @@ SHOWN = 5
 
 _SAFE_IN_PATH = "/~:@!$&'()*+,;="  # RFC 3986 3.3 pchar, beside what quote leaves alone
 _MISSING = (404, 410)
+_TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Answer:
     body: bytes = b""
     sha256: str = ""
     size: int = 0
+    sha1: str = ""
 
 
 def _told(status: int, text: str) -> Answer:
@@ -135,6 +138,8 @@ class Recorder:
         self._progress = progress
         self._clients = UpstreamClients(plan.upstreams)
         self._finder = AnswerFinder(plan.forbidden.digests)
+        self._looker = ThreadPoolExecutor(1, "looker")
+        self._looks: list[Future[None]] = []  # under _lock
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._answers: dict[tuple[str, str], Future[Answer]] = {}
@@ -142,7 +147,8 @@ class Recorder:
         self._total_bytes = 0
         self._refused: list[str] = []
         self._missing: list[tuple[str, str]] = []
-        self._trouble: list[str] = []
+        self._trouble: list[tuple[str, bool]] = []
+        """What an upstream did not answer, and whether it could have been an input."""
         self._failed: PhaseFailed | HostLack | None = None
 
     def ask(self, target: str) -> Answer:
@@ -183,13 +189,19 @@ class Recorder:
         A command that failed although everything it asked for was given is not a failure of Fetch: Build
         will run it again and say so.
         """
+        self._looker.shutdown(cancel_futures=self._failed is not None or bool(outcome.stopped))
+        for look in self._looks:
+            if not look.cancelled():
+                look.result()  # raises what nobody has foreseen
         if self._failed is not None:
             self._failed.log = outcome.log
             raise self._failed
         if not self.ready.is_set():
             raise HostLack("the bridge to the mirror does not work here", reason="no-bridge", log=outcome.log)
-        if (outcome.exit_code or outcome.stopped) and self._trouble:
-            what = "; ".join(self._trouble[:SHOWN])
+        # A command that went on without a file may make another output than with it.
+        failed = outcome.exit_code or outcome.stopped
+        if trouble := [text for text, is_input in self._trouble if is_input or failed]:
+            what = "; ".join(trouble[:SHOWN])
             raise HostLack(f"an upstream did not answer: {what}", reason="upstream-failed", log=outcome.log)
         if outcome.exit_code and not outcome.stopped and (lacking := self._lacking()):
             detail = f"exit code {outcome.exit_code} after not being given {lacking}"
@@ -241,7 +253,7 @@ class Recorder:
         except StorageError as error:
             return self._lack(HostLack(f"cannot keep {name}/{path}: {error}", reason="disk-full"))
         except FetchError as error:
-            return self._note_trouble(f"{name}/{path}: {error}")
+            return self._note_trouble(path, f"{name}/{path}: {error}")
         return self._record(name, path, answer) if answer.status == 200 else answer
 
     def _ask_upstream(self, name: str, path: str) -> Answer:
@@ -264,33 +276,47 @@ class Recorder:
                     self._missing.append((name, path))
             return _told(404, f"{name}/{path}: not found")
         if answer.status != 200:
-            return self._note_trouble(f"{name}/{path}: status {answer.status}")
+            passing = answer.status >= 500 or answer.status == _TOO_MANY_REQUESTS
+            return self._note_trouble(path, f"{name}/{path}: status {answer.status}", passing=passing)
         return answer
 
     def _ask_upstream_once(self, name: str, path: str) -> Answer:
         if is_checksum(path):
             return self._ask_checksum(name, path)
+        sha1 = hashlib.sha1(usedforsecurity=False)
         with self._cache.inputs.writer() as writer:
 
             def take(chunk: bytes) -> None:
                 if self._closed.is_set():
                     raise _ClosedError
                 writer.write(chunk)
+                sha1.update(chunk)
 
             url, limit = self._clients.url(name, path), self._plan.limits.fetch_bytes
             response = self._clients.client(name).stream(url, take, max_bytes=limit)
             if response.status != 200:
                 return Answer(response.status)
             stored = writer.commit()
-            return Answer(200, sha256=stored.sha256, size=stored.size)
+            return Answer(200, sha256=stored.sha256, size=stored.size, sha1=sha1.hexdigest())
 
     def _ask_checksum(self, name: str, path: str) -> Answer:
-        """Checksums are not inputs, and half of all requests: they are passed on and not kept."""
+        """Checksums are not inputs: passed on and not kept, or made from the bytes that the build was given,
+        as Build makes them.
+        """
+        if sha1 := self._known_sha1(name, path):
+            return Answer(200, sha1.encode())
         try:
             response = self._clients.client(name).get(self._clients.url(name, path), max_bytes=CHECKSUM_BYTES)
         except ResponseTooLargeError:
             return _told(404, f"{name}/{path} is too large for a checksum")
         return Answer(response.status, response.body if response.status == 200 else b"")
+
+    def _known_sha1(self, name: str, path: str) -> str:
+        with self._lock:
+            given = self._answers.get((name, path.removesuffix(".sha1"))) if path.endswith(".sha1") else None
+        if given is None or not given.done() or given.exception() is not None:
+            return ""
+        return given.result().sha1
 
     def _record(self, name: str, path: str, answer: Answer) -> Answer:
         """Take a fetched file into the lock, unless it may not be an input."""
@@ -300,11 +326,8 @@ class Recorder:
         if is_metadata(path) and not self._plan.allow_metadata:
             why = "changes from day to day; name exact versions, or let the definition allow metadata"
             return self._fail("refused-input", f"{name}/{path} {why}")
-        try:
-            check_input(self._finder, self._cache, answer.sha256, self._plan.forbidden.digests)
-        except RefusedInputError as error:
-            return self._fail("refused-input", f"{name}/{path} {error}")
         with self._lock:
+            self._looks.append(self._looker.submit(self._look_through, name, path, answer.sha256))
             self._inputs[name, path] = LockedInput(name, path, answer.sha256, answer.size)
             self._total_bytes += answer.size
             files, total = len(self._inputs), self._total_bytes
@@ -314,6 +337,17 @@ class Recorder:
             return self._fail("too-large", f"more than {limits.fetch_bytes} bytes of inputs were fetched")
         self._progress.fetched(name, path, answer.size)
         return answer
+
+    def _look_through(self, name: str, path: str, sha256: str) -> None:
+        """Beside the build, which has the file already: of what it does in Fetch, nothing stays."""
+        if self._failed is not None:
+            return
+        try:
+            check_input(self._finder, self._cache, sha256, self._plan.forbidden.digests)
+        except RefusedInputError as error:
+            self._fail("refused-input", f"{name}/{path} {error}")
+        except HostLack as lack:
+            self._lack(lack)
 
     def _fail(self, reason: FailureReason, detail: str) -> Answer:
         if self._failed is None:
@@ -325,9 +359,10 @@ class Recorder:
             self._failed = lack
         return _told(503, str(lack))
 
-    def _note_trouble(self, text: str) -> Answer:
+    def _note_trouble(self, path: str, text: str, *, passing: bool = True) -> Answer:
+        # Other refusals depend on what was asked, so a build that needs none of it is not held up by them.
         with self._lock:
-            self._trouble.append(text)
+            self._trouble.append((text, passing and not is_checksum(path)))
         return _told(502, text)
 
 
