@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from touchplate.builder.definitions import Definition, make_definition, parse_definition
+from touchplate.builder.definitions import MOST, Definition, make_definition, parse_definition
 from touchplate.builder.errors import BuilderError, DefinitionError
 from touchplate.builder.yamlcore import parse_yaml
 from touchplate.verify.jcs import format_json
@@ -186,3 +186,11 @@ def _parse_or_refuse(data: bytes) -> Definition | None:
         return parse_definition(data)
     except BuilderError:
         return None
+
+
+@pytest.mark.parametrize("name", sorted(MOST))
+def test_limits_have_an_upper_end_whoever_wrote_the_definition(name: str) -> None:
+    text = f"{VALID}limits: {{{name}: {MOST[name]}}}\n"
+    assert getattr(parse_definition(text.encode()).limits, name) == MOST[name]
+    with pytest.raises(DefinitionError, match=f"limits.{name}"):
+        parse_definition(text.replace(str(MOST[name]), str(MOST[name] + 1)).encode())

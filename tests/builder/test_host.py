@@ -1,5 +1,6 @@
 """What this host gives: probe, control groups, uids, workspaces."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -10,12 +11,15 @@ from pathlib import Path
 import pytest
 from tests.builder.sandboxes import Rig, require_sandbox
 
+from touchplate.builder import workspace
+from touchplate.builder.errors import HostLack
 from touchplate.builder.limits import make_groups
+from touchplate.builder.lock import InputLock
 from touchplate.builder.plan import MIB, Limits
 from touchplate.builder.probe import Probe
 from touchplate.builder.process import printable
 from touchplate.builder.sandbox import Job, SandboxConfig, open_sandbox
-from touchplate.builder.workspace import processes_of, remove_abandoned, remove_tree
+from touchplate.builder.workspace import locked_folder, processes_of, remove_abandoned, remove_tree
 
 FULL = Probe(bubblewrap="0.8.0", own_uid=True, seccomp=True, empty_network=True)
 
@@ -164,3 +168,53 @@ def test_lines_for_people_are_cut_and_cleaned() -> None:
     assert printable(b"a\tb\r") == "a    b"
     assert printable(b"\x1b[31mred\x00\xff") == "·[31mred·\ufffd"
     assert len(printable(b"x" * 100_000)) == 500
+
+
+def test_disk_without_inodes_is_a_lack_of_the_host(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace, "FREE_ENTRIES", 1 << 60)
+    assert rig.lacks(rig.plan("true")).reason == "disk-full"
+
+
+def test_disk_that_fills_up_during_a_build_says_nothing_about_the_package(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Filling:
+        """What another program does meanwhile: seen as soon as the build has said a word."""
+
+        started = fetched = staticmethod(lambda *arguments: None)
+
+        @staticmethod
+        def line(text: str) -> None:
+            monkeypatch.setattr(workspace, "FREE_BYTES", 1 << 60)
+
+    rig.heard = Filling()  # type: ignore[assignment]
+    assert rig.lacks(rig.plan("echo now; exit 1"), InputLock(())).reason == "disk-full"
+    monkeypatch.undo()
+
+
+def test_lock_folder_of_somebody_else_is_refused(rig: Rig, tmp_path: Path) -> None:
+    for mode, owner in ((0o777, 0), (0o700, rig.config.uids[0])):
+        locks = tmp_path / f"locks-{owner}"
+        locks.mkdir()
+        locks.chmod(mode)
+        os.chown(locks, owner, owner)
+        with pytest.raises(HostLack) as caught:
+            open_sandbox(replace(rig.config, locks=locks))
+        assert caught.value.reason == "unsafe-locks"
+
+
+def test_folder_that_was_taken_for_abandoned_before_its_lock_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Path] = []
+
+    def tidied_up_first(descriptor: int, how: int) -> None:
+        if not taken:
+            taken.extend(tmp_path.iterdir())
+            taken[0].rmdir()
+
+    monkeypatch.setattr(fcntl, "flock", tidied_up_first)
+    with locked_folder(tmp_path, "job-") as folder:
+        assert folder.is_dir()
+        assert folder != taken[0]
+    assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ from tests.builder.sandboxes import Rig
 
 from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import MIB, Bind, Limits
+from touchplate.builder.process import LINES
 from touchplate.builder.sandbox import open_sandbox
 from touchplate.builder.workspace import processes_of
 
@@ -353,3 +354,47 @@ def test_work_folder_must_be_reachable(rig: Rig, tmp_path: Path) -> None:
     closed.mkdir(mode=0o700)
     with pytest.raises(HostLack, match="closed to other users"):
         open_sandbox(replace(rig.config, work=closed / "work"))
+
+
+def test_flood_of_empty_lines_does_not_keep_the_supervisor_busy(rig: Rig) -> None:
+    flood = "import os\nfor _ in range(150):\n    assert os.write(1, b'\\n' * 65536)\nprint('done')"
+    result = rig.build(rig.plan("", command=python(flood)))
+    assert result.log.endswith(b"done\n")
+    assert len(rig.heard.lines) == LINES
+
+
+def test_other_users_of_the_host_are_kept_out_of_a_workspace(rig: Rig) -> None:
+    with rig.sandbox.workspace(rig.source) as workspace:
+        found = workspace.root.stat()
+        assert found.st_mode & 0o777 == 0o710
+        assert (found.st_uid, found.st_gid) == (0, workspace.uid)
+
+
+def test_setuid_files_and_links_out_of_the_sandbox_are_worth_nothing(rig: Rig) -> None:
+    script = """
+    cp /usr/bin/id mine; chmod 6755 mine; ./mine -u
+    ln /usr/bin/id linked || echo not linked
+    grep " /build " /proc/self/mountinfo | grep -o nosuid,nodev
+    """
+    assert rig.output(rig.plan(script)).splitlines()[-2:] == ["not linked", "nosuid,nodev"]
+
+
+def test_system_calls_of_other_architectures_kill(rig: Rig) -> None:
+    script = """
+import ctypes, os
+child = os.fork()
+if child == 0:
+    ctypes.CDLL(None).syscall(0x40000000 + 41, 16, 3, 0)  # x32: socket(AF_NETLINK)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    if os.uname().machine != "x86_64":
+        pytest.skip("SYSTEM CALL NUMBERS NOT TESTED: they are those of x86_64")
+    assert rig.output(rig.plan("", command=python(script))) == f"{-signal.SIGSYS}\n"
+
+
+def test_no_descriptor_of_the_supervisor_is_open_inside(rig: Rig) -> None:
+    said = rig.output(rig.plan("ls -l /proc/1/fd | grep -o '[0-9]* -> .*'")).splitlines()
+    kinds = {line.split(" -> ")[1].partition(":")[0] for line in said}
+    assert kinds <= {"/dev/null", "pipe", "anon_inode"}  # input, output, and bubblewrap's own event
+    assert len(said) == 4

@@ -9,7 +9,9 @@ import pytest
 from defusedxml.ElementTree import fromstring
 from tests.builder.mavenparts import pom, publish, zip_bytes
 from tests.builder.rebuildparts import JAR, PACKAGE, PUBLISHED, Scene, scene
+from tests.builder.sandboxes import require_sandbox
 
+from touchplate.base.progress import QuietProgress
 from touchplate.builder.definitions import Definition, MavenTool, make_definition
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.settings import format_settings
@@ -17,6 +19,7 @@ from touchplate.builder.ecosystems.maven.tools import JDK, need_maven
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.rebuild import fetch_published
 from touchplate.builder.trees import tree_digest
+from touchplate.builder.workshop import open_workshop
 
 MAVEN = "org/apache/maven/apache-maven/3.9.11/apache-maven-3.9.11-bin.zip"
 DISTRIBUTION = zip_bytes(
@@ -146,3 +149,33 @@ def test_tree_digest_refuses_other_kinds_of_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(HostLack, match="neither file nor link"):
         tree_digest(tmp_path)
+
+
+def test_a_maven_that_is_not_what_its_artifact_holds_is_not_used(here: Scene) -> None:
+    home = need_maven(TOOL, here.central, here.workshop.tools).home
+    program = home / "bin" / "mvn"
+    before = program.read_bytes()
+    for path, content in ((program, b"#!"), (home / "more.jar", b"x")):
+        path.write_bytes(content)
+        with pytest.raises(HostLack, match="not what its artifact holds"):
+            need_maven(TOOL, here.central, here.workshop.tools)
+        program.write_bytes(before)
+
+
+def test_what_a_killed_process_left_is_removed(here: Scene) -> None:
+    require_sandbox()
+    for name in ("tools/.new-0123", "tree-0123"):
+        (here.workshop.data / name / "deep").mkdir(parents=True)
+    need_maven(TOOL, here.central, here.workshop.tools)
+    here.workshop.open_sandbox()
+    assert not (here.workshop.data / "tools" / ".new-0123").exists()
+    assert not (here.workshop.data / "tree-0123").exists()
+
+
+@pytest.mark.parametrize(
+    "folder", ["/usr/local/touchplate-test", "/usr", "/bin/../usr/share/touchplate-test"]
+)
+def test_data_that_every_build_could_read_is_refused(folder: str) -> None:
+    with pytest.raises(HostLack, match="every build can read"), open_workshop(Path(folder), QuietProgress()):
+        pass
+    assert folder == "/usr" or not Path(folder).exists()

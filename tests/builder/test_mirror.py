@@ -12,9 +12,9 @@ import pytest
 from tests.builder.sandboxes import Rig
 
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.errors import PhaseFailed
+from touchplate.builder.errors import DefinitionError, PhaseFailed
 from touchplate.builder.lock import InputLock, LockedInput
-from touchplate.builder.plan import Forbidden, Limits
+from touchplate.builder.plan import Bind, Forbidden, Limits
 
 PUBLISHED = b"PK the published jar, byte for byte"
 SHA256 = hashlib.sha256(PUBLISHED).hexdigest()
@@ -378,3 +378,118 @@ def test_socket_of_one_job_is_closed_to_others(rig: Rig) -> None:
     rig.fetch(rig.plan("echo now"))
     assert seen[0] == 0o600
     assert seen[1] in rig.config.uids
+
+
+def test_double_slash_and_strange_requests_name_no_other_host(rig: Rig) -> None:
+    rig.site.pages["a.jar"] = b"a"
+    said = ask(
+        rig, "GET //other.example.org/a.jar", "GET other.example.org:80", "GET *", "CONNECT a:443", "X /"
+    )
+    assert set(said) <= {"400", "403", "405"}
+    assert rig.site.asked == []
+
+
+def test_smuggled_requests_and_endless_heads_are_refused(rig: Rig) -> None:
+    rig.site.pages["a.jar"] = b"a"
+    script = r"""
+import socket
+def ask(data):
+    with socket.create_connection(("127.0.0.1", 3128), timeout=10) as mirror:
+        try:
+            mirror.sendall(data)
+            answer = mirror.makefile("rb").read()
+        except OSError:  # hung up on us
+            answer = b"HTTP/1.1 hung-up"
+    print(answer.count(b"HTTP/1.1"), answer.split()[1].decode())
+inner = b"GET /central/a.jar HTTP/1.1\r\nHost: x\r\n\r\n"
+start = b"GET /central/b.jar HTTP/1.1\r\nHost: x\r\n"
+ask(start + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner)
+ask(start + b"Content-Length: %d\r\n\r\n" % len(inner) + inner)
+ask(start + b"Content-Length: 0\r\nTransfer-Encoding: identity\r\n\r\n" + inner)
+ask(start + b"X: y\r\n" * 1000 + b"\r\n")
+ask(b"GET /central/" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n")
+"""
+    rig.fetch(rig.plan("", command=("/usr/bin/python3", "-c", script)))
+    assert rig.heard.lines[:3] == ["1 400"] * 3
+    assert {line.split()[1] for line in rig.heard.lines[3:]} <= {"431", "414", "hung-up"}
+    assert rig.site.asked == []
+
+
+def test_more_connections_than_processes_do_not_silence_the_mirror(rig: Rig) -> None:
+    rig.site.pages["a.jar"] = b"a"
+    script = """
+import socket, urllib.request
+idle = [socket.create_connection(("127.0.0.1", 3128), timeout=10) for _ in range(100)]
+for one in idle:
+    one.close()
+print(urllib.request.urlopen("http://127.0.0.1:3128/central/a.jar", timeout=15).read())
+"""
+    limits = Limits(wall_seconds=20, processes=40)
+    rig.fetch(rig.plan("", command=("/usr/bin/python3", "-c", script), limits=limits))
+    assert rig.heard.lines == ["b'a'"]
+
+
+def test_checksums_follow_from_the_bytes_that_were_given(rig: Rig) -> None:
+    rig.site.pages |= {"a.jar": b"a", "a.jar.sha1": b"wrong", "b.jar.sha1": b"of b", "a.jar.md5": b"old"}
+    script = """
+import urllib.request
+def get(path):
+    return urllib.request.urlopen("http://127.0.0.1:3128/central/" + path)
+print(get("a.jar").headers["X-Checksum-SHA1"])
+for path in ("a.jar.sha1", "b.jar.sha1", "a.jar.md5"):
+    print(get(path).read().decode())
+"""
+    lock = rig.fetch(rig.plan("", command=("/usr/bin/python3", "-c", script)))
+    sha1 = hashlib.sha1(b"a").hexdigest()
+    assert rig.heard.lines == [sha1, sha1, "of b", "old"]
+    assert rig.site.asked == ["a.jar", "b.jar.sha1", "a.jar.md5"]
+    assert [one.path for one in lock.inputs] == ["a.jar"]
+
+
+@pytest.mark.parametrize(("page", "is_lack"), [(503, True), (429, True), (cut_off, True), (403, False)])
+def test_command_that_went_on_without_a_file_says_nothing_about_the_package(
+    rig: Rig, page: object, is_lack: bool
+) -> None:
+    rig.site.pages |= {"a.jar": page, "a.jar.sha1": 503}
+    plan = rig.plan("get central/a.jar || true")
+    if is_lack:
+        assert rig.lacks(plan).reason == "upstream-failed"
+    else:
+        assert rig.fetch(plan).inputs == ()
+    assert rig.fetch(rig.plan("get central/a.jar.sha1 || true")).inputs == ()
+
+
+def test_published_file_in_a_fetched_tool_is_refused(rig: Rig) -> None:
+    tool = rig.folder / "tool"
+    (tool / "lib").mkdir(parents=True)
+    (tool / "lib" / "own.jar").write_bytes(zipped(("inner.jar", PUBLISHED)))
+    plan = rig.plan("true", binds=(Bind(tool, "/tool", fetched=True),), forbidden=FORBIDDEN)
+    failed = rig.fails(plan)
+    assert (failed.phase, failed.failure) == ("fetch", "refused-input")
+    assert "lib/own.jar" in failed.detail
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ([("a.jar", 1 << 52)], "too-large"),
+        ([("a.jar", 600), ("b.jar", 600)], "too-large"),
+        ([(f"{number}.jar", 1) for number in range(6)], "too-large"),
+        ([("g/maven-metadata-central.xml", 1)], "refused-input"),
+    ],
+)
+def test_somebody_else_s_lock_keeps_to_the_limits_of_fetch(
+    rig: Rig, inputs: list[tuple[str, int]], reason: str
+) -> None:
+    lock = InputLock(tuple(LockedInput("central", path, "00" * 32, size) for path, size in inputs))
+    limits = Limits(wall_seconds=20, fetch_files=5, fetch_bytes=1000)
+    failed = rig.fails(rig.plan("true", limits=limits), lock)
+    assert (failed.phase, failed.failure) == ("fetch", reason)
+    assert rig.site.asked == []
+
+
+def test_lock_that_lies_about_a_size_is_refused(rig: Rig) -> None:
+    rig.site.pages["a.jar"] = b"abc"
+    one = LockedInput("central", "a.jar", hashlib.sha256(b"abc").hexdigest(), 4)
+    with pytest.raises(DefinitionError, match="4 bytes, and it has 3"):
+        rig.build(rig.plan("true"), InputLock((one,)))

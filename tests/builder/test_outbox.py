@@ -51,3 +51,26 @@ def test_a_damaged_parcel_is_named_never_skipped(tmp_path: Path) -> None:
         path.write_bytes(data[:length])
         with pytest.raises(OutboxError, match=path.name):
             outbox.waiting()
+
+
+def test_parcel_that_another_process_has_sent_is_known_by_its_indexes(tmp_path: Path) -> None:
+    here, there = Outbox(tmp_path), Outbox(tmp_path)
+    parcel = here.put("pkg:a", [b"a", b"b"], [])
+    there.mark_done(parcel, [4, 5])
+    assert here.waiting() == []
+    assert here.indexes(parcel) == (4, 5)
+    refused = here.put("pkg:b", [b"c"], [])
+    there.mark_refused(refused, "no")
+    with pytest.raises(OutboxError, match="refused"):
+        here.indexes(refused)
+
+
+def test_a_crash_between_noting_and_removing_sends_again(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    parcel = outbox.put("pkg:a", [b"a"], [])
+    stored = outbox.path(parcel).read_bytes()
+    outbox.mark_done(parcel, [4])
+    outbox.path(parcel).write_bytes(stored)  # as if the process had died before it was removed
+    assert Outbox(tmp_path).waiting() == [parcel]
+    outbox.mark_done(parcel, [4])
+    assert (outbox.waiting(), outbox.indexes(parcel)) == ([], (4,))

@@ -168,7 +168,8 @@ def _evidence(args: argparse.Namespace) -> Iterator[EvidenceServer | None]:
 
 def _repeat(args: argparse.Namespace, workshop: Workshop) -> int:
     trust = load_trust(args.trust)
-    client = LogClient(args.log, trust.policy, workshop.data / f"head-{trust.policy.origin}")
+    state = workshop.data / f"head-{trust.policy.origin}"
+    client = LogClient(args.log, trust.policy, state, max_age=trust.max_checkpoint_age)
     workshop.display.step(f"read the log: index {args.index}")
     with _evidence(args) as server:
         assert server is not None

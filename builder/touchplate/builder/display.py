@@ -29,7 +29,7 @@ class PhaseDisplay:
         says = "fetch: the command runs once, every file is recorded" if phase == "fetch" else ""
         self._display.step(says or "build: again from the source, without network, from the lock only")
         if phase == "fetch":
-            self._task = self._display.task("inputs", unit="files")
+            self._task = self._display.task("files recorded")
         else:
             self._task = self._display.task("lines of output")
 
@@ -51,5 +51,5 @@ class PhaseDisplay:
     def finish(self) -> None:
         """End what is still shown."""
         if self._task is not None:
-            self._task.finish(f"{self._bytes / 1e6:.1f} MB" if self._files else "")
+            self._task.finish(f"{self._files}, {self._bytes / 1e6:.1f} MB" if self._files else "")
             self._task = None

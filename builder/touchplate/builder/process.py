@@ -31,6 +31,10 @@ ENDING_SECONDS = 20.0
 LINE_CHARS = 500
 """Longest line handed to the progress callback, in characters."""
 
+LINES = 100_000
+"""Lines handed to the progress callback in one run: real builds print up to 50,000, and a flood of empty ones
+would keep the supervisor busier than the build."""
+
 TAIL_BYTES = 4096
 """End of the output that is kept beside the capped log: a failing tool says why in its last lines."""
 
@@ -278,6 +282,7 @@ class _Log:
         self._cap = cap
         self._on_line = on_line
         self._line = bytearray()
+        self._lines_left = LINES
         self.tail = bytearray()
         self.dropped = 0
 
@@ -286,7 +291,7 @@ class _Log:
         self._kept += data[:room]
         self.dropped += max(len(data) - room, 0)
         self.tail = (self.tail + data)[-TAIL_BYTES:]
-        if room:
+        if room and self._lines_left:
             self._lines(data[:room])
 
     def text(self) -> bytes:
@@ -296,7 +301,8 @@ class _Log:
         return bytes(self._kept) + note.encode()
 
     def _lines(self, data: bytes) -> None:
-        *whole, rest = data.split(b"\n")
+        *whole, rest = data.split(b"\n", self._lines_left)
+        self._lines_left -= len(whole)
         for part in whole:
             self._on_line(printable(bytes(self._line) + part))
             self._line.clear()

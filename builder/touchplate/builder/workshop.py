@@ -112,7 +112,8 @@ def open_workshop(
 
 def _make_folders(folder: Path) -> None:
     """`folder` with its parents, enterable by other uids where we make it; HostLack otherwise."""
-    if any(part in SHOWN for part in folder.resolve().parents):
+    resolved = folder.resolve()
+    if not SHOWN.isdisjoint((resolved, *resolved.parents)):
         raise HostLack(
             f"every build can read {str(folder)!r}, and so the answer: use a folder not below /usr"
         )
