@@ -451,3 +451,23 @@ def test_a_batch_is_cut_at_the_logs_limits(log: SimLog, monkeypatch: pytest.Monk
         client.append_batch(envelopes)
         assert len(served.posts) == 5
     assert MAX_BATCH_BYTES == 8 * 1024 * 1024
+
+
+# --- age ---
+
+
+def test_a_fetched_head_must_be_as_young_as_the_reader_says(tmp_path: Path) -> None:
+    log = grown(SimLog(tmp_path / "log", witnesses=(witness_signer("w.example.org"),)), 3)
+    signed = 1_800_000_000
+    young = LogClient(log.folder, log.policy, max_age=60, clock=lambda: signed + 60.9)
+    assert young.checkpoint().size == 3
+    old = LogClient(log.folder, log.policy, max_age=60, clock=lambda: signed + 61)
+    with pytest.raises(PolicyError, match="is 61 s, the trust file allows 60 s") as caught:
+        old.checkpoint()
+    assert caught.value.reason == "stale-checkpoint"
+
+
+def test_a_head_whose_age_cannot_be_told_is_not_young(log: SimLog) -> None:
+    grown(log, 1)
+    with pytest.raises(PolicyError, match="cannot be told"):
+        LogClient(log.folder, log.policy, max_age=60).checkpoint()

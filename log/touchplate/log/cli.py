@@ -1,6 +1,7 @@
 """`touchplate log`: recompute a log, show its checkpoint. What only reads a served log needs no extra."""
 
 import argparse
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from touchplate.base.progress import open_progress
 from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.fsck import Result, Source, check_log, unverified_body
 from touchplate.log.served import ServedLog
-from touchplate.verify.checkpoints import open_checkpoint
+from touchplate.verify.checkpoints import Checkpoint, check_age, open_checkpoint
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.notes import MAX_NOTE_BYTES, format_verifier_key, parse_signer_key
 from touchplate.verify.output import print_json, print_line, print_note
@@ -71,7 +72,7 @@ def _fsck(args: argparse.Namespace) -> int:
     source: Source
     close: Callable[[], None] | None = None
     if args.url is not None:
-        source = _served(args.url, policy)
+        source = _served(args.url, *_believed(args))
     else:
         database, origin = args.db, args.origin
         if args.config is not None:
@@ -124,19 +125,19 @@ def _report(result: Result, *, checked_signature: bool, as_json: bool) -> int:
     count = len(result.findings) + result.dropped
     print_line(
         f"{result.size} entries, root {encode_base64(result.root)}: "
-        + (f"{count} findings" if count else "clean")
+        + (f"{count} {'finding' if count == 1 else 'findings'}" if count else "clean")
     )
     return OK if result.clean else REFUSED
 
 
 def _checkpoint(args: argparse.Namespace) -> int:
-    policy = _policy(args)
+    policy, max_age = _believed(args)
     note = open_source(args.url).read("checkpoint", MAX_NOTE_BYTES)
     if policy is None:
         body = unverified_body(note)
         origin, size, root, cosigners = body.origin, body.size, body.root, None
     else:
-        opened = open_checkpoint(note, policy)
+        opened = _open(note, policy, max_age)
         origin, size, root = opened.origin, opened.size, opened.root
         cosigners = [name for name, _ in opened.cosigners]
     if args.json:
@@ -160,9 +161,9 @@ def _checkpoint(args: argparse.Namespace) -> int:
     return OK
 
 
-def _served(url: str, policy: Policy | None) -> Source:
+def _served(url: str, policy: Policy | None, max_age: int | None) -> Source:
     def read_head(note: bytes) -> tuple[int, bytes]:
-        head = unverified_body(note) if policy is None else open_checkpoint(note, policy)
+        head = unverified_body(note) if policy is None else _open(note, policy, max_age)
         return head.size, head.root
 
     return ServedLog(open_source(url), read_head)
@@ -190,9 +191,25 @@ def _stored(database: Path, origin: str | None) -> tuple[Source, Callable[[], No
 
 
 def _policy(args: argparse.Namespace) -> Policy | None:
+    return _believed(args)[0]
+
+
+def _believed(args: argparse.Namespace) -> tuple[Policy | None, int | None]:
+    """The policy that was given, and the age in seconds that a trust file allows a fetched checkpoint."""
     if args.policy is not None:
-        return parse_policy(args.policy.read_text(encoding="utf-8"))
-    return load_trust(args.trust).policy if args.trust is not None else None
+        return parse_policy(args.policy.read_text(encoding="utf-8")), None
+    if args.trust is None:
+        return None, None
+    trust = load_trust(args.trust)
+    return trust.policy, trust.max_checkpoint_age
+
+
+def _open(note: bytes, policy: Policy, max_age: int | None) -> Checkpoint:
+    """A checkpoint that was just fetched: verified, and young enough."""
+    opened = open_checkpoint(note, policy)
+    if max_age is not None:
+        check_age(opened, policy, max_age, int(time.time()))
+    return opened
 
 
 def _read_note(path: Path) -> bytes:

@@ -16,7 +16,7 @@ A bundle shows what is in the log, never that nothing else is.
 from collections.abc import Iterable
 
 from touchplate.verify.bundle import Bundle, BundleEntry, parse_bundle
-from touchplate.verify.checkpoints import Checkpoint, checkpoint_age, open_checkpoint
+from touchplate.verify.checkpoints import Checkpoint, check_age, checkpoint_age, open_checkpoint
 from touchplate.verify.entry import Entry
 from touchplate.verify.errors import RefusedError
 from touchplate.verify.files import FileDigests, digest_file
@@ -230,12 +230,7 @@ def _check_age(checkpoint: Checkpoint, question: Question, trust: TrustFile) -> 
     limit = trust.max_checkpoint_age
     if limit is None:
         raise RefusedError(1, "no-age-limit", "the trust file sets no max_checkpoint_age to be fresh by")
-    if age is None or age > limit:
-        told = "cannot be told" if age is None else f"is {age} s"
-        raise RefusedError(
-            1, "stale-checkpoint", f"the age of the checkpoint {told}, the trust file allows {limit} s"
-        )
-    return age
+    return check_age(checkpoint, trust.policy, limit, question.now)
 
 
 def _check_label(bundle: Bundle, file: FileDigests) -> None:

@@ -153,6 +153,20 @@ def open_checkpoint(note: bytes, policy: Policy) -> Checkpoint:
     return Checkpoint(body, note.decode(), log_keys, cosigners, seal=_SEAL)
 
 
+def check_age(checkpoint: Checkpoint, policy: Policy, limit: int, now: int) -> int:
+    """The age of a checkpoint (seconds), which must be told and at most `limit`.
+
+    Raises PolicyError `stale-checkpoint` (entry format 7; judged on heads that were just fetched).
+    """
+    age = checkpoint_age(checkpoint, policy, now)
+    if age is None or age > limit:
+        told = "cannot be told" if age is None else f"is {age} s"
+        raise PolicyError(
+            f"the age of the checkpoint {told}, the trust file allows {limit} s", reason="stale-checkpoint"
+        )
+    return age
+
+
 def checkpoint_age(checkpoint: Checkpoint, policy: Policy, now: int) -> int | None:
     """Seconds since the policy's quorum last vouched for this head, as of `now` (unix seconds); never
     negative.

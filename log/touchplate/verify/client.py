@@ -7,12 +7,13 @@ seen; and every entry that is handed out was proven to be in it. Bundles and til
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
+from touchplate.verify.checkpoints import Checkpoint, check_age, open_checkpoint
 from touchplate.verify.encoding import encode_base64, parse_decimal
 from touchplate.verify.entry import Entry, parse_packed
 from touchplate.verify.errors import (
@@ -87,13 +88,24 @@ class LogClient:
     """A log as one reader sees it. Not safe for use by several threads at once.
 
     `source`: http(s) URL prefix of the log, or a folder with the same paths. `state`: file in which the last
-    checkpoint is remembered across runs (without it, only as long as this object lives).
+    checkpoint is remembered across runs (without it, only as long as this object lives). `max_age`: seconds
+    within which the policy's quorum must have vouched for each checkpoint that is fetched.
     """
 
-    def __init__(self, source: str | Path, policy: Policy, state: Path | None = None) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        policy: Policy,
+        state: Path | None = None,
+        *,
+        max_age: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Reads nothing yet. Raises TransportError for an impossible URL."""
         self._source: LogSource = open_source(source)
         self._policy = policy
+        self._max_age = max_age
+        self._clock = clock
         self._remembered = RememberedHead(state, policy)
         self._tiles: OrderedDict[Tile, bytes] = OrderedDict()
         self._last: tuple[tuple[bytes, int], list[Entry]] | None = None
@@ -111,8 +123,14 @@ class LogClient:
         Never goes back: a smaller one that fits is ignored and the remembered one returned. Raises ForkError
         with the evidence when the log shows two histories; ProofError `damaged-tiles` when its tiles do not
         belong to its checkpoint; TransportError `stale` for an older copy that cannot be compared; and what
-        `open_checkpoint` raises.
+        `open_checkpoint` raises; PolicyError `stale-checkpoint` when it is older than `max_age`.
         """
+        current = self._fetch_checkpoint()
+        if self._max_age is not None:
+            check_age(current, self._policy, self._max_age, int(self._clock()))
+        return current
+
+    def _fetch_checkpoint(self) -> Checkpoint:
         with self._remembered.locked():
             held, known = self._remembered.head, self._remembered.load()
             if known is not None:

@@ -18,6 +18,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PROBLEM = "application/problem+json"
+PROBLEMS = "https://touchplate.dev/problems"
+"""Prefix of the reasons' names (RFC 9457 3.1.1); nothing is fetched from there."""
 
 BODY_SECONDS = 30
 """How long a client may take to send one body: 8 MiB at 300 KB/s. A slower one only holds memory."""
@@ -57,14 +59,20 @@ def problem_of(error: Exception) -> Answer:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(error.retry_after)
-    body = {"type": "about:blank", "title": reason, "status": status, "reason": reason, "detail": detail}
+    body = {
+        "type": f"{PROBLEMS}/{reason}",
+        "title": reason,
+        "status": status,
+        "reason": reason,
+        "detail": detail,
+    }
     return Answer(json.dumps(body).encode(), status, PROBLEM, headers)
 
 
 def method_not_allowed(allowed: str) -> Answer:
     """405 for a path that knows other methods."""
     body = {
-        "type": "about:blank",
+        "type": f"{PROBLEMS}/method-not-allowed",
         "title": "method-not-allowed",
         "status": 405,
         "reason": "method-not-allowed",
