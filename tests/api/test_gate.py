@@ -91,6 +91,8 @@ def test_takes_the_first_rule_that_matches() -> None:
     gate = Gate(rules, TWO)
     assert gate.rule_for(asking()) is gate.rules[0]
     assert gate.rule_for(asking(maven_purl("org.example", "other", "1.0"))) is gate.rules[1]
+    assert not replace(RECORDED, ecosystem="oci").matches(asking())
+    assert replace(RECORDED, ecosystem="maven").matches(asking())
     elsewhere = replace(asking(maven_purl("org.example", "other", "1.0")), repository="mirror")
     assert gate.rule_for(elsewhere) is gate.rules[2]
 

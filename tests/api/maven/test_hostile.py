@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from tests.api.support import DEFAULT_RULES, JAR, World, running_node, running_upstream, world, write_node
 from tests.base.support import Handler
-from tests.verify.cases import default_blocks, provenance, recorder_block, second
+from tests.verify.cases import default_blocks, provenance, record, recorder_block, second
 from tests.verify.support import PUBLISHED, RECORDER
 
 from touchplate.api.links import Link
 from touchplate.api.maven.layout import FileRequest, MavenFile, parse_path
 from touchplate.node.config import load_config
+from touchplate.verify.purl import maven_purl
 
 TOOL = "org/example/tool/2.0/tool-2.0.jar"
 TOOL_BYTES = b"the bytes of a tool\n" * 1000
@@ -169,6 +170,36 @@ allow_private = true
             first = node.index.store.first_record("pkg:maven/org.example/tool@2.0?type=jar")
             assert first is not None
             assert sha256(answers[0].body) == first.sha256
+            # The loser kept nothing: once it sends what was recorded, it is served there as well.
+            for upstream in (one, other):
+                upstream.put(TOOL, answers[0].body)
+            for name in ("central", "mirror"):
+                assert here.get(f"/maven/{name}/{TOOL}").body == answers[0].body
+
+
+def test_a_lost_file_comes_back_as_the_same_bytes_or_not_at_all(tmp_path: Path) -> None:
+    """Also where nothing is recorded: this node remembers what it served."""
+    with world(tmp_path, record=False, rules="[[gate.rule]]\nneed = []") as here:
+        here.upstream.put(TOOL, TOOL_BYTES)
+        assert here.get(f"{CENTRAL}/{TOOL}").status == 200
+        here.node.blobs.path(sha256(TOOL_BYTES)).unlink()
+        here.upstream.put(TOOL, b"other bytes")
+        answer = here.get(f"{CENTRAL}/{TOOL}")
+        assert (answer.status, answer.json["reason"]) == (403, "upstream-changed")
+        here.upstream.put(TOOL, TOOL_BYTES)
+        assert here.get(f"{CENTRAL}/{TOOL}").body == TOOL_BYTES
+
+
+def test_what_is_held_already_is_refused_once_other_bytes_stand_in_the_log(tmp_path: Path) -> None:
+    """This node records nothing itself, and another one in the same log saw another file."""
+    with world(tmp_path, record=False, rules="[[gate.rule]]\nneed = []") as here:
+        here.upstream.put(TOOL, TOOL_BYTES)
+        assert here.get(f"{CENTRAL}/{TOOL}").status == 200
+        here.append(record(b"other bytes", maven_purl("org.example", "tool", "2.0")))
+        for method in ("GET", "HEAD"):
+            assert here.get(f"{CENTRAL}/{TOOL}", method).status == 403
+        assert here.get(f"{CENTRAL}/{TOOL}").json["reason"] == "upstream-changed"
+        assert "refused whatever the rules say" in here.get(f"/why/maven/central/{TOOL}").text
 
 
 def test_what_is_held_is_served_while_the_upstream_hangs(tmp_path: Path) -> None:
