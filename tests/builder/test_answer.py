@@ -159,3 +159,13 @@ def test_directory_of_millions_is_refused_before_it_is_read(
     end = b"PK\5\6" + bytes(4) + b"\0\0\0\0" + (46 * 20).to_bytes(4, "little") + bytes(6)
     with pytest.raises(TooMuchError, match="more than 10 files"):
         find(tmp_path, (b"PK\1\2" + bytes(42)) * 20 + end)
+
+
+def test_bombs_in_many_inputs_share_one_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "TOTAL_BYTES", 1_000_000)
+    path = tmp_path / "input"
+    path.write_bytes(zipped("a", bytes(400_000)))
+    finder = AnswerFinder(frozenset({"00" * 32}))
+    assert [finder.find(path), finder.find(path)] == [None, None]
+    with pytest.raises(TooMuchError, match="unpacks to more"):
+        finder.find(path)

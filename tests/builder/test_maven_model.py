@@ -206,6 +206,9 @@ def test_condition_that_only_an_attack_has_is_refused(condition: str) -> None:
         parse_pom(f"<project><artifactId>a</artifactId><profiles>{profile}</profiles></project>".encode())
 
 
-def test_deep_pom_is_read_without_recursion() -> None:
+def test_deep_pom_is_refused_without_recursion() -> None:
     deep = b"<a>" * 200_000 + b"</a>" * 200_000
-    assert parse_pom(b"<project><artifactId>a</artifactId>" + deep + b"</project>").artifact == "a"
+    with pytest.raises(DefinitionError, match="nested deeper than 64"):
+        parse_pom(b"<project><artifactId>a</artifactId>" + deep + b"</project>")
+    fits = b"<a>" * 60 + b"</a>" * 60
+    assert parse_pom(b"<project><artifactId>a</artifactId>" + fits + b"</project>").artifact == "a"

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from defusedxml.ElementTree import fromstring
 from tests.builder.mavenparts import pom, publish, zip_bytes
 from tests.builder.rebuildparts import JAR, PACKAGE, PUBLISHED, Scene, scene
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.progress import QuietProgress
+from touchplate.base.xml import parse_xml
 from touchplate.builder.definitions import Definition, MavenTool, make_definition
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.settings import format_settings
@@ -37,7 +37,7 @@ def here() -> Iterator[Scene]:
 
 
 def mirrors(data: bytes) -> dict[str, str]:
-    found = fromstring(data).iter("mirror")
+    found = parse_xml(data).iter("mirror")
     return {each.findtext("mirrorOf") or "": each.findtext("url") or "" for each in found}
 
 

@@ -1,6 +1,7 @@
 """Rebuilds through the real sandbox: verdicts, failures, signing, and repeating what was logged."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from tests.builder.mavenparts import publish
@@ -9,9 +10,12 @@ from tests.builder.sandboxes import require_sandbox
 
 from touchplate.builder.attest import Operator
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.lock import InputLock
+from touchplate.builder.plan import BuildPlan
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import Logged, repeat
 from touchplate.builder.report import exit_code, rebuild_json
+from touchplate.builder.sandbox import Sandbox, SandboxConfig, open_sandbox
 from touchplate.builder.submit import sign_rebuild
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.keys import generate_signer
@@ -122,6 +126,24 @@ def test_refuses_to_sign_under_less_isolation_than_a_signature_claims(here: Scen
     weaker = Rebuild(**{**vars(done), "backend": None, "missing": ("an empty network namespace",)})
     with pytest.raises(HostLack, match="lacks an empty network namespace"):
         sign_rebuild(here.workshop, weaker, Operator("https://rebuild.example.org", generate_signer()))
+
+
+def test_nothing_is_run_when_its_result_could_not_be_signed(here: Scene) -> None:
+    def weaker(config: SandboxConfig) -> Sandbox:
+        sandbox = open_sandbox(config)
+        sandbox.probe = replace(sandbox.probe, seccomp=False)
+        return sandbox
+
+    workshop = replace(here.workshop, make_sandbox=weaker)
+    definition = scripted(here, "jar(b'')")
+    published = fetch_published(workshop, definition)
+    with pytest.raises(HostLack, match="lacks the system call filter"):
+        rebuild(workshop, definition, published, get_lock=never, to_sign=True)
+    assert rebuild(workshop, definition, published).backend is None  # without signing it may be run
+
+
+def never(plan: BuildPlan, sandbox: Sandbox, progress: object) -> InputLock:
+    raise AssertionError("the command was about to be run")
 
 
 def test_a_logged_rebuild_is_repeated_from_its_lock_without_fetch(here: Scene) -> None:

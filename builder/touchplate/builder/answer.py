@@ -31,6 +31,9 @@ LAYERS = 4
 EXPANDED_BYTES = 4 * GIB
 """Unpacked bytes read of one input, all layers together: a JDK unpacks to 0.4 GiB."""
 
+TOTAL_BYTES = 64 * GIB
+"""Unpacked bytes read of all inputs of one build: minutes of work, where bombs in each would make it days."""
+
 MEMBERS = 200_000
 """Members read of one input: the largest known (the JDK's source) has 30,000."""
 
@@ -57,6 +60,7 @@ class AnswerFinder:
 
     def __init__(self, digests: frozenset[str]) -> None:
         self._digests = digests
+        self._left = TOTAL_BYTES
 
     def find(self, path: Path) -> str | None:
         """How the answer is in this file ("itself", "in a.zip!b.jar"-like member path), or None.
@@ -66,11 +70,14 @@ class AnswerFinder:
         """
         if not self._digests:
             return None
+        search = _Search(self._digests, min(EXPANDED_BYTES, self._left))
         try:
             with path.open("rb") as file:
-                return _Search(self._digests).look(file, "", LAYERS)
+                return search.look(file, "", LAYERS)
         except OSError as error:
             raise _lack(error) from error
+        finally:
+            self._left -= search.read_bytes
 
     def find_below(self, folder: Path) -> str | None:
         """As `find`, for the first regular file of a tree that is or holds the answer."""
@@ -81,9 +88,10 @@ class AnswerFinder:
 
 
 class _Search:
-    def __init__(self, digests: frozenset[str]) -> None:
+    def __init__(self, digests: frozenset[str], limit: int) -> None:
         self._digests = digests
-        self._bytes = EXPANDED_BYTES
+        self._limit = limit
+        self.read_bytes = 0
         self._members = MEMBERS
 
     def look(self, file: IO[bytes], name: str, layers: int) -> str | None:
@@ -112,9 +120,9 @@ class _Search:
         try:
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
                 while data := _read(content):
-                    self._bytes -= len(data)
-                    if self._bytes < 0:
-                        raise TooMuchError(f"it unpacks to more than {EXPANDED_BYTES} bytes")
+                    self.read_bytes += len(data)
+                    if self.read_bytes > self._limit:
+                        raise TooMuchError(f"it unpacks to more than {self._limit} bytes")
                     copy.write(data)
                 return self.look(copy, name, layers)
         except OSError as error:

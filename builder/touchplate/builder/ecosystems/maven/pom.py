@@ -7,11 +7,9 @@ decides *which* goals are to be run and where the output will be.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
-
+from touchplate.base.xml import parse_xml
 from touchplate.builder.errors import DefinitionError
 
 MAX_POM_BYTES = 2 * 1024 * 1024
@@ -113,11 +111,11 @@ def parse_pom(data: bytes) -> Pom:
     if len(data) > MAX_POM_BYTES:
         raise DefinitionError(f"POM of {len(data)} bytes is longer than {MAX_POM_BYTES}")
     try:
-        root = fromstring(data, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
+        root = parse_xml(data)
+    except ValueError as error:
         raise DefinitionError(f"POM does not parse: {error}") from error
-    if _tag(root) != "project":
-        raise DefinitionError(f"POM starts with <{_tag(root)[:40]}>, not <project>")
+    if root.tag != "project":
+        raise DefinitionError(f"POM starts with <{root.tag[:40]}>, not <project>")
     artifact = _text(root, "artifactId")
     if artifact is None:
         raise DefinitionError("POM has no artifactId")
@@ -155,14 +153,9 @@ def interpolate(text: str, properties: Mapping[str, str]) -> str:
     raise DefinitionError(f"POM value {text[:120]!r} cannot be resolved; write a definition by hand")
 
 
-def _tag(element: Element) -> str:
-    tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
-
-
 def _children(element: Element | None, name: str) -> Iterator[Element]:
     if element is not None:
-        yield from (child for child in element if _tag(child) == name)
+        yield from (child for child in element if child.tag == name)
 
 
 def _child(element: Element | None, name: str) -> Element | None:
@@ -188,7 +181,7 @@ def _read_parent(element: Element) -> Parent:
 
 def _read_properties(element: Element) -> dict[str, str]:
     properties = _child(element, "properties")
-    return {} if properties is None else {_tag(item): (item.text or "").strip() for item in properties}
+    return {} if properties is None else {item.tag: (item.text or "").strip() for item in properties}
 
 
 def _read_build(element: Element | None) -> Build:
