@@ -9,16 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-# Only the writing half of the standard library's ElementTree is used; what comes from outside goes to
-# defusedxml.
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
-
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import ParseError, fromstring
 
 from touchplate.api.errors import UpstreamError
 from touchplate.api.maven.layout import is_name
+from touchplate.base.xml import parse_xml
 
 MAX_METADATA_BYTES = 4 * 1024**2
 """Bytes of one file. The largest of real repositories (nightly builds of many years) are below 1 MiB."""
@@ -69,11 +64,11 @@ class Metadata:
 def parse_metadata(data: bytes) -> Metadata:
     """Read an upstream's metadata file. Raises UpstreamError for anything that is no such file."""
     try:
-        root = fromstring(data, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        root = parse_xml(data)
+    except ValueError as error:
         raise _nonsense(f"no XML that is read here: {error}") from error
-    if _local(root) != "metadata":
-        raise _nonsense(f"root element {_local(root)[:40]!r}")
+    if root.tag != "metadata":
+        raise _nonsense(f"root element {root.tag[:40]!r}")
     versioning = _child(root, "versioning")
     snapshot = _child(versioning, "snapshot")
     updated = _text(versioning, "lastUpdated")
@@ -165,13 +160,13 @@ def _snapshots(versioning: Element | None) -> list[SnapshotVersion]:
 
 def _list(parent: Element | None, outer: str, inner: str) -> list[Element]:
     holder = _child(parent, outer)
-    return [] if holder is None else [element for element in holder if _local(element) == inner]
+    return [] if holder is None else [element for element in holder if element.tag == inner]
 
 
 def _child(parent: Element | None, name: str) -> Element | None:
     if parent is None:
         return None
-    return next((element for element in parent if _local(element) == name), None)
+    return next((element for element in parent if element.tag == name), None)
 
 
 def _text(parent: Element | None, name: str) -> str | None:
@@ -182,13 +177,8 @@ def _text(parent: Element | None, name: str) -> str | None:
 def _clean(element: Element) -> str:
     text = (element.text or "").strip()
     if not _TEXT.match(text):
-        raise _nonsense(f"{_local(element)[:40]!r} holds {text[:80]!r}")
+        raise _nonsense(f"{element.tag[:40]!r} holds {text[:80]!r}")
     return text
-
-
-def _local(element: Element) -> str:
-    """The name without a namespace: newer files have one, older ones none."""
-    return str(element.tag).rpartition("}")[2]
 
 
 def _nonsense(what: str) -> UpstreamError:
