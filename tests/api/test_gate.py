@@ -93,6 +93,8 @@ def test_takes_the_first_rule_that_matches() -> None:
     assert gate.rule_for(asking(maven_purl("org.example", "other", "1.0"))) is gate.rules[1]
     assert not replace(RECORDED, ecosystem="oci").matches(asking())
     assert replace(RECORDED, ecosystem="maven").matches(asking())
+    spelt = asking(maven_purl("org.example", "Lib", "1.0"))
+    assert not replace(RECORDED, package="pkg:maven/org.example/lib@*").matches(spelt)
     elsewhere = replace(asking(maven_purl("org.example", "other", "1.0")), repository="mirror")
     assert gate.rule_for(elsewhere) is gate.rules[2]
 
@@ -107,6 +109,7 @@ def test_takes_the_first_rule_that_matches() -> None:
         ("pkg:maven/org.example/lib@1", False),
         ("pkg:maven/org.example/lib@1.?", False),
         ("pkg:maven/orgXexample/lib@1.0", False),
+        ("pkg:maven/org.example/Lib@1.0", False),
         ("maven/org.example/lib@1.0", False),
     ],
 )

@@ -45,6 +45,9 @@ def test_names_the_upstream_unless_it_is_the_default_one() -> None:
     [
         ("lib-1.0.jar", False),
         ("lib-1.0-tests.jar", False),
+        ("lib-1.0-sources.war", False),
+        ("lib-1.0-javadoc.zip", False),
+        ("lib-1.0-tests-sources.jar", False),
         ("lib-1.0.module", False),
         ("lib-1.0.pom", True),
         ("lib-1.0.jar.asc", True),
