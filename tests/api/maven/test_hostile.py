@@ -11,7 +11,7 @@ import pytest
 from tests.api.support import DEFAULT_RULES, JAR, World, running_node, running_upstream, world, write_node
 from tests.base.support import Handler
 from tests.verify.cases import default_blocks, provenance, record, recorder_block, second
-from tests.verify.support import PUBLISHED, RECORDER
+from tests.verify.support import LIB, PUBLISHED, RECORDER
 
 from touchplate.api.links import Link
 from touchplate.api.maven.layout import FileRequest, MavenFile, parse_path
@@ -21,6 +21,7 @@ from touchplate.verify.purl import maven_purl
 TOOL = "org/example/tool/2.0/tool-2.0.jar"
 TOOL_BYTES = b"the bytes of a tool\n" * 1000
 CENTRAL = "/maven/central"
+MIRROR = "?repository_url=mirror.example.org&"
 
 
 @pytest.fixture
@@ -175,6 +176,35 @@ allow_private = true
                 upstream.put(TOOL, answers[0].body)
             for name in ("central", "mirror"):
                 assert here.get(f"/maven/{name}/{TOOL}").body == answers[0].body
+
+
+def test_facts_about_one_upstream_never_answer_for_another(tmp_path: Path) -> None:
+    with running_upstream() as upstream:
+        upstream.put(JAR, PUBLISHED)
+        path = write_node(tmp_path, upstream.url)
+        path.write_text(path.read_text().replace('identity = "central"', 'identity = "mirror.example.org"'))
+        with running_node(load_config(path)) as (node, app):
+            here = World(tmp_path, upstream, node, app)
+            here.append(provenance(), second())
+            assert here.get(f"{CENTRAL}/{JAR}").json["reason"] == "wrong-package"
+            (row,) = node.index.store.evidence_of(sha256(PUBLISHED), f"{LIB}".replace("?", MIRROR))
+            assert row.kind == "record"
+
+
+def test_what_the_log_took_a_moment_ago_counts_at_once(here: World) -> None:
+    """An operator who was just told his index must not be refused because the index lags."""
+    here.node.index.stop()
+    here.node.log.append([entry.envelope for entry in (provenance(), second())])
+    assert here.node.index.followed == 0
+    assert here.get(f"{CENTRAL}/{JAR}").status == 200
+
+
+def test_a_pom_that_passes_does_not_list_its_version(here: World) -> None:
+    path, pom = "org/example/lib/maven-metadata.xml", JAR.replace(".jar", ".pom")
+    here.upstream.put(path, listing("1.0"))
+    here.upstream.put(pom, b"<project/>")
+    assert here.get(f"{CENTRAL}/{pom}").status == 200
+    assert "<version>" not in here.get(f"{CENTRAL}/{path}").text
 
 
 def test_a_lost_file_comes_back_as_the_same_bytes_or_not_at_all(tmp_path: Path) -> None:
