@@ -11,6 +11,7 @@ from tests.api.support import JAR, World, world
 from tests.verify.cases import comparison, provenance, second
 from tests.verify.support import PUBLISHED
 
+from touchplate.api.pages.render import prose
 from touchplate.verify.purl import maven_purl
 
 SHA256 = hashlib.sha256(PUBLISHED).hexdigest()
@@ -137,6 +138,10 @@ def test_commands_to_copy_hold_no_others(here: World) -> None:
     commands = [line for line in page.splitlines() if "touchplate verify lib" in line or "verify '" in line]
     assert any("'lib-1.0;touch x $(id) `id`.jar'" in line for line in commands)
     assert "verify lib-1.0;" not in page
+
+
+def test_prose_escapes_text_and_code_alike() -> None:
+    assert prose("<b> `<i>` &") == "&lt;b&gt; <code>&lt;i&gt;</code> &amp;"
 
 
 def test_what_a_supporting_file_will_be_asked_for_is_said_before_it_is_seen(here: World) -> None:

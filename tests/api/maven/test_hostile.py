@@ -1,5 +1,6 @@
 """Attacks on the Maven adapter: by clients, by upstreams that lie, and by damage below it."""
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from tests.base.support import Handler
 from tests.verify.cases import default_blocks, provenance, record, recorder_block, second
 from tests.verify.support import LIB, PUBLISHED, RECORDER
 
+from touchplate.api.http.files import Span, StoredFile
 from touchplate.api.links import Link
 from touchplate.api.maven.layout import FileRequest, MavenFile, parse_path
 from touchplate.node.config import load_config
+from touchplate.node.wiring import HELD_THREADS
 from touchplate.verify.purl import maven_purl
 
 TOOL = "org/example/tool/2.0/tool-2.0.jar"
@@ -178,6 +181,44 @@ allow_private = true
                 assert here.get(f"/maven/{name}/{TOOL}").body == answers[0].body
 
 
+def test_an_upstream_in_a_private_network_is_asked_only_when_the_owner_says_so(tmp_path: Path) -> None:
+    with running_upstream() as upstream:
+        upstream.put(TOOL, TOOL_BYTES)
+        path = write_node(tmp_path, upstream.url)
+        path.write_text(path.read_text().replace("allow_private = true", "allow_private = false"))
+        with running_node(load_config(path)) as (node, app):
+            answer = World(tmp_path, upstream, node, app).get(f"{CENTRAL}/{TOOL}")
+        assert (answer.status, answer.json["reason"]) == (502, "upstream-address-refused")
+        assert upstream.server.requests == []
+
+
+def test_another_trust_file_is_another_verdict_at_the_next_start(tmp_path: Path) -> None:
+    with running_upstream() as upstream:
+        upstream.put(JAR, PUBLISHED)
+        verdicts = []
+        for blocks in (default_blocks(), default_blocks()[1:2] + default_blocks()[3:], default_blocks()):
+            config = load_config(write_node(tmp_path, upstream.url, blocks=blocks))
+            with running_node(config) as (node, app):
+                here = World(tmp_path, upstream, node, app)
+                here.append(provenance(), second())
+                verdicts.append(here.get(f"{CENTRAL}/{JAR}").status)
+        assert verdicts == [200, 403, 200]
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_cuts_the_connection(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"short")
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    answer = StoredFile(path, Span(0, 10), 200, {"Content-Length": "10"}, is_whole=True)
+    with pytest.raises(OSError, match="shorter"):
+        asyncio.run(answer({"method": "GET"}, None, send))
+    assert not any(message.get("more_body") is False for message in sent)
+
+
 def test_facts_about_one_upstream_never_answer_for_another(tmp_path: Path) -> None:
     with running_upstream() as upstream:
         upstream.put(JAR, PUBLISHED)
@@ -241,20 +282,23 @@ def test_what_is_held_is_served_while_the_upstream_hangs(tmp_path: Path) -> None
             go_on.wait(60)
             handler.reply(404, b"")
 
+        news = [f"org/example/new/{number}/new-{number}.jar" for number in range(HELD_THREADS + 4)]
         upstream.put(TOOL, TOOL_BYTES)
         config = load_config(write_node(tmp_path, upstream.url))
         config = replace(config, http=replace(config.http, threads=1))
-        with running_node(config) as (node, app), ThreadPoolExecutor(1) as pool:
+        with running_node(config) as (node, app), ThreadPoolExecutor(len(news) + 1) as pool:
             here = World(tmp_path, upstream, node, app)
             assert here.get(f"{CENTRAL}/{TOOL}").status == 200
-            upstream.act("org/example/new/1/new-1.jar", hang)
-            waiting = pool.submit(here.get, f"{CENTRAL}/org/example/new/1/new-1.jar")
+            for path in news:
+                upstream.act(path, hang)
+            waiting = [pool.submit(here.get, f"{CENTRAL}/{path}") for path in news]
             assert hanging.wait(30)
-            assert here.get(f"{CENTRAL}/{TOOL}").body == TOOL_BYTES
-            assert here.get(f"{CENTRAL}/{TOOL}.sha1").status == 200
-            assert here.get("/").status == 200
-            go_on.set()
-            assert waiting.result(30).status == 404
+            try:
+                for path in (f"{CENTRAL}/{TOOL}", f"{CENTRAL}/{TOOL}.sha1", "/"):
+                    assert pool.submit(here.get, path).result(20).status == 200
+            finally:
+                go_on.set()
+            assert {one.result(30).status for one in waiting} == {404}
 
 
 def test_a_disk_that_takes_nothing_is_a_503_that_names_no_folder(
