@@ -16,10 +16,10 @@ from touchplate.builder.errors import HostLack
 from touchplate.builder.limits import make_groups
 from touchplate.builder.lock import InputLock
 from touchplate.builder.plan import MIB, Limits
-from touchplate.builder.probe import Probe
+from touchplate.builder.probe import Probe, probe_sandbox
 from touchplate.builder.process import printable
-from touchplate.builder.sandbox import Job, SandboxConfig, open_sandbox
-from touchplate.builder.workspace import locked_folder, processes_of, remove_abandoned, remove_tree
+from touchplate.builder.sandbox import Job, Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.workspace import Workspace, locked_folder, processes_of, remove_abandoned, remove_tree
 
 FULL = Probe(bubblewrap="0.8.0", own_uid=True, seccomp=True, empty_network=True)
 
@@ -44,6 +44,23 @@ def test_nothing_is_signed_without_uid_filter_or_empty_network() -> None:
     ):
         assert weaker.backend is None
         assert len(weaker.missing) == 1
+
+
+def test_probe_sees_what_is_missing(rig: Rig) -> None:
+    """Each protection is taken away for real, and the probe must see it."""
+
+    class WithNetwork(Sandbox):
+        def _arguments(self, workspace: Workspace, job: Job) -> list[str]:
+            return [*super()._arguments(workspace, job), "--share-net"]
+
+    class WithoutFilter(Sandbox):
+        def __init__(self, config: SandboxConfig) -> None:
+            super().__init__(config)
+            self._filter = bytes.fromhex("06000000 0000ff7f")  # BPF_RET, SECCOMP_RET_ALLOW
+
+    network, unfiltered = probe_sandbox(WithNetwork(rig.config)), probe_sandbox(WithoutFilter(rig.config))
+    assert (network.empty_network, network.seccomp, network.backend) == (False, True, None)
+    assert (unfiltered.empty_network, unfiltered.seccomp, unfiltered.backend) == (True, False, None)
 
 
 def as_user(uid: int, run: Callable[[], str]) -> str:

@@ -171,6 +171,11 @@ def test_privileged_operations_are_refused(rig: Rig, attempt: str) -> None:
     assert code not in ("WORKED", "127")  # 127: the tool was not found, and nothing was tried
 
 
+def test_build_has_no_terminal_session_of_the_supervisor(rig: Rig) -> None:
+    said = rig.output(rig.plan("", command=python("import os; print(os.getsid(0), os.getpgid(0))")))
+    assert said.split()[0] != "0"  # 0: a session that began outside
+
+
 def test_process_1_cannot_be_killed_from_inside(rig: Rig) -> None:
     assert rig.output(rig.plan("kill -9 1 || true; echo still here")).endswith("still here\n")
 

@@ -9,7 +9,7 @@ from tests.builder.rebuildparts import CONTENT, PACKAGE, PUBLISHED, Scene, scene
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.builder.attest import Operator
-from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.errors import DefinitionError, HostLack, RepeatError
 from touchplate.builder.lock import InputLock
 from touchplate.builder.plan import BuildPlan
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
@@ -158,6 +158,13 @@ def test_a_logged_rebuild_is_repeated_from_its_lock_without_fetch(here: Scene) -
     assert "fetch" not in again.here.log.decode()
     other = Logged(7, done.definition, done.built.lock, {PACKAGE: "00" * 32}, published, "different")
     assert not repeat(here.workshop, other).is_same
+
+
+def test_repeating_needs_the_published_file_that_the_log_compared_with(here: Scene) -> None:
+    definition = scripted(here, "jar(b'')")
+    logged = Logged(7, definition, InputLock(()), {}, {PACKAGE: "00" * 32}, "different")
+    with pytest.raises(RepeatError, match="cannot be compared again"):
+        repeat(here.workshop, logged)
 
 
 def test_json_form_says_what_was_found(here: Scene) -> None:
