@@ -234,9 +234,10 @@ def test_facts_about_one_upstream_never_answer_for_another(tmp_path: Path) -> No
 
 def test_what_the_log_took_a_moment_ago_counts_at_once(here: World) -> None:
     """An operator who was just told his index must not be refused because the index lags."""
+    assert here.get(f"{CENTRAL}/{JAR}").status == 403
     here.node.index.stop()
     here.node.log.append([entry.envelope for entry in (provenance(), second())])
-    assert here.node.index.followed == 0
+    assert here.node.index.followed == 1
     assert here.get(f"{CENTRAL}/{JAR}").status == 200
 
 
@@ -246,6 +247,20 @@ def test_a_pom_that_passes_does_not_list_its_version(here: World) -> None:
     here.upstream.put(pom, b"<project/>")
     assert here.get(f"{CENTRAL}/{pom}").status == 200
     assert "<version>" not in here.get(f"{CENTRAL}/{path}").text
+    # Not even when somebody claims to have built the POM: no build gets along with it alone.
+    built, uri = b"<project/>", maven_purl("org.example", "lib", "1.0", "pom")
+    here.append(provenance(data=built, uri=uri), second(data=built, uri=uri))
+    assert "<version>" not in here.get(f"{CENTRAL}/{path}").text
+
+
+def test_a_bundle_holds_entries_of_keys_that_only_its_reader_may_trust(tmp_path: Path) -> None:
+    blocks = [block for block in default_blocks() if "rebuild-c" not in block]
+    with world(tmp_path, blocks=blocks) as here:
+        here.upstream.put(JAR, PUBLISHED)
+        third = provenance("https://rebuild-c.example.org", "rebuilder-c")
+        here.append(provenance(), second(), third)
+        bundle = here.get(f"{CENTRAL}/{JAR}.touchplate.json").json
+        assert [entry["index"] for entry in bundle["entries"]] == ["0", "1", "2", "3"]
 
 
 def test_a_lost_file_comes_back_as_the_same_bytes_or_not_at_all(tmp_path: Path) -> None:
