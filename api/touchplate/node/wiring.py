@@ -38,7 +38,7 @@ from touchplate.node.config import NodeConfig, UpstreamSection
 from touchplate.node.neighbours import LogProofs, LogRecorder
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from touchplate.base.sql import Engine
 
 HELD_THREADS = 16
 """Requests answered at the same time from what is held: they wait for disks and databases only."""

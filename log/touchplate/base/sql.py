@@ -19,6 +19,8 @@ from sqlalchemy.engine import URL
 from touchplate.base.durable import make_folder
 from touchplate.base.errors import StorageError
 
+__all__ = ["Engine", "begin_read", "begin_write", "sqlite_engine"]
+
 # Seconds a writer waits for another one: many times the longest batch, and short enough to notice a stuck
 # process.
 BUSY_SECONDS = 15.0
