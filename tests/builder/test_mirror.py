@@ -422,7 +422,12 @@ import socket, urllib.request
 idle = [socket.create_connection(("127.0.0.1", 3128), timeout=10) for _ in range(100)]
 for one in idle:
     one.close()
-print(urllib.request.urlopen("http://127.0.0.1:3128/central/a.jar", timeout=15).read())
+while True:
+    try:
+        print(urllib.request.urlopen("http://127.0.0.1:3128/central/a.jar", timeout=15).read())
+        break
+    except OSError:  # hung up on while the threads of the others still end: an answer, not a silence
+        pass
 """
     limits = Limits(wall_seconds=20, processes=40)
     rig.fetch(rig.plan("", command=("/usr/bin/python3", "-c", script), limits=limits))
