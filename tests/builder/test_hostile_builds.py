@@ -341,7 +341,9 @@ def test_build_dies_with_its_supervisor_and_the_next_one_tidies_up(rig: Rig, how
 
 def _wait_for(builds: dict[int, int], ended: threading.Event) -> None:
     for pid, descriptor in builds.items():
-        select.select([descriptor], [], [])  # readable when the process has ended
+        waiting = select.poll()  # not select(): descriptors of a long test run may be beyond its 1,024
+        waiting.register(descriptor, select.POLLIN)
+        waiting.poll()  # readable when the process has ended
         os.close(descriptor)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)  # orphans come to this process, which is a sub-reaper since its first build

@@ -67,6 +67,10 @@ class Links:
         self._engine = engine
         _METADATA.create_all(engine)
 
+    def close(self) -> None:
+        """Let go of the database. Safe to call twice."""
+        self._engine.dispose()
+
     def find(self, repository: str, path: str) -> Link | None:
         """The row of this path, or None."""
         query = select(_LINKS).where(_LINKS.c.repository == repository, _LINKS.c.path == path)

@@ -113,6 +113,8 @@ class Node:
         if self.records is not None:
             self.records.stop()
         self.index.stop()
+        self.index.store.close()
+        self.links.close()
         self.log.stop()
         for client in self.clients:
             client.close()

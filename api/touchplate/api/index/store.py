@@ -88,6 +88,10 @@ class IndexStore:
         if any(held.get(name) != value for name, value in state.items()):
             self.clear()
 
+    def close(self) -> None:
+        """Let go of the database. Safe to call twice."""
+        self._engine.dispose()
+
     def clear(self) -> None:
         """Forget everything, also tables that other code made: the follower begins again."""
         state = {"version": str(VERSION), "trust": self._trust, "followed": "0"}
