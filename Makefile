@@ -51,7 +51,7 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	uv pip compile -q --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
 
-full: lint test test-wheel conformance demo demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test test-wheel demo conformance demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full
 
 clean:          ## what the targets made in this folder
