@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test test-wheel e2e conformance bench lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -23,6 +23,11 @@ demo-negative: auditor  ## the same script, sabotaged in four ways; each must en
 
 test: setup     ## unit and integration tests with real parts, minutes
 	$(PYTHON) -m pytest -q -m 'not slow and not wheel'
+
+coverage: setup ## the same tests with branch coverage, also of what is never imported
+	$(PYTHON) -m coverage run -m pytest -q -m 'not slow and not wheel'
+	$(PYTHON) -m coverage combine -q
+	$(PYTHON) -m coverage report
 
 test-wheel: auditor  ## the auditors' tests against the installed wheel without extras
 	build/auditor/test-venv/bin/python -m pytest -q -o pythonpath=. tests/verify tests/wheel
