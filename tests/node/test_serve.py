@@ -203,10 +203,14 @@ def test_a_node_that_cannot_be_opened_lets_go_of_its_folder(tmp_path: Path) -> N
 def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
     config = load_config(write_node(tmp_path, "http://127.0.0.1:1/repository"))
     config.data.mkdir()
-    (config.data / "index.sqlite").write_bytes(b"no database" * 1000)
+    damaged = config.data / "index.sqlite"
+    damaged.write_bytes(b"no database" * 1000)
     node = Node(config)
     node.start()
+    node.index.catch_up()
+    assert node.index.followed == len(node.log.entries_after(0)) == 0
     node.stop()
+    assert damaged.read_bytes().startswith(b"SQLite format 3\x00")
 
 
 @pytest.mark.parametrize("options", [[], ["--check"]])
