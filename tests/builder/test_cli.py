@@ -11,6 +11,7 @@ from tests.builder.loghost import LogHost, log_host
 from tests.builder.mavenparts import manifest, pom, publish, zip_bytes
 from tests.builder.rebuildparts import CONTENT, FOLDER, JAR, PACKAGE, Scene, scene, scripted
 from tests.builder.sandboxes import require_sandbox
+from tests.simkeys import ORIGIN
 
 from touchplate.verify.cli import main
 from touchplate.verify.entry import parse_packed
@@ -80,6 +81,23 @@ def test_signed_result_is_logged_with_its_evidence_and_can_be_repeated(person: P
         code, again = person.json("--from", index, *host.reading)
         assert (code, again["same"]) == (0, True)
         assert again["milliseconds"].keys() >= {"build"}
+
+
+def test_repeating_remembers_the_log_where_it_is_told_to(
+    person: Person, host: LogHost, tmp_path: Path
+) -> None:
+    require_sandbox()
+    definition = person.definition("jar(b'made from source\\n')")
+    assert person.run("--definition", definition, *host.signing) == 0
+    state = tmp_path / "state"
+    assert person.run("--from", "0", *host.reading, "--state", str(state)) == 0
+    assert [path.name for path in state.iterdir() if path.name.startswith("head-")] == [f"head-{ORIGIN}"]
+    # Another log under the same origin and key: a fork for whoever remembers the first, news for others.
+    with log_host(tmp_path / "other") as other:
+        assert person.run("--definition", definition, *other.signing) == 0
+        assert person.run("--from", "0", *other.reading, "--state", str(state)) == 2
+        assert "two trees of size 2" in person.error()
+        assert person.run("--from", "0", *other.reading, "--state", str(tmp_path / "fresh")) == 0
 
 
 def test_not_built_is_logged_as_such(person: Person, host: LogHost) -> None:
@@ -157,6 +175,7 @@ def test_unreachable_upstream_is_exit_2(person: Person) -> None:
         ([PACKAGE, "--log", "http://127.0.0.1:9"], "needs --key"),
         (["--from", "1"], "needs an index"),
         (["--definition", "f", "--jdk", "17"], "--jdk is for inferring"),
+        ([PACKAGE, "--state", "s"], "--state is for --from"),
     ],
 )
 def test_mistakes_of_usage_are_exit_64(person: Person, arguments: list[str], message: str) -> None:

@@ -1,7 +1,9 @@
 """Real releases rebuilt with inferred definitions: `make e2e`. Prints package → result → seconds → cause.
 
 Each run is the command itself, signs, and writes to a log of its own; a host lack must log nothing. Exit 1 on
-any surprise. `--data` is shared between runs: inputs that two releases have in common are fetched once.
+any surprise. `--data` is shared between runs: inputs that two releases have in common are fetched once. The
+log is new each time under the same origin and key, so what is remembered of it may not be shared: an earlier
+run's checkpoint would rightly be called a fork.
 """
 
 import argparse
@@ -135,10 +137,10 @@ def _published(answer: dict[str, Any]) -> str:
     return str(outputs[0].get("published", {}).get("sha256", ""))
 
 
-def repeat(host: LogHost, data: Path) -> Row:
+def repeat(host: LogHost, data: Path, state: Path) -> Row:
     """Repeat the first logged rebuild from its evidence: Build only, the same bytes."""
     start = time.monotonic()
-    done = command("--from", "1", "--data", str(data), *host.reading)
+    done = command("--from", "1", "--data", str(data), "--state", str(state), *host.reading)
     answer = json.loads(done.stdout)
     same = answer.get("same") is True and done.returncode == 0
     word = "the same" if same else str(answer.get("error", "not the same"))
@@ -167,7 +169,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, log_host(Path(folder) / "host") as host:
         rows = [run(case, host, args.data.absolute()) for case in cases]
         if len(host.service.entries_after(0)) > 1:
-            rows.append(repeat(host, args.data.absolute()))
+            rows.append(repeat(host, args.data.absolute(), Path(folder) / "state"))
     show(rows)
     surprises = sum(bool(row.mistakes) for row in rows)
     print(f"e2e: {surprises} surprises" if surprises else "e2e: ok")

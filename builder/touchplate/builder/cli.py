@@ -53,6 +53,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     logging.add_argument("--operator", metavar="URL", help="who signs, https://…")
     logging.add_argument("--log", metavar="URL", help="log to write to, or (with --from) to read")
     logging.add_argument("--trust", type=Path, metavar="FILE", help="with --from: trust file of the log")
+    logging.add_argument(
+        "--state", type=Path, metavar="DIR", help="with --from: where logs' last checkpoints are kept; --data"
+    )
     logging.add_argument("--evidence", metavar="URL", help="where evidence is stored, …/builder/evidence")
     logging.add_argument("--token", metavar="REF", help="worker token: file:PATH or env:NAME")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -92,6 +95,8 @@ def _check_usage(args: argparse.Namespace) -> None:
             raise UsageError("--from needs an index, --log, --trust and --evidence, and signs nothing")
     elif args.log is not None and args.key is None:
         raise UsageError("--log needs --key and --operator: only signed results go into a log")
+    if args.state is not None and args.index is None:
+        raise UsageError("--state is for --from: nothing else reads a log")
     if args.jdk is not None and args.package is None:
         raise UsageError("--jdk is for inferring; a definition names its own JDK")
 
@@ -168,7 +173,7 @@ def _evidence(args: argparse.Namespace) -> Iterator[EvidenceServer | None]:
 
 def _repeat(args: argparse.Namespace, workshop: Workshop) -> int:
     trust = load_trust(args.trust)
-    state = workshop.data / f"head-{trust.policy.origin}"
+    state = (args.state or workshop.data) / f"head-{trust.policy.origin}"
     client = LogClient(args.log, trust.policy, state, max_age=trust.max_checkpoint_age)
     workshop.display.step(f"read the log: index {args.index}")
     with _evidence(args) as server:
