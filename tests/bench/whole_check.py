@@ -93,6 +93,8 @@ def refuses_another_file(trust: Path, bundle: Path, file: Path) -> None:
     except LevelsMissingError:
         return
     except Exception as error:
-        check(getattr(error, "step", None) == 2, f"another file was refused otherwise than at step 2: {error}")
+        check(
+            getattr(error, "step", None) == 2, f"another file was refused otherwise than at step 2: {error}"
+        )
         return
     check(False, "another file verified")
