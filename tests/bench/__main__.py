@@ -1,7 +1,7 @@
 """`make bench`: each figure beside its goal, and beside a peer where there is one, measured in the same run.
 
-`make bench ONLY=gate` runs one. A missed goal is shown, not an error, since machines differ; a wrong result is
-one. Results worth keeping go to RESULTS.md by hand, with machine and date.
+`make bench ONLY=gate` runs one. A missed goal is shown, not an error, since machines differ; a wrong result
+is one. Results worth keeping go to RESULTS.md by hand, with machine and date.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Putting signed entries into a log over its real HTTP face, the server on one core, the generator on another.
+"""Putting signed entries into a log over its real HTTP face, the server on one core, the generator on
+another.
 
-Each entry is an envelope of 2.2 KiB by a P-256 key: a provenance, the largest statement there is, each about a
-package version of its own. It is admitted (form, signature, schema, permission), integrated, durable.
+Each entry is an envelope of 2.2 KiB by a P-256 key: a provenance, the largest statement there is, each
+about a package version of its own. It is admitted (form, signature, schema, permission), integrated, durable.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def measure_batches(command: Command, envelopes: Sequence[bytes]) -> Load:
             if command is node_command:
                 wait_for_index(server, len(envelopes))
             used = process_cpu(server.pid) - used
-        check(sorted(indexes) == list(range(BATCH * WARM_UP, len(envelopes))), "not every entry got its index")
+        check(
+            sorted(indexes) == list(range(BATCH * WARM_UP, len(envelopes))), "not every entry got its index"
+        )
         check_log(Path(folder), len(envelopes))
     return Load(len(indexes), wall, used)
 
@@ -114,15 +117,18 @@ def measure_single(envelopes: Sequence[bytes]) -> tuple[list[float], float]:
     wall = []
     with tempfile.TemporaryDirectory() as folder:
         config = write_node(Path(folder), UNUSED)
-        with serving(node_command(config), cores.server) as server, pinned(cores.client):
-            with closing(connect(server)) as connection:
-                used = process_cpu(server.pid)
-                for number, body in enumerate(envelopes[:SINGLE]):
-                    began = time.perf_counter()
-                    answer = ask(connection, "/log/add", body)
-                    wall.append((time.perf_counter() - began) * 1000)
-                    check(answer == b"%d" % number, f"entry {number} was answered with {answer[:80]!r}")
-                used = process_cpu(server.pid) - used
+        with (
+            serving(node_command(config), cores.server) as server,
+            pinned(cores.client),
+            closing(connect(server)) as connection,
+        ):
+            used = process_cpu(server.pid)
+            for number, body in enumerate(envelopes[:SINGLE]):
+                began = time.perf_counter()
+                answer = ask(connection, "/log/add", body)
+                wall.append((time.perf_counter() - began) * 1000)
+                check(answer == b"%d" % number, f"entry {number} was answered with {answer[:80]!r}")
+            used = process_cpu(server.pid) - used
         check_log(Path(folder), SINGLE)
     return wall, used / SINGLE
 

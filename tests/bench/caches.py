@@ -23,8 +23,8 @@ def cache_folder() -> Path:
 
 
 def cached(name: str, make: Callable[[Path], object]) -> Path:
-    """The folder `name` of the cache; `make` fills it when it is not there. A broken-off making leaves nothing
-    under that name."""
+    """The folder `name` of the cache; `make` fills it when it is not there. A broken-off making leaves
+    nothing under that name."""
     target = cache_folder() / name
     if not target.is_dir():
         say(f"making {target}, once")

@@ -1,4 +1,5 @@
-"""How many inclusion proofs `verify` checks in a second, beside RFC 9162's algorithm written down literally."""
+"""How many inclusion proofs `verify` checks in a second, beside RFC 9162's algorithm written down
+literally."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def inclusion(leaves: int = LEAVES, proofs: int = PROOFS, rounds: int = ROUNDS) 
     tree = Levels([leaf_hash(leaf_data(index)) for index in range(leaves)])
     root = root_of(tree, leaves)
     checkpoint = head(leaves, root)
-    chosen = random.Random(6962).sample(range(leaves), proofs - 1) + [leaves - 1]
+    chosen = [*random.Random(6962).sample(range(leaves), proofs - 1), leaves - 1]
     cases = [(index, leaf_data(index), prove_inclusion(tree, index, leaves)) for index in chosen]
 
     def ours(index: int, data: bytes, proof: list[bytes]) -> bool:

@@ -34,8 +34,8 @@ COSIGNED = 1_800_000_000
 
 
 def whole_check(rounds: int = ROUNDS) -> list[Row]:
-    """Each round is what `touchplate verify` does after it started: the trust file is read and parsed (step 0),
-    the file hashed, the bundle checked against both."""
+    """Each round is what `touchplate verify` does after it started: the trust file is read and parsed (step
+    0), the file hashed, the bundle checked against both."""
     cpu, wall = [], []
     with tempfile.TemporaryDirectory() as folder:
         trust, bundle, file = write_case(Path(folder))
@@ -56,7 +56,8 @@ def whole_check(rounds: int = ROUNDS) -> list[Row]:
 
 
 def write_case(folder: Path) -> tuple[Path, Path, Path]:
-    """Trust file, bundle and jar: a record, two operators' provenances, a comparison; all witnesses needed."""
+    """Trust file, bundle and jar: a record, two operators' provenances, a comparison; all witnesses
+    needed."""
     a, b = statement_signer("rebuilder-a"), statement_signer("rebuilder-b")
     provenance = sign(make_provenance(operator=OPERATOR_A), a)
     entries = [

@@ -21,7 +21,8 @@ from tests.verify.support import LIB, OTHER, PUBLISHED, SEEN
 from touchplate.api.errors import NotReadyError
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import LISTED_ROWS, Batch, EntryRow, EvidenceRow, IndexStore
+from touchplate.api.index.queries import LISTED_ROWS
+from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, IndexStore
 from touchplate.base.sql import sqlite_engine
 from touchplate.verify.entry import Entry
 from touchplate.verify.files import digest_file

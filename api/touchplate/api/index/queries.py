@@ -1,8 +1,9 @@
-"""Every query that a request may run, built once: building one costs as much as running it."""
+"""Statements that run again and again, built once: building one costs as much as running it."""
 
 from __future__ import annotations
 
 from sqlalchemy import bindparam, desc, select
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from touchplate.api.index.tables import ENTRIES, EVIDENCE, KINDS, LOST, REBUILT, STATE
 
@@ -18,6 +19,11 @@ FOLLOWED = select(STATE.c.value).where(STATE.c.name == "followed")
 ENTRY = select(ENTRIES).where(ENTRIES.c.entry == bindparam("number"))
 COUNTS = select(KINDS)
 REBUILT_PACKAGES = select(REBUILT.c.package).order_by(desc(REBUILT.c.newest)).limit(bindparam("rows"))
+
+_REBUILT = upsert(REBUILT)
+PUT_REBUILT = _REBUILT.on_conflict_do_update(
+    index_elements=["package"], set_={"newest": _REBUILT.excluded.newest}
+)
 
 OF_DIGEST = select(EVIDENCE).where(_SHA256).order_by(_BY_ENTRY).limit(LISTED_ROWS)
 OF_FILE = select(EVIDENCE).where(_FILE).order_by(_BY_ENTRY).limit(LISTED_ROWS)

@@ -20,7 +20,6 @@ from touchplate.api.index.tables import (
     KINDS,
     LOST,
     METADATA,
-    REBUILT,
     STATE,
     VERSION,
 )
@@ -79,9 +78,10 @@ class Batch:
 class FileRows:
     """What bears on some bytes as one package file. Lists are by entry, `cited` in no order.
 
-    `of_digest`: evidence about these bytes under whatever package, the first of very many; `mine`: all of it as
-    this package file; `of_file`: about this file with whatever bytes, the first of very many; `cited`: of the
-    provenances that the comparisons among `mine` name; `lost`: what counts for nothing, the first of very many.
+    `of_digest`: evidence about these bytes under whatever package, the first of very many; `mine`: all of
+    it as this package file; `of_file`: about this file with whatever bytes, the first of very many;
+    `cited`: of the provenances that the comparisons among `mine` name; `lost`: what counts for nothing, the
+    first of very many.
     """
 
     of_digest: Sequence[EvidenceRow]
@@ -234,20 +234,18 @@ def _count(transaction: Connection, batch: Batch) -> None:
         transaction.execute(
             added.on_conflict_do_update(index_elements=["kind"], set_={"number": KINDS.c.number + number})
         )
-    for row in batch.evidence:
-        if row.kind != "record":
-            newest = upsert(REBUILT).values(package=row.package, newest=row.entry)
-            transaction.execute(
-                newest.on_conflict_do_update(index_elements=["package"], set_={"newest": row.entry})
-            )
+    newest = {row.package: row.entry for row in batch.evidence if row.kind != "record"}
+    if newest:
+        rows = [{"package": package, "newest": entry} for package, entry in newest.items()]
+        transaction.execute(queries.PUT_REBUILT, rows)
 
 
 def _evidence_rows(connection: Connection, query: Query, **asked: object) -> list[EvidenceRow]:
-    # The columns stand in the order of the fields.
-    return [
-        EvidenceRow(*known, json.loads(detail), seen)
-        for *known, detail, seen in connection.execute(query, asked)
-    ]
+    found = []
+    for row in connection.execute(query, asked):
+        *known, detail, seen = row._tuple()  # in the order of the fields
+        found.append(EvidenceRow(*known, json.loads(detail), seen))
+    return found
 
 
 def _lost_rows(connection: Connection, sha256: str) -> list[LostRow]:
