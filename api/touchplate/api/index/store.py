@@ -27,6 +27,8 @@ from touchplate.base.sql import begin_read, begin_write
 
 Query = Select[tuple[Any, ...]]
 
+_DETAIL = list(EVIDENCE.c).index(EVIDENCE.c.detail)
+
 
 @dataclass(frozen=True)
 class EvidenceRow:
@@ -243,8 +245,9 @@ def _count(transaction: Connection, batch: Batch) -> None:
 def _evidence_rows(connection: Connection, query: Query, **asked: object) -> list[EvidenceRow]:
     found = []
     for row in connection.execute(query, asked):
-        *known, detail, seen = row._tuple()  # in the order of the fields
-        found.append(EvidenceRow(*known, json.loads(detail), seen))
+        values: list[Any] = list(row)  # in the order of the fields; only `detail` is stored in another form
+        values[_DETAIL] = json.loads(values[_DETAIL])
+        found.append(EvidenceRow(*values))
     return found
 
 
