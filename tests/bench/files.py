@@ -22,7 +22,7 @@ from tests.bench.nginx import running_nginx
 from tests.bench.serving import Cores, Server, choose_cores, node_command, pinned, serving
 
 MIB = 1024 * 1024
-BODIES = {"64 MiB jar": (64 * MIB, 8), "658 KB jar": (657_952, 400)}
+BODIES = {"64 MiB jar": (64 * MIB, 24), "658 KB jar": (657_952, 1_500)}
 """Size and requests per round: a large one, and commons-lang3 3.17.0's."""
 
 ROUNDS = 6

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Engine, Integer, MetaData, Row, String, Table, insert, select
+from sqlalchemy import Column, Engine, Integer, MetaData, Row, String, Table, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from touchplate.api.blobs import DIGESTS
@@ -30,6 +30,11 @@ _LINKS = Table(
     Column("sha384", String(96), nullable=False),
     Column("sha1", String(40), nullable=False),
     Column("md5", String(32), nullable=False),
+)
+
+# Built once: every request runs it, and building it costs as much as running it.
+_OF_PATH = select(_LINKS).where(
+    _LINKS.c.repository == bindparam("repository"), _LINKS.c.path == bindparam("path")
 )
 
 
@@ -73,9 +78,8 @@ class Links:
 
     def find(self, repository: str, path: str) -> Link | None:
         """The row of this path, or None."""
-        query = select(_LINKS).where(_LINKS.c.repository == repository, _LINKS.c.path == path)
         with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_OF_PATH, {"repository": repository, "path": path}).one_or_none()
         return None if row is None else _link(row)
 
     def add(self, link: Link) -> Link:

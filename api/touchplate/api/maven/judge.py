@@ -81,14 +81,16 @@ class MavenJudge:
                 f"no maven upstream is named {name[:80]!r}; there is: {known}"
             ) from None
 
-    def obtain(self, repository: Repository, file: MavenFile) -> Judged:
+    def obtain(self, repository: Repository, file: MavenFile, held: Link | None = None) -> Judged:
         """Fetch the file if need be, record it, and judge it. The caller looks at the decision.
+
+        `held`: what `held` said a moment ago, so that it is not found out again.
 
         Raises NotFoundError, UpstreamError, BusyError, NotReadyError, and ChangedError whatever the rules
         say.
         """
-        link = self._held(repository, file)
-        if link is None or not self._is_recorded(repository, file):
+        link = held or self.held(repository, file)
+        if link is None:
             link = self._flights.run((repository.name, file.path), lambda: self._admit(repository, file))
         judged = self.judge(repository, file, link)
         if judged.decision.passes:
@@ -97,13 +99,15 @@ class MavenJudge:
         self._stores.index.catch_up()
         return self.judge(repository, file, link)
 
-    def is_held(self, repository: Repository, file: MavenFile) -> bool:
-        """Whether `obtain` can answer without asking the upstream or the log."""
-        return self._held(repository, file) is not None and self._is_recorded(repository, file)
+    def held(self, repository: Repository, file: MavenFile) -> Link | None:
+        """The row of a file about which `obtain` need ask neither the upstream nor the log; None
+        otherwise."""
+        link = self._held(repository, file)
+        return link if link is not None and self._is_recorded(repository, file) else None
 
-    def serve(self, repository: Repository, file: MavenFile) -> Judged:
+    def serve(self, repository: Repository, file: MavenFile, held: Link | None = None) -> Judged:
         """As `obtain`, and raises RefusedError when the gate says no."""
-        judged = self.obtain(repository, file)
+        judged = self.obtain(repository, file, held)
         if judged.decision.verdict == "refuse":
             raise refusal(judged)
         return judged
