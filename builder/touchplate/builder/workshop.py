@@ -16,6 +16,7 @@ from touchplate.builder.cache import Cache
 from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystems.maven.tools import JDK_ROOTS
 from touchplate.builder.errors import HostLack
+from touchplate.builder.known_locks import KnownLocks
 from touchplate.builder.outbox import Outbox
 from touchplate.builder.repository import Repositories, Repository
 from touchplate.builder.sandbox import SHOWN, Sandbox, SandboxConfig, open_sandbox
@@ -42,6 +43,7 @@ class Workshop:
     cache: Cache
     evidence: DigestFolder
     outbox: Outbox
+    known_locks: KnownLocks
     display: Display
     jdk_roots: Sequence[Path] = JDK_ROOTS
     verbose: bool = False
@@ -105,6 +107,7 @@ def open_workshop(
             cache=Cache(data / "cache"),
             evidence=DigestFolder(data / "evidence"),
             outbox=Outbox(data / "outbox"),
+            known_locks=KnownLocks(data / "locks"),
             display=display,
             verbose=verbose,
         )
