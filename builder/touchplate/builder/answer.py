@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from touchplate.builder.errors import HostLack, TooMuchError
+from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
 
 LAYERS = 4
@@ -58,26 +59,43 @@ _DAMAGED: tuple[type[Exception], ...] = (
 class AnswerFinder:
     """Looks for forbidden digests in files. Any number of threads may look at once."""
 
-    def __init__(self, digests: frozenset[str]) -> None:
+    def __init__(self, digests: frozenset[str], known: KnownContents | None = None) -> None:
+        """`known`: what was looked through before, for any build; more is put into it."""
         self._digests = digests
+        self._known = known
         self._left = TOTAL_BYTES
 
-    def find(self, path: Path) -> str | None:
+    def find(self, path: Path, sha256: str | None = None) -> str | None:
         """How the answer is in this file ("itself", "in a.zip!b.jar"-like member path), or None.
 
         Raises TooMuchError when the file cannot be looked through within the limits, HostLack when this host
-        cannot read it or has no room to unpack it.
+        cannot read it or has no room to unpack it. `sha256`: of the file, when it is known.
         """
         if not self._digests:
+            return None
+        if self._known is not None and self._is_known_clean(self._known, path, sha256):
             return None
         search = _Search(self._digests, min(EXPANDED_BYTES, self._left))
         try:
             with path.open("rb") as file:
-                return search.look(file, "", LAYERS)
+                found = search.look(file, "", LAYERS)
+            if self._known is not None and found is None and search.members:
+                self._known.keep(search.outermost, search.seen)
+            return found
         except OSError as error:
             raise _lack(error) from error
         finally:
             self._left -= search.read_bytes
+
+    def _is_known_clean(self, known: KnownContents, path: Path, sha256: str | None) -> bool:
+        if sha256 is None:
+            try:
+                with path.open("rb") as file:
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise _lack(error) from error
+        contents = known.find(sha256)
+        return contents is not None and self._digests.isdisjoint(contents)
 
     def find_below(self, folder: Path) -> str | None:
         """As `find`, for the first regular file of a tree that is or holds the answer."""
@@ -92,7 +110,9 @@ class _Search:
         self._digests = digests
         self._limit = limit
         self.read_bytes = 0
-        self._members = MEMBERS
+        self.members = 0
+        self.seen: set[str] = set()
+        self.outermost = ""
 
     def look(self, file: IO[bytes], name: str, layers: int) -> str | None:
         """Hash a seekable file; open it as far as `layers` go."""
@@ -101,7 +121,10 @@ class _Search:
         while data := file.read(_CHUNK):
             hasher.update(data)
             entries += data.count(_ZIP_ENTRY)
-        if hasher.hexdigest() in self._digests:
+        digest = hasher.hexdigest()
+        self.outermost = self.outermost or digest
+        self.seen.add(digest)
+        if digest in self._digests:
             return f"holds it as {name!r}" if name else "is it"
         if layers == 0:
             return None
@@ -114,8 +137,8 @@ class _Search:
         return None
 
     def _look_into(self, content: IO[bytes], name: str, layers: int) -> str | None:
-        self._members -= 1
-        if self._members < 0:
+        self.members += 1
+        if self.members > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
         try:
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
