@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.bench.harness import Row, SkippedError, WrongResultError
 
-FIGURES = ("cold_start", "inclusion", "whole_check", "gate", "add", "files", "rebuild")
+FIGURES = ("cold_start", "inclusion", "whole_check", "gate", "raw_leaves", "add", "files", "rebuild")
 """The modules of this folder, each with a function of its own name that returns rows; cheapest first."""
 
 
