@@ -39,8 +39,8 @@ conformance: setup  ## foreign verifiers on our bundles (needs go); on the demo'
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 
-bench: auditor  ## measurements, side by side with the peer
-	$(PYTHON) -m tests.bench
+bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
+	$(PYTHON) -m tests.bench $(ONLY)
 
 lint: setup     ## types, style, doors between the rooms
 	$(PYTHON) -m ruff check .

@@ -12,11 +12,15 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from tests.bench.harness import Row, SkippedError, WrongResultError
+
+from touchplate.base.environment import read_environment
+
+Measure = Callable[[], list[Row]]
 
 FIGURES = ("cold_start", "inclusion", "whole_check", "gate", "raw_leaves", "add", "files", "rebuild")
 """The modules of this folder, each with a function of its own name that returns rows; cheapest first."""
@@ -29,14 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments).only or FIGURES
     print(machine())
     show(HEADER)
+    return measure_all([(name, _figure(name)) for name in chosen], in_ci=read_environment().is_ci)
+
+
+def _figure(name: str) -> Measure:
+    return lambda: getattr(import_module(f"tests.bench.{name}"), name)()
+
+
+def measure_all(figures: Iterable[tuple[str, Measure]], *, in_ci: bool) -> int:
+    """Run the figures one after the other, whatever becomes of one; the exit code."""
     failed = False
-    for name in chosen:
-        measure: Callable[[], list[Row]] = getattr(import_module(f"tests.bench.{name}"), name)
+    for name, measure in figures:
         try:
             for row in measure():
                 show((row.figure, row.ours, row.peer, str(row.goal or ""), row.verdict, row.note))
         except SkippedError as error:
-            failed = failed or is_ci(os.environ)
+            failed = failed or in_ci
             show((name, "SKIPPED", "", "", "", str(error)))
         except WrongResultError as error:
             failed = True
@@ -69,11 +81,6 @@ def machine() -> str:
         f"{time.strftime('%Y-%m-%d')}  {os.cpu_count()} cores, {model}, {platform.system()}"
         f" {platform.release()}, Python {platform.python_version()}, load {load}"
     )
-
-
-def is_ci(environment: Mapping[str, str]) -> bool:
-    """Whether a missing tool is a failure."""
-    return environment.get("CI", "").lower() in ("1", "true")
 
 
 def _lines(path: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,8 +15,8 @@ UNKEPT = Path(tempfile.gettempdir()) / "touchplate-bench"
 
 def cache_folder() -> Path:
     """`~/.cache/touchplate/bench`."""
-    home = read_environment().home
-    folder = home / ".cache" / "touchplate" / "bench" if home else UNKEPT
+    caches = read_environment().cache_folder
+    folder = caches / "touchplate" / "bench" if caches else UNKEPT
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -34,11 +33,6 @@ def cached(name: str, make: Callable[[Path], object]) -> Path:
             make(filled)
             filled.rename(target)
     return target
-
-
-def forget(name: str) -> None:
-    """Remove a folder of the cache."""
-    shutil.rmtree(cache_folder() / name, ignore_errors=True)
 
 
 def say(text: str) -> None:
