@@ -13,6 +13,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from touchplate.base.collector import settle
 from touchplate.base.shutdown import Shutdown
 from touchplate.log.service import LogService, log_folder
 from touchplate.node.config import load_config
@@ -58,6 +59,7 @@ async def serve(path: Path) -> None:
     async with Shutdown() as shutdown:
         serving = asyncio.create_task(server.serve())
         await face.is_up.wait()
+        settle()
         print(f"log: ready at {format_url(host, port)}", flush=True)
         await shutdown.wait()
         server.stop()  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from touchplate.base.collector import settle
 from touchplate.base.errors import ConfigError, TouchplateError
 from touchplate.base.shutdown import Shutdown
 from touchplate.node.app import ASGI, make_app
@@ -71,6 +72,7 @@ async def _serve(node: Node, announce: Announce) -> None:
         ready = asyncio.create_task(_answers(host, port, started))
         await asyncio.wait({serving, stopping, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and not stopping.done():
+            settle()
             announce(format_url(host, port))
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in (ready, stopping):
