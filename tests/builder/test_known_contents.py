@@ -1,5 +1,6 @@
 """Lists of what archives hold: right for every later build, and never believed when damaged."""
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def test_what_could_not_be_looked_through_leaves_no_list(
     with pytest.raises(TooMuchError):
         finder(tmp_path, b"absent").find(archive)
     assert not kept(tmp_path)
+
+
+def test_what_a_failing_disk_did_not_give_leaves_no_list(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: object, member: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    # Only the place where a disk fails is made up: no real one does at will.
+    monkeypatch.setattr(answer, "_read_as_others_do", fail)
+    assert finder(tmp_path, MEMBER).find(archive) is None
+    assert not kept(tmp_path)
+    monkeypatch.undo()
+    assert finder(tmp_path, MEMBER).find(archive) is not None
 
 
 def test_a_damaged_list_is_as_good_as_none(tmp_path: Path, archive: Path) -> None:

@@ -79,7 +79,7 @@ class AnswerFinder:
         try:
             with path.open("rb") as file:
                 found = search.look(file, "", LAYERS)
-            if self._known is not None and found is None and search.members:
+            if self._known is not None and found is None and search.members and not search.troubles:
                 self._known.keep(search.outermost, search.seen)
             return found
         except OSError as error:
@@ -113,6 +113,8 @@ class _Search:
         self.members = 0
         self.seen: set[str] = set()
         self.outermost = ""
+        # Taken for damage of the archive, as they mostly are; a failing disk gives them too.
+        self.troubles: list[OSError] = []
 
     def look(self, file: IO[bytes], name: str, layers: int) -> str | None:
         """Hash a seekable file; open it as far as `layers` go."""
@@ -128,9 +130,9 @@ class _Search:
             return f"holds it as {name!r}" if name else "is it"
         if layers == 0:
             return None
-        for open_members in _kinds(file, entries):
+        for open_members in _kinds(file, entries, self.troubles):
             # A damaged archive gives what could be read before the damage.
-            with contextlib.suppress(*_DAMAGED):
+            with _ignoring_damage(self.troubles):
                 for member, content in open_members(file):
                     if found := self._look_into(content, f"{name}!{member}" if name else member, layers - 1):
                         return found
@@ -142,7 +144,7 @@ class _Search:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
         try:
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
-                while data := _read(content):
+                while data := _read(content, self.troubles):
                     self.read_bytes += len(data)
                     if self.read_bytes > self._limit:
                         raise TooMuchError(f"it unpacks to more than {self._limit} bytes")
@@ -157,9 +159,19 @@ def _lack(error: OSError) -> HostLack:
     return HostLack(f"cannot look through an input for the answer: {error.strerror}", reason="disk-full")
 
 
-def _read(content: IO[bytes]) -> bytes:
+@contextlib.contextmanager
+def _ignoring_damage(troubles: list[OSError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        troubles.append(error)
+    except _DAMAGED:
+        pass
+
+
+def _read(content: IO[bytes], troubles: list[OSError]) -> bytes:
     """The next piece; nothing after damage, which must not hide the members behind it."""
-    with contextlib.suppress(*_DAMAGED):
+    with _ignoring_damage(troubles):
         return content.read(_CHUNK)
     return b""
 
@@ -167,7 +179,7 @@ def _read(content: IO[bytes]) -> bytes:
 _Opener = Callable[[IO[bytes]], Iterator[tuple[str, IO[bytes]]]]
 
 
-def _kinds(file: IO[bytes], zip_entries: int) -> Iterator[_Opener]:
+def _kinds(file: IO[bytes], zip_entries: int, troubles: list[OSError]) -> Iterator[_Opener]:
     """How to open the file, for each kind of container that it is."""
     file.seek(0)
     head = file.read(_TAR_HEADER_BYTES)
@@ -180,7 +192,7 @@ def _kinds(file: IO[bytes], zip_entries: int) -> Iterator[_Opener]:
     if zipfile.is_zipfile(file):  # by its end: something may stand before an archive
         if zip_entries > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
-        yield _open_zip
+        yield partial(_open_zip, troubles)
 
 
 def _unpack(opener: Any, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
@@ -201,12 +213,12 @@ def _open_tar(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
                     yield member.name, content
 
 
-def _open_zip(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+def _open_zip(troubles: list[OSError], file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(file) as archive:
         if len(archive.filelist) > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
         for member in archive.filelist:
-            with contextlib.suppress(*_DAMAGED):
+            with _ignoring_damage(troubles):
                 _read_as_others_do(file, member)
                 with archive.open(member) as content:
                     yield member.filename, content

@@ -132,7 +132,8 @@ def rebuild(
                 known = None if anew else workshop.known_locks.find(definition, tools)
                 if known is None or not attempt.build_known(known, outcome):
                     attempt.build(attempt.fetch(), outcome)
-                workshop.known_locks.keep(definition, tools, outcome.need_lock())
+                if not definition.allow_metadata:
+                    workshop.known_locks.keep(definition, tools, outcome.need_lock())
     except PhaseFailed as error:
         outcome.failure = _failure(error)
         outcome.log = error.log

@@ -17,7 +17,8 @@ DEFAULT_UPSTREAMS: Mapping[Ecosystem, str] = {"maven": "central", "conan": "cona
 """Identity of the upstream that a purl without `repository_url` speaks of."""
 
 RECENT_PURLS = 256
-"""Parsed package URLs that are remembered: one statement names the same one two or three times."""
+"""Parsed package URLs that are remembered: one statement names the same one two or three times. Hostile ones
+fill 16 MiB at most, being shorter than an envelope."""
 
 _QUALIFIERS: Mapping[Ecosystem, frozenset[str]] = {
     "maven": frozenset({"classifier", "repository_url", "type"}),
