@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench fuzz lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench fuzz exhaustive lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -46,6 +46,9 @@ SECONDS_EACH ?= 6
 fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SECONDS_EACH=6 for each target
 	@$(PYTHON) -m tests.fuzz run --seconds $(SECONDS_EACH)
 
+exhaustive: setup  ## every mutation of whole bundles, trust files and statements, of which `make test` samples
+	$(PYTHON) -m pytest -q -m slow tests/fuzz
+
 lint: setup     ## types, style, doors between the rooms
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -63,7 +66,7 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	  --no-header --no-annotate -o tests/fuzz/requirements.lock
 
 full: SECONDS_EACH := 60
-full: lint test fuzz test-wheel demo conformance demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full
 
 clean:          ## what the targets made in this folder

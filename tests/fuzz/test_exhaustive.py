@@ -35,4 +35,4 @@ def test_the_gate_reads_all_changed_statements_as_verify_does(kind: str, tmp_pat
 
 
 def test_no_change_at_all_of_a_provenance_counts_unless_it_says_what_it_must() -> None:
-    assert any([signed_statement(payload) for _, payload in mutants("provenance", 1)])
+    assert sum(signed_statement(payload) for _, payload in mutants("provenance", 1)) > 1
