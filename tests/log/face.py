@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from touchplate.log.http.answers import Receive, Scope, Send
 from touchplate.log.service import LogService
+from touchplate.verify.errors import NotFoundError, TransportError
 
 
 class Mounted:
@@ -52,6 +53,27 @@ class Face:
     def close(self) -> None:
         self._runner.run(self._client.aclose())
         self._runner.close()
+
+
+class FaceSource:
+    """A `LogSource` over a face: what an auditor's client reads a log through."""
+
+    def __init__(self, face: Face) -> None:
+        self._face = face
+
+    def read(self, path: str, max_bytes: int) -> bytes:
+        answer = self._face.get(path)
+        if answer.status_code == 404:
+            raise NotFoundError(f"no {path}")
+        if answer.status_code != 200 or len(answer.content) > max_bytes:
+            raise TransportError(f"{path}: {answer.status_code}, {len(answer.content)} bytes")
+        return answer.content
+
+    def post(self, path: str, body: bytes, headers: dict[str, str], max_bytes: int) -> bytes:
+        answer = self._face("POST", path, content=body, headers=headers)
+        if answer.status_code != 200:
+            raise TransportError(f"{path}: {answer.status_code}")
+        return answer.content
 
 
 def batch(*envelopes: bytes) -> bytes:

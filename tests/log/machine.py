@@ -13,16 +13,18 @@ from pathlib import Path
 import httpx
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.log.face import Face, batch
+from tests.log.face import Face, FaceSource, batch
 from tests.log.model import Model, entry, envelope
 from tests.log.support import STRANGER, record_envelope, write_settings
 from tests.simkeys import solo_policy
 
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.fsck import check_log
+from touchplate.log.served import ServedLog
 from touchplate.log.service import DATABASE_NAME, LogService
 from touchplate.log.storage.rows import TreeRows
 from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
+from touchplate.verify.client import LogClient
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.proofs import check_consistency, check_inclusion
 from touchplate.verify.tiles import entries_path, envelopes_path, tile_path, tile_width, tiles_of
@@ -228,6 +230,28 @@ class LogMachine(RuleBasedStateMachine):
             result = check_log(rows, policy=self._policy)
         assert [str(finding) for finding in result.findings] == []
         assert (result.size, result.root) == (self.model.size, self.model.root())
+
+    # --- an auditor, who trusts nobody and remembers ------------------------------------------------------
+
+    @rule(which=numbers)
+    def an_auditor_follows(self, which: int) -> None:
+        auditor = LogClient(self._path, self._policy, self._path / "auditor" / "head")
+        auditor._source = FaceSource(self.face)
+        assert auditor.checkpoint().size == self.model.size  # consistent with what was remembered
+        if self.model.size:
+            index = which % self.model.size
+            assert auditor.entry(index).envelope == envelope(self.model.order[index])
+            assert auditor.inclusion(index) == self.model.inclusion(index, self.model.size)
+
+    @rule()
+    def an_auditor_recomputes_everything(self) -> None:
+        result = check_log(ServedLog(FaceSource(self.face), self._read_head), policy=self._policy)
+        assert [str(finding) for finding in result.findings] == []
+        assert (result.size, result.root) == (self.model.size, self.model.root())
+
+    def _read_head(self, note: bytes) -> tuple[int, bytes]:
+        opened = open_checkpoint(note, self._policy)
+        return opened.size, opened.root
 
     @contextmanager
     def _rows(self) -> Iterator[TreeRows]:
