@@ -4,22 +4,43 @@ import io
 import json
 from functools import cache
 
-from tests.fuzz.statements import STATEMENT_WORDS
+from tests.fuzz.statements import STATEMENT_WORDS, statement_seeds
 from tests.fuzz.target import Target, attempt, expect
 from tests.simkeys import solo_policy
 from tests.verify.bundles import make_bundle, make_checkpoint, make_proof
 from tests.verify.cases import make_trust, no_files, provenance, record, second, trust_text
-from tests.verify.support import LIB, OPERATOR_B, OTHER, PUBLISHED, make_provenance, sign, statement_signer
+from tests.verify.support import (
+    LIB,
+    OPERATOR_B,
+    OTHER,
+    PUBLISHED,
+    edited,
+    make_comparison,
+    make_provenance,
+    sign,
+    statement_signer,
+)
 
 from touchplate.verify.bundle import format_bundle, parse_bundle
-from touchplate.verify.check import FileDigests, Report, check_bundle, check_sigstore_bundle, digest_file
+from touchplate.verify.check import (
+    FileDigests,
+    LevelsMissingError,
+    Report,
+    attested_packages,
+    check_bundle,
+    check_sigstore_bundle,
+    digest_file,
+)
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.entry import Entry
 from touchplate.verify.errors import RefusedError
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
 from touchplate.verify.judge import judge
+from touchplate.verify.output import printable
+from touchplate.verify.report_text import remedy, report_json, report_pairs
 from touchplate.verify.sigstore import MEDIA_TYPE, key_hint, parse_sigstore_bundle, sigstore_bundle
+from touchplate.verify.statements import RECORD_TYPE
 from touchplate.verify.trust import TrustFile, parse_admission, parse_trust
 
 LIMIT = 1 << 20
@@ -49,11 +70,11 @@ def bundle(data: bytes) -> bool:
         expect(written == format_json(parse_json(data, max_bytes=LIMIT)), "a part of it was not read")
         expect(parse_bundle(written) == parsed, "another bundle when written")
     try:
-        report = check_bundle(data, _file(), LIB, _trust("operators = 1"), now=0)
+        verified = check_bundle(data, _file(), LIB, _trust("operators = 1"), now=0)
     except RefusedError:
         return parsed is not None
     expect(parsed is not None, "verified what does not parse")
-    _expect_honest(report)
+    _expect_honest(verified)
     return True
 
 
@@ -105,11 +126,11 @@ def sigstore(data: bytes) -> bool:
         canonical = format_json(parse_json(data, max_bytes=LIMIT))
         expect(format_json(written) == canonical, "a part of it was not read")
     try:
-        report = check_sigstore_bundle(data, _file(), LIB, _trust("operators = 1"), now=0)
+        verified = check_sigstore_bundle(data, _file(), LIB, _trust("operators = 1"), now=0)
     except RefusedError:
         return parsed is not None
     expect(parsed is not None, "verified what does not parse")
-    _expect_honest(report)
+    _expect_honest(verified)
     return True
 
 
@@ -184,6 +205,32 @@ def _signed() -> list[bytes]:
     return [good, more, *bad, good[:-1]]
 
 
+def report(data: bytes) -> bool:
+    """Whatever a trusted rebuilder or recorder signs, the report of the check can be shown and sent."""
+    key = "recorder" if RECORD_TYPE.encode() in data else "rebuilder-b"
+    entry = attempt(lambda: sign(data, statement_signer(key)))
+    if entry is None:
+        return False
+    entries = [provenance(), entry]
+    try:
+        made = check_bundle(make_bundle(entries), _file(), LIB, _trust(), now=0)
+    except LevelsMissingError as error:
+        made = error.report
+        expect(bool(remedy(error)) and "\n" not in printable(str(error)), "a refusal of several lines")
+    expect(made.judgement == judge(enumerate(entries), _file(), LIB, _trust()), "two verdicts")
+    lines = [printable(line) for pair in report_pairs(made, "lib.jar") for line in pair]
+    expect(all("\n" not in line and "\x1b" not in line for line in lines), "a line that writes elsewhere")
+    expect(json.loads(json.dumps(report_json(made), default=dict)) is not None, "no JSON")
+    expect(attested_packages(enumerate(entries), _file(), _trust())[:1] != (), "the good entry is forgotten")
+    return not made.warnings
+
+
+def _reports() -> list[bytes]:
+    different = make_comparison("different")
+    shouting = edited(different, "predicate", "differences", "causes", value=["\x1b[2J\n"])
+    return [make_provenance(operator=OPERATOR_B), shouting, *statement_seeds()]
+
+
 TRUST_WORDS = (
     "[log]\n", "[levels.reproduced]\n", "[[rebuilder]]\n", "[[recorder]]\n", "operators = ", "key = ",
     '"""', "from_index = ", "until_index = ", "max_checkpoint_age = ", "ecosystems = ", "stabilizers = ",
@@ -193,5 +240,6 @@ TARGETS = (
     Target("bundle", bundle, _bundles, 16_384, ("entries", "proof", "index", "checkpoint"), is_json=True),
     Target("sigstore-bundle", sigstore, _sigstores, 16_384, ("tlogEntries", "logId", "keyId"), is_json=True),
     Target("trust-file", trust, _trusts, 8192, TRUST_WORDS),
+    Target("report", report, _reports, 4096, STATEMENT_WORDS, is_json=True),
     Target("signed-statement", signed_statement, _signed, 4096, STATEMENT_WORDS, is_json=True),
 )

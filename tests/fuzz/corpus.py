@@ -19,6 +19,10 @@ MAX_KEPT_BYTES = 20 * 1024
 """Bytes per target in the tree, so that it stays small; what is longer stays in the cache."""
 
 
+MAX_GROWN = 3000
+"""Inputs per target in the cache, read at the start of each run; above it, only the best are left there."""
+
+
 def cache_folder(target: str) -> Path:
     """Where the growing corpus of a target lies: outside the tree, from one run to the next."""
     return Path.home() / ".cache" / "touchplate" / "fuzz" / target

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.e2e.demo_world import ROOT
 from tests.fuzz import corpus
+from tests.fuzz.minimise import smallest
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.tool import PACKAGES
 
@@ -60,8 +61,17 @@ def run_target(name: str, seconds: int) -> Outcome:
         options += [f"-max_len={TARGETS[name].max_bytes}"]
         options += [f"-dict={_dictionary(name)}"] if TARGETS[name].words else []  # an empty one is an error
     cache.mkdir(parents=True, exist_ok=True)
+    if name != PLANTED:
+        _trim(name, cache)
     status, text = _child(name, [*options, str(cache), str(seeds)], seconds + GRACE_SECONDS)
     return _outcome(name, status, text, findings)
+
+
+def _trim(name: str, cache: Path) -> None:
+    grown = corpus.grown(name)
+    if len(grown) > corpus.MAX_GROWN:
+        best = smallest(TARGETS[name], grown)
+        corpus.spread(_fresh(cache), best)
 
 
 def run_machine(name: str, seconds: int) -> Outcome:

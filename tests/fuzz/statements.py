@@ -139,7 +139,8 @@ def _admission() -> bytes:
     return make_statement([make_subject(LIB, digests_of(OTHER))], ADMISSION_TYPE, predicate)
 
 
-def _statements() -> list[bytes]:
+def statement_seeds() -> list[bytes]:
+    """One statement of each kind, and two that are none."""
     results = ("identical", "equivalent", "different", "not-built")
     good = [make_provenance(), make_provenance(host_tool=True, sources=("sources-jar", "vcs")), make_record()]
     good += [make_comparison(result) for result in results]  # type: ignore[arg-type]
@@ -231,7 +232,7 @@ def _keys() -> list[bytes]:
 TARGETS = (
     Target("json", strict_json, _jsons, 1024, ("\\u", "\\ud83d", "true", "null", "{}", "[]"), is_json=True),
     Target("envelope", envelope, _envelopes, 8192, ('{"payload":"', '"}]}', '","payloadType":"')),
-    Target("statement", statement, _statements, 4096, STATEMENT_WORDS, is_json=True),
+    Target("statement", statement, statement_seeds, 4096, STATEMENT_WORDS, is_json=True),
     Target("name", name, _names, 512, ("pkg:maven/", "pkg:conan/", "pkg:oci/", "upstream:", "%2F", "type=")),
     Target("statement-key", statement_key, _keys, 1024, ("-----BEGIN PUBLIC KEY-----", "-----END ")),
 )
