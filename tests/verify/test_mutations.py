@@ -44,6 +44,7 @@ from touchplate.verify.bundle import Bundle, BundleEntry, format_bundle, parse_b
 from touchplate.verify.check import LevelsMissingError, check_bundle
 from touchplate.verify.entry import Entry
 from touchplate.verify.errors import RefusedError
+from touchplate.verify.purl import PackageURL
 from touchplate.verify.trust import TrustFile
 from touchplate.verify.values import replace
 
@@ -117,16 +118,21 @@ def test_the_command_answers_as_the_check_and_never_with_a_traceback(
         accepted = check_mutants(form, [(what, data)]) == 1
         assert (code, out["verdict"]) == ((0, "verified") if accepted else (1, "refused")), what
         assert accepted or err.startswith("refused: "), what
+        # Without a package there is no acceptance, only what the file is attested as.
+        code, out, _ = command(tmp_path, form.need, package=None)
+        assert (code, out["verdict"]) in ((2, "undetermined"), (1, "refused")), what
+        assert out.get("packages") == [str(LIB)] or not accepted, what
 
 
-def command(folder: Path, need: tuple[str, ...]) -> tuple[int, dict[str, object], str]:
+def command(
+    folder: Path, need: tuple[str, ...], package: PackageURL | None = LIB
+) -> tuple[int, dict[str, object], str]:
     """(exit code, JSON, stderr) of `touchplate verify` over the three files in `folder`."""
     words = ["--bundle", str(folder / "bundle"), "--trust", str(folder / "trust.toml"), "--json"]
+    named = [] if package is None else ["--package", str(package)]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main(
-            ["verify", str(folder / "lib.jar"), *words, "--package", str(LIB), "--require", ",".join(need)]
-        )
+        code = cli.main(["verify", str(folder / "lib.jar"), *words, *named, "--require", ",".join(need)])
     return code, json.loads(out.getvalue()), err.getvalue()
 
 
