@@ -1,8 +1,10 @@
 """`make fuzz`: every target for some seconds, a table of what came out, and the input of each finding.
 
-python -m tests.fuzz run [--seconds N] [TARGET ...]   fuzz; fails on a finding
-python -m tests.fuzz repeat TARGET FILE               one input again, with its traceback; needs no atheris
-python -m tests.fuzz keep [TARGET ...]                minimise the grown corpus into tests/fuzz/corpus
+    python -m tests.fuzz run [--seconds N] [TARGET ...]   fuzz; fails on a finding
+    python -m tests.fuzz repeat TARGET FILE               one input again, with its traceback
+    python -m tests.fuzz keep [TARGET ...]                the best of the grown corpus into tests/fuzz/corpus
+
+Only `run` needs atheris.
 """
 
 import argparse
@@ -26,7 +28,11 @@ HEADER = f"{'target':<20}{'executions':>12}{'corpus':>8}{'new':>6}{'coverage':>1
 
 def main(arguments: list[str]) -> int:
     """The exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, dest="command")
     run = commands.add_parser("run", help="fuzz every target")
     run.add_argument("--seconds", type=int, default=6, metavar="N", help="for each target (default: 6)")
@@ -41,10 +47,11 @@ def main(arguments: list[str]) -> int:
         accepted = TARGETS[args.target].check(args.file.read_bytes())
         print("accepted" if accepted else "refused")
         return 0
-    names = args.targets or [*TARGETS, *(MACHINES if args.command == "run" else ())]
-    unknown = [name for name in names if name not in TARGETS and name not in MACHINES]
+    known = [*TARGETS, *(MACHINES if args.command == "run" else ())]
+    names = args.targets or known
+    unknown = [name for name in names if name not in known]
     if unknown:
-        parser.error(f"there is no target {unknown[0]!r}; known: {', '.join([*TARGETS, *MACHINES])}")
+        parser.error(f"there is no target {unknown[0]!r}; known: {', '.join(known)}")
     if args.command == "keep":
         return _keep(names)
     try:

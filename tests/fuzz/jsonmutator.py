@@ -34,17 +34,16 @@ def mutate_json(data: bytes, random: Random) -> bytes | None:
     with members."""
     try:
         document = json.loads(data)
+        for _ in range(random.randint(1, 3)):
+            found = places(document) if isinstance(document, dict | list) else []
+            if not found:
+                return None
+            _change(found, random)
+        separators = (",", ":") if random.random() < 0.9 else (", ", ": ")
+        text = json.dumps(document, separators=separators, ensure_ascii=random.random() < 0.2)
     except (ValueError, RecursionError):
         return None
-    for _ in range(random.randint(1, 3)):
-        found = places(document) if isinstance(document, dict | list) else []
-        if not found:
-            return None
-        _change(found, random)
-    separators = (",", ":") if random.random() < 0.9 else (", ", ": ")
-    return json.dumps(document, separators=separators, ensure_ascii=random.random() < 0.2).encode(
-        "utf-8", "surrogatepass"
-    )
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _change(found: list[Place], random: Random) -> None:
