@@ -1,0 +1,99 @@
+"""Runs the foreign readers of a log: our Go command on foreign libraries, and Tessera's fsck."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conformance.made_logs import LogCopy
+from tests.simlog import SimLog, serving
+
+# Seconds. 70,000 entries take the reader four and fsck two, on two idle cores.
+RUN_SECONDS = 300
+# A worker of fsck ends at its first difference, and when all have ended it waits for ever: so there are more
+# workers than damaged tiles.
+WORKERS = 8
+# Characters of a line that are kept: fsck prints both versions of a tile in hexadecimal.
+LINE = 400
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the reader found: in which check, at which path (or index or size), and what."""
+
+    check: str
+    where: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the reader says about a log: the problems that it wrote out, and what it checked by name."""
+
+    problems: tuple[Problem, ...]
+    checked: dict[str, int]
+    root: str
+
+    def names(self, check: str, where: str, detail: str = "") -> bool:
+        """Whether one of the problems is this one."""
+        return any(
+            problem.check == check and problem.where == where and detail in problem.detail
+            for problem in self.problems
+        )
+
+
+def read_log(reader: Path, log: LogCopy) -> Reading:
+    """Let the reader check a log and its bundles (its form: see reader/main.go)."""
+    flags = ["-key", log.key, *(["-envelopes"] if log.envelopes else [])]
+    done = subprocess.run(
+        [str(reader), *flags, str(log.folder), *map(str, log.bundles)],
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert done.returncode in (0, 1), f"the reader failed: {done.stderr.strip()}"
+    *lines, summary = [json.loads(line) for line in done.stdout.splitlines()]
+    root = summary.pop("root")
+    assert (done.returncode == 1) == (summary["problems"] > 0) == bool(lines), "the exit code contradicts"
+    return Reading(tuple(Problem(**line) for line in lines), summary, root)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What fsck says: whether it calls the log good, and its last words."""
+
+    good: bool
+    text: str
+
+
+def run_fsck(fsck: Path, log: LogCopy, scratch: Path) -> Words:
+    """Let Tessera's fsck read a log over HTTP on loopback.
+
+    Its exit code says nothing: 1.0.4 ends with 0 after "fsck failed" too. So its words decide.
+    """
+    key = scratch / "log.pub"
+    key.write_text(log.key)
+    with serving(SimLog(log.folder)) as served:
+        done = subprocess.run(
+            [
+                str(fsck),
+                "--storage_url",
+                f"{served.url}/",
+                "--public_key",
+                str(key),
+                f"--N={WORKERS}",
+                "--ui=false",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+    lines = [line[:LINE] for line in done.stderr.splitlines()]
+    good = any("Successfully fsck'd log with size" in line for line in lines)
+    bad = any("fsck failed" in line for line in lines)
+    assert good != bad, f"fsck said neither that the log is good nor that it is not: {lines}"
+    return Words(good, "\n".join(lines))
