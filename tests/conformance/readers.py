@@ -15,6 +15,8 @@ RUN_SECONDS = 300
 # A worker of fsck ends at its first difference, and when all have ended it waits for ever: so there are more
 # workers than damaged tiles.
 WORKERS = 8
+GOOD = "Successfully fsck'd log with size"
+BAD = "fsck failed"
 # Characters of a line that are kept: fsck prints both versions of a tile in hexadecimal.
 LINE = 400
 
@@ -63,9 +65,10 @@ def read_log(reader: Path, log: LogCopy) -> Reading:
 
 @dataclass(frozen=True)
 class Words:
-    """What fsck says: whether it calls the log good, and its last words."""
+    """What fsck says: whether it calls the log good, in which words, and all that it printed."""
 
     good: bool
+    verdict: str
     text: str
 
 
@@ -93,7 +96,8 @@ def run_fsck(fsck: Path, log: LogCopy, scratch: Path) -> Words:
             check=False,
         )
     lines = [line[:LINE] for line in done.stderr.splitlines()]
-    good = any("Successfully fsck'd log with size" in line for line in lines)
-    bad = any("fsck failed" in line for line in lines)
-    assert good != bad, f"fsck said neither that the log is good nor that it is not: {lines}"
-    return Words(good, "\n".join(lines))
+    verdicts = [line for line in lines if any(words in line for words in (GOOD, BAD))]
+    assert len(verdicts) == 1, f"fsck said neither that the log is good nor that it is not: {lines}"
+    # Before it stand time, process and line of the source.
+    verdict = verdicts[0].partition("] ")[2]
+    return Words(verdict.startswith(GOOD), verdict, "\n".join(lines))
