@@ -73,28 +73,22 @@ class Words:
 
 
 def run_fsck(fsck: Path, log: LogCopy, scratch: Path) -> Words:
-    """Let Tessera's fsck read a log over HTTP on loopback.
+    """Let Tessera's fsck read the copy of a log over HTTP on loopback."""
+    with serving(SimLog(log.folder)) as served:
+        return ask_fsck(fsck, served.url, log.key, scratch)
+
+
+def ask_fsck(fsck: Path, url: str, key: str, scratch: Path) -> Words:
+    """What Tessera's fsck says about the log at `url`; `scratch` is a folder for the file of its key.
 
     Its exit code says nothing: 1.0.4 ends with 0 after "fsck failed" too. So its words decide.
     """
-    key = scratch / "log.pub"
-    key.write_text(log.key)
-    with serving(SimLog(log.folder)) as served:
-        done = subprocess.run(
-            [
-                str(fsck),
-                "--storage_url",
-                f"{served.url}/",
-                "--public_key",
-                str(key),
-                f"--N={WORKERS}",
-                "--ui=false",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=RUN_SECONDS,
-            check=False,
-        )
+    file = scratch / "log.pub"
+    file.write_text(key)
+    flags = [f"--storage_url={url}/", f"--public_key={file}", f"--N={WORKERS}", "--ui=false"]
+    done = subprocess.run(
+        [str(fsck), *flags], capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+    )
     lines = [line[:LINE] for line in done.stderr.splitlines()]
     verdicts = [line for line in lines if any(words in line for words in (GOOD, BAD))]
     assert len(verdicts) == 1, f"fsck said neither that the log is good nor that it is not: {lines}"
