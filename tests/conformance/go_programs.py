@@ -89,7 +89,7 @@ def run_go(
     *,
     seconds: float,
     folder: Path = MODULE,
-    flags: str = "-mod=readonly",
+    flags: str = "-mod=readonly -buildvcs=false",
 ) -> str:
     """What `go` prints. Raises NoGoError when there is none, or it fails."""
     go = environment.find_program("go")
