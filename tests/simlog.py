@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
-    # With the default of 5, a reader with many connections at once waits for seconds: lost SYNs are sent again.
+    # With the default of 5, a reader with many connections waits for seconds: its lost SYNs are sent again.
     request_queue_size = 128
 
     def __init__(self, log: SimLog) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.conformance.go_programs import (
     cached,
     program,
 )
+from tests.conformance.witness_build import VERSION
 
 from touchplate.base.environment import Environment, read_environment
 
@@ -71,6 +73,26 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(NoGoError):
         cached(tmp_path, ["one"], [], build)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "github.com/sigstore/sigstore-go",
+        "golang.org/x/mod",
+        "github.com/transparency-dev/merkle",
+        "github.com/transparency-dev/tessera",
+    ],
+)
+def test_the_readme_names_the_versions_that_are_built(path: str) -> None:
+    found = re.search(rf"^\t{re.escape(path)} v(\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
+    assert found is not None
+    rows = [line for line in (MODULE / "README.md").read_text().splitlines() if line.startswith("| ")]
+    assert any(re.search(rf"\b{re.escape(found[1])}\b", row.split("|")[2]) for row in rows)
+
+
+def test_the_readme_names_the_witness_that_is_built() -> None:
+    assert f"| `omniwitness` | {VERSION.rpartition('-')[2]} |" in (MODULE / "README.md").read_text()
 
 
 def sources() -> dict[Path, bytes]:
