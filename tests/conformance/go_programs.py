@@ -94,7 +94,7 @@ def run_go(
     """What `go` prints. Raises NoGoError when there is none, or it fails."""
     go = environment.find_program("go")
     if go is None:
-        raise NoGoError("no `go` on the search path; install Go 1.25 or newer")
+        raise NoGoError("no `go` on the search path; install Go 1.25.8 or newer")
     # The installed compiler or none: a test downloads no toolchain. No workspace around the checkout counts.
     fixed = {"GOFLAGS": flags, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     return run([str(go), *arguments], {**environment.variables, **fixed}, folder, seconds)
