@@ -179,7 +179,7 @@ def signed_statement(data: bytes) -> bool:
     entry = attempt(lambda: sign(data, statement_signer("rebuilder-b")))
     if entry is None:
         return False
-    file, first = _file(), provenance()
+    file, first = _file(), _entries()[1]
     levels = judge([(0, first), (1, entry)], file, LIB, _trust()).levels
     if not levels.reproduced:
         return False
@@ -211,7 +211,7 @@ def report(data: bytes) -> bool:
     entry = attempt(lambda: sign(data, statement_signer(key)))
     if entry is None:
         return False
-    entries = [provenance(), entry]
+    entries = [_entries()[1], entry]
     try:
         made = check_bundle(make_bundle(entries), _file(), LIB, _trust(), now=0)
     except LevelsMissingError as error:
