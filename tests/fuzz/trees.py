@@ -187,7 +187,11 @@ def _inclusions() -> list[bytes]:
     cases = [(size, index) for size in (1, 2, 7, 8, 19) for index in (0, size - 1)]
     return [
         bytes((size, index, index)) + _spell(reference.path(index, _leaves()[:size])) for size, index in cases
-    ] + [bytes((7, 7, 6)), bytes((3, 0, 0, 255)) + b"x"]
+    ] + [
+        bytes((7, 7, 6)),
+        bytes((3, 0, 0, 255)) + b"x",
+        bytes((3, 1, 2)) + _spell(reference.path(2, _leaves()[:3])),
+    ]
 
 
 def _consistencies() -> list[bytes]:
