@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
-from touchplate.verify.errors import RefusedError, TransportError, VerifyError
+from touchplate.verify.errors import RefusedError, ReportedError, TransportError, VerifyError
 from touchplate.verify.output import print_error, print_text
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError
 
@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": Command(
         "touchplate.verify.cli_inspect", "", "show what a node knows about a package or digest"
     ),
+    "prove": Command("touchplate.verify.cli_prove", "", "make proofs from a log or a mirror, and check them"),
     "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     "log": Command("touchplate.log.cli", "log", "serve, read and recompute a log"),
@@ -80,7 +81,8 @@ def exit_code(error: Exception) -> int:
         return UNDETERMINED
     if getattr(error, "reason", "") == UsageError.default_reason:
         return USAGE
-    return REFUSED if isinstance(error, RefusedError) else UNDETERMINED
+    refused = isinstance(error, RefusedError) or (isinstance(error, ReportedError) and error.evidence)
+    return REFUSED if refused else UNDETERMINED
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from touchplate.verify.errors import RefusedError
+from touchplate.verify.errors import RefusedError, ReportedError
 from touchplate.verify.jcs import JSONValue
 
 CONTROL_REPLACEMENT = "\ufffd"
@@ -82,12 +82,16 @@ def describe(error: Exception) -> str:
 
 
 def error_json(error: Exception) -> dict[str, JSONValue]:
-    """The machine form of an error: `error`, `reason`, and `step` when the numbered check refused."""
+    """The machine form of an error: `error`, `reason`; `step` when the numbered check refused; of a report
+    about a log the `evidence` and the `file` that keeps it."""
     reason = "system" if isinstance(error, OSError) else getattr(error, "reason", "error")
     value: dict[str, JSONValue] = {"error": describe(error), "reason": str(reason)}
     if isinstance(error, RefusedError):
         value["error"] = str(error)
         value["step"] = error.step
+    if isinstance(error, ReportedError):
+        value["evidence"] = error.evidence
+        value["file"] = error.kept
     return value
 
 
