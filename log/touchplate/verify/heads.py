@@ -32,13 +32,15 @@ def default_state() -> Path:
     """
     # XDG base directories: a relative path is to be ignored.
     named = os.path.expandvars(_UNSET)
-    base = named if named.startswith("/") else os.path.expanduser("~/.local/state")  # noqa: PTH111
-    if not base.startswith("/"):
+    if named.startswith("/"):
+        return Path(named) / "touchplate"
+    home = os.path.expanduser("~")  # noqa: PTH111
+    if not home.startswith("/") or home == "/":
         raise TrustError(
             "there is no home folder in which the last checkpoint could be remembered: give --state DIR",
             reason="remembered-checkpoint",
         )
-    return Path(base) / "touchplate"
+    return Path(home) / ".local" / "state" / "touchplate"
 
 
 def head_path(state: Path, origin: str) -> Path:
