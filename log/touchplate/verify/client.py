@@ -348,14 +348,14 @@ class LogClient:
         """Run `prove`; when it fails, once more without the cache, which may hold tiles of another day."""
         try:
             return prove()
-        except ProofError:
+        except (ProofError, MalformedError):
             self._tiles.clear()
         try:
             return prove()
-        except ProofError as error:
+        except (ProofError, MalformedError) as error:
             raise DamageError(
                 f"the tiles that the log serves do not lead to its checkpoint of size {head.size}: "
-                "they are damaged, or of another tree",
+                f"they are damaged, or of another tree ({error})",
                 checkpoint=head,
             ) from error
 
