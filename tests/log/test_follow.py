@@ -9,8 +9,11 @@ from tests.simkeys import log_signer, witness_signer
 from tests.simlog import SimLog, serving
 
 from touchplate.base.errors import StorageError
-from touchplate.log.mirror import Mirror
+from touchplate.log.follow import Follower
+from touchplate.log.mirror import Mirror, MirrorFirst
+from touchplate.verify.client import LogClient
 from touchplate.verify.errors import TransportError, TrustError
+from touchplate.verify.sources import open_source
 
 GROWTH = (0, 1, 1, 3, 250, 1, 1, 254, 2, 600, 0)
 """Entries added before each look: empty, partial, exactly full, one more, several bundles, nothing new."""
@@ -95,11 +98,6 @@ def test_a_log_whose_partials_are_gone_is_followed_by_its_full_tiles(log: SimLog
 
 
 def test_work_that_was_stopped_goes_on_where_it_was(log: SimLog, tmp_path: Path) -> None:
-    from touchplate.log.follow import Follower
-    from touchplate.log.mirror import MirrorFirst
-    from touchplate.verify.client import LogClient
-    from touchplate.verify.sources import open_source
-
     publish(log, 1000)
     folder = tmp_path / "mirror"
     asked = 0

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests.log.mirrors import follow, publish, reports_in, wrong_with
-from tests.simkeys import witness_signer
+from tests.simkeys import ORIGIN, witness_signer
 from tests.simlog import SimLog, serving
 from tests.verify.cases import badly_signed
 
+from touchplate.verify.checkpoints import sign_checkpoint
 from touchplate.verify.errors import (
     DamageError,
     ForkError,
@@ -153,6 +154,20 @@ def test_damage_is_reported_and_not_mirrored(log: SimLog, mirror: Path, path: st
     assert unchanged(mirror, log, NEW)
 
 
+@pytest.mark.parametrize("path", ["tile/0/000", "tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2"])
+def test_every_tile_is_compared_also_those_that_no_proof_needs(
+    log: SimLog, tmp_path: Path, path: str
+) -> None:
+    publish(log, NEW)
+    for at in (0, len((log.folder / path).read_bytes()) - 1):
+        log.damage(path, at)
+        with pytest.raises(DamageError):
+            follow(log.folder, tmp_path / f"mirror-{at}", log.policy)
+        assert not (tmp_path / f"mirror-{at}" / "checkpoint").exists()
+        log.damage(path, at)
+    follow(log.folder, tmp_path / "mirror", log.policy)
+
+
 def test_a_whole_other_tree_under_the_signed_head_is_refused_at_its_first_bundle(
     log: SimLog, mirror: Path, tmp_path: Path
 ) -> None:
@@ -202,10 +217,6 @@ def test_a_head_that_is_ahead_of_its_files_is_waited_for(log: SimLog, mirror: Pa
 
 
 def test_a_head_far_ahead_of_everything_costs_nothing(log: SimLog, mirror: Path) -> None:
-    from tests.simkeys import ORIGIN
-
-    from touchplate.verify.checkpoints import sign_checkpoint
-
     log.write("checkpoint", sign_checkpoint(ORIGIN, 2**62, b"\1" * 32, log.signer))
     with pytest.raises(TransportError):
         follow(log.folder, mirror, log.policy)
