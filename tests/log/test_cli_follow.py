@@ -154,6 +154,26 @@ def test_two_commands_have_one_memory(
     assert [path.name.rpartition("-")[0] for path in state_folder.glob("*.json")] == [f"fork-{ORIGIN}-400"]
 
 
+def test_the_base_install_is_enough(log: SimLog, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['sqlalchemy', 'fastapi', 'rich', 'granian', 'jinja2', 'yaml']))\n"
+        "from touchplate.verify.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = ["log", "follow", "--url", log.folder, "--to", tmp_path / "mirror", "--once", "--policy"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, command), tmp_path / "policy.txt"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "log")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{ORIGIN}: 300 entries")
+
+
 # --- as a service ---
 
 

@@ -34,7 +34,7 @@ COMMANDS = {
     "prove": Command("touchplate.verify.cli_prove", "", "make proofs from a log or a mirror, and check them"),
     "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
-    "log": Command("touchplate.log.cli", "log", "serve, read and recompute a log"),
+    "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
     "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),
 }
