@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,17 +183,21 @@ def following(log: SimLog, url: str, *arguments: str) -> Iterator["subprocess.Po
     folder = log.folder.parent
     command = [sys.executable, "-m", "touchplate.verify", "log", "follow", "--url", url, "--json"]
     command += ["--to", str(folder / "mirror"), "--policy", str(folder / "policy.txt"), *arguments]
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     paths = os.pathsep.join(str(ROOT / root) for root in ("log", "builder", "api", "proto"))
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**variables, "PYTHONPATH": paths},
     )
+    watchdog = threading.Timer(60, process.kill)  # a service that says nothing fails, and hangs nobody
+    watchdog.start()
     try:
         yield process
     finally:
+        watchdog.cancel()
         process.kill()
         process.communicate()
 

@@ -17,13 +17,23 @@ from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import ProofError, ReportedError, TrustError, VerifyError
 from touchplate.verify.forks import FORK, MAX_REPORT_BYTES, open_report
 from touchplate.verify.jcs import JSONValue
-from touchplate.verify.output import print_error, print_json, print_line, print_note, print_pairs
+from touchplate.verify.output import (
+    flush_output,
+    print_error,
+    print_json,
+    print_line,
+    print_note,
+    print_pairs,
+)
 from touchplate.verify.reading import read_at_most
 from touchplate.verify.sources import open_source
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, UsageError
 
 DEFAULT_INTERVAL = Duration(10)
 """Seconds between two looks at a log: what witnesses and monitors of other logs do."""
+
+MAX_RETRY_SECONDS = 600
+"""The longest time that a log can make a follower wait by Retry-After: it may not put a monitor to sleep."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -92,7 +102,8 @@ def _keep_following(
             raise
         except VerifyError as error:
             # Not reachable, not cosigned yet, an older copy: nothing was accepted, and later it may be well.
-            wait = max(interval, getattr(error, "retry_after", None) or 0)
+            asked = getattr(error, "retry_after", None) or 0
+            wait = max(interval, min(asked, MAX_RETRY_SECONDS))
             if str(error) != said:
                 print_note(f"{error.reason}: {error}; trying again")
             said = str(error)
@@ -101,6 +112,7 @@ def _keep_following(
             note = None if done.head is None else done.head.note
             if note != shown or not done.complete:
                 _print_update(done, args)
+                flush_output()  # whoever reads this reads it now, not when a buffer is full
             shown = note
         stop.wait(wait)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
 from touchplate.verify.errors import RefusedError, ReportedError, TransportError, VerifyError
-from touchplate.verify.output import print_error, print_text
+from touchplate.verify.output import flush_output, print_error, print_text
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError
 
 INTERRUPTED = 130
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in arguments
     try:
         code = _dispatch(arguments)
-        _flush()  # here, not at exit: an answer that could not be written is no answer
+        flush_output()  # here, not at exit: an answer that could not be written is no answer
         return code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         try:
             print_error(error, as_json=as_json)
-            _flush()
+            flush_output()
         except OSError:
             _close_output()
         return exit_code(error)
@@ -146,11 +146,6 @@ def _version() -> str:
         return metadata.version("touchplate")
     except metadata.PackageNotFoundError:
         return "(not installed)"
-
-
-def _flush() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
 
 
 def _close_output() -> None:

@@ -1,7 +1,6 @@
 """`touchplate prove`: proofs out of a log or a mirror, for people who believe no node; and their check."""
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +146,6 @@ def _write(args: argparse.Namespace, data: bytes, client: LogClient, told: dict[
     if args.json:
         print_json({**told, "origin": head.origin, "size": str(head.size), "root": encode_base64(head.root)})
     elif args.out is None:
-        sys.stdout.flush()
         print_text(data.decode("utf-8"))
     else:
         print_note(f"{args.out}: proven under the checkpoint of {head.origin}, size {head.size}")

@@ -27,6 +27,12 @@ def print_note(line: str) -> None:
     _write(sys.stderr, f"touchplate: {printable(line)}\n")
 
 
+def flush_output() -> None:
+    """Hand over what was printed. Raises OSError when nobody can take it."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def print_json(value: JSONValue) -> None:
     """One JSON value and a line end to standard output.
 
