@@ -35,9 +35,10 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
 
-conformance: setup  ## foreign verifiers on our bundles (needs go); on the demo's too when it has run
+conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
+	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
 
 bench: auditor  ## measurements, side by side with the peer
 	$(PYTHON) -m tests.bench
