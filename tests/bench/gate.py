@@ -23,7 +23,7 @@ from touchplate.api.blobs import DIGESTS, BlobStore
 from touchplate.api.gate import Gate, Rule
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, IndexStore
+from touchplate.api.index.store import CACHE_KIB, Batch, EntryRow, EvidenceRow, IndexStore
 from touchplate.api.index.tables import VERSION
 from touchplate.api.links import Link, Links
 from touchplate.api.maven.judge import MavenJudge, Stores
@@ -141,7 +141,7 @@ def _question(number: int) -> tuple[MavenFile, Link]:
 def _open(made: Path, folder: Path) -> tuple[MavenJudge, Repository]:
     """A judge as the node wires it, over the made index."""
     trust = make_trust()
-    index = FactIndex(IndexStore(sqlite_engine(made), TRUST), ListLog(), Observer(trust))
+    index = FactIndex(IndexStore(sqlite_engine(made, cache_kib=CACHE_KIB), TRUST), ListLog(), Observer(trust))
     check(index.followed > 0, f"{made} is not the index that was made; remove its folder")
     blobs = BlobStore(DigestFolder(folder / "blobs"))
     stores = Stores(blobs, Links(sqlite_engine(folder / "links.sqlite")), index, Alarms())

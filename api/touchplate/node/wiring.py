@@ -18,7 +18,7 @@ from touchplate.api.blobs import BlobStore
 from touchplate.api.http.calls import Calls
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import IndexStore
+from touchplate.api.index.store import CACHE_KIB, IndexStore
 from touchplate.api.links import Links
 from touchplate.api.maven.judge import MavenJudge, Stores
 from touchplate.api.maven.repository import MetadataSource, Repository
@@ -156,7 +156,7 @@ def _lock_folder(folder: Path) -> FileLock:
 def _derived_engine(path: Path) -> Engine:
     """The database at `path`, begun again when the file is damaged: all in it can be derived."""
     try:
-        return sqlite_engine(path)
+        return sqlite_engine(path, cache_kib=CACHE_KIB)
     except StorageError as error:
         code = getattr(getattr(error.__cause__, "orig", None), "sqlite_errorcode", None)
         if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -164,4 +164,4 @@ def _derived_engine(path: Path) -> Engine:
         logging.getLogger("touchplate.node").warning("%s; it is made again", error)
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return sqlite_engine(path)
+        return sqlite_engine(path, cache_kib=CACHE_KIB)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,18 @@ __all__ = ["Engine", "begin_read", "begin_write", "sqlite_engine"]
 BUSY_SECONDS = 15.0
 # Connections kept open between uses: one costs up to 2 MB of cache, and opening one a tenth of a millisecond.
 KEPT_CONNECTIONS = 8
+# Pages that a connection keeps in memory: SQLite's own default, enough to append and to read a few rows.
+CACHE_KIB = 2_000
 _WRITE = "touchplate_write"
 
 
-def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
+def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS, cache_kib: int = CACHE_KIB) -> Engine:
     """An engine for the SQLite file `path`, made with its folder when it is not there.
 
     Journal mode WAL (readers never wait for the writer) and synchronous FULL (a commit is on disk before it
-    returns), foreign keys on. Use `begin_read` and `begin_write`; `engine.begin()` gives a deferred
-    transaction. Raises StorageError when the file cannot be opened or its file system cannot do WAL.
+    returns), foreign keys on. `cache_kib`: memory for pages, of each connection. Use `begin_read` and
+    `begin_write`; `engine.begin()` gives a deferred transaction. Raises StorageError when the file cannot
+    be opened or its file system cannot do WAL.
     """
     try:
         make_folder(path.parent)
@@ -46,7 +50,7 @@ def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
     engine = create_engine(
         url, connect_args={"timeout": busy_seconds}, pool_size=KEPT_CONNECTIONS, max_overflow=-1
     )
-    event.listen(engine, "connect", _configure)
+    event.listen(engine, "connect", partial(_configure, cache_kib=cache_kib))
     event.listen(engine, "begin", _begin)
     try:
         with engine.connect() as connection:
@@ -88,12 +92,13 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def _configure(dbapi: sqlite3.Connection, _record: object) -> None:
+def _configure(dbapi: sqlite3.Connection, _record: object, *, cache_kib: int) -> None:
     # The driver must not begin transactions by itself, nor commit before DDL.
     dbapi.isolation_level = None
     cursor = dbapi.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
         cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute(f"PRAGMA cache_size = -{cache_kib}")  # negative: KiB, not pages
     cursor.close()
 
 

@@ -72,6 +72,10 @@ class FactIndex:
 
     def facts(self, file: FileDigests, package: PackageURL) -> Facts:
         """What the log says about these bytes as this package file (steps 3 to 5 of the check)."""
+        return self.facts_and_first(file, package)[0]
+
+    def facts_and_first(self, file: FileDigests, package: PackageURL) -> tuple[Facts, EvidenceRow | None]:
+        """As `facts`, and the earliest good record of this package file, both as of one moment."""
         name = format_purl(package)
         rows = self.store.rows_about(file.sha256, name)
         warnings = {
@@ -90,7 +94,7 @@ class FactIndex:
         ordered = tuple(warnings[entry] for entry in sorted(warnings))
         provenances = {row.identity: row for row in rows.cited if row.file == name}
         evidence = tuple(_piece(row, provenances) for row in good)
-        return Facts(evidence, ordered, min(seen, default=None))
+        return Facts(evidence, ordered, min(seen, default=None)), rows.first
 
     def attested(self, sha256: str) -> FileDigests:
         """The digests that the log gives for bytes that are not at hand; of two claims the earlier one."""

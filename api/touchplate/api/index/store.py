@@ -27,6 +27,10 @@ from touchplate.base.sql import begin_read, begin_write
 
 Query = Select[tuple[Any, ...]]
 
+CACHE_KIB = 16 * 1024
+"""Memory for pages, of each connection to the index: with a million facts the inner nodes of its trees. With
+less, a look-up now and then reads them all again."""
+
 _DETAIL = list(EVIDENCE.c).index(EVIDENCE.c.detail)
 
 
@@ -83,7 +87,7 @@ class FileRows:
     `of_digest`: evidence about these bytes under whatever package, the first of very many; `mine`: all of
     it as this package file; `of_file`: about this file with whatever bytes, the first of very many;
     `cited`: of the provenances that the comparisons among `mine` name; `lost`: what counts for nothing, the
-    first of very many.
+    first of very many; `first`: the earliest record of this file.
     """
 
     of_digest: Sequence[EvidenceRow]
@@ -91,6 +95,7 @@ class FileRows:
     of_file: Sequence[EvidenceRow]
     cited: Sequence[EvidenceRow]
     lost: Sequence[LostRow]
+    first: EvidenceRow | None
 
 
 class IndexStore:
@@ -176,6 +181,7 @@ class IndexStore:
                 if named
                 else [],
                 lost=_lost_rows(connection, sha256),
+                first=_first_record(connection, file),
             )
 
     def files_of_package(self, package: str) -> list[tuple[str, str]]:
@@ -196,7 +202,8 @@ class IndexStore:
 
     def first_record(self, file: str) -> EvidenceRow | None:
         """The earliest good record of this package file: what everybody is to get."""
-        return next(iter(self._evidence(queries.FIRST_RECORD, file=file)), None)
+        with self._engine.connect() as connection:
+            return _first_record(connection, file)
 
     def lost_of_digest(self, sha256: str) -> list[LostRow]:
         """The entries about these bytes that count for nothing, by entry; the first of very many."""
@@ -249,6 +256,10 @@ def _evidence_rows(connection: Connection, query: Query, **asked: object) -> lis
         values[_DETAIL] = json.loads(values[_DETAIL])
         found.append(EvidenceRow(*values))
     return found
+
+
+def _first_record(connection: Connection, file: str) -> EvidenceRow | None:
+    return next(iter(_evidence_rows(connection, queries.FIRST_RECORD, file=file)), None)
 
 
 def _lost_rows(connection: Connection, sha256: str) -> list[LostRow]:

@@ -17,6 +17,7 @@ from touchplate.api.blobs import DIGESTS, Blob, BlobStore
 from touchplate.api.errors import ChangedError, NotReadyError, RefusedError, UnknownUpstreamError
 from touchplate.api.gate import Decision, Gate, Question
 from touchplate.api.index.facts import FactIndex
+from touchplate.api.index.store import EvidenceRow
 from touchplate.api.links import Link, Links
 from touchplate.api.maven.layout import MavenFile, MetadataRequest, main_file
 from touchplate.api.maven.metadata import format_metadata
@@ -121,7 +122,8 @@ class MavenJudge:
     def judge(self, repository: Repository, file: MavenFile, link: Link) -> Judged:
         """The decision about the bytes of `link`. Raises ChangedError when others were recorded first."""
         package = file.package_url(repository.repository_url)
-        self._check_unchanged(repository, file, link.sha256)
+        facts, first = self._stores.index.facts_and_first(link.file, package)
+        self._refuse_changed(repository, file, link.sha256, first)
         question = Question(
             package,
             repository.name,
@@ -129,7 +131,6 @@ class MavenJudge:
             is_supporting=file.is_supporting,
             is_snapshot=file.is_snapshot,
         )
-        facts = self._stores.index.facts(link.file, package)
         decision = self._gate.decide(question, facts, int(self._now()))
         return Judged(file, package, link, decision, why_path(repository, file))
 
@@ -221,10 +222,14 @@ class MavenJudge:
         return known
 
     def _check_unchanged(self, repository: Repository, file: MavenFile, sha256: str) -> None:
-        if file.is_mutable:
-            return
         first = self._stores.index.first_record(file.package_url(repository.repository_url))
-        if first is not None and first.sha256 != sha256:
+        self._refuse_changed(repository, file, sha256, first)
+
+    def _refuse_changed(
+        self, repository: Repository, file: MavenFile, sha256: str, first: EvidenceRow | None
+    ) -> None:
+        """Raise ChangedError, loudly, when other bytes were recorded first."""
+        if first is not None and first.sha256 != sha256 and not file.is_mutable:
             because = f"{first.operator} recorded {first.sha256} at index {first.entry}"
             raise self._changed(repository, file, sha256, because)
 
