@@ -139,3 +139,11 @@ def test_what_was_committed_is_there_for_another_program(engine: Engine, tmp_pat
     with sqlite3.connect(tmp_path / "new" / "log.db") as other:
         assert other.execute("SELECT n FROM t").fetchall() == [(7,)]
     other.close()
+
+
+def test_pages_in_memory_are_as_many_as_was_said(tmp_path: Path) -> None:
+    for kib in (2_000, 16_384):
+        made = sqlite_engine(tmp_path / f"{kib}.db", cache_kib=kib)
+        with begin_read(made) as connection:
+            assert connection.exec_driver_sql("PRAGMA cache_size").scalar_one() == -kib
+        made.dispose()

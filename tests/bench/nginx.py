@@ -73,7 +73,7 @@ def _unpack(folder: Path) -> None:
 
 def _has_candidate() -> bool:
     shown = subprocess.run(["apt-cache", "policy", "nginx"], capture_output=True, text=True, check=False)
-    return "Candidate: 1" in shown.stdout
+    return "Candidate: " in shown.stdout and "Candidate: (none)" not in shown.stdout
 
 
 @contextlib.contextmanager
