@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench.caches import cached, say
 from tests.bench.harness import SkippedError, check
-from tests.bench.serving import Server
+from tests.bench.serving import Server, pinned
 
 from touchplate.base.environment import read_environment
 from touchplate.node.serve import choose_port
@@ -85,7 +85,8 @@ def running_nginx(folder: Path, root: Path, core: int) -> Iterator[tuple[Server,
     config.write_text(_CONFIG.format(folder=folder, port=port, root=root))
     log = folder / "error.log"
     command = [str(find_nginx()), "-e", str(log), "-p", str(folder), "-c", str(config)]
-    child = subprocess.Popen(["taskset", "-c", str(core), *command], stderr=subprocess.DEVNULL)
+    with pinned(core):
+        child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         _wait(child, port, log)
         pids = (

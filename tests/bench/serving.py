@@ -55,13 +55,8 @@ class Server:
 @contextlib.contextmanager
 def serving(command: Sequence[str], core: int) -> Iterator[Server]:
     """Run a server that prints `… ready at http://host:port`; SIGTERM at the end must give exit code 0."""
-    child = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-    )
+    with pinned(core):  # what is started here stays there
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     said: list[str] = []
     assert child.stdout is not None
     assert child.stderr is not None
