@@ -4,18 +4,22 @@ nowhere."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from touchplate.api.accounts import Account, read_account
 from touchplate.api.alarms import Alarm, Alarms
 from touchplate.api.errors import BadNameError, NotFoundError, NotReadyError
+from touchplate.api.gate import Facts
+from touchplate.api.history import Rebuild, Said, is_published, pair
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.store import EvidenceRow
 from touchplate.api.links import Link, Links
+from touchplate.api.naming import parse_name, version_order
+from touchplate.api.ports import EvidenceStore
 from touchplate.api.proofs import Prover
 from touchplate.verify.check import EntryWarning
 from touchplate.verify.checkpoints import Checkpoint
-from touchplate.verify.errors import MalformedError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.levels import Levels, ReproducedRule, judge_levels
 from touchplate.verify.purl import PackageURL, normalise_purl, parse_purl
@@ -23,26 +27,49 @@ from touchplate.verify.purl import PackageURL, normalise_purl, parse_purl
 LISTED_PACKAGES = 50
 """Package versions on the start page."""
 
+LISTED_CONTRADICTIONS = 10
+"""Contradicted files on the start page: the newest, enough to see that something is going on."""
+
 LISTED_FILES = 200
 """Package files in one view: each costs a few queries. Of more, the first are shown, and a note."""
+
+LISTED_VERSIONS = 100
+"""Versions of one package that are named; of very many, the highest."""
+
+LISTED_REBUILDS = 200
+"""Entries of a package version or a file whose rebuilds are told in full, the newest: each is parsed again."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
 class FileView:
-    """One package file with one content: what the log says, and what the trust file makes of it."""
+    """One package file with one content: what the log says, and what the trust file makes of it.
+
+    `rebuilds` (newest first) and `records` are filled in on the artifact's own view only, as is `evidence`: the
+    path of each file of evidence that is held here, by sha256. `published`: the sha256 under which others know
+    the file when nobody says that these bytes were published.
+    """
 
     package: PackageURL
     sha256: str
     levels: Levels
     rows: tuple[EvidenceRow, ...]
     warnings: tuple[EntryWarning, ...]
+    rebuilds: tuple[Rebuild, ...] = ()
+    records: tuple[Said, ...] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    published: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The file's name."""
         return self.package.file_name
+
+    @property
+    def is_published(self) -> bool:
+        """Whether an entry says that these bytes were published, and not only that somebody built them."""
+        return is_published(self.rows)
 
     @property
     def result(self) -> str:
@@ -56,26 +83,65 @@ class FileView:
 
 @dataclass(frozen=True)
 class ArtifactView:
-    """Some bytes: every package file that they stand for, and where this node serves them."""
+    """Some bytes: every package file that they stand for, and where this node serves them.
+
+    `digests`: as this node computed them, or else as the log gives them; `size`: None when nobody says;
+    `checkpoint`: what the entries are proved against, None when there is none just now.
+    """
 
     sha256: str
     files: tuple[FileView, ...]
     links: tuple[Link, ...]
     more: bool = False  # whether files were left out
+    digests: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
 class PackageView:
-    """One package version and its files."""
+    """One package version and its files; `rebuilds` is the history of all of them, the newest first.
+
+    `versions`: all versions of the package that the log speaks of, the highest first.
+    """
 
     package: PackageURL
     files: tuple[FileView, ...]
     more: bool = False  # whether files were left out
+    rebuilds: tuple[Rebuild, ...] = ()
+    versions: tuple[PackageURL, ...] = ()
+
+    @property
+    def published(self) -> tuple[FileView, ...]:
+        """The files of which somebody says that they were published."""
+        return tuple(file for file in self.files if file.is_published)
+
+    @property
+    def built(self) -> tuple[FileView, ...]:
+        """Bytes that somebody only built."""
+        return tuple(file for file in self.files if not file.is_published)
+
+    @property
+    def conflicts(self) -> tuple[tuple[FileView, ...], ...]:
+        """Package files that were published with different bytes, as the log has it: each with all of them."""
+        by_name: dict[PackageURL, list[FileView]] = {}
+        for file in self.published:
+            by_name.setdefault(file.package, []).append(file)
+        return tuple(tuple(files) for files in by_name.values() if len(files) > 1)
 
     @property
     def is_reproduced(self) -> bool:
         """Whether any of its files is reproduced."""
         return any(file.levels.reproduced for file in self.files)
+
+
+@dataclass(frozen=True)
+class FamilyView:
+    """A package with all versions that the log speaks of, the highest first."""
+
+    package: PackageURL
+    versions: tuple[PackageView, ...]
+    more: bool = False  # whether versions were left out
 
 
 @dataclass(frozen=True)
@@ -88,36 +154,46 @@ class Overview:
     counts: dict[str, int]
     packages: tuple[PackageView, ...]
     alarms: Sequence[Alarm] = field(default=())
+    contradicted: Sequence[FileView] = field(default=())
 
 
 class Views:
     """Answers for pages and JSON. All methods block; any thread may call them."""
 
     def __init__(
-        self, index: FactIndex, links: Links, prover: Prover, rule: ReproducedRule, alarms: Alarms
+        self,
+        index: FactIndex,
+        links: Links,
+        prover: Prover,
+        rule: ReproducedRule,
+        alarms: Alarms,
+        *,
+        evidence: EvidenceStore,
     ) -> None:
         self._index = index
         self._links = links
         self._prover = prover
         self._rule = rule
         self._alarms = alarms
+        self._evidence = evidence
 
     def overview(self) -> Overview:
-        """The checkpoint, the counts, and the package versions that somebody rebuilt."""
+        """The checkpoint, the counts, the package versions that somebody rebuilt, and what is contradicted."""
         checkpoint, problem = None, ""
         self._index.catch_up()
         try:
             checkpoint = self._prover.checkpoint()
         except NotReadyError as error:
             problem = str(error)
-        names = self._index.store.rebuilt_packages(LISTED_PACKAGES)
+        store = self._index.store
         return Overview(
             checkpoint,
             problem,
             self._index.followed,
-            self._index.store.counts(),
-            tuple(self._package(name) for name in names),
+            store.counts(),
+            tuple(self._package(name) for name in store.rebuilt_packages(LISTED_PACKAGES)),
             self._alarms.list(),
+            tuple(self.file(sha256, file) for sha256, file in store.contradicted(LISTED_CONTRADICTIONS)),
         )
 
     def artifact(self, sha256: str) -> ArtifactView:
@@ -125,60 +201,135 @@ class Views:
         names, links = self._names(sha256), self._links.of_blob(sha256)
         if not names and not links:
             raise NotFoundError(f"nothing is known about {sha256} here")
-        files = tuple(self.file(sha256, name) for name in sorted(names)[:LISTED_FILES])
-        return ArtifactView(sha256, files, tuple(links), more=len(names) > LISTED_FILES)
-
-    def package(self, text: str) -> PackageView:
-        """The files of a package version, given as a person types it. Raises BadNameError, NotFoundError."""
+        files = tuple(self._full(sha256, name) for name in sorted(names)[:LISTED_FILES])
+        sizes = [said.account.size for file in files for said in file.records]
+        sizes += [one.compared.account.size for file in files for one in file.rebuilds if one.compared]
         try:
-            package = normalise_purl(text).package
-        except MalformedError as error:
-            raise BadNameError(str(error)) from error
+            checkpoint = self._prover.checkpoint()
+        except NotReadyError:
+            checkpoint = None
+        return ArtifactView(
+            sha256,
+            files,
+            tuple(links),
+            more=len(names) > LISTED_FILES,
+            digests=self._digests(sha256).digests,
+            size=links[0].size if links else next((size for size in sizes if size is not None), None),
+            checkpoint=checkpoint,
+        )
+
+    def package(self, text: str) -> PackageView | FamilyView:
+        """A package version, or all versions of the package when `text` names none. Raises BadNameError,
+        NotFoundError."""
+        package, has_version = parse_name(text)
         self._index.catch_up()
+        versions = self.versions(package)
+        if not has_version:
+            if not versions:
+                raise NotFoundError(f"nothing is known about any version of {package.name} here")
+            shown = tuple(self._package(str(one)) for one in versions[:LISTED_PACKAGES])
+            return FamilyView(package, shown, more=len(versions) > LISTED_PACKAGES)
         view = self._package(str(package))
         if not view.files:
-            raise NotFoundError(f"nothing is known about {package} here")
-        return view
+            known = ", ".join(one.version for one in versions[:5])
+            hint = f"; versions known here: {known}" if known else ""
+            raise NotFoundError(f"nothing is known about {package} here{hint}")
+        rows = self._index.store.evidence_of_package(str(package), LISTED_REBUILDS)
+        rebuilds = tuple(pair(rows, self._account))
+        return PackageView(view.package, view.files, view.more, rebuilds, versions[:LISTED_VERSIONS])
+
+    def versions(self, package: PackageURL) -> tuple[PackageURL, ...]:
+        """All versions of the package (from the same upstream) that the log speaks of, the highest first."""
+        found = (normalise_purl(name).package for name in self._index.versions_of(package))
+        mine = [one for one in found if one.qualifiers == package.package.qualifiers]
+        return tuple(sorted(mine, key=lambda one: version_order(one.version), reverse=True))
 
     def file(self, sha256: str, file: str) -> FileView:
         """One package file with one content."""
         package = parse_purl(file)
-        facts = self._index.facts(self._digests(sha256), package)
+        facts = self.facts(sha256, package)
         rows = tuple(self._index.store.evidence_of(sha256, file))
         return FileView(package, sha256, judge_levels(facts.evidence, self._rule), rows, _own(facts.warnings))
+
+    def facts(self, sha256: str, package: PackageURL) -> Facts:
+        """What the log says about these bytes as this package file."""
+        return self._index.facts(self._digests(sha256), package)
+
+    def contents(self, package: PackageURL) -> list[FileView]:
+        """Every content that the log gives for a package file, published ones first."""
+        rows = self._index.store.evidence_of_file(str(package))
+        views = [self.file(sha256, str(package)) for sha256 in dict.fromkeys(row.sha256 for row in rows)]
+        return sorted(views[:LISTED_FILES], key=lambda view: not view.is_published)
+
+    def alarm_about(self, explain: str) -> Alarm | None:
+        """The newest alarm about the file whose page this is."""
+        return self._alarms.about(explain)
 
     def bundle(self, sha256: str, text: str | None) -> bytes:
         """The proof bundle of these bytes as the package file `text`; the only one there is when that is
         None."""
-        names, links = self._names(sha256), self._links.of_blob(sha256, 1)
+        wanted, links = self._wanted(sha256, text), self._links.of_blob(sha256, 1)
+        if not links:
+            raise NotFoundError(
+                f"the file {sha256} is not held here, so its size is unknown", reason="blob-missing"
+            )
+        return self._prover.bundle(links[0], wanted)
+
+    def envelopes(self, sha256: str, text: str | None) -> list[bytes]:
+        """The DSSE envelopes about these bytes as the package file `text`, as `bundle` takes it."""
+        return self._prover.envelopes(sha256, self._wanted(sha256, text))
+
+    def find(self, query: str) -> str:
+        """The path of the page that a person means by a digest, a package URL, or group:artifact[:version]."""
+        text = query.strip()
+        if _SHA256.match(text.removeprefix("sha256:").lower()):
+            return f"/artifacts/{text.removeprefix('sha256:').lower()}"
+        parts = text.split(":")
+        if not text.startswith("pkg:") and len(parts) in (2, 3) and all(parts):
+            text = f"pkg:maven/{parts[0]}/{parts[1]}" + "".join(f"@{version}" for version in parts[2:])
+        package, has_version = parse_name(text)
+        self._index.catch_up()
+        if not has_version:
+            if not self.versions(package):
+                raise NotFoundError(f"nothing is known about any version of {package.name} here")
+            return f"/packages/{text}"
+        if not self._index.store.files_of_package(str(package)):
+            raise NotFoundError(f"nothing is known about {package} here")
+        return f"/packages/{package}"
+
+    def _wanted(self, sha256: str, text: str | None) -> PackageURL:
+        names = self._names(sha256)
         wanted = text if text in names else None
         if text is None and len(names) == 1:
             (wanted,) = names
         if wanted is None:
             listed = ", ".join(sorted(names)[:3]) or "none"
             raise NotFoundError(f"say which file is meant with ?package=…; known for {sha256}: {listed}")
-        if not links:
-            raise NotFoundError(
-                f"the file {sha256} is not held here, so its size is unknown", reason="blob-missing"
-            )
-        return self._prover.bundle(links[0], parse_purl(wanted))
+        return parse_purl(wanted)
 
-    def find(self, query: str) -> str:
-        """The path of the page that a person means by a digest, a package URL, or group:artifact:version."""
-        text = query.strip()
-        if _SHA256.match(text.removeprefix("sha256:").lower()):
-            return f"/artifacts/{text.removeprefix('sha256:').lower()}"
-        parts = text.split(":")
-        if not text.startswith("pkg:") and len(parts) == 3 and all(parts):
-            text = f"pkg:maven/{parts[0]}/{parts[1]}@{parts[2]}"
-        try:
-            package = normalise_purl(text).package
-        except MalformedError as error:
-            raise BadNameError(str(error)) from error
-        self._index.catch_up()
-        if not self._index.store.files_of_package(str(package)):
-            raise NotFoundError(f"nothing is known about {package} here")
-        return f"/packages/{package}"
+    def _full(self, sha256: str, file: str) -> FileView:
+        view, store = self.file(sha256, file), self._index.store
+        rows = view.rows[-LISTED_REBUILDS:]
+        named = [str(row.detail["provenance"]) for row in rows if row.detail.get("provenance")]
+        cited = [row for row in store.evidence_of_identities(named) if row.file == file]
+        rebuilds = tuple(
+            pair({(row.entry, row.sha256): row for row in (*cited, *rows)}.values(), self._account)
+        )
+        records = tuple(Said(row, self._account(row)) for row in rows if row.kind == "record")
+        digests = {one.sha256 for rebuild in rebuilds for one in rebuild.evidence}
+        places = {sha256: self._evidence.where(sha256) for sha256 in sorted(digests)}
+        published: tuple[str, ...] = ()
+        if not view.is_published:
+            others = (row for row in store.evidence_of_file(file) if row.sha256 != sha256)
+            published = tuple(dict.fromkeys(row.sha256 for row in others if is_published([row])))
+        return FileView(
+            view.package, sha256, view.levels, view.rows, view.warnings, rebuilds, records,
+            {name: place for name, place in places.items() if place}, published,
+        )  # fmt: skip
+
+    def _account(self, row: EvidenceRow) -> Account:
+        entry = self._index.store.entry(row.entry)
+        return read_account(entry.packed) if entry else Account()
 
     def _names(self, sha256: str) -> set[str]:
         """The package files that entries give these bytes out for. Raises BadNameError."""
