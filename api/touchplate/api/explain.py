@@ -1,8 +1,8 @@
 """The decision about a path in prose: what was asked, what the node knows, which rule decides, what is
 missing, and what would change the verdict.
 
-Sentences are made in `sentences`, the meaning of each reason stands in `reasons`. Nothing is fetched and nothing
-is written here.
+Sentences are made in `sentences`, the meaning of each reason stands in `reasons`. Nothing is fetched and
+nothing is written here.
 """
 
 from __future__ import annotations
@@ -13,34 +13,23 @@ from dataclasses import dataclass, field
 from touchplate.api import sentences
 from touchplate.api.errors import STATUS, BadNameError, ChangedError, NotFoundError
 from touchplate.api.gate import Gate, Question, Rule, needed
+from touchplate.api.ignored import Ignored, group
 from touchplate.api.maven.judge import Judged, MavenJudge, why_path
 from touchplate.api.maven.layout import FileRequest, MavenFile, MetadataRequest, parse_path
 from touchplate.api.maven.repository import Repository
-from touchplate.api.reasons import REFUSALS, Meaning, meaning
+from touchplate.api.reasons import REFUSALS
 from touchplate.api.rule_text import format_rule
 from touchplate.api.views import FileView, Views
-from touchplate.verify.check import EntryWarning
 from touchplate.verify.purl import PackageURL
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """An entry that counts for nothing, with the meaning of its reason."""
-
-    index: int
-    step: int
-    reason: str
-    message: str
-    meaning: Meaning
 
 
 @dataclass(frozen=True)
 class Explanation:
     """A page of prose; lines are whole sentences, with `code` in back quotes.
 
-    `verdict`: allow, warn, observe, refuse, changed, unseen, made (by the node, never judged), none (no file can
-    have this name). `told`: the words that a refused client was given. `package`, `sha256`: of the file that was
-    judged. `candidates`: what the log knows under the name when no bytes were judged.
+    `verdict`: allow, warn, observe, refuse, changed, unseen, made (by the node, never judged), none (no
+    file can have this name). `told`: the words that a refused client was given. `package`, `sha256`: of
+    the file that was judged. `candidates`: what the log knows under the name when no bytes were judged.
     """
 
     name: str
@@ -115,7 +104,7 @@ class Explainer:
             missing=sentences.missing(case),
             changes=sentences.changes(case),
             advice=sentences.advice(case),
-            ignored=[_ignored(warning) for warning in facts.warnings],
+            ignored=group(facts.warnings),
             is_rebuild_wanted="reproduced" in decision.need
             and not decision.levels.reproduced
             and not file.is_snapshot,
@@ -132,7 +121,7 @@ class Explainer:
             repository=repository.name,
             path=file.path,
             verdict="unseen",
-            summary="This node never fetched the file, so there are no bytes to judge and nothing is decided.",
+            summary="This node never fetched the file: there are no bytes to judge, nothing is decided.",
             asked=_asked(repository, asked, package),
             package=package,
             rule=sentences.rule_place(self._gate.rules, rule, would=True),
@@ -155,7 +144,7 @@ class Explainer:
             repository=repository.name,
             path=asked.file.path,
             verdict="changed",
-            summary="This file is refused whatever the rules say: it is not the file that was recorded first.",
+            summary="This file is refused whatever the rules say: it is not the one that was recorded first.",
             asked=_asked(repository, asked, package),
             package=package,
             need=["No rule is asked: its sha256 must be the one that was recorded first."],
@@ -210,8 +199,9 @@ def _metadata(repository: Repository, path: str, asked: MetadataRequest) -> Expl
             f"You asked for the metadata in `{asked.directory}` through the upstream `{repository.name}`."
         ],
         known=[
-            "It is made from the upstream's own list of versions, and names only those of which some file would "
-            "pass the rules that are enforced here. A version that is missing in it is refused, or was never seen.",
+            "It is made from the upstream's own list of versions, and names only those of which some "
+            "file would pass the rules that are enforced here. A version that is missing in it is "
+            "refused, or was never seen.",
         ],
         advice=["Ask about a file of the version that you miss: its page says which rule decides and why."],
     )
@@ -236,7 +226,3 @@ def _nothing(upstream: str, path: str, error: Exception, upstreams: Sequence[str
         ],
         advice=["Correct the path, or begin at the start page: it finds `group:artifact:version`."],
     )
-
-
-def _ignored(warning: EntryWarning) -> Ignored:
-    return Ignored(warning.index, warning.step, warning.reason, warning.message, meaning(warning.reason))

@@ -1,8 +1,8 @@
 """Every reason for which the gate refuses a file, or an entry counts for nothing: what it means, what to do.
 
-The words come from the gate (`snapshot`, `too-young`, `upstream-changed`), from the levels that a rule asks for
-(`not-recorded`, `not-reproduced`), and from the steps 4 and 5 of the check. tests/api/test_reasons.py compares
-this table with the words that those modules can say.
+The words come from the gate (`snapshot`, `too-young`, `upstream-changed`), from the levels that a rule
+asks for (`not-recorded`, `not-reproduced`), and from the steps 4 and 5 of the check.
+tests/api/test_reasons.py compares this table with the words that those modules can say.
 """
 
 from __future__ import annotations
@@ -54,20 +54,22 @@ LOST: Mapping[str, Meaning] = {
     "unknown-key": Meaning(
         "Its key is not in this node's trust file. Anybody can make a key, so a signature by one that nobody "
         "here knows says nothing.",
-        "If you know the signer, take the key from the signer in person and let the operator of this node put "
-        "it into the trust file. Never take a key from an entry.",
+        "If you know the signer, take the key from the signer in person and let the operator of this "
+        "node put it into the trust file. Never take a key from an entry.",
     ),
     "wrong-kind": Meaning(
-        "Its key is trusted for another kind of statement: a recorder cannot rebuild, a rebuilder cannot record.",
+        "Its key is trusted for another kind of statement: a recorder cannot rebuild, a rebuilder cannot "
+        "record.",
         "If the key was listed under the wrong kind, correct the trust file; else leave it.",
     ),
     "wrong-ecosystem": Meaning(
         "Its key is trusted, but not for packages of this ecosystem.",
-        "Add the ecosystem to the key's block in the trust file if the operator really rebuilds such packages.",
+        "Add the ecosystem to the key's block in the trust file if the operator really rebuilds such "
+        "packages.",
     ),
     "out-of-range": Meaning(
-        "Its key is trusted for another part of the log only: it was retired before this entry, or counts only "
-        "from a later one on.",
+        "Its key is trusted for another part of the log only: it was retired before this entry, or "
+        "counts only from a later one on.",
         "An operator with a new key signs again; an entry by the old key stays without weight.",
     ),
     "wrong-builder": Meaning(
@@ -77,8 +79,8 @@ LOST: Mapping[str, Meaning] = {
     ),
     "wrong-package": Meaning(
         "It speaks of these very bytes, but as another package or version than the one you asked for.",
-        "Check that the name you asked for is the one you meant: right bytes under a wrong name are an attack "
-        "as old as repositories.",
+        "Check that the name you asked for is the one you meant: right bytes under a wrong name are an "
+        "attack as old as repositories.",
     ),
     "wrong-artifact": Meaning(
         "It speaks of this package file, but of other bytes than the ones judged here.",

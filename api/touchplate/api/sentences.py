@@ -27,14 +27,15 @@ _SOURCES = {
 }
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 _WEAKER = (
-    "That would be the weaker claim: a sources jar comes from the same build as the jar, so it shows what the "
-    "published sources compile to, and nothing about the repository that they came from."
+    "That would be the weaker claim: a sources jar comes from the same build as the jar, so it shows "
+    "what the published sources compile to, and nothing about the repository that they came from."
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file that was judged: who it is, the decision, the facts behind it, and what the trust file counts."""
+    """A file that was judged: who it is, the decision, the facts behind it, and what the trust file
+    counts."""
 
     file: MavenFile
     package: PackageURL
@@ -102,7 +103,8 @@ def summary(case: Case) -> str:
 def held(link: Link) -> str:
     """What was judged."""
     when = f" on {moment(link.seen)}" if link.seen else ""
-    return f"This node fetched it{when}: {link.size} bytes with the sha256 `{link.sha256}`. These bytes are judged."
+    what = f"{link.size:,} bytes with the sha256 `{link.sha256}`"
+    return f"This node fetched it{when}: {what}. These bytes are judged."
 
 
 def rule_place(rules: Sequence[Rule], rule: Rule, *, would: bool = False) -> str:
@@ -118,13 +120,10 @@ def rule_place(rules: Sequence[Rule], rule: Rule, *, would: bool = False) -> str
 
 def needs(need: Sequence[str], rule: Rule, file: MavenFile, trusted: ReproducedRule) -> list[str]:
     """What the rule asks of this file, and what the trust file counts for it."""
-    if not need:
-        lines = ["It asks for nothing."]
-    else:
-        asked = " and ".join(f"“{level}”: {_LEVELS[level]}" for level in need)
-        lines = [f"It asks that the file is {asked}."]
+    lines = [f"The file must be “{level}”: {_LEVELS[level]}." for level in need]
+    lines = lines or ["It asks for nothing."]
     if tuple(need) != rule.need and file.is_supporting:
-        lines = [f"{lines[0]} Nothing more is asked of a POM, a signature, a sources or a javadoc jar."]
+        lines.append("Nothing more is asked of a POM, a signature, a sources or a javadoc jar.")
     if "reproduced" in need:
         operators = max(trusted.operators, rule.operators or 0)
         whose = "the rule" if operators > trusted.operators else "the trust file of this node"
@@ -163,8 +162,9 @@ def known(case: Case) -> list[str]:
         lines.append(f"{did}; the trust file does not count that.")
     for finding in levels.contradicted_by:
         lines.append(
-            f"{finding.operator} rebuilt it and got different bytes (entry {finding.index}): {finding.detail}. "
-            "That takes nothing away from what others showed, and is reason enough to look."
+            f"{finding.operator} rebuilt it and got different bytes (entry {finding.index}): "
+            f"{finding.detail}. That takes nothing away from what others showed, and is reason enough to "
+            "look."
         )
     for finding in levels.not_built:
         lines.append(
@@ -212,8 +212,9 @@ def missing(case: Case) -> list[str]:
     if cost:
         count = len(case.facts.warnings)
         lines.append(
-            f"{_number(count)} {'entry' if count == 1 else 'entries'} about these bytes or this name could have "
-            f"helped and {'counts' if count == 1 else 'count'} for nothing here; below it says why."
+            f"{_number(count)} {'entry' if count == 1 else 'entries'} about these bytes or this name "
+            f"could have helped and {'counts' if count == 1 else 'count'} for nothing here; below it says "
+            "why."
         )
     return lines
 
@@ -222,7 +223,8 @@ def changes(case: Case) -> list[str]:
     """What would change the verdict."""
     if case.decision.passes:
         return [
-            "Nothing that somebody adds to the log: a level once reached is never taken away by a further entry.",
+            "Nothing that somebody adds to the log: a level once reached is never taken away by a "
+            "further entry.",
             "A rule or a trust file that asks for more, or no longer lists one of the keys that count now.",
         ]
     lines = []
@@ -257,13 +259,14 @@ def advice(case: Case) -> list[str]:
     ]
     if case.levels.contradicted_by:
         lines.append(
-            "Look at the differences on the page of these bytes. More often than an attack it is another JDK or "
-            "an old plugin; `class-code` or `content` among the causes deserves a closer look."
+            "Look at the differences on the page of these bytes. More often than an attack it is another "
+            "JDK or an old plugin; `class-code` or `content` among the causes deserves a closer look."
         )
     if case.short_of:
         lines.append(
-            "Have it rebuilt: the first command below tells whether it can be reproduced on your machine, and the "
-            "second one submits the result. Rebuilding it twice yourself does not help: operators count, not tries."
+            "Have it rebuilt: the first command below tells whether it can be reproduced on your "
+            "machine, and the second one submits the result. Rebuilding it twice yourself does not help: "
+            "operators count, not tries."
         )
     lines.append("Ask again afterwards: refusals are not cached, the same request then succeeds.")
     return lines
@@ -315,7 +318,8 @@ def _if_more_counted(case: Case) -> list[str]:
     if judge_levels(case.facts.evidence, replace_rule(asked, sources=SOURCE_KINDS)).reproduced:
         kinds = _and([f"`{kind}`" for kind in SOURCE_KINDS if kind not in case.trusted.sources])
         return [
-            f"A trust file whose `sources` hold {kinds}, too: then what is logged already would be enough. {_WEAKER}"
+            f"A trust file whose `sources` hold {kinds}, too: then what is logged already would be "
+            f"enough. {_WEAKER}"
         ]
     return []
 
@@ -336,7 +340,8 @@ def _uncounted(case: Case, left: Uncounted, did: str) -> str:
         kinds = left.why.removeprefix("from ").removesuffix(source).strip().split(" and ")
         exact = any(isinstance(piece, Rebuild) and piece.index == left.index for piece in case.facts.evidence)
         part = "" if source == "only" else " in part"
-        return f"{left.operator} {did if exact else 'built an equivalent file'}, at index {left.index}, from {_sources(kinds)}{part}"
+        what = did if exact else "built an equivalent file"
+        return f"{left.operator} {what}, at index {left.index}, from {_sources(kinds)}{part}"
     return f"{left.operator} rebuilt it, at index {left.index}, {left.why}"
 
 

@@ -12,6 +12,7 @@ from touchplate.api.alarms import Alarm, Alarms
 from touchplate.api.errors import BadNameError, NotFoundError, NotReadyError
 from touchplate.api.gate import Facts
 from touchplate.api.history import Rebuild, Said, is_published, pair
+from touchplate.api.ignored import Ignored, group
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.store import EvidenceRow
 from touchplate.api.links import Link, Links
@@ -37,7 +38,7 @@ LISTED_VERSIONS = 100
 """Versions of one package that are named; of very many, the highest."""
 
 LISTED_REBUILDS = 200
-"""Entries of a package version or a file whose rebuilds are told in full, the newest: each is parsed again."""
+"""Entries of a package version or file whose rebuilds are told in full, the newest: each is parsed again."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -46,9 +47,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 class FileView:
     """One package file with one content: what the log says, and what the trust file makes of it.
 
-    `rebuilds` (newest first) and `records` are filled in on the artifact's own view only, as is `evidence`: the
-    path of each file of evidence that is held here, by sha256. `published`: the sha256 under which others know
-    the file when nobody says that these bytes were published.
+    `rebuilds` (newest first), `records` are filled in on the artifact's own view only, as is `evidence`: the
+    path of each file of evidence that is held here, by sha256. `published`: the sha256 under which others
+    know the file when nobody says that these bytes were published.
     """
 
     package: PackageURL
@@ -65,6 +66,11 @@ class FileView:
     def name(self) -> str:
         """The file's name."""
         return self.package.file_name
+
+    @property
+    def ignored(self) -> tuple[Ignored, ...]:
+        """The entries that count for nothing, those with one reason together."""
+        return group(self.warnings)
 
     @property
     def is_published(self) -> bool:
@@ -123,7 +129,8 @@ class PackageView:
 
     @property
     def conflicts(self) -> tuple[tuple[FileView, ...], ...]:
-        """Package files that were published with different bytes, as the log has it: each with all of them."""
+        """Package files that were published with different bytes, as the log has it: each with all of
+        them."""
         by_name: dict[PackageURL, list[FileView]] = {}
         for file in self.published:
             by_name.setdefault(file.package, []).append(file)
@@ -178,7 +185,8 @@ class Views:
         self._evidence = evidence
 
     def overview(self) -> Overview:
-        """The checkpoint, the counts, the package versions that somebody rebuilt, and what is contradicted."""
+        """The checkpoint, the counts, the package versions that somebody rebuilt, and what is
+        contradicted."""
         checkpoint, problem = None, ""
         self._index.catch_up()
         try:
@@ -280,7 +288,8 @@ class Views:
         return self._prover.envelopes(sha256, self._wanted(sha256, text))
 
     def find(self, query: str) -> str:
-        """The path of the page that a person means by a digest, a package URL, or group:artifact[:version]."""
+        """The path of the page that a person means by a digest, a package URL, or
+        group:artifact[:version]."""
         text = query.strip()
         if _SHA256.match(text.removeprefix("sha256:").lower()):
             return f"/artifacts/{text.removeprefix('sha256:').lower()}"

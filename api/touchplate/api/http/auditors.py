@@ -71,7 +71,8 @@ class AuditorRoutes:
         return Response(body, headers={"Cache-Control": "no-cache"}, media_type=SIGSTORE_TYPE)
 
     async def package(self, request: Request, purl: str) -> Response:
-        """The files of one package version, or all versions. The package URL may stand in the path as it is."""
+        """The files of one package version, or all versions. The package URL may stand in the path as it
+        is."""
         view = await self._calls.run(lambda: self._views.package(with_query(request, purl)))
         return _json(format_family(view) if isinstance(view, FamilyView) else format_package(view))
 
@@ -204,7 +205,7 @@ def format_explanation(why: Explanation) -> dict[str, Any]:
         "advice": list(why.advice),
         "ignored": [
             {
-                "index": str(one.index),
+                "entries": [str(index) for index in one.indexes],
                 "step": one.step,
                 "reason": one.reason,
                 "message": one.message,

@@ -53,6 +53,7 @@ class WebRoutes:
         for path, answer in (
             ("/", self.start),
             ("/style.css", self.style),
+            ("/icon.svg", self.icon),
             ("/find", self.find),
             ("/packages/{purl:path}", self.package),
             ("/artifacts/{sha256}", self.artifact),
@@ -78,6 +79,12 @@ class WebRoutes:
         """The style sheet."""
         return Response(
             self._web.pages.style, headers={"Cache-Control": "max-age=300"}, media_type="text/css"
+        )
+
+    async def icon(self) -> Response:
+        """The mark that browsers show beside the title."""
+        return Response(
+            self._web.pages.icon, headers={"Cache-Control": "max-age=300"}, media_type="image/svg+xml"
         )
 
     async def find(self, q: str = "") -> Response:

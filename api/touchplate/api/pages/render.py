@@ -1,7 +1,8 @@
 """Fills the templates. They get views only, escape everything, and fail on a name that does not exist.
 
-Names and texts in entries are whatever their signers wrote. Beside what HTML needs, every text is made visible
-(no control characters, nothing that turns the direction of writing) and cut before it is put into a page.
+Names and texts in entries are whatever their signers wrote. Beside what HTML needs, every text is made
+visible (no control characters, nothing that turns the direction of writing) and cut before it is put into
+a page.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from markupsafe import Markup, escape
 from touchplate.api.explain import Explanation
 from touchplate.api.gate import Rule
 from touchplate.api.maven.repository import Repository
-from touchplate.api.reasons import meaning
 from touchplate.api.rule_text import format_rule
 from touchplate.api.views import ArtifactView, FamilyView, Overview, PackageView
 from touchplate.verify.encoding import format_time, parse_time
@@ -58,7 +58,6 @@ class Pages:
             path=lambda text: quote(str(text), safe="/"),
             file_name=lambda purl: parse_purl(purl).file_name,
             claimed=claimed_time,
-            meaning=meaning,
             quote=lambda text: quote(str(text), safe=""),
             shell=shell_word,
             coordinates=coordinates,
@@ -67,6 +66,7 @@ class Pages:
             rule=format_rule,
         )
         self.style = (_TEMPLATES / "style.css").read_text()
+        self.icon = (_TEMPLATES / "icon.svg").read_text()
 
     def start(
         self, overview: Overview, rules: Sequence[Rule], repositories: Sequence[Repository], base: str
