@@ -189,6 +189,23 @@ def look(page: Page, url: str, view: View, name: str) -> list[str]:
     return [text for text, is_wrong in mistakes.items() if is_wrong]
 
 
+BAD_PAGE = b"""<!doctype html><html><head><title>bad</title></head><body><h1>one</h1><h1>two</h1>
+<p style="color: #999; background: #fff">faint</p><p style="width: 5000px">wide</p><a href="/nowhere"></a>
+<p>A third text.</p><script>console.error("loud")</script></body></html>"""
+BAD = ("pixels wider", "console", "contrast", "first headings", "scripts", "without a name", "does not show")
+
+
+def check_the_checks(page: Page, upstream: Upstream) -> None:
+    """A page that is wrong in every way must be found wrong in every way: else the checks check nothing."""
+    upstream.act("bad.html", lambda handler: handler.reply(200, BAD_PAGE, Content_Type="text/html"))
+    page.look(400, "light")
+    mistakes = look(page, upstream.url, View("bad", "/bad.html", "words that it does not hold"), "bad")
+    missed = [word for word in BAD if not any(word in mistake for mistake in mistakes)]
+    (OUT / "bad.png").unlink()
+    if missed:
+        raise BrowserError(f"the checks do not see: {', '.join(missed)}; they see {mistakes}")
+
+
 def look_at_all(page: Page, url: str, views: tuple[View, ...]) -> int:
     """Every page in every look; how many of them have mistakes."""
     wrong = 0
@@ -219,6 +236,7 @@ def main(words: list[str]) -> int:
         with running_process(config) as url:
             fill(url, upstream)
             with browser(program) as page:
+                check_the_checks(page, upstream)
                 wrong = look_at_all(page, url, views)
     say(f"pages: {wrong} with mistakes" if wrong else f"pages: ok, pictures are in {OUT.relative_to(ROOT)}")
     return 1 if wrong else 0
