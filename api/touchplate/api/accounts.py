@@ -83,11 +83,11 @@ def _built(provenance: Provenance) -> Account:
         *(Evidence(name.replace("-", " "), sha256) for name, sha256 in sorted(provenance.byproducts.items())),
     ]
     return Account(
-        builder=cut(parse_builder(provenance.builder)[1]),
+        builder=parse_builder(provenance.builder)[1],
         sources=tuple(sorted(provenance.source_kinds)),
         tools_pinned=not provenance.has_host_tools,
-        started=cut(provenance.metadata.get("startedOn", "")),
-        finished=cut(provenance.metadata.get("finishedOn", "")),
+        started=provenance.metadata.get("startedOn", ""),
+        finished=provenance.metadata.get("finishedOn", ""),
         evidence=tuple(files),
     )
 

@@ -22,7 +22,6 @@ from touchplate.api.maven.repository import Repository
 from touchplate.api.rule_text import format_rule
 from touchplate.api.views import ArtifactView, FamilyView, Overview, PackageView
 from touchplate.verify.encoding import format_time, parse_time
-from touchplate.verify.errors import MalformedError
 from touchplate.verify.purl import PackageURL, parse_purl
 
 SHOWN_CHARACTERS = 4_096
@@ -104,11 +103,8 @@ def readable_time(seconds: int) -> str:
 
 
 def claimed_time(text: str) -> str:
-    """A time that a statement claims, as people write it; as it stands when it is in another form."""
-    try:
-        return readable_time(parse_time(text, "time"))
-    except MalformedError:
-        return text or "–"
+    """A time that a statement claims, as people write it; a dash when it claims none."""
+    return readable_time(parse_time(text)) if text else "–"
 
 
 def family_path(package: PackageURL) -> str:
