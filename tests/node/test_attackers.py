@@ -3,6 +3,7 @@
 Each test takes one part over and shows both halves: what then goes wrong, and what still holds.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -157,6 +158,17 @@ def test_who_takes_the_database_and_its_memory_makes_the_log_sign_another_histor
     assert before.splitlines()[0] == after.splitlines()[0]
 
 
+def forge_evidence(index: Path) -> None:
+    """Two rebuilds that nobody signed, written past everything."""
+    detail = json.dumps({"sources": ["vcs"], "digests": {"sha256": sha256(EVIL)}})
+    named = (sha256(EVIL), str(LIB), str(LIB.package), "provenance")
+    with contextlib.closing(sqlite3.connect(index)) as database:
+        for number, operator in enumerate((OPERATOR_A, OPERATOR_B)):
+            row = (1000 + number, *named, operator, "0" * 64, detail, None)
+            database.execute("INSERT INTO evidence VALUES (?,?,?,?,?,?,?,?,?)", row)
+        database.commit()
+
+
 def test_who_writes_to_the_index_decides_for_this_node_and_for_no_auditor(tmp_path: Path) -> None:
     with running_upstream() as upstream:
         upstream.put(JAR, EVIL)
@@ -164,14 +176,7 @@ def test_who_writes_to_the_index_decides_for_this_node_and_for_no_auditor(tmp_pa
         with running_node(config) as (node, app):
             here = World(tmp_path, upstream, node, app)
             assert here.get(f"/maven/central/{JAR}").status == 403
-            with sqlite3.connect(config.data / "index.sqlite") as index:
-                for number, operator in enumerate((OPERATOR_A, OPERATOR_B)):
-                    index.execute(
-                        "INSERT INTO evidence VALUES (?,?,?,?,?,?,?,?,?)",
-                        (1000 + number, sha256(EVIL), str(LIB), str(LIB.package), "provenance", operator,
-                         "0" * 64, json.dumps({"sources": ["vcs"], "digests": {"sha256": sha256(EVIL)}}), None),
-                    )  # fmt: skip
-            index.close()
+            forge_evidence(config.data / "index.sqlite")
             assert here.get(f"/maven/central/{JAR}").status == 200  # this node is fooled
             bundle = here.get(f"/maven/central/{JAR}.touchplate.json").body
             with pytest.raises(RefusedError, match="0 of 2 operators"):
@@ -187,9 +192,9 @@ def test_who_writes_to_the_links_swaps_no_file_that_the_log_speaks_of(tmp_path: 
             here.upstream.put(path, content)
             here.get(f"/maven/central/{path}")
         here.append(provenance(), second())
-        with sqlite3.connect(here.node.config.data / "links.sqlite") as links:
+        with contextlib.closing(sqlite3.connect(here.node.config.data / "links.sqlite")) as links:
             links.execute("UPDATE links SET sha256 = ? WHERE path = ?", (sha256(EVIL), JAR))
-        links.close()
+            links.commit()
         answer = here.get(f"/maven/central/{JAR}")
         assert (answer.status, answer.json["reason"]) == (403, "upstream-changed")
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from touchplate.api import sentences
+from touchplate.api.answers import FileView
 from touchplate.api.errors import STATUS, BadNameError, ChangedError, NotFoundError
 from touchplate.api.gate import Gate, Question, Rule, needed
 from touchplate.api.ignored import Ignored, group
@@ -19,7 +20,7 @@ from touchplate.api.maven.layout import FileRequest, MavenFile, MetadataRequest,
 from touchplate.api.maven.repository import Repository
 from touchplate.api.reasons import REFUSALS
 from touchplate.api.rule_text import format_rule
-from touchplate.api.views import FileView, Views
+from touchplate.api.views import Views
 from touchplate.verify.purl import PackageURL
 
 

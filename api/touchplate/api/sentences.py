@@ -268,7 +268,10 @@ def advice(case: Case) -> list[str]:
             "machine, and the second one submits the result. Rebuilding it twice yourself does not help: "
             "operators count, not tries."
         )
-    lines.append("Ask again afterwards: refusals are not cached, the same request then succeeds.")
+    if case.decision.verdict == "refuse":
+        lines.append("Ask again afterwards: refusals are not cached, the same request then succeeds.")
+    else:
+        lines.append("Nothing stops you meanwhile; whether that suits you is yours to decide.")
     return lines
 
 
@@ -314,8 +317,8 @@ def _one_more(case: Case) -> str:
 
 def _if_more_counted(case: Case) -> list[str]:
     """What the evidence would come to, were the trust file more generous."""
-    asked = replace_rule(case.trusted, operators=case.levels.needed)
-    if judge_levels(case.facts.evidence, replace_rule(asked, sources=SOURCE_KINDS)).reproduced:
+    asked = _with(case.trusted, operators=case.levels.needed)
+    if judge_levels(case.facts.evidence, _with(asked, sources=SOURCE_KINDS)).reproduced:
         kinds = _and([f"`{kind}`" for kind in SOURCE_KINDS if kind not in case.trusted.sources])
         return [
             f"A trust file whose `sources` hold {kinds}, too: then what is logged already would be "
@@ -324,7 +327,7 @@ def _if_more_counted(case: Case) -> list[str]:
     return []
 
 
-def replace_rule(
+def _with(
     rule: ReproducedRule, *, operators: int | None = None, sources: Sequence[str] | None = None
 ) -> ReproducedRule:
     """`rule` with other demands."""

@@ -4,25 +4,24 @@ nowhere."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import replace
 
 from touchplate.api.accounts import Account, read_account
 from touchplate.api.alarms import Alarm, Alarms
+from touchplate.api.answers import ArtifactView, FamilyView, FileView, Overview, PackageView
 from touchplate.api.errors import BadNameError, NotFoundError, NotReadyError
 from touchplate.api.gate import Facts
-from touchplate.api.history import Rebuild, Said, is_published, pair
-from touchplate.api.ignored import Ignored, group
+from touchplate.api.history import Said, is_published, pair
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.store import EvidenceRow
-from touchplate.api.links import Link, Links
+from touchplate.api.links import Links
 from touchplate.api.naming import parse_name, version_order
 from touchplate.api.ports import EvidenceStore
 from touchplate.api.proofs import Prover
 from touchplate.verify.check import EntryWarning
-from touchplate.verify.checkpoints import Checkpoint
 from touchplate.verify.files import FileDigests
-from touchplate.verify.levels import Levels, ReproducedRule, judge_levels
+from touchplate.verify.levels import ReproducedRule, judge_levels
 from touchplate.verify.purl import PackageURL, normalise_purl, parse_purl
 
 LISTED_PACKAGES = 50
@@ -37,131 +36,13 @@ LISTED_FILES = 200
 LISTED_VERSIONS = 100
 """Versions of one package that are named; of very many, the highest."""
 
-LISTED_REBUILDS = 200
+LISTED_REBUILDS = 100
 """Entries of a package version or file whose rebuilds are told in full, the newest: each is parsed again."""
 
+LISTED_IN_FULL = 10
+"""Package files of one artifact whose rebuilds are told: one entry may name these bytes under 256 names."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-
-
-@dataclass(frozen=True)
-class FileView:
-    """One package file with one content: what the log says, and what the trust file makes of it.
-
-    `rebuilds` (newest first), `records` are filled in on the artifact's own view only, as is `evidence`: the
-    path of each file of evidence that is held here, by sha256. `published`: the sha256 under which others
-    know the file when nobody says that these bytes were published.
-    """
-
-    package: PackageURL
-    sha256: str
-    levels: Levels
-    rows: tuple[EvidenceRow, ...]
-    warnings: tuple[EntryWarning, ...]
-    rebuilds: tuple[Rebuild, ...] = ()
-    records: tuple[Said, ...] = ()
-    evidence: Mapping[str, str] = field(default_factory=dict)
-    published: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.package.file_name
-
-    @property
-    def ignored(self) -> tuple[Ignored, ...]:
-        """The entries that count for nothing, those with one reason together."""
-        return group(self.warnings)
-
-    @property
-    def is_published(self) -> bool:
-        """Whether an entry says that these bytes were published, and not only that somebody built them."""
-        return is_published(self.rows)
-
-    @property
-    def result(self) -> str:
-        """The best that any rebuild came to, in one word; empty when nobody tried."""
-        results = {str(row.detail.get("result")) for row in self.rows if row.kind == "comparison"}
-        if self.levels.operators:
-            results.add(self.levels.operators[0].how)
-        order = ("identical", "equivalent", "different", "not-built")
-        return next((result for result in order if result in results), "")
-
-
-@dataclass(frozen=True)
-class ArtifactView:
-    """Some bytes: every package file that they stand for, and where this node serves them.
-
-    `digests`: as this node computed them, or else as the log gives them; `size`: None when nobody says;
-    `checkpoint`: what the entries are proved against, None when there is none just now.
-    """
-
-    sha256: str
-    files: tuple[FileView, ...]
-    links: tuple[Link, ...]
-    more: bool = False  # whether files were left out
-    digests: Mapping[str, str] = field(default_factory=dict)
-    size: int | None = None
-    checkpoint: Checkpoint | None = None
-
-
-@dataclass(frozen=True)
-class PackageView:
-    """One package version and its files; `rebuilds` is the history of all of them, the newest first.
-
-    `versions`: all versions of the package that the log speaks of, the highest first.
-    """
-
-    package: PackageURL
-    files: tuple[FileView, ...]
-    more: bool = False  # whether files were left out
-    rebuilds: tuple[Rebuild, ...] = ()
-    versions: tuple[PackageURL, ...] = ()
-
-    @property
-    def published(self) -> tuple[FileView, ...]:
-        """The files of which somebody says that they were published."""
-        return tuple(file for file in self.files if file.is_published)
-
-    @property
-    def built(self) -> tuple[FileView, ...]:
-        """Bytes that somebody only built."""
-        return tuple(file for file in self.files if not file.is_published)
-
-    @property
-    def conflicts(self) -> tuple[tuple[FileView, ...], ...]:
-        """Package files that were published with different bytes, as the log has it: each with all of
-        them."""
-        by_name: dict[PackageURL, list[FileView]] = {}
-        for file in self.published:
-            by_name.setdefault(file.package, []).append(file)
-        return tuple(tuple(files) for files in by_name.values() if len(files) > 1)
-
-    @property
-    def is_reproduced(self) -> bool:
-        """Whether any of its files is reproduced."""
-        return any(file.levels.reproduced for file in self.files)
-
-
-@dataclass(frozen=True)
-class FamilyView:
-    """A package with all versions that the log speaks of, the highest first."""
-
-    package: PackageURL
-    versions: tuple[PackageView, ...]
-    more: bool = False  # whether versions were left out
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The start page."""
-
-    checkpoint: Checkpoint | None
-    problem: str
-    followed: int
-    counts: dict[str, int]
-    packages: tuple[PackageView, ...]
-    alarms: Sequence[Alarm] = field(default=())
-    contradicted: Sequence[FileView] = field(default=())
 
 
 class Views:
@@ -209,7 +90,10 @@ class Views:
         names, links = self._names(sha256), self._links.of_blob(sha256)
         if not names and not links:
             raise NotFoundError(f"nothing is known about {sha256} here")
-        files = tuple(self._full(sha256, name) for name in sorted(names)[:LISTED_FILES])
+        files = tuple(
+            self._full(sha256, name) if number < LISTED_IN_FULL else self.file(sha256, name)
+            for number, name in enumerate(sorted(names)[:LISTED_FILES])
+        )
         sizes = [said.account.size for file in files for said in file.records]
         sizes += [one.compared.account.size for file in files for one in file.rebuilds if one.compared]
         try:
@@ -331,10 +215,8 @@ class Views:
         if not view.is_published:
             others = (row for row in store.evidence_of_file(file) if row.sha256 != sha256)
             published = tuple(dict.fromkeys(row.sha256 for row in others if is_published([row])))
-        return FileView(
-            view.package, sha256, view.levels, view.rows, view.warnings, rebuilds, records,
-            {name: place for name, place in places.items() if place}, published,
-        )  # fmt: skip
+        held = {name: place for name, place in places.items() if place}
+        return replace(view, rebuilds=rebuilds, records=records, evidence=held, published=published)
 
     def _account(self, row: EvidenceRow) -> Account:
         entry = self._index.store.entry(row.entry)

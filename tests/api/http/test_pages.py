@@ -27,6 +27,7 @@ from tests.verify.support import (
 from touchplate.api.accounts import SHOWN_LINES, SHOWN_TEXT, read_account
 from touchplate.api.naming import parse_name, version_order
 from touchplate.api.pages.render import SHOWN_CHARACTERS, shell_word, visible
+from touchplate.api.views import LISTED_IN_FULL
 from touchplate.verify.entry import Entry, pack_entry
 from touchplate.verify.purl import maven_purl
 
@@ -221,6 +222,14 @@ def test_the_start_page_leads_to_what_is_contradicted(here: World) -> None:
     here.append(*different_by_c())
     page = words(here, "/")
     assert page.index("Newest contradictions") < page.rindex("org.example:lib:1.0")
+
+
+def test_bytes_under_very_many_names_are_told_in_full_for_the_first_ones(here: World) -> None:
+    here.append(*(provenance(uri=maven_purl("org.example", "many", f"{number:03}")) for number in range(30)))
+    files = here.get(f"/api/v1{ARTIFACT}").json["files"]
+    assert len(files) == 31
+    assert sum(bool(file["rebuilds"]) for file in files) == LISTED_IN_FULL - 1  # the first has a record only
+    assert here.get(ARTIFACT).status == 200
 
 
 HOSTILE = (

@@ -16,11 +16,11 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from touchplate.api.answers import ArtifactView, FamilyView, Overview, PackageView
 from touchplate.api.explain import Explanation
 from touchplate.api.gate import Rule
 from touchplate.api.maven.repository import Repository
 from touchplate.api.rule_text import format_rule
-from touchplate.api.views import ArtifactView, FamilyView, Overview, PackageView
 from touchplate.verify.encoding import format_time, parse_time
 from touchplate.verify.purl import PackageURL, parse_purl
 
