@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from touchplate.api.answers import FileView
 from touchplate.api.gate import Decision, Facts, Rule
 from touchplate.api.links import Link
 from touchplate.api.maven.layout import MavenFile
@@ -59,22 +59,6 @@ class Case:
         if "reproduced" not in self.decision.need or "snapshot" in self.words:
             return 0
         return max(0, self.levels.needed - len(self.levels.operators))
-
-
-class Content(Protocol):
-    """What the log says about one content of a package file."""
-
-    @property
-    def sha256(self) -> str:
-        """The bytes."""
-
-    @property
-    def levels(self) -> Levels:
-        """What is known of them."""
-
-    @property
-    def is_published(self) -> bool:
-        """Whether somebody says that they were published."""
 
 
 def summary(case: Case) -> str:
@@ -174,7 +158,7 @@ def known(case: Case) -> list[str]:
     return lines or ["No entry of the log that counts here speaks of these bytes as this file."]
 
 
-def known_elsewhere(package: PackageURL, contents: Sequence[Content], versions: Sequence[str]) -> list[str]:
+def known_elsewhere(package: PackageURL, contents: Sequence[FileView], versions: Sequence[str]) -> list[str]:
     """What the log says about a file that was never fetched here."""
     lines = []
     for content in contents:

@@ -33,6 +33,12 @@ LISTED_CONTRADICTIONS = 10
 LISTED_FILES = 200
 """Package files in one view: each costs a few queries. Of more, the first are shown, and a note."""
 
+LISTED_BRIEFLY = 20
+"""Files of each package version where many versions are listed; its own page has them all."""
+
+LISTED_CONTENTS = 50
+"""Contents of one package file: there should be one, and a few that rebuilders got."""
+
 LISTED_VERSIONS = 100
 """Versions of one package that are named; of very many, the highest."""
 
@@ -80,7 +86,7 @@ class Views:
             problem,
             self._index.followed,
             store.counts(),
-            tuple(self._package(name) for name in store.rebuilt_packages(LISTED_PACKAGES)),
+            tuple(self._package(name, LISTED_BRIEFLY) for name in store.rebuilt_packages(LISTED_PACKAGES)),
             self._alarms.list(),
             tuple(self.file(sha256, file) for sha256, file in store.contradicted(LISTED_CONTRADICTIONS)),
         )
@@ -119,7 +125,7 @@ class Views:
         if not has_version:
             if not versions:
                 raise NotFoundError(f"nothing is known about any version of {package.name} here")
-            shown = tuple(self._package(str(one)) for one in versions[:LISTED_PACKAGES])
+            shown = tuple(self._package(str(one), LISTED_BRIEFLY) for one in versions[:LISTED_PACKAGES])
             return FamilyView(package, shown, more=len(versions) > LISTED_PACKAGES)
         view = self._package(str(package))
         if not view.files:
@@ -150,8 +156,9 @@ class Views:
     def contents(self, package: PackageURL) -> list[FileView]:
         """Every content that the log gives for a package file, published ones first."""
         rows = self._index.store.evidence_of_file(str(package))
-        views = [self.file(sha256, str(package)) for sha256 in dict.fromkeys(row.sha256 for row in rows)]
-        return sorted(views[:LISTED_FILES], key=lambda view: not view.is_published)
+        digests = list(dict.fromkeys(row.sha256 for row in rows))[:LISTED_CONTENTS]
+        views = [self.file(sha256, str(package)) for sha256 in digests]
+        return sorted(views, key=lambda view: not view.is_published)
 
     def alarm_about(self, explain: str) -> Alarm | None:
         """The newest alarm about the file whose page this is."""
@@ -210,7 +217,7 @@ class Views:
         )
         records = tuple(Said(row, self._account(row)) for row in rows if row.kind == "record")
         digests = {one.sha256 for rebuild in rebuilds for one in rebuild.evidence}
-        places = {sha256: self._evidence.where(sha256) for sha256 in sorted(digests)}
+        places = {name: self._evidence.where(name) for name in sorted(digests)}
         published: tuple[str, ...] = ()
         if not view.is_published:
             others = (row for row in store.evidence_of_file(file) if row.sha256 != sha256)
@@ -233,10 +240,10 @@ class Views:
         links = self._links.of_blob(sha256, 1)
         return links[0].file if links else self._index.attested(sha256)
 
-    def _package(self, name: str) -> PackageView:
+    def _package(self, name: str, most: int = LISTED_FILES) -> PackageView:
         pairs = self._index.store.files_of_package(name)
-        files = tuple(self.file(sha256, file) for file, sha256 in pairs[:LISTED_FILES])
-        return PackageView(normalise_purl(name).package, files, more=len(pairs) > LISTED_FILES)
+        files = tuple(self.file(sha256, file) for file, sha256 in pairs[:most])
+        return PackageView(normalise_purl(name).package, files, more=len(pairs) > most)
 
 
 def check_sha256(text: str) -> None:

@@ -3,14 +3,15 @@
 import hashlib
 import html
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 from tests.api.support import JAR, World, world
-from tests.verify.cases import OPERATOR_C, comparison, provenance, record, second
+from tests.verify.cases import OPERATOR_C, comparison, provenance, record, second, trust_text
 from tests.verify.support import (
     LIB,
     LIB_OTHER_VERSION,
@@ -28,6 +29,7 @@ from touchplate.api.accounts import SHOWN_LINES, SHOWN_TEXT, read_account
 from touchplate.api.naming import parse_name, version_order
 from touchplate.api.pages.render import SHOWN_CHARACTERS, shell_word, visible
 from touchplate.api.views import LISTED_IN_FULL
+from touchplate.verify.cli import main
 from touchplate.verify.entry import Entry, pack_entry
 from touchplate.verify.purl import maven_purl
 
@@ -213,6 +215,28 @@ def test_the_command_asks_for_the_level_that_can_be_reached(here: World) -> None
     assert "--require recorded" in words(here, ARTIFACT)
     here.append(provenance(), second())
     assert "--require recorded" not in words(here, ARTIFACT)
+
+
+@pytest.mark.parametrize("is_reproduced", [True, False])
+def test_the_command_of_the_page_verifies_the_file_offline(
+    here: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_reproduced: bool
+) -> None:
+    if is_reproduced:
+        here.append(provenance(), second())
+    page = here.get(ARTIFACT).text
+    text = html.unescape(re.findall(r'<pre class="copy"[^>]*>(.*?)</pre>', page, re.DOTALL)[-1])
+    fetch, check = (shlex.split(one) for one in text.replace("\\\n", " ").splitlines())
+    assert (fetch[:2], check[:2]) == (["curl", "-o"], ["touchplate", "verify"])
+    folder = tmp_path / "auditor"
+    folder.mkdir()
+    address = urlsplit(fetch[3])
+    (folder / fetch[2]).write_bytes(here.get(f"{address.path}?{address.query}").body)
+    (folder / check[2]).write_bytes(PUBLISHED)
+    (folder / "trust.toml").write_text(trust_text())
+    monkeypatch.chdir(folder)
+    assert main(check[1:]) == 0
+    (folder / check[2]).write_bytes(OTHER)
+    assert main(check[1:]) == 1
 
 
 def test_the_start_page_leads_to_what_is_contradicted(here: World) -> None:
