@@ -116,17 +116,18 @@ class Views:
             checkpoint=checkpoint,
         )
 
-    def package(self, text: str) -> PackageView | FamilyView:
-        """A package version, or all versions of the package when `text` names none. Raises BadNameError,
-        NotFoundError."""
+    def named(self, text: str) -> PackageView | FamilyView:
+        """A package version, or all versions of the package when `text` names none. Raises as `package`."""
         package, has_version = parse_name(text)
+        return self.package(text) if has_version else self._family(package)
+
+    def package(self, text: str) -> PackageView:
+        """One package version with its history. Raises BadNameError, NotFoundError."""
+        package, has_version = parse_name(text)
+        if not has_version:
+            raise BadNameError(f"{text[:200]!r} names no version")
         self._index.catch_up()
         versions = self.versions(package)
-        if not has_version:
-            if not versions:
-                raise NotFoundError(f"nothing is known about any version of {package.name} here")
-            shown = tuple(self._package(str(one), LISTED_BRIEFLY) for one in versions[:LISTED_PACKAGES])
-            return FamilyView(package, shown, more=len(versions) > LISTED_PACKAGES)
         view = self._package(str(package))
         if not view.files:
             known = ", ".join(one.version for one in versions[:5])
@@ -135,6 +136,14 @@ class Views:
         rows = self._index.store.evidence_of_package(str(package), LISTED_REBUILDS)
         rebuilds = tuple(pair(rows, self._account))
         return PackageView(view.package, view.files, view.more, rebuilds, versions[:LISTED_VERSIONS])
+
+    def _family(self, package: PackageURL) -> FamilyView:
+        self._index.catch_up()
+        versions = self.versions(package)
+        if not versions:
+            raise NotFoundError(f"nothing is known about any version of {package.name} here")
+        shown = tuple(self._package(str(one), LISTED_BRIEFLY) for one in versions[:LISTED_PACKAGES])
+        return FamilyView(package, shown, more=len(versions) > LISTED_PACKAGES)
 
     def versions(self, package: PackageURL) -> tuple[PackageURL, ...]:
         """All versions of the package (from the same upstream) that the log speaks of, the highest first."""

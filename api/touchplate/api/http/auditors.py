@@ -71,7 +71,7 @@ class AuditorRoutes:
     async def package(self, request: Request, purl: str) -> Response:
         """The files of one package version, or all versions. The package URL may stand in the path as it
         is."""
-        view = await self._calls.run(lambda: self._views.package(with_query(request, purl)))
+        view = await self._calls.run(lambda: self._views.named(with_query(request, purl)))
         return _json(format_family(view) if isinstance(view, FamilyView) else format_package(view))
 
     async def why(self, ecosystem: str, upstream: str, path: str) -> Response:

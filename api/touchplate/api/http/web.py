@@ -94,7 +94,7 @@ class WebRoutes:
 
     async def package(self, request: Request, purl: str) -> Response:
         """One package version, or all of them."""
-        view = await self._calls.run(lambda: self._web.views.package(with_query(request, purl)))
+        view = await self._calls.run(lambda: self._web.views.named(with_query(request, purl)))
         return _page(self._web.pages.package(view, base(request)))
 
     async def artifact(self, request: Request, sha256: str) -> Response:
