@@ -30,6 +30,7 @@ class FileView:
     levels: Levels
     rows: tuple[EvidenceRow, ...]
     warnings: tuple[EntryWarning, ...]
+    is_held: bool = False
     rebuilds: tuple[Rebuild, ...] = ()
     records: tuple[Said, ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
@@ -47,8 +48,9 @@ class FileView:
 
     @property
     def is_published(self) -> bool:
-        """Whether an entry says that these bytes were published, and not only that somebody built them."""
-        return is_published(self.rows)
+        """Whether an entry says that these bytes were published, or this node got them from an upstream:
+        not only that somebody built them."""
+        return self.is_held or is_published(self.rows)
 
     @property
     def result(self) -> str:

@@ -156,7 +156,8 @@ class Views:
         package = parse_purl(file)
         facts = self.facts(sha256, package)
         rows = tuple(self._index.store.evidence_of(sha256, file))
-        return FileView(package, sha256, judge_levels(facts.evidence, self._rule), rows, _own(facts.warnings))
+        levels, is_held = judge_levels(facts.evidence, self._rule), bool(self._links.of_blob(sha256, 1))
+        return FileView(package, sha256, levels, rows, _own(facts.warnings), is_held)
 
     def facts(self, sha256: str, package: PackageURL) -> Facts:
         """What the log says about these bytes as this package file."""

@@ -169,6 +169,16 @@ def test_bytes_that_were_only_built_point_to_the_published_ones(here: World) -> 
     assert "Nobody says that these bytes were published" not in here.get(ARTIFACT).text
 
 
+def test_what_this_node_got_from_an_upstream_was_published(tmp_path: Path) -> None:
+    with world(tmp_path, record=False) as made:
+        made.append(provenance(), second())
+        assert "Nobody says that these bytes were published" in made.get(ARTIFACT).text
+        made.upstream.put(JAR, PUBLISHED)
+        assert made.get(f"/maven/central/{JAR}").status == 200
+        assert "Nobody says that these bytes were published" not in made.get(ARTIFACT).text
+        assert "Other bytes that rebuilders got" not in made.get(PACKAGE).text
+
+
 def test_evidence_is_linked_where_the_node_holds_it(here: World) -> None:
     here.append(provenance())
     content = b"build-log"  # what the statement names, by its digest
