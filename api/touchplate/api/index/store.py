@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DatabaseError
 
 from touchplate.api.index.tables import (
+    CONTRADICTED,
     ENTRIES,
     EVIDENCE,
     KINDS,
@@ -149,6 +150,11 @@ class IndexStore:
         query = select(EVIDENCE).where(EVIDENCE.c.file == file)
         return self._evidence(query.order_by(EVIDENCE.c.entry).limit(LISTED_ROWS))
 
+    def evidence_of_package(self, package: str, limit: int = LISTED_ROWS) -> list[EvidenceRow]:
+        """Good evidence about the files of one package version, the newest first; not more than `limit`."""
+        query = select(EVIDENCE).where(EVIDENCE.c.package == package)
+        return self._evidence(query.order_by(desc(EVIDENCE.c.entry)).limit(limit))
+
     def files_of_package(self, package: str) -> list[tuple[str, str]]:
         """(package file, sha256) of what there is good evidence about in one package version, in order."""
         query = select(EVIDENCE.c.file, EVIDENCE.c.sha256).where(EVIDENCE.c.package == package).distinct()
@@ -199,6 +205,12 @@ class IndexStore:
         with self._engine.connect() as connection:
             return [row.package for row in connection.execute(query)]
 
+    def contradicted(self, limit: int) -> list[tuple[str, str]]:
+        """(sha256, package file) of published files of which somebody built other bytes, the newest first."""
+        query = select(CONTRADICTED).order_by(desc(CONTRADICTED.c.newest)).limit(limit)
+        with self._engine.connect() as connection:
+            return [(row.sha256, row.file) for row in connection.execute(query)]
+
     def counts(self) -> dict[str, int]:
         """Number of entries by kind."""
         with self._engine.connect() as connection:
@@ -220,6 +232,11 @@ def _count(transaction: Connection, batch: Batch) -> None:
             newest = upsert(REBUILT).values(package=row.package, newest=row.entry)
             transaction.execute(
                 newest.on_conflict_do_update(index_elements=["package"], set_={"newest": row.entry})
+            )
+        if row.kind == "comparison" and row.detail["result"] == "different":
+            told = upsert(CONTRADICTED).values(file=row.file, sha256=row.sha256, newest=row.entry)
+            transaction.execute(
+                told.on_conflict_do_update(index_elements=["file", "sha256"], set_={"newest": row.entry})
             )
 
 
