@@ -1,0 +1,87 @@
+"""What a series has come to: hits per point and side, findings, and the table that is printed."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from threading import Lock
+
+from tests.torture.oracle import LOST, Finding
+from tests.torture.points import Point
+from tests.torture.process import Kill
+
+SIDES = ("before", "after")
+
+
+@dataclass
+class Results:
+    """Collected from the threads of a series."""
+
+    points: tuple[Point, ...]
+    only: str = ""
+    """Word in the names of the points that this series is about; empty for all."""
+    hits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """(point, side, action) → how often a process ended, or got an error, there."""
+    random: int = 0
+    """Kills at no point in particular, under load."""
+    findings: list[tuple[str, Finding]] = field(default_factory=list)
+    unlisted: set[str] = field(default_factory=set)
+    """Durable calls that the table does not know."""
+    _lock: Lock = field(default_factory=Lock)
+
+    def note(self, lines: Iterable[str], kill: Kill | None) -> bool:
+        """Take in what one process passed; whether it came to its planned end."""
+        lines = list(lines)
+        reached = kill is not None and any(line.startswith("! ") for line in lines)
+        with self._lock:
+            self.unlisted.update(line[2:] for line in lines if line.startswith("? "))
+            if kill is not None and reached:
+                self.hits[kill.point, kill.side, kill.action] += 1
+        return reached
+
+    def report(self, where: str, found: Iterable[Finding]) -> None:
+        """Take in what the oracle found after one kill."""
+        with self._lock:
+            self.findings += [(where, finding) for finding in found]
+
+    def note_random(self) -> None:
+        """One more kill at a random moment."""
+        with self._lock:
+            self.random += 1
+
+    def missed(self) -> list[str]:
+        """Points and sides at which no process was ever killed."""
+        return [
+            f"{side} {point.name}"
+            for point in self.points
+            for side in SIDES
+            if self.only in point.name and not self.hits[point.name, side, "kill"]
+        ]
+
+    def table(self) -> str:
+        """A row for each point: kills before and after it, and errors raised in its place."""
+        rows = [("store", "point", "before", "after", "errors")]
+        for point in self.points:
+            before, after = (self.hits[point.name, side, "kill"] for side in SIDES)
+            errors = sum(
+                number
+                for (name, _, action), number in self.hits.items()
+                if name == point.name and action != "kill"
+            )
+            rows.append((point.store, point.step, str(before), str(after), str(errors)))
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        lines = []
+        for row in rows:
+            texts = [text.ljust(width) for text, width in zip(row[:2], widths, strict=False)]
+            numbers = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
+            lines.append("  ".join([*texts, *numbers]).rstrip())
+        return "\n".join(lines)
+
+    def summary(self) -> str:
+        """The last line."""
+        lost = sum(finding.kind == LOST for _, finding in self.findings)
+        return f"{lost} lost, {len(self.findings) - lost} inconsistent"
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing found, nothing missed, nothing unlisted."""
+        return not (self.findings or self.unlisted or self.missed())
