@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean
+.PHONY: torture torture-short help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -39,6 +39,12 @@ conformance: setup  ## foreign verifiers on our bundles (needs go); on the demo'
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 
+torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
+	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
+
+torture-short: setup  ## the crash series with each point once, minutes
+	@$(PYTHON) -m tests.torture --rounds 1
+
 bench: auditor  ## measurements, side by side with the peer
 	$(PYTHON) -m tests.bench
 
@@ -56,7 +62,7 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	uv pip compile -q --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
 
-full: lint test test-wheel demo conformance demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test test-wheel demo conformance demo-negative e2e torture bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full
 
 clean:          ## what the targets made in this folder

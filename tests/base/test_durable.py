@@ -16,7 +16,13 @@ from pathlib import Path
 import pytest
 
 from touchplate.base import durable
-from touchplate.base.durable import DigestFolder, FileLock, Stored, write_atomic
+from touchplate.base.durable import (
+    DigestFolder,
+    FileLock,
+    Stored,
+    remove_abandoned_writes,
+    write_atomic,
+)
 from touchplate.base.errors import NotStoredError, StorageError, TooLargeError, WrongDigestError
 
 DATA = b"the bytes of an artifact\n" * 1000
@@ -211,6 +217,44 @@ def test_a_crash_at_any_line_leaves_the_whole_file_or_none(tmp_path: Path) -> No
         ("1", "whole", "new"),
     }
     assert states[-1] == ["1", "whole", "new"]
+
+
+def test_what_a_crashed_write_left_is_removed_and_a_living_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandoned = tmp_path / f".head.{'ab' * 8}.tmp"
+    others = [tmp_path / name for name in ("head", ".head.tmp", ".hidden", f"head.{'ab' * 8}.tmp")]
+    for path in (abandoned, *others):
+        path.write_bytes(b"half")
+    fsync = os.fsync
+    kept: list[str] = []
+
+    def tidying_fsync(descriptor: int) -> None:
+        # Another process opens the folder in the middle of this write.
+        remove_abandoned_writes(tmp_path)
+        kept.extend(path.name for path in tmp_path.glob(".head.*.tmp"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", tidying_fsync)
+    write_atomic(tmp_path / "head", b"new")
+    assert len(kept) == 1
+    assert kept[0] != abandoned.name
+    assert files(tmp_path) == sorted(path.name for path in others)
+    assert (tmp_path / "head").read_bytes() == b"new"
+    remove_abandoned_writes(tmp_path / "none")
+
+
+def test_the_name_of_a_folder_is_on_disk_whoever_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = DigestFolder(tmp_path / "blobs")
+    # By a process that crashed, or a thread that was not quick enough, before the name was synced.
+    folder.path(SHA256).parent.mkdir()
+    calls = Calls(monkeypatch)
+    folder.put(DATA)
+    assert "sync folder blobs" in calls.take()
+    folder.put(DATA)
+    assert "sync folder blobs" not in calls.take()  # once is enough for this process
 
 
 class Calls:

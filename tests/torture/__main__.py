@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tests.torture.builder import BuilderSeries
 from tests.torture.builder import Scenario as BuilderScenario
-from tests.torture.hooks import ERRORS, KILL
+from tests.torture.hooks import CUT, ERRORS, KILL
 from tests.torture.node import NodeSeries
 from tests.torture.node import Scenario as NodeScenario
 from tests.torture.oracle import LOST, Finding
-from tests.torture.process import Kill, Launcher, launching
+from tests.torture.process import Kill, launching
 from tests.torture.results import SIDES, Results
 
 WORKERS = 3
@@ -55,18 +55,27 @@ class Task:
 
 
 def make_tasks(series: Series, rounds: int, chooser: random.Random) -> Iterator[Task]:
-    """Every point and side that a scenario passes: once in the cheapest one, or `rounds` times in each."""
+    """Every point and side: `rounds` times in the cheapest scenario that passes it; with more than one round
+    also once in every other."""
     for point in series.points:
         for number, side in enumerate(SIDES):
             passing = [one for one in series.scenarios if one.passed[point.name, side]]
             passing.sort(key=lambda one: one.seconds)
             for scenario in passing if rounds > 1 else passing[:1]:
                 times = scenario.passed[point.name, side]
-                for chosen in chooser.sample(range(1, times + 1), min(rounds, times)):
+                wanted = rounds if scenario is passing[0] else 1
+                for chosen in chooser.sample(range(1, times + 1), min(wanted, times)):
                     yield Task(series, scenario, Kill(point.name, side, chosen, KILL))
-                if rounds > 1 or number == 0:
-                    error = chooser.choice(sorted(ERRORS))
-                    yield Task(series, scenario, Kill(point.name, side, chooser.randint(1, times), error))
+                for action in _others(rounds, number, chooser):
+                    yield Task(series, scenario, Kill(point.name, side, chooser.randint(1, times), action))
+
+
+def _others(rounds: int, number: int, chooser: random.Random) -> list[str]:
+    """What happens at a point beside kills: an error in its place, and a power cut after it, or both."""
+    error = chooser.choice(sorted(ERRORS))
+    if rounds > 1:
+        return [error, CUT]
+    return [error] if number == 0 else [CUT]
 
 
 def run_tasks(tasks: Sequence[Task], results: Results, folder: Path) -> None:

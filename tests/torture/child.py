@@ -1,8 +1,8 @@
 """The parent of all processes that are killed: imports everything once, then forks one for each run.
 
-`python -m tests.torture.child`: one JSON object per line on stdin. `{"argv": …, "out": …, "err": …, "plan": …}`
-starts `touchplate ARGV` in a forked process, and is answered by its pid; `{"wait": pid}` is answered by its exit
-code, -N for signal N. The process runs the same `main` as the console script does.
+`python -m tests.torture.child`: one JSON object per line on stdin. `{"argv": …, "out": …, "err": …,
+"plan": …}` starts `touchplate ARGV` in a forked process and is answered by its pid; `{"wait": pid}` is
+answered by its exit code, -N for signal N. The process runs the same `main` as the console script does.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ import sys
 import threading
 from typing import Any
 
+from tests.torture.hooks import Hooks, Plan
+
 import touchplate.builder.cli
 import touchplate.node.serve
 import touchplate.node.wiring  # noqa: F401  # imported here, once, so that no run pays for it
-from tests.torture.hooks import Hooks, Plan
-
 from touchplate.verify.cli import main
 
 

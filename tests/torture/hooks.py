@@ -16,16 +16,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.torture.points import CLOSE, COMMIT, CREATE, DATABASE, FOLDER, REMOVE, RENAME, SYNC, Point, Table
+from tests.torture.power import Unsynced
 
-KILL = "kill"
+KILL, CUT = "kill", "cut"
+"""SIGKILL; and SIGKILL after everything was undone that a power cut would take."""
+
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
 
 _WRITES = re.compile(
-    r'\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM|(CREATE) (?:TABLE|INDEX|UNIQUE INDEX)|(DROP) (?:TABLE|INDEX))'
-    r'(?: IF (?:NOT )?EXISTS)? "?(\w+)'
+    r"\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM|(CREATE) (?:TABLE|INDEX|UNIQUE INDEX)"
+    r'|(DROP) (?:TABLE|INDEX))(?: IF (?:NOT )?EXISTS)? "?(\w+)'
 )
 
 
@@ -51,7 +55,8 @@ class Hooks:
         self._table = Table(plan.roots)
         self._lock = threading.RLock()
         self._out = os.open(plan.hits, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._wrapped = threading.local()
+        self._unsynced = Unsynced(Path(f"{plan.hits}.spare")) if plan.action == CUT else None
+        self._is_over = False
 
     def install(self) -> None:
         """Wrap everything, for the rest of this process."""
@@ -67,10 +72,10 @@ class Hooks:
         sys.addaudithook(self._audit)
 
     @contextlib.contextmanager
-    def step(self, call: str, path: str, tables: str = "") -> Iterator[None]:
-        """Around one durable call."""
+    def step(self, call: str, path: str, tables: str = "", source: str | None = None) -> Iterator[None]:
+        """Around one durable call. `source`: the old name of what is renamed."""
         try:
-            point = self._table.find(call, path, tables)
+            point = None if self._is_over else self._table.find(call, path, tables)
         except LookupError as error:
             self._say(f"? {error}")
             point = None
@@ -78,7 +83,10 @@ class Hooks:
             yield
             return
         self._pass(point, "before")
+        kept = self._unsynced.keep(call, path) if self._unsynced else None
         yield
+        if self._unsynced:
+            self._unsynced.note(call, path, source, kept)
         self._pass(point, "after")
 
     def _pass(self, point: Point, side: str) -> None:
@@ -89,11 +97,17 @@ class Hooks:
             if (name, side, plan._seen[name, side]) != (plan.point, plan.side, plan.number):
                 return
             self._say(f"! {side} {name}")
-            if plan.action == KILL:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if plan.action in (KILL, CUT):
+                self._end()
         if point.call in (DATABASE, COMMIT, CLOSE):
             raise sqlite3.OperationalError(f"{plan.action}, says the torture series")
         raise OSError(ERRORS[plan.action], os.strerror(ERRORS[plan.action]))
+
+    def _end(self) -> None:
+        self._is_over = True
+        for line in self._unsynced.cut() if self._unsynced else ():
+            self._say(f"undone: {line}")
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def _say(self, line: str) -> None:
         os.write(self._out, f"{line}\n".encode())
@@ -103,7 +117,7 @@ class Hooks:
     def _descriptor(self, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(descriptor: Any) -> Any:
             number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
-            with self.step(call, os.readlink(f"/proc/self/fd/{number}")):
+            with self.step(call, _of_descriptor(number)):
                 return real(number)
 
         return wrapped
@@ -122,7 +136,8 @@ class Hooks:
 
     def _second(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(source: Any, target: Any, **options: Any) -> Any:
-            with self.step(RENAME, _absolute(target, options.get("dst_dir_fd"))):
+            old = _absolute(source, options.get("src_dir_fd"))
+            with self.step(RENAME, _absolute(target, options.get("dst_dir_fd")), source=old):
                 return real(source, target, **options)
 
         return wrapped
@@ -159,7 +174,7 @@ class Hooks:
 
         def wrapped(database: Any, *args: Any, **options: Any) -> Any:
             made = real(database, *args, **{**options, "factory": connection})
-            made.torture_path = os.path.abspath(os.fsdecode(database))
+            made.torture_path = _absolute(database, None)
             return made
 
         return wrapped
@@ -170,7 +185,8 @@ def _connection_class(hooks: Hooks) -> type[sqlite3.Connection]:
         def execute(self, sql: str, *args: Any) -> Any:
             connection: Any = self.connection
             connection.note(sql)
-            if sql.startswith("PRAGMA journal_mode = WAL") and not os.path.getsize(connection.torture_path):
+            is_new = not Path(connection.torture_path).stat().st_size
+            if is_new and sql.startswith("PRAGMA journal_mode = WAL"):
                 with hooks.step(DATABASE, connection.torture_path):
                     return super().execute(sql, *args)
             return super().execute(sql, *args)
@@ -224,7 +240,10 @@ def _connection_class(hooks: Hooks) -> type[sqlite3.Connection]:
 
 
 def _absolute(path: Any, dir_fd: int | None) -> str:
-    text = os.fsdecode(path)
-    if dir_fd is not None and not os.path.isabs(text):
-        text = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), text)
-    return os.path.abspath(text)
+    base = Path.cwd() if dir_fd is None else Path(_of_descriptor(dir_fd))
+    # Not resolved: a link is what is renamed or removed, not its target.
+    return os.path.normpath(base / os.fsdecode(path))
+
+
+def _of_descriptor(number: int) -> str:
+    return str(Path(f"/proc/self/fd/{number}").readlink())

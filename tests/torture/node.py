@@ -114,7 +114,9 @@ class NodeSeries:
         shutil.rmtree(folder)
         return reached
 
-    def _live(self, config: Path, promises: Promises, kill: Kill | None) -> tuple[Run, list[tuple[str, int, str]]]:
+    def _live(
+        self, config: Path, promises: Promises, kill: Kill | None
+    ) -> tuple[Run, list[tuple[str, int, str]]]:
         """One process from start to end, with everything that clients do."""
         data = config.parent / "data"
         run = self._launcher.start(["serve", "--config", str(config)], {"node": data}, kill)
@@ -212,10 +214,12 @@ def _judge_end(
     """A killed process was killed; one that met an error said so in words, to clients and in its log."""
     if not reached:
         return
-    if kill.action == "kill":
+    if kill.is_end:
         if run.code != -9:
             yield Finding(LOST, f"the process should have been killed and ended with {run.code}")
         return
+    if not run.is_explained():
+        yield Finding(LOST, f"it ended with {run.code} and no clear error: {run.err()[-1500:]}")
     for what, status, reason in refused:
         if status < 500 or reason == "internal":
             yield Finding(LOST, f"{what} got {status} {reason}")

@@ -1,7 +1,7 @@
 """What was promised to somebody outside, and whether all of it still holds. Reads the stores at rest.
 
-Nothing here belongs to the code that is tested but its readers: fsck recomputes the log, the index is built again
-from the log beside the one that is there, files are hashed.
+Nothing here belongs to the code that is tested but its readers: fsck recomputes the log, the index is built
+again from the log beside the one that is there, files are hashed.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ LOST, INCONSISTENT = "lost", "inconsistent"
 
 @dataclass(frozen=True)
 class Finding:
-    """One broken promise. `kind`: what was promised is lost, or two things that were said contradict each other."""
+    """One broken promise. `kind`: what was promised is lost, or two things that were said contradict."""
 
     kind: str
     text: str
@@ -100,14 +100,15 @@ def read_log(data: Path) -> list[bytes]:
 
 def check_node(data: Path, trust: Path, promises: Promises) -> list[Finding]:
     """Everything that is wrong with a node at rest of which these promises were made."""
+    # First: whoever opens a database tidies up after the one before.
+    found = [Finding(LOST, f"room: {path} is left over") for path in leftovers(data)]
+    found += promises.broken
     packed = read_log(data)
-    found = list(promises.broken)
     found += _check_tree(data, promises)
     found += _check_entries(packed, promises)
     found += _check_records(data, packed, promises)
     found += _check_files(data, promises)
     found += _check_index(data, trust, packed)
-    found += [Finding(LOST, f"room: {path} is left over") for path in leftovers(data)]
     return found
 
 
@@ -152,7 +153,7 @@ def _check_records(data: Path, packed: list[bytes], promises: Promises) -> Itera
             yield Finding(INCONSISTENT, f"{path} is linked to {sha256}, which no record names")
         if not (data / "blobs" / sha256[:2] / sha256).is_file():
             yield Finding(LOST, f"{path} is linked to {sha256}, which is not held")
-    linked = {path: sha256 for path, sha256 in rows}
+    linked = dict(rows)
     for path in promises.served.keys() - linked.keys():
         yield Finding(LOST, f"{path} was served, and is not linked")
 

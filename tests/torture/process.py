@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 
-from tests.torture.hooks import Plan
+from tests.torture.hooks import CUT, KILL, Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,12 +27,17 @@ class SeriesError(Exception):
 
 @dataclass(frozen=True)
 class Kill:
-    """Where a process ends: at the `number`-th time it comes to `side` of `point`; or an error is raised there."""
+    """Where a process ends, or meets an error: when it comes to `side` of `point` the `number`-th time."""
 
     point: str
     side: str
     number: int = 1
-    action: str = "kill"
+    action: str = KILL
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the process dies there."""
+        return self.action in (KILL, CUT)
 
     def __str__(self) -> str:
         return f"{self.action} {self.side} {self.point} ({self.number})"
@@ -141,8 +146,14 @@ class Run:
         """What it printed as errors."""
         return _read(self._base.with_suffix(".err"))
 
+    def is_explained(self) -> bool:
+        """Whether it ended well, was killed, or said in its last line what was wrong: no traceback."""
+        return self.code in (0, -signal.SIGKILL) or self.err().rstrip("\n").rpartition("\n")[2].startswith(
+            "touchplate: "
+        )
+
     def hits(self) -> list[str]:
-        """`before POINT`, `after POINT`, `! SIDE POINT` for the planned one, `? CALL` for what is not listed."""
+        """`before POINT`, `after POINT`, `! SIDE POINT` for the planned one, `? CALL` for an unlisted one."""
         return _read(self._base.with_suffix(".hits")).splitlines()
 
 

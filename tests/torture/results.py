@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 
+from tests.torture.hooks import CUT, ERRORS, KILL
 from tests.torture.oracle import LOST, Finding
 from tests.torture.points import Point
 from tests.torture.process import Kill
@@ -54,21 +55,18 @@ class Results:
             f"{side} {point.name}"
             for point in self.points
             for side in SIDES
-            if self.only in point.name and not self.hits[point.name, side, "kill"]
+            if self.only in point.name and not self.hits[point.name, side, KILL]
         ]
 
     def table(self) -> str:
-        """A row for each point: kills before and after it, and errors raised in its place."""
-        rows = [("store", "point", "before", "after", "errors")]
+        """A row for each point: kills before and after it, power cuts there, errors in its place."""
+        rows = [("store", "point", "before", "after", "cuts", "errors")]
         for point in self.points:
-            before, after = (self.hits[point.name, side, "kill"] for side in SIDES)
-            errors = sum(
-                number
-                for (name, _, action), number in self.hits.items()
-                if name == point.name and action != "kill"
-            )
-            rows.append((point.store, point.step, str(before), str(after), str(errors)))
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+            before, after = (self.hits[point.name, side, KILL] for side in SIDES)
+            cuts = sum(self.hits[point.name, side, CUT] for side in SIDES)
+            errors = sum(self.hits[point.name, side, error] for side in SIDES for error in ERRORS)
+            rows.append((point.store, point.step, str(before), str(after), str(cuts), str(errors)))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = []
         for row in rows:
             texts = [text.ljust(width) for text, width in zip(row[:2], widths, strict=False)]

@@ -102,7 +102,7 @@ def probe_sandbox(sandbox: Sandbox) -> Probe:
     """Run a look-around inside and judge it. Raises HostLack when no sandbox starts at all."""
     from touchplate.builder.sandbox import Job
 
-    # In the work folder, where the next start tidies up: a killed process would leave another one in /tmp each time.
+    # In the work folder, which the next start tidies up: in /tmp each killed process would leave another one.
     with locked_folder(sandbox.config.work, JOB) as empty, sandbox.workspace(empty) as workspace:
         secret = workspace.place(0, b"secret")
         secret.chmod(0o600)

@@ -57,8 +57,8 @@ def make_folder(path: Path, mode: int = 0o755) -> None:
     On return the name of `path` is on disk, whoever made it.
     """
     if path.is_dir():
-        # Another thread may just have made it, or a process that crashed before it could sync the name. A parent
-        # that we may not read has nothing of ours to be synced.
+        # Another thread may just have made it, or a process that crashed before it could sync the name. A
+        # parent that we may not read has nothing of ours to be synced.
         with contextlib.suppress(PermissionError):
             sync_folder(path.parent)
         return
@@ -75,7 +75,9 @@ def write_atomic(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
     temporary file: `remove_abandoned_writes` takes it away.
     """
     with _storage_errors(f"writing {path}"):
-        temporary, file = _open_locked(lambda: path.with_name(f".{path.name}.{secrets.token_hex(8)}{_SUFFIX}"))
+        temporary, file = _open_locked(
+            lambda: path.with_name(f".{path.name}.{secrets.token_hex(8)}{_SUFFIX}")
+        )
         try:
             # Named while it is locked: nobody may take it for abandoned before.
             with file:

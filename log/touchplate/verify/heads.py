@@ -125,7 +125,7 @@ class RememberedHead:
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder and its parents, each name on disk before the next: a head in a lost folder is forgotten."""
+    """Make a folder and its parents, each name on disk before the next: with its folder a head is lost."""
     if not path.is_dir():
         _make_folder(path.parent)
         path.mkdir(exist_ok=True)
