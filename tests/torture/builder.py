@@ -22,7 +22,7 @@ from tests.builder.mavenparts import manifest, pom, publish, zip_bytes
 from tests.builder.rebuildparts import CONTENT, scene, scripted
 from tests.simkeys import ORIGIN, solo_policy
 from tests.torture.node import passed_by
-from tests.torture.oracle import LOST, Finding, Promises, check_digests, check_node, leftovers
+from tests.torture.oracle import LOST, Finding, Promises, check_digests, check_node, leftovers, read_log
 from tests.torture.points import BUILDER, READER
 from tests.torture.process import Kill, Launcher, Run, SeriesError
 from tests.torture.results import Results
@@ -31,17 +31,19 @@ from tests.verify.support import OPERATOR_A, statement_signer
 from touchplate.builder.outbox import Outbox
 from touchplate.verify.client import LogClient
 from touchplate.verify.dsse import parse_envelope
+from touchplate.verify.entry import parse_packed
 from touchplate.verify.keys import format_private_pem
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement
 
 LIB = "org/example/lib/1/lib-1.txt"
 INFERRED = "pkg:maven/org.example/inferred@1.0?type=jar"
 
+DIGEST_FOLDERS = ("downloads", "evidence", "cache/inputs", "cache/outputs")
 _DIGEST = f"tmp/{'ab' * 16}.tmp"
 _PARCEL = f".00000000000000000001-00000000.json.{'ab' * 8}.tmp"
 KEPT = (f"definitions/.demo.json.{'ab' * 8}.tmp",)
 RESTS = (
-    *(f"{store}/{_DIGEST}" for store in ("downloads", "cache/inputs", "cache/outputs", "evidence")),
+    *(f"{store}/{_DIGEST}" for store in DIGEST_FOLDERS),
     *(f"{place}/{_PARCEL}" for place in ("outbox", "outbox/done", "outbox/refused")),
     *(f"{place}{'ab' * 8}/files/half" for place in ("work/job-", "tree-")),
 )
@@ -96,6 +98,7 @@ class BuilderSeries:
             finally:
                 code = node.stop()
             found = [] if code == 0 else [Finding(LOST, f"the node ended with {code}: {node.err()[-1000:]}")]
+            found += self._check_noted()
             found += check_node(self._data, config.parent / "trust.toml", self._promises)
             self._results.note(node.hits(), None)
             self._results.report("the node of the builders, at its end", found)
@@ -163,6 +166,8 @@ class BuilderSeries:
             run.wait()
             reached = self._results.note(run.hits(), kill)
             stored = _parcels(data)
+            # Before the next run could mend it: what has its name is whole.
+            found += [one for folder in DIGEST_FOLDERS for one in check_digests(data / folder)]
             found += _judge_end(run, kill, reached=reached)
         started = time.monotonic()
         run = self._start(scenario, data, state)
@@ -207,9 +212,15 @@ class BuilderSeries:
             for envelope, index in zip(_parcels(data)[path.name], note["indexes"], strict=True):
                 self._promises.answered(envelope, int(index))
         yield from self._check_evidence(logged)
-        for folder in ("downloads", "evidence", "cache/inputs", "cache/outputs"):
+        for folder in DIGEST_FOLDERS:
             yield from check_digests(data / folder)
         yield from (Finding(LOST, f"room: {path} is left over") for path in leftovers(data))
+
+    def _check_noted(self) -> Iterator[Finding]:
+        """Nothing is in the log that no outbox knows of: else it was sent before it was stored, or forgotten."""
+        for index, packed in enumerate(read_log(self._data)):
+            if self._promises.entries.get(parse_packed(packed).envelope) != index:
+                yield Finding(LOST, f"entry {index} is in the log, and no outbox has a note of it")
 
     def _check_evidence(self, logged: Counter[bytes]) -> Iterator[Finding]:
         """Everything that a provenance names can be fetched."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.api.support import Upstream, running_upstream, write_node
 from tests.torture.customer import Customer, Observer
-from tests.torture.oracle import LOST, Finding, Promises, check_node
+from tests.torture.oracle import LOST, Finding, Promises, check_digests, check_node, check_promises
 from tests.torture.points import NODE
 from tests.torture.process import Kill, Launcher, Run
 from tests.torture.results import SIDES, Results
@@ -41,6 +41,8 @@ class Scenario:
 
     name: str
     prepare: Callable[[Path], None]
+    is_damaged: bool = False
+    """Whether it begins with a blob that is not whole."""
     seconds: float = 0.0
     """Of an undisturbed run."""
     passed: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -68,7 +70,10 @@ class NodeSeries:
         self._numbers = itertools.count(1)
         self._old = folder / "old"
         self._old_promises = Promises()
-        self.scenarios = [Scenario("first life", lambda _: None), Scenario("second life", self._damage)]
+        self.scenarios = [
+            Scenario("first life", lambda _: None),
+            Scenario("second life", self._damage, is_damaged=True),
+        ]
 
     @contextlib.contextmanager
     def opened(self) -> Iterator["NodeSeries"]:
@@ -97,16 +102,14 @@ class NodeSeries:
             run, refused = self._live(config, promises, kill)
             reached = self._results.note(run.hits(), kill)
             found += _judge_end(run, kill, refused, reached=reached)
+            # Before the next start could mend it: what has its name is whole.
+            found += check_digests(folder / "data" / "evidence")
+            found += [] if scenario.is_damaged else check_digests(folder / "data" / "blobs")
         started = time.monotonic()
-        run, refused = self._live(config, promises, None)
-        self._results.note(run.hits(), None)
+        run = self._recover(config, promises, found)
         if kill is None:
             scenario.passed.update(passed_by(run.hits()))
             scenario.seconds = time.monotonic() - started
-        if run.code != 0:
-            found.append(Finding(LOST, f"the next start ended with {run.code}: {run.err()[-1000:]}"))
-        found += [Finding(LOST, f"after the next start {what} got {answer}") for what, *answer in refused]
-        found += check_node(folder / "data", folder / "trust.toml", promises)
         self._results.report(where, found)
         if keep is not None:
             shutil.copytree(folder, keep)
@@ -114,10 +117,27 @@ class NodeSeries:
         shutil.rmtree(folder)
         return reached
 
+    def _recover(self, config: Path, promises: Promises, found: list[Finding]) -> Run:
+        """The next start, the normal way: all is there, everything that clients do succeeds, it stops in order."""
+        checked: list[Finding] = []
+
+        def check() -> None:
+            # Before the same actions as last time can hide that something was lost.
+            checked.extend(check_promises(config.parent / "data", config.parent / "trust.toml", promises))
+
+        run, refused = self._live(config, promises, None, check)
+        self._results.note(run.hits(), None)
+        found += checked
+        found += [Finding(LOST, f"after the next start {what} got {answer}") for what, *answer in refused]
+        if run.code != 0:
+            found.append(Finding(LOST, f"the next start ended with {run.code}: {run.err()[-1000:]}"))
+        found += check_node(config.parent / "data", config.parent / "trust.toml", promises)
+        return run
+
     def _live(
-        self, config: Path, promises: Promises, kill: Kill | None
+        self, config: Path, promises: Promises, kill: Kill | None, check: Callable[[], None] = lambda: None
     ) -> tuple[Run, list[tuple[str, int, str]]]:
-        """One process from start to end, with everything that clients do."""
+        """One process from start to end, with everything that clients do; `check` is called before that."""
         data = config.parent / "data"
         run = self._launcher.start(["serve", "--config", str(config)], {"node": data}, kill)
         url = run.url()
@@ -125,6 +145,7 @@ class NodeSeries:
         if url is not None:
             customer = Customer(url, promises)
             with Observer(url, config.parent / "observer" / "head", promises).watching():
+                check()
                 self._act(customer)
                 # While it is still watched: the end is a part of its life.
                 run.stop()
@@ -151,12 +172,8 @@ class NodeSeries:
         for number in range(rounds):
             seconds = chooser.uniform(0.05, 1.5)
             self._killed_under_load(config, promises, seconds, random.Random(chooser.random()))
-            run, refused = self._live(config, promises, None)
-            self._results.note(run.hits(), None)
-            found = [Finding(LOST, f"after the next start {what} got {answer}") for what, *answer in refused]
-            if run.code != 0:
-                found.append(Finding(LOST, f"the next start ended with {run.code}: {run.err()[-1000:]}"))
-            found += check_node(folder / "data", folder / "trust.toml", promises)
+            found: list[Finding] = []
+            self._recover(config, promises, found)
             self._results.report(f"load, round {number}, killed after {seconds:.3f} s", found)
             self._results.note_random()
         shutil.rmtree(folder)

@@ -102,12 +102,21 @@ def check_node(data: Path, trust: Path, promises: Promises) -> list[Finding]:
     """Everything that is wrong with a node at rest of which these promises were made."""
     # First: whoever opens a database tidies up after the one before.
     found = [Finding(LOST, f"room: {path} is left over") for path in leftovers(data)]
-    found += promises.broken
+    found += check_promises(data, trust, promises)
+    found += _check_links(data, promises)
+    found += check_digests(data / "blobs")
+    return found
+
+
+def check_promises(data: Path, trust: Path, promises: Promises) -> list[Finding]:
+    """What must be right in every moment in which nobody asks the node for anything: also just after a start,
+    before links and blobs that were lost or damaged have come back."""
     packed = read_log(data)
+    found = list(promises.broken)
     found += _check_tree(data, promises)
     found += _check_entries(packed, promises)
     found += _check_records(data, packed, promises)
-    found += _check_files(data, promises)
+    found += _check_evidence(data, promises)
     found += _check_index(data, trust, packed)
     return found
 
@@ -146,15 +155,21 @@ def _check_records(data: Path, packed: list[bytes], promises: Promises) -> Itera
         sha256 = hashlib.sha256(body).hexdigest()
         if (path, sha256) not in recorded:
             yield Finding(LOST, f"{path} was served, and the log has no record of {sha256}")
-    with closing(sqlite3.connect(data / "links.sqlite")) as links:
-        rows = list(links.execute("SELECT path, sha256 FROM links"))
-    for path, sha256 in rows:
+    for path, sha256 in _links(data).items():
         if (path, sha256) not in recorded:
             yield Finding(INCONSISTENT, f"{path} is linked to {sha256}, which no record names")
         if not (data / "blobs" / sha256[:2] / sha256).is_file():
             yield Finding(LOST, f"{path} is linked to {sha256}, which is not held")
-    linked = dict(rows)
-    for path in promises.served.keys() - linked.keys():
+
+
+def _links(data: Path) -> dict[str, str]:
+    """sha256 by path; there is one repository."""
+    with closing(sqlite3.connect(data / "links.sqlite")) as links:
+        return dict(links.execute("SELECT path, sha256 FROM links"))
+
+
+def _check_links(data: Path, promises: Promises) -> Iterator[Finding]:
+    for path in promises.served.keys() - _links(data).keys():
         yield Finding(LOST, f"{path} was served, and is not linked")
 
 
@@ -167,11 +182,10 @@ def _recorded(packed: list[bytes]) -> Iterator[tuple[str, str]]:
             yield predicate.uri.partition("/")[2], statement.subjects[0].sha256
 
 
-def _check_files(data: Path, promises: Promises) -> Iterator[Finding]:
+def _check_evidence(data: Path, promises: Promises) -> Iterator[Finding]:
     for sha256 in promises.evidence:
         if not (data / "evidence" / sha256[:2] / sha256).is_file():
             yield Finding(LOST, f"evidence {sha256} was stored, and is not held")
-    yield from check_digests(data / "blobs")
     yield from check_digests(data / "evidence")
 
 
