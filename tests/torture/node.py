@@ -118,7 +118,7 @@ class NodeSeries:
         return reached
 
     def _recover(self, config: Path, promises: Promises, found: list[Finding]) -> Run:
-        """The next start, the normal way: all is there, everything that clients do succeeds, it stops in order."""
+        """The next start, the normal way: all is there, whatever clients do succeeds, it stops in order."""
         checked: list[Finding] = []
 
         def check() -> None:

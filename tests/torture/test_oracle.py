@@ -113,6 +113,15 @@ def test_a_file_that_was_served_without_a_record_is_found(life: tuple[Path, Prom
     ] * 2
 
 
+def test_a_file_that_is_linked_before_it_is_recorded_is_found(life: tuple[Path, Promises]) -> None:
+    folder, promises = life
+    with closing(sqlite3.connect(folder / "data" / "links.sqlite")) as links:
+        links.execute("UPDATE links SET sha256 = ?", (LOG,))
+        links.commit()
+    (finding, _) = found(folder, promises)
+    assert finding == f"inconsistent: {JAR} is linked to {LOG}, which no record names"
+
+
 def test_a_link_to_what_is_not_held_is_found(life: tuple[Path, Promises]) -> None:
     folder, promises = life
     (folder / "data" / "blobs" / BLOB[:2] / BLOB).unlink()
