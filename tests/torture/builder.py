@@ -217,7 +217,7 @@ class BuilderSeries:
         yield from (Finding(LOST, f"room: {path} is left over") for path in leftovers(data))
 
     def _check_noted(self) -> Iterator[Finding]:
-        """Nothing is in the log that no outbox has noted: else it was sent before it was stored, or forgotten."""
+        """Nothing is in the log that no outbox has noted: that was sent before it was stored, or lost."""
         for index, packed in enumerate(read_log(self._data)):
             if self._promises.entries.get(parse_packed(packed).envelope) != index:
                 yield Finding(LOST, f"entry {index} is in the log, and no outbox has a note of it")

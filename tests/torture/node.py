@@ -18,6 +18,7 @@ from tests.torture.oracle import LOST, Finding, Promises, check_digests, check_n
 from tests.torture.points import NODE
 from tests.torture.process import Kill, Launcher, Run
 from tests.torture.results import SIDES, Results
+from tests.torture.sqlite_calls import TracingLauncher
 from tests.verify.cases import provenance, record, second
 
 FILES = {
@@ -30,9 +31,12 @@ CLIENTS = 4
 RULES = '[[gate.rule]]\nneed = ["recorded"]\n'
 
 
-def _entries() -> list[bytes]:
-    made = [provenance(), second(), *(record(b"file %d" % number) for number in range(4))]
+def _entries(name: bytes) -> list[bytes]:
+    made = [provenance(), second(), *(record(b"%s %d" % (name, number)) for number in range(4))]
     return [entry.envelope for entry in made]
+
+
+Start = Callable[[Sequence[str], dict[str, Path]], Run]
 
 
 @dataclass
@@ -41,6 +45,8 @@ class Scenario:
 
     name: str
     prepare: Callable[[Path], None]
+    entries: list[bytes]
+    """That clients append."""
     is_damaged: bool = False
     """Whether it begins with a blob that is not whole."""
     seconds: float = 0.0
@@ -66,13 +72,12 @@ class NodeSeries:
         self._folder = folder
         self._launcher = launcher
         self._results = results
-        self._entries = _entries()
         self._numbers = itertools.count(1)
         self._old = folder / "old"
         self._old_promises = Promises()
         self.scenarios = [
-            Scenario("first life", lambda _: None),
-            Scenario("second life", self._damage, is_damaged=True),
+            Scenario("first life", lambda _: None, _entries(b"first")),
+            Scenario("second life", self._damage, _entries(b"second"), is_damaged=True),
         ]
 
     @contextlib.contextmanager
@@ -86,7 +91,14 @@ class NodeSeries:
             self.run(self.scenarios[1], None)
             yield self
 
-    def run(self, scenario: Scenario, kill: Kill | None, *, keep: Path | None = None) -> bool:
+    def run(
+        self,
+        scenario: Scenario,
+        kill: Kill | None,
+        *,
+        keep: Path | None = None,
+        launcher: TracingLauncher | None = None,
+    ) -> bool:
         """One life that ends at `kill`, the normal start after it, and the oracle. Whether it ended there."""
         folder = self._folder / f"{next(self._numbers):04d}"
         config = write_node(folder, self._upstream.url, rules=RULES)
@@ -96,17 +108,18 @@ class NodeSeries:
             old = self._old_promises
             promises = Promises(dict(old.entries), dict(old.served), dict(old.evidence), set(old.checkpoints))
         where = f"{scenario.name}, {kill}"
-        reached = False
+        reached, entries = False, scenario.entries
         found: list[Finding] = []
         if kill is not None:
-            run, refused = self._live(config, promises, kill)
+            start = launcher.start if launcher else self._launcher.start
+            run, refused = self._live(config, promises, lambda argv, roots: start(argv, roots, kill), entries)
             reached = self._results.note(run.hits(), kill)
             found += _judge_end(run, kill, refused, reached=reached)
             # Before the next start could mend it: what has its name is whole.
             found += check_digests(folder / "data" / "evidence")
             found += [] if scenario.is_damaged else check_digests(folder / "data" / "blobs")
         started = time.monotonic()
-        run = self._recover(config, promises, found)
+        run = self._recover(config, promises, found, entries)
         if kill is None:
             scenario.passed.update(passed_by(run.hits()))
             scenario.seconds = time.monotonic() - started
@@ -117,7 +130,7 @@ class NodeSeries:
         shutil.rmtree(folder)
         return reached
 
-    def _recover(self, config: Path, promises: Promises, found: list[Finding]) -> Run:
+    def _recover(self, config: Path, promises: Promises, found: list[Finding], entries: list[bytes]) -> Run:
         """The next start, the normal way: all is there, whatever clients do succeeds, it stops in order."""
         checked: list[Finding] = []
 
@@ -125,7 +138,7 @@ class NodeSeries:
             # Before the same actions as last time can hide that something was lost.
             checked.extend(check_promises(config.parent / "data", config.parent / "trust.toml", promises))
 
-        run, refused = self._live(config, promises, None, check)
+        run, refused = self._live(config, promises, self._launcher.start, entries, check)
         self._results.note(run.hits(), None)
         found += checked
         found += [Finding(LOST, f"after the next start {what} got {answer}") for what, *answer in refused]
@@ -135,27 +148,32 @@ class NodeSeries:
         return run
 
     def _live(
-        self, config: Path, promises: Promises, kill: Kill | None, check: Callable[[], None] = lambda: None
+        self,
+        config: Path,
+        promises: Promises,
+        start: Start,
+        entries: list[bytes],
+        check: Callable[[], None] = lambda: None,
     ) -> tuple[Run, list[tuple[str, int, str]]]:
         """One process from start to end, with everything that clients do; `check` is called before that."""
         data = config.parent / "data"
-        run = self._launcher.start(["serve", "--config", str(config)], {"node": data}, kill)
+        run = start(["serve", "--config", str(config)], {"node": data})
         url = run.url()
         refused = []
         if url is not None:
             customer = Customer(url, promises)
             with Observer(url, config.parent / "observer" / "head", promises).watching():
                 check()
-                self._act(customer)
+                self._act(customer, entries)
                 # While it is still watched: the end is a part of its life.
                 run.stop()
             refused = customer.refused
         run.stop()
         return run, refused
 
-    def _act(self, customer: Customer) -> None:
+    def _act(self, customer: Customer, entries: list[bytes]) -> None:
         """What clients do, in this order; a client that gets no answer goes on with the next."""
-        files, entries = list(FILES.items()), self._entries
+        files = list(FILES.items())
         for number, data in enumerate(EVIDENCE):
             customer.append(entries[2 * number])
             customer.pull(*files[number])
@@ -173,7 +191,7 @@ class NodeSeries:
             seconds = chooser.uniform(0.05, 1.5)
             self._killed_under_load(config, promises, seconds, random.Random(chooser.random()))
             found: list[Finding] = []
-            self._recover(config, promises, found)
+            self._recover(config, promises, found, self.scenarios[0].entries)
             self._results.report(f"load, round {number}, killed after {seconds:.3f} s", found)
             self._results.note_random()
         shutil.rmtree(folder)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 from tests.torture.hooks import CUT, KILL, Plan
 
@@ -90,10 +91,17 @@ class Launcher:
             return int(self._parent.stdout.readline())
 
 
+class Waits(Protocol):
+    """Who started a process."""
+
+    def wait(self, pid: int) -> int:
+        """Its exit code, once it has ended."""
+
+
 class Run:
     """One process."""
 
-    def __init__(self, launcher: Launcher, pid: int, base: Path) -> None:
+    def __init__(self, launcher: Waits, pid: int, base: Path) -> None:
         self._launcher = launcher
         self._pid = pid
         self._base = base

@@ -18,6 +18,8 @@ class Results:
     """Collected from the threads of a series."""
 
     points: tuple[Point, ...]
+    cases: tuple[tuple[str, str], ...] = ()
+    """SQLite's own calls: name, and the error that takes its place."""
     only: str = ""
     """Word in the names of the points that this series is about; empty for all."""
     hits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -56,6 +58,11 @@ class Results:
             for point in self.points
             for side in SIDES
             if self.only in point.name and not self.hits[point.name, side, KILL]
+        ] + [
+            f"{action} at {name}"
+            for name, error in self.cases
+            for action in (KILL, error)
+            if self.only in name and not self.hits[name, "before", action]
         ]
 
     def table(self) -> str:
@@ -66,6 +73,9 @@ class Results:
             cuts = sum(self.hits[point.name, side, CUT] for side in SIDES)
             errors = sum(self.hits[point.name, side, error] for side in SIDES for error in ERRORS)
             rows.append((point.store, point.step, str(before), str(after), str(cuts), str(errors)))
+        for name, error in self.cases:
+            kills, errors = (self.hits[name, "before", action] for action in (KILL, error))
+            rows.append(("SQLite's calls", name, str(kills), "", "", str(errors)))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = []
         for row in rows:

@@ -94,6 +94,23 @@ def test_a_point_that_was_never_hit_fails_the_series() -> None:
     assert re.search(r"node +folders made +1 +1 +0 +0$", results.table())
 
 
+def test_a_call_of_sqlite_that_was_never_hit_fails_the_series() -> None:
+    results = Results((), (("fdatasync x (1)", "EIO"),))
+    assert results.missed() == ["kill at fdatasync x (1)", "EIO at fdatasync x (1)"]
+    for action in ("kill", "EIO"):
+        results.note(["! before fdatasync x (1)"], Kill("fdatasync x (1)", "before", action=action))
+    assert results.is_good
+    assert re.search(r"fdatasync x \(1\) +1 +1$", results.table())
+
+
+def test_a_power_cut_takes_what_was_not_synced(launcher: Launcher, tmp_path: Path) -> None:
+    out = tmp_path / ".head-x.lock"
+    code, hits = keygen(launcher, out, Kill(LOCK, "after", action="cut"))
+    assert code == -9
+    assert f"undone: create {out}" in hits
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(("side", "is_there"), [("before", False), ("after", True)])
 def test_a_process_dies_on_the_planned_side_of_a_step(
     launcher: Launcher, tmp_path: Path, side: str, is_there: bool
