@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: torture torture-short help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench torture torture-short fuzz exhaustive lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -35,9 +35,10 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
 
-conformance: setup  ## foreign verifiers on our bundles (needs go); on the demo's too when it has run
+conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
+	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
 
 torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
 	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
@@ -47,6 +48,13 @@ torture-short: setup  ## the crash series with each point once, minutes
 
 bench: auditor  ## measurements, side by side with the peer
 	$(PYTHON) -m tests.bench
+
+SECONDS_EACH ?= 6
+fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SECONDS_EACH=6 for each target
+	@$(PYTHON) -m tests.fuzz run --seconds $(SECONDS_EACH)
+
+exhaustive: setup  ## every mutation of whole bundles, trust files and statements, of which `make test` samples
+	$(PYTHON) -m pytest -q -m slow tests/fuzz
 
 lint: setup     ## types, style, doors between the rooms
 	$(PYTHON) -m ruff check .
@@ -61,8 +69,11 @@ fmt: setup      ## format and mend what can be mended
 lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	uv pip compile -q --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:fuzz --generate-hashes \
+	  --no-header --no-annotate -o tests/fuzz/requirements.lock
 
-full: lint test test-wheel demo conformance demo-negative e2e torture bench  ## everything, slow parts too; then tests/FULL.md is written
+full: SECONDS_EACH := 60
+full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e torture bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full
 
 clean:          ## what the targets made in this folder

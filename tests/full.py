@@ -10,13 +10,16 @@ from pathlib import Path
 
 from tests.e2e.demo_world import ROOT, commit
 
-TARGETS = ("lint", "test", "test-wheel", "demo", "conformance", "demo-negative", "e2e", "torture", "bench")
+TARGETS = (
+    "lint", "test", "fuzz", "exhaustive", "test-wheel", "demo", "conformance", "demo-negative", "e2e",
+    "torture", "bench",
+)  # fmt: skip
 
 
-def collected(marker: str) -> str:
+def collected(marker: str, *folders: str) -> str:
     """The number of tests that pytest finds for a marker expression."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", marker],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", marker, *folders],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -34,7 +37,8 @@ def main() -> int:
         f"- date: {time.strftime('%Y-%m-%d', time.gmtime())}",
         f"- targets, all green: {', '.join(TARGETS)}",
         f"- `make test`: {collected('not slow and not wheel')}",
-        f"- `make conformance`: {collected('slow')} beside those of `make test`",
+        f"- `make conformance`: {collected('slow', 'tests/conformance')} beside those of `make test`",
+        f"- `make exhaustive`: {collected('slow', 'tests/fuzz')} beside those of `make test`",
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(path.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from touchplate.builder.report import (
 )
 from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
 from touchplate.builder.workshop import Workshop, default_data, open_workshop
-from touchplate.verify.client import LogClient
+from touchplate.verify.cli_reader import Reader, add_state, open_log
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import load_signer
@@ -53,9 +53,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     logging.add_argument("--operator", metavar="URL", help="who signs, https://…")
     logging.add_argument("--log", metavar="URL", help="log to write to, or (with --from) to read")
     logging.add_argument("--trust", type=Path, metavar="FILE", help="with --from: trust file of the log")
-    logging.add_argument(
-        "--state", type=Path, metavar="DIR", help="with --from: where logs' last checkpoints are kept; --data"
-    )
+    add_state(logging)
     logging.add_argument("--evidence", metavar="URL", help="where evidence is stored, …/builder/evidence")
     logging.add_argument("--token", metavar="REF", help="worker token: file:PATH or env:NAME")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -173,8 +171,7 @@ def _evidence(args: argparse.Namespace) -> Iterator[EvidenceServer | None]:
 
 def _repeat(args: argparse.Namespace, workshop: Workshop) -> int:
     trust = load_trust(args.trust)
-    state = (args.state or workshop.data) / f"head-{trust.policy.origin}"
-    client = LogClient(args.log, trust.policy, state, max_age=trust.max_checkpoint_age)
+    client = open_log(args, args.log, Reader(trust.policy, trust.max_checkpoint_age, trust))
     workshop.display.step(f"read the log: index {args.index}")
     with _evidence(args) as server:
         assert server is not None

@@ -125,7 +125,9 @@ def run_tool(argv: Sequence[str], *, seconds: float = 10.0) -> str:
 
 def _start(contained: Contained, status_write: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        ["/bin/sh", "-c", _GATE, "sh", *contained.argv(status_write)],
+        # Signals as at boot: a supervisor under nohup or in a shell's background ignores some, and every
+        # command below it would, too.
+        ["/usr/bin/env", "--default-signal", "/bin/sh", "-c", _GATE, "sh", *contained.argv(status_write)],
         env=_ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -84,10 +84,10 @@ class QuietProgress:
 
 class _QuietTask:
     def advance(self, amount: int = 1) -> None:
-        pass
+        """Nothing."""
 
     def finish(self, result: str = "") -> None:
-        pass
+        """Nothing."""
 
 
 class PlainProgress:

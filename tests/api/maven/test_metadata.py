@@ -72,3 +72,25 @@ def test_every_truncation_is_refused_by_our_own_error() -> None:
     for end in range(len(ARTIFACT)):
         with pytest.raises(UpstreamError):
             parse_metadata(ARTIFACT[:end])
+
+
+def test_what_the_upstream_calls_latest_stays_so_while_it_is_listed() -> None:
+    versions = "".join(f"<version>{version}</version>" for version in ("1.9", "1.10", "1.2"))
+    read = parse_metadata(
+        f"<metadata><versioning><latest>1.10</latest><release>1.9</release><versions>{versions}</versions>"
+        "</versioning></metadata>".encode()
+    )
+    assert (read.latest, read.release) == ("1.10", "1.9")
+    kept = read.only(lambda version: version != "1.10")
+    assert (kept.latest, kept.release) == (None, "1.9")
+    text = format_metadata(kept).decode()
+    assert "<latest>1.2</latest>" in text
+    assert "<release>1.9</release>" in text
+
+
+def test_a_latest_that_is_not_among_the_versions_is_nobodys() -> None:
+    read = parse_metadata(
+        b"<metadata><versioning><latest>9.9</latest><release>9.9</release><versions><version>1.0</version>"
+        b"</versions></versioning></metadata>"
+    )
+    assert "9.9" not in format_metadata(read).decode()

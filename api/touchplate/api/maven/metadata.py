@@ -44,12 +44,18 @@ class SnapshotVersion:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What we take over of a metadata file. `updated`: yyyyMMddHHmmss in UTC."""
+    """What we take over of a metadata file. `updated`: yyyyMMddHHmmss in UTC.
+
+    `latest`, `release`: what the upstream calls so, since versions need not stand in the order of their age;
+    both are among `versions`, or None.
+    """
 
     group: str | None = None
     artifact: str | None = None
     version: str | None = None
     versions: tuple[str, ...] = ()
+    latest: str | None = None
+    release: str | None = None
     updated: str | None = None
     plugins: tuple[Plugin, ...] = ()
     timestamp: str | None = None
@@ -58,7 +64,9 @@ class Metadata:
 
     def only(self, keep: Callable[[str], bool]) -> Metadata:
         """The same with those versions for which `keep` says yes."""
-        return replace(self, versions=tuple(version for version in self.versions if keep(version)))
+        kept = tuple(version for version in self.versions if keep(version))
+        latest, release = (one if one in kept else None for one in (self.latest, self.release))
+        return replace(self, versions=kept, latest=latest, release=release)
 
 
 def parse_metadata(data: bytes) -> Metadata:
@@ -71,12 +79,15 @@ def parse_metadata(data: bytes) -> Metadata:
         raise _nonsense(f"root element {root.tag[:40]!r}")
     versioning = _child(root, "versioning")
     snapshot = _child(versioning, "snapshot")
-    updated = _text(versioning, "lastUpdated")
+    updated, versions = _text(versioning, "lastUpdated"), _versions(versioning)
+    latest, release = (_text(versioning, name) for name in ("latest", "release"))
     return Metadata(
         group=_text(root, "groupId"),
         artifact=_text(root, "artifactId"),
         version=_text(root, "version"),
-        versions=_versions(versioning),
+        versions=versions,
+        latest=latest if latest in versions else None,
+        release=release if release in versions else None,
         updated=updated if updated and _UPDATED.match(updated) else None,
         plugins=tuple(_plugins(root)),
         timestamp=_text(snapshot, "timestamp"),
@@ -86,7 +97,8 @@ def parse_metadata(data: bytes) -> Metadata:
 
 
 def format_metadata(metadata: Metadata) -> bytes:
-    """The file as clients read it. `latest` and `release` are the last of the versions that are listed."""
+    """The file as clients read it. Where the upstream's `latest` or `release` is not listed, the last one
+    that is listed takes its place."""
     root = Element("metadata")
     _add(root, "groupId", metadata.group)
     _add(root, "artifactId", metadata.artifact)
@@ -107,8 +119,8 @@ def format_metadata(metadata: Metadata) -> bytes:
 
 def _add_versioning(versioning: Element, metadata: Metadata) -> None:
     releases = [version for version in metadata.versions if not version.endswith("-SNAPSHOT")]
-    _add(versioning, "latest", metadata.versions[-1] if metadata.versions else None)
-    _add(versioning, "release", releases[-1] if releases else None)
+    _add(versioning, "latest", metadata.latest or (metadata.versions[-1] if metadata.versions else None))
+    _add(versioning, "release", metadata.release or (releases[-1] if releases else None))
     if metadata.timestamp and metadata.build_number:
         snapshot = SubElement(versioning, "snapshot")
         _add(snapshot, "timestamp", metadata.timestamp)
