@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e pages conformance bench fuzz exhaustive lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e pages torture torture-short conformance bench fuzz exhaustive lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -44,6 +44,12 @@ conformance: setup  ## foreign verifiers, readers and a witness on our logs and 
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
 
+torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
+	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
+
+torture-short: setup  ## the crash series with each point once, minutes
+	@$(PYTHON) -m tests.torture --rounds 1
+
 bench: auditor  ## measurements, side by side with the peer
 	$(PYTHON) -m tests.bench
 
@@ -71,7 +77,7 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	  --no-header --no-annotate -o tests/fuzz/requirements.lock
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e pages bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e pages torture bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

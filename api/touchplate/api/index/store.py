@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, MetaData, Row, Select, desc, insert, select
@@ -22,7 +23,7 @@ from touchplate.api.index.tables import (
     STATE,
     VERSION,
 )
-from touchplate.base.sql import begin_read, begin_write
+from touchplate.base.sql import begin_read, begin_write, database_errors
 
 LISTED_ROWS = 1_000
 """Rows of one answer about some bytes or some package: one page of a listing (ARCHITECTURE, limits)."""
@@ -75,7 +76,8 @@ class Batch:
 
 
 class IndexStore:
-    """The database of the index. Any thread may read; one at a time writes."""
+    """The database of the index. Any thread may read; one at a time writes. What the database refuses is a
+    StorageError."""
 
     def __init__(self, engine: Engine, trust: str) -> None:
         """Open the index; it is emptied when it was built by other code or with another trust file.
@@ -96,7 +98,7 @@ class IndexStore:
     def clear(self) -> None:
         """Forget everything, also tables that other code made: the follower begins again."""
         state = {"version": str(VERSION), "trust": self._trust, "followed": "0"}
-        with begin_write(self._engine) as transaction:
+        with self._writing() as transaction:
             found = MetaData()
             found.reflect(transaction)
             found.drop_all(transaction)
@@ -114,7 +116,7 @@ class IndexStore:
 
     def followed(self) -> int:
         """How many entries of the log are in the index: all below this number."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return int(
                 connection.execute(select(STATE.c.value).where(STATE.c.name == "followed")).scalar_one()
             )
@@ -122,7 +124,7 @@ class IndexStore:
     def add(self, batch: Batch) -> None:
         """Store a batch and its position in one transaction: a crash leaves neither or both."""
         followed = batch.entries[-1].entry + 1
-        with begin_write(self._engine) as transaction:
+        with self._writing() as transaction:
             transaction.execute(insert(ENTRIES), [vars(row) for row in batch.entries])
             evidence = {(row.entry, row.sha256, row.file): row for row in batch.evidence}
             if evidence:
@@ -159,13 +161,13 @@ class IndexStore:
         """(package file, sha256) of what there is good evidence about in one package version, in order."""
         query = select(EVIDENCE.c.file, EVIDENCE.c.sha256).where(EVIDENCE.c.package == package).distinct()
         query = query.order_by(EVIDENCE.c.file, EVIDENCE.c.sha256).limit(LISTED_ROWS)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [(row.file, row.sha256) for row in connection.execute(query)]
 
     def packages_between(self, first: str, end: str) -> set[str]:
         """The package versions with good evidence whose package URLs are at least `first` and below `end`."""
         query = select(EVIDENCE.c.package).where(EVIDENCE.c.package >= first, EVIDENCE.c.package < end)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return {row.package for row in connection.execute(query.distinct())}
 
     def evidence_of_identities(self, identities: Iterable[str]) -> list[EvidenceRow]:
@@ -181,7 +183,7 @@ class IndexStore:
     def lost_of_digest(self, sha256: str) -> list[LostRow]:
         """The entries about these bytes that count for nothing, by entry; the first of very many."""
         query = select(LOST).where(LOST.c.sha256 == sha256).order_by(LOST.c.entry).limit(LISTED_ROWS)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [LostRow(**row._asdict()) for row in connection.execute(query)]
 
     def is_about(self, number: int, sha256: str) -> bool:
@@ -190,19 +192,19 @@ class IndexStore:
             select(table.c.entry).where(table.c.entry == number, table.c.sha256 == sha256).limit(1)
             for table in (EVIDENCE, LOST)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return any(connection.execute(query).first() is not None for query in queries)
 
     def entry(self, number: int) -> EntryRow | None:
         """One entry of the log, or None when the index does not know it yet."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(select(ENTRIES).where(ENTRIES.c.entry == number)).one_or_none()
         return None if row is None else EntryRow(**row._asdict())
 
     def rebuilt_packages(self, limit: int) -> list[str]:
         """Package versions about which there is a provenance or a comparison, the newest evidence first."""
         query = select(REBUILT.c.package).order_by(desc(REBUILT.c.newest)).limit(limit)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [row.package for row in connection.execute(query)]
 
     def contradicted(self, limit: int) -> list[tuple[str, str]]:
@@ -213,12 +215,22 @@ class IndexStore:
 
     def counts(self) -> dict[str, int]:
         """Number of entries by kind."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return {row.kind: row.number for row in connection.execute(select(KINDS))}
 
     def _evidence(self, query: Select[tuple[object, ...]]) -> list[EvidenceRow]:
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_evidence_row(row) for row in connection.execute(query)]
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with database_errors("reading the index"), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with database_errors("writing the index"), begin_write(self._engine) as connection:
+            yield connection
 
 
 def _count(transaction: Connection, batch: Batch) -> None:
