@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench fuzz exhaustive lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e pages torture torture-short conformance bench fuzz exhaustive lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -35,10 +35,20 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
 
+pages:          ## every page looked at in a browser (needs chromium); pictures in build/pages
+	@deploy/dev/setup browser
+	$(PYTHON) -m tests.e2e.pages
+
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
+
+torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
+	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
+
+torture-short: setup  ## the crash series with each point once, minutes
+	@$(PYTHON) -m tests.torture --rounds 1
 
 bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
 	$(PYTHON) -m tests.bench $(ONLY)
@@ -67,8 +77,8 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	  --no-header --no-annotate -o tests/fuzz/requirements.lock
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
-	$(PYTHON) -m tests.full
+full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e pages torture bench  ## everything, slow parts too; then tests/FULL.md is written
+	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis evidence.json

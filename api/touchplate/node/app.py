@@ -11,6 +11,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from touchplate.api.errors import STATUS, MethodError, NotFoundError
+from touchplate.api.explain import Explainer
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
 from touchplate.api.http.web import PAGE_HEADERS, Web, WebRoutes
@@ -89,8 +90,11 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
     maven = MavenRoutes(node.maven, node.blobs, node.prover, calls=calls, fetches=node.fetches)
     app.include_router(maven.router(), prefix="/maven")
-    app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
-    app.include_router(WebRoutes(Web(node.views, node.maven, node.gate, pages), calls).router())
+    explainer = Explainer(node.maven, node.gate, node.views)
+    auditors = AuditorRoutes(node.views, node.prover, explainer, calls)
+    app.include_router(auditors.router(), prefix="/api/v1")
+    web = Web(node.views, node.maven, node.gate, explainer, pages)
+    app.include_router(WebRoutes(web, calls).router())
 
 
 def _add_errors(app: FastAPI, pages: Pages, public_url: str) -> None:

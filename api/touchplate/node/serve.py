@@ -79,8 +79,14 @@ async def _serve(node: Node, announce: Announce) -> None:
             task.cancel()
         node.interrupt()
         server.stop()  # type: ignore[no-untyped-call]
-        await _finish(serving, node)
+        try:
+            await _finish(serving, node)
+        except Exception:
+            # The server only says that the start failed; what failed is known here.
+            if started.failure is None:
+                raise
     if started.failure is not None:
+        await asyncio.to_thread(node.stop)  # parts that were started before the one which failed
         raise started.failure
     if not shutdown.is_requested:
         raise TouchplateError("the server stopped by itself; the log lines above say why")

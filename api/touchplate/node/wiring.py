@@ -35,7 +35,7 @@ from touchplate.base.upstreams import AUTO
 from touchplate.log.service import LogService, log_folder
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
-from touchplate.node.neighbours import LogProofs, LogRecorder
+from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine
@@ -88,7 +88,14 @@ class Node:
         repositories = [self._repository(section, url) for section, url in pairs]
         self.maven = MavenJudge(repositories, stores, self.gate, self.records)
         self.prover = Prover(self.index.store, LogProofs(self.log), self.trust.policy)
-        self.views = Views(self.index, self.links, self.prover, self.trust.reproduced, self.alarms)
+        self.views = Views(
+            self.index,
+            self.links,
+            self.prover,
+            self.trust.reproduced,
+            self.alarms,
+            evidence=EvidenceLinks(self.evidence),
+        )
 
     def start(self) -> None:
         """The log first, then what reads it, then what writes to it."""

@@ -5,9 +5,7 @@ archive's bytes and from the rules of `answer` alone, so it is right for every l
 has to make.
 """
 
-import contextlib
 import hashlib
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,7 +30,7 @@ class KnownContents:
         except OSError:
             return None
         digests, checksum = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
-        # Not flushed when written: after a crash of the host a list may be cut.
+        # Written in place and not flushed, so it may be cut.
         if hashlib.sha256(bytes.fromhex(sha256) + digests).digest() != checksum:
             return None
         text = digests.hex()
@@ -45,14 +43,11 @@ class KnownContents:
         body = bytes.fromhex("".join(sorted(digests)))
         data = body + hashlib.sha256(bytes.fromhex(sha256) + body).digest()
         path = self._path(sha256)
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(data)
-            aside.replace(path)
+            # In place: whoever reads or dies in the middle sees a list that its sum does not fit.
+            path.write_bytes(data)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink()
             raise HostLack(f"cannot keep a list of contents: {error.strerror}", reason="disk-full") from error
 
     def _path(self, sha256: str) -> Path:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from touchplate.base.durable import make_folder, write_atomic
+from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.builder.definitions import Definition
 from touchplate.builder.errors import DefinitionError, HostLack
@@ -22,6 +22,8 @@ class KnownLocks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        if folder.is_dir():
+            remove_abandoned_writes(folder)
 
     def find(self, definition: Definition, tools: Iterable[Dependency]) -> InputLock | None:
         """The lock that a build of `definition` with `tools` succeeded from; None for none that can be

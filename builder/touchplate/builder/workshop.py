@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from touchplate.base.durable import DigestFolder, make_folder, write_atomic
+from touchplate.base.durable import DigestFolder, make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.environment import read_environment
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import Progress as Display
@@ -59,6 +59,7 @@ class Workshop:
         """Write an inferred definition where a person finds it; it is evidence too."""
         path = self.data / "definitions" / f"{definition.name}-{definition.sha256[:12]}.json"
         make_folder(path.parent)
+        remove_abandoned_writes(path.parent)
         write_atomic(path, definition.data)
         self.evidence.put(definition.data)
         return path

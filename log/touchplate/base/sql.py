@@ -16,11 +16,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from touchplate.base.durable import make_folder
 from touchplate.base.errors import StorageError
 
-__all__ = ["Engine", "begin_read", "begin_write", "sqlite_engine"]
+__all__ = ["Engine", "begin_read", "begin_write", "database_errors", "sqlite_engine"]
 
 # Seconds a writer waits for another one: many times the longest batch, and short enough to notice a stuck
 # process.
@@ -90,6 +91,16 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
         connection = connection.execution_options(**{_WRITE: True})
         with connection.begin():
             yield connection
+
+
+@contextlib.contextmanager
+def database_errors(doing: str) -> Iterator[None]:
+    """Turn what the database raises (a full disk, a damaged file) into StorageError, which says what was
+    being done."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StorageError(f"{doing}: the database failed: {_detail(error)}") from error
 
 
 def _configure(dbapi: sqlite3.Connection, _record: object, *, cache_kib: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import bindparam, desc, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from touchplate.api.index.tables import ENTRIES, EVIDENCE, KINDS, LOST, REBUILT, STATE
+from touchplate.api.index.tables import CONTRADICTED, ENTRIES, EVIDENCE, KINDS, LOST, REBUILT, STATE
 
 LISTED_ROWS = 1_000
 """Rows of one answer about some bytes or some package: one page of a listing (ARCHITECTURE, limits)."""
@@ -25,9 +25,21 @@ PUT_REBUILT = _REBUILT.on_conflict_do_update(
     index_elements=["package"], set_={"newest": _REBUILT.excluded.newest}
 )
 
+_CONTRADICTED = upsert(CONTRADICTED)
+PUT_CONTRADICTED = _CONTRADICTED.on_conflict_do_update(
+    index_elements=["file", "sha256"], set_={"newest": _CONTRADICTED.excluded.newest}
+)
+CONTRADICTED_FILES = select(CONTRADICTED).order_by(desc(CONTRADICTED.c.newest)).limit(bindparam("rows"))
+
 OF_DIGEST = select(EVIDENCE).where(_SHA256).order_by(_BY_ENTRY).limit(LISTED_ROWS)
 OF_FILE = select(EVIDENCE).where(_FILE).order_by(_BY_ENTRY).limit(LISTED_ROWS)
 OF_BOTH = select(EVIDENCE).where(_SHA256, _FILE).order_by(_BY_ENTRY)
+OF_PACKAGE = (
+    select(EVIDENCE)
+    .where(EVIDENCE.c.package == bindparam("package"))
+    .order_by(desc(EVIDENCE.c.entry))
+    .limit(bindparam("rows"))
+)
 OF_IDENTITIES = select(EVIDENCE).where(EVIDENCE.c.identity.in_(bindparam("wanted", expanding=True)))
 FIRST_RECORD = select(EVIDENCE).where(_FILE, EVIDENCE.c.kind == "record").order_by(_BY_ENTRY).limit(1)
 LOST_OF_DIGEST = (

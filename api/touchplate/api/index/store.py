@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from touchplate.api.index.tables import (
     STATE,
     VERSION,
 )
-from touchplate.base.sql import begin_read, begin_write
+from touchplate.base.sql import begin_read, begin_write, database_errors
 
 Query = Select[tuple[Any, ...]]
 
@@ -99,7 +100,8 @@ class FileRows:
 
 
 class IndexStore:
-    """The database of the index. Any thread may read; one at a time writes."""
+    """The database of the index. Any thread may read; one at a time writes. What the database refuses is a
+    StorageError."""
 
     def __init__(self, engine: Engine, trust: str) -> None:
         """Open the index; it is emptied when it was built by other code or with another trust file.
@@ -120,7 +122,7 @@ class IndexStore:
     def clear(self) -> None:
         """Forget everything, also tables that other code made: the follower begins again."""
         state = {"version": str(VERSION), "trust": self._trust, "followed": "0"}
-        with begin_write(self._engine) as transaction:
+        with self._writing() as transaction:
             found = MetaData()
             found.reflect(transaction)
             found.drop_all(transaction)
@@ -138,13 +140,13 @@ class IndexStore:
 
     def followed(self) -> int:
         """How many entries of the log are in the index: all below this number."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return int(connection.execute(queries.FOLLOWED).scalar_one())
 
     def add(self, batch: Batch) -> None:
         """Store a batch and its position in one transaction: a crash leaves neither or both."""
         followed = batch.entries[-1].entry + 1
-        with begin_write(self._engine) as transaction:
+        with self._writing() as transaction:
             transaction.execute(insert(ENTRIES), [vars(row) for row in batch.entries])
             evidence = {(row.entry, row.sha256, row.file): row for row in batch.evidence}
             if evidence:
@@ -165,9 +167,13 @@ class IndexStore:
         """All good evidence about these bytes as this package file, by entry."""
         return self._evidence(queries.OF_BOTH, sha256=sha256, file=file)
 
+    def evidence_of_file(self, file: str) -> list[EvidenceRow]:
+        """Good evidence about this package file, for whatever bytes, by entry; the first of very many."""
+        return self._evidence(queries.OF_FILE, file=file)
+
     def rows_about(self, sha256: str, file: str) -> FileRows:
         """All that a decision about these bytes as this package file needs, as of one moment."""
-        with begin_read(self._engine) as connection:
+        with database_errors("reading the index"), begin_read(self._engine) as connection:
             of_digest = _evidence_rows(connection, queries.OF_DIGEST, sha256=sha256)
             mine = [row for row in of_digest if row.file == file]
             if len(of_digest) == LISTED_ROWS:  # there may be more, and none of these may be left out
@@ -184,15 +190,19 @@ class IndexStore:
                 first=_first_record(connection, file),
             )
 
+    def evidence_of_package(self, package: str, limit: int = LISTED_ROWS) -> list[EvidenceRow]:
+        """Good evidence about the files of one package version, the newest first; not more than `limit`."""
+        return self._evidence(queries.OF_PACKAGE, package=package, rows=limit)
+
     def files_of_package(self, package: str) -> list[tuple[str, str]]:
         """(package file, sha256) of what there is good evidence about in one package version, in order."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             found = connection.execute(queries.FILES_OF_PACKAGE, {"package": package})
             return [(row.file, row.sha256) for row in found]
 
     def packages_between(self, first: str, end: str) -> set[str]:
         """The package versions with good evidence whose package URLs are at least `first` and below `end`."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return set(connection.execute(queries.PACKAGES_BETWEEN, {"first": first, "end": end}).scalars())
 
     def evidence_of_identities(self, identities: Iterable[str]) -> list[EvidenceRow]:
@@ -202,39 +212,55 @@ class IndexStore:
 
     def first_record(self, file: str) -> EvidenceRow | None:
         """The earliest good record of this package file: what everybody is to get."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return _first_record(connection, file)
 
     def lost_of_digest(self, sha256: str) -> list[LostRow]:
         """The entries about these bytes that count for nothing, by entry; the first of very many."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return _lost_rows(connection, sha256)
 
     def is_about(self, number: int, sha256: str) -> bool:
         """Whether an entry, good or not, is about these bytes."""
         asked = {"number": number, "sha256": sha256}
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return any(connection.execute(query, asked).first() is not None for query in queries.ABOUT)
 
     def entry(self, number: int) -> EntryRow | None:
         """One entry of the log, or None when the index does not know it yet."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(queries.ENTRY, {"number": number}).one_or_none()
         return None if row is None else EntryRow(*row)
 
     def rebuilt_packages(self, limit: int) -> list[str]:
         """Package versions about which there is a provenance or a comparison, the newest evidence first."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return list(connection.execute(queries.REBUILT_PACKAGES, {"rows": limit}).scalars())
+
+    def contradicted(self, limit: int) -> list[tuple[str, str]]:
+        """(sha256, package file) of published files of which somebody built other bytes, the newest first."""
+        with self._reading() as connection:
+            found = connection.execute(queries.CONTRADICTED_FILES, {"rows": limit})
+            return [(row.sha256, row.file) for row in found]
 
     def counts(self) -> dict[str, int]:
         """Number of entries by kind."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return {row.kind: row.number for row in connection.execute(queries.COUNTS)}
 
     def _evidence(self, query: Query, **asked: object) -> list[EvidenceRow]:
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return _evidence_rows(connection, query, **asked)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with database_errors("reading the index"), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with database_errors("writing the index"), begin_write(self._engine) as connection:
+            yield connection
 
 
 def _count(transaction: Connection, batch: Batch) -> None:
@@ -247,6 +273,14 @@ def _count(transaction: Connection, batch: Batch) -> None:
     if newest:
         rows = [{"package": package, "newest": entry} for package, entry in newest.items()]
         transaction.execute(queries.PUT_REBUILT, rows)
+    told = {
+        (row.file, row.sha256): row.entry
+        for row in batch.evidence
+        if row.kind == "comparison" and row.detail["result"] == "different"
+    }
+    if told:
+        rows = [{"file": file, "sha256": sha256, "newest": entry} for (file, sha256), entry in told.items()]
+        transaction.execute(queries.PUT_CONTRADICTED, rows)
 
 
 def _evidence_rows(connection: Connection, query: Query, **asked: object) -> list[EvidenceRow]:

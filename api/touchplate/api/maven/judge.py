@@ -235,8 +235,9 @@ class MavenJudge:
 
     def _changed(self, repository: Repository, file: MavenFile, sha256: str, because: str) -> ChangedError:
         message = f"{repository.name}/{file.path} changed: it has sha256 {sha256} now, but {because}"
-        self._stores.alarms.raise_alarm(message)
-        return ChangedError(message, explain=why_path(repository, file))
+        why = why_path(repository, file)
+        self._stores.alarms.raise_alarm(message, explain=why)
+        return ChangedError(message, explain=why)
 
 
 def refusal(judged: Judged) -> RefusedError:
