@@ -38,11 +38,14 @@ class FoundSource:
         return archive.read_named(_top_folder(archive) + path)
 
 
-def find_source(repository: Repository, coordinates: Coordinates, pom: RemoteFile) -> FoundSource:
-    """The best source that the upstream holds. Raises DefinitionError when it has none."""
+def find_release(repository: Repository, coordinates: Coordinates) -> FoundSource | None:
+    """The source-release archive that was published under these coordinates; None when there is none."""
     release = repository.get(coordinates.sibling("zip", SOURCE_RELEASE).path)
-    if release is not None:
-        return FoundSource(SOURCE_RELEASE, (release,))
+    return None if release is None else FoundSource(SOURCE_RELEASE, (release,))
+
+
+def need_sources_jar(repository: Repository, coordinates: Coordinates, pom: RemoteFile) -> FoundSource:
+    """The sources jar with the POM, where no archive is. Raises DefinitionError when there is none either."""
     sources = repository.get(coordinates.sibling("jar", "sources").path)
     if sources is None:
         raise DefinitionError(
