@@ -112,7 +112,7 @@ def run(case: Case, host: LogHost, data: Path) -> Row:
     seconds = time.monotonic() - start
     answer = json.loads(done.stdout)
     result = str(answer.get("result", "host lack"))
-    cause = _cause(answer)
+    cause = cause_of(answer)
     found = {
         f"exit code {done.returncode}, not {CODES[case.result]}": done.returncode != CODES[case.result],
         f"result {result}, not {case.result}": result != case.result,
@@ -123,7 +123,8 @@ def run(case: Case, host: LogHost, data: Path) -> Row:
     return Row(case.name, result, seconds, cause, tuple(text for text, wrong in found.items() if wrong))
 
 
-def _cause(answer: dict[str, Any]) -> str:
+def cause_of(answer: dict[str, Any]) -> str:
+    """What a rebuild says about its result: an error, a failure, or what differs; empty when identical."""
     if "error" in answer:
         return str(answer["error"])
     if failure := answer.get("failure"):
