@@ -1,10 +1,10 @@
 """The source of a release: its source-release archive, else the sources jar with the POM; as a tree."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.archives import SafeZip, checked_files, unpack
+from touchplate.builder.archives import Member, SafeZip, checked_files, unpack
 from touchplate.builder.definitions import Source
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.layout import place_source
@@ -30,7 +30,7 @@ class FoundSource:
             placed = (place_source(member.name) for _, member in checked_files(archive))
             return frozenset(name for name in placed if name is not None) | {POM_NAME}
         top = _top_folder(archive)
-        return frozenset(member.name.removeprefix(top) for _, member in checked_files(archive))
+        return frozenset(member.name.removeprefix(top) for member in _release_files(archive))
 
     def read(self, path: str) -> bytes | None:
         """One file of a source-release's tree; None when there is none."""
@@ -65,7 +65,7 @@ def prepare_tree(source: Source, files: Sequence[RemoteFile], target: Path) -> N
             raise DefinitionError(f"a source-release is one archive, not {len(files)} files")
         archive = SafeZip(files[0].data)
         top = _top_folder(archive)
-        unpack(archive, target, lambda name: name.removeprefix(top))
+        unpack(archive, target, lambda name: name.removeprefix(top), drops_link=is_test_file)
         return
     jars = [file for file in files if file.path.endswith(".jar")]
     poms = [file for file in files if file.path.endswith(".pom")]
@@ -77,9 +77,21 @@ def prepare_tree(source: Source, files: Sequence[RemoteFile], target: Path) -> N
     path.chmod(0o644)
 
 
+def is_test_file(name: str) -> bool:
+    """Whether a file of a release tree belongs to its tests, of which no main jar is made.
+
+    Links among them are left out: archivers are tested with links, also with some that lead nowhere or away.
+    """
+    return any(f"/{folder}/" in f"/{name}" for folder in ("src/test", "src/it"))
+
+
+def _release_files(archive: SafeZip) -> Iterator[Member]:
+    return (member for _, member in checked_files(archive, drops_link=is_test_file))
+
+
 def _top_folder(archive: SafeZip) -> str:
     """`name/` of the single folder that holds everything, or an empty string."""
-    tops = {member.name.split("/")[0] for _, member in checked_files(archive)}
+    tops = {member.name.split("/")[0] for member in _release_files(archive)}
     only = min(tops) if len(tops) == 1 else ""
     return (
         f"{only}/" if only and all(member.name.startswith(f"{only}/") for member in archive.members) else ""
