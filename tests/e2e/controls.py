@@ -75,7 +75,7 @@ def without_goal(plugin: str, goal: str) -> Edit:
             raise ValueError(f"{plugin}:{goal} is not once in the command")
         value["command"] = kept
 
-    return Edit(f"without {goal}", change)
+    return Edit(f"{goal} left out", change)
 
 
 def with_line_separator(separator: str, name: str) -> Edit:

@@ -130,4 +130,9 @@ CASES = (
         "pkg:maven/org.apache.maven.enforcer/enforcer-api@3.4.1",
         "e311d2f9b124ab757cc2dc90f5a410f3947d843a7d4512508f1ddaaa20cc7976",
     ),
+    Case(
+        "plexus-utils 4.0.0",
+        "pkg:maven/org.codehaus.plexus/plexus-utils@4.0.0",
+        "270cd703b48c6e5c8c691f1875f22d62d22cfe072c73ae2f5814d83d68c1da0b",
+    ),
 )
