@@ -1,6 +1,6 @@
 """Inference: from what was published to a definition, over a loopback repository."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -87,15 +87,15 @@ def test_a_module_of_a_source_release_is_found(here: Scene) -> None:
 PARENTS_SOURCES = "org/example/parent/{0}/parent-{0}-source-release.zip"
 
 
-def module_of(one: Scene, version: str, *names: str) -> None:
-    """`demo` 1.0 as a module of `parent`, whose source release holds the modules `names`."""
+def module_of(one: Scene, version: str, *names: str, more: Mapping[str, bytes] | None = None) -> None:
+    """`demo` 1.0 as a module of `parent`, whose source release holds the modules `names` and `more` files."""
     publish(one.repository, POM, pom("demo", parent=f"parent:{version}"))
     publish(
         one.repository,
         f"org/example/parent/{version}/parent-{version}.pom",
         pom("parent", version=version),
     )
-    files = {f"p/{name}/pom.xml": pom(name) for name in names}
+    files = {f"p/{name}/pom.xml": pom(name.rpartition("/")[2]) for name in names} | dict(more or {})
     files["p/pom.xml"] = pom("parent", version=version)
     publish(one.repository, PARENTS_SOURCES.format(version), zip_bytes(files))
 
@@ -119,6 +119,14 @@ def test_a_parent_of_another_version_is_another_release(here: Scene) -> None:
 def test_a_parents_source_release_without_the_module_does_not_count(here: Scene) -> None:
     module_of(here, "1.0", "other")
     assert inferred(here).definition.source.kind == "sources-jar"
+
+
+def test_poms_that_are_no_modules_are_passed_over(here: Scene) -> None:
+    poms = {"p/broken/pom.xml": b"<project>@version@", "p/src/it/demo/pom.xml": pom("demo")}
+    module_of(here, "1.0", "other", more=poms)
+    assert inferred(here).definition.source.kind == "sources-jar"
+    module_of(here, "1.0", "zz/deep/demo", more={"p/a/src/test/pom.xml": pom("demo"), **poms})
+    assert inferred(here).definition.outputs[0].path == "zz/deep/demo/target/demo-1.0.jar"
 
 
 def test_a_modules_own_source_release_comes_first(here: Scene) -> None:

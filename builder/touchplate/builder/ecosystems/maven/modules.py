@@ -8,8 +8,6 @@ from touchplate.builder.ecosystems.maven.sources import POM_NAME, FoundSource, f
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.repository import Repository
 
-_MAX_MODULES = 500  # POMs of one release tree that are looked at
-
 
 def find_parents_release(
     repository: Repository, coordinates: Coordinates, chain: Sequence[Pom]
@@ -34,13 +32,12 @@ def module_folder(source: FoundSource, group: str, artifact: str) -> str | None:
 
     None when no POM of the tree is the module's.
     """
-    poms = sorted(
-        (name for name in source.names() if name.rpartition("/")[2] == POM_NAME),
-        key=lambda name: (name.count("/"), name),
-    )
-    for name in poms[:_MAX_MODULES]:
-        data = source.read(name)
-        if data is not None and _is_of(parse_pom(data), group, artifact):
+    for name, data in source.poms():
+        try:
+            pom = parse_pom(data)
+        except DefinitionError:  # a template, or a fixture that is broken on purpose
+            continue
+        if _is_of(pom, group, artifact):
             return name.removesuffix(POM_NAME)
     return None
 
@@ -54,5 +51,5 @@ def _is_of(pom: Pom, group: str, artifact: str) -> bool:
 def _resolved(text: str, properties: Mapping[str, str]) -> str:
     try:
         return interpolate(text, properties)
-    except DefinitionError:  # a test fixture among the sources, not a module
+    except DefinitionError:  # then it is not known whose it is
         return ""

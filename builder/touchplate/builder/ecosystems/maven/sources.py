@@ -8,12 +8,15 @@ from touchplate.builder.archives import Member, SafeZip, checked_files, unpack
 from touchplate.builder.definitions import Source
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.layout import place_source
+from touchplate.builder.ecosystems.maven.pom import MAX_POM_BYTES
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.repository import RemoteFile, Repository
 
 SOURCE_RELEASE = "source-release"
 SOURCES_JAR = "sources-jar"
 POM_NAME = "pom.xml"
+
+_MAX_MODULES = 500  # POMs of one release tree that are looked at
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,24 @@ class FoundSource:
             placed = (place_source(member.name) for _, member in checked_files(archive))
             return frozenset(name for name in placed if name is not None) | {POM_NAME}
         top = _top_folder(archive)
-        return frozenset(member.name.removeprefix(top) for member in _release_files(archive))
+        return frozenset(member.name.removeprefix(top) for _, member in _release_files(archive))
 
-    def read(self, path: str) -> bytes | None:
-        """One file of a source-release's tree; None when there is none."""
+    def poms(self) -> Iterator[tuple[str, bytes]]:
+        """Path in the tree and content of each POM of a source release, topmost first.
+
+        Those of its tests are left out: fixtures are no modules, and may claim to be any.
+        """
         archive = SafeZip(self.files[0].data)
-        return archive.read_named(_top_folder(archive) + path)
+        top = _top_folder(archive)
+        found = {
+            member.name.removeprefix(top): position
+            for position, member in _release_files(archive)
+            if member.name.rpartition("/")[2] == POM_NAME
+            and member.size <= MAX_POM_BYTES
+            and not is_test_file(member.name)
+        }
+        for name in sorted(found, key=lambda name: (name.count("/"), name))[:_MAX_MODULES]:
+            yield name, archive.read(found[name])
 
 
 def find_release(repository: Repository, coordinates: Coordinates) -> FoundSource | None:
@@ -85,13 +100,13 @@ def is_test_file(name: str) -> bool:
     return any(f"/{folder}/" in f"/{name}" for folder in ("src/test", "src/it"))
 
 
-def _release_files(archive: SafeZip) -> Iterator[Member]:
-    return (member for _, member in checked_files(archive, drops_link=is_test_file))
+def _release_files(archive: SafeZip) -> list[tuple[int, Member]]:
+    return checked_files(archive, drops_link=is_test_file)
 
 
 def _top_folder(archive: SafeZip) -> str:
     """`name/` of the single folder that holds everything, or an empty string."""
-    tops = {member.name.split("/")[0] for member in _release_files(archive)}
+    tops = {member.name.split("/")[0] for _, member in _release_files(archive)}
     only = min(tops) if len(tops) == 1 else ""
     return (
         f"{only}/" if only and all(member.name.startswith(f"{only}/") for member in archive.members) else ""
