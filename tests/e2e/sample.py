@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,11 +25,12 @@ from typing import Any
 from tests.builder.loghost import LogHost, log_host
 from tests.e2e.controls import Edit, edit_definition, is_control, published
 from tests.e2e.demo_world import commit
-from tests.e2e.rebuilds import Row, cause_of, command, repeat, show
+from tests.e2e.rebuilds import CODES, Row, cause_of, command, repeat, show
 from tests.e2e.sample_cases import CASES, Case, Variation
 
 from touchplate.base.environment import read_environment
 from touchplate.builder.ecosystems.maven.tools import find_jdks
+from touchplate.builder.errors import DefinitionError
 from touchplate.builder.workshop import default_data
 
 OK = "rebuild-sample: ok"
@@ -42,9 +44,11 @@ class Run:
     """One `touchplate rebuild` and what it answered."""
 
     answer: dict[str, Any]
-    seconds: float
-    entries: int
+    seconds: float = 0.0
+    entries: int = 0
     """That the log got."""
+    code: int = 2
+    """Exit code."""
 
     @property
     def result(self) -> str:
@@ -52,7 +56,7 @@ class Run:
         return str(self.answer.get("result", "no result"))
 
     @property
-    def jdk_lacks(self) -> bool:
+    def lacks_jdk(self) -> bool:
         """Whether this host has no JDK of the major version that is needed."""
         return self.answer.get("reason") == "jdk-missing"
 
@@ -65,7 +69,7 @@ class SampleRow(Row):
     skipped: bool = False
 
 
-class Bench:
+class Runner:
     """Where the rebuilds of one sample are run: one log, one data folder."""
 
     def __init__(self, host: LogHost, data: Path, folder: Path) -> None:
@@ -82,31 +86,41 @@ class Bench:
         definition = run.answer["definition"]
         path = self._data / "definitions" / f"{definition['name']}-{definition['sha256'][:12]}.json"
         edited = self._folder / "edited.json"
-        edited.write_bytes(edit_definition(path.read_bytes(), edit))
+        try:
+            edited.write_bytes(edit_definition(path.read_bytes(), edit))
+        except (
+            ValueError,
+            DefinitionError,
+        ) as error:  # inference has changed: the table says so, and goes on
+            return Run({"error": f"no edited definition: {error}"})
         return self._run("--definition", str(edited))
 
     def _run(self, *arguments: str) -> Run:
         before = len(self._host.service.entries_after(0))
         start = time.monotonic()
-        done = command(*arguments, "--data", str(self._data), *self._host.signing)
+        try:
+            done = command(*arguments, "--data", str(self._data), *self._host.signing)
+            code, answer = done.returncode, json.loads(done.stdout)
+        except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
+            code, answer = 2, {"error": f"no answer: {error}"}
         seconds = time.monotonic() - start
-        return Run(json.loads(done.stdout), seconds, len(self._host.service.entries_after(0)) - before)
+        return Run(answer, seconds, len(self._host.service.entries_after(0)) - before, code)
 
 
-def rows_of(case: Case, bench: Bench) -> list[SampleRow]:
+def rows_of(case: Case, runner: Runner) -> list[SampleRow]:
     """The release, its control or its variations: one row for each build."""
-    run = bench.infer(case.package)
-    if run.jdk_lacks and case.jdk != 17:
+    run = runner.infer(case.package)
+    if run.lacks_jdk and case.jdk != 17:
         return [skipped(case.name, run, in_ci=read_environment().is_ci)]
-    control = bench.edited(run, case.control) if case.control and run.result == "different" else None
+    control = runner.edited(run, case.control) if case.control and run.result == "different" else None
     rows = [released(case, run, control)]
     if case.control and control:
         rows.append(controlled(case.control, control))
     if run.result == "identical":
         for variation in case.variations:
-            varied = bench.edited(run, variation.edit)
+            varied = runner.edited(run, variation.edit)
             name = f"  with {variation.edit.says}"
-            if varied.jdk_lacks and variation.jdk is not None:
+            if varied.lacks_jdk and variation.jdk is not None:
                 rows.append(skipped(name, varied, in_ci=read_environment().is_ci))
             else:
                 rows.append(different(name, varied, variation, run))
@@ -150,7 +164,12 @@ def skipped(name: str, run: Run, *, in_ci: bool) -> SampleRow:
 
 def _row(name: str, run: Run, found: dict[str, bool], says: str, control: Run | None) -> SampleRow:
     entries = ENTRIES.get(run.result, 0)
-    found = {**found, f"{run.entries} new entries, not {entries}": run.entries != entries}
+    code = CODES.get(run.result, CODES["host lack"])
+    found = {
+        **found,
+        f"{run.entries} new entries, not {entries}": run.entries != entries,
+        f"exit code {run.code}, not {code}": run.code != code,
+    }
     mistakes = tuple(text for text, wrong in found.items() if wrong)
     cause = cause_of(run.answer)
     if run.result != "different":
@@ -172,7 +191,9 @@ def summary(rows: Sequence[Row]) -> str:
         (unexplained, "unexplained"),
         (surprises, "surprises"),
     ]
-    word = "rebuild-sample: FAILED" if surprises or unexplained or not sample else OK
+    # Where everything was skipped, nothing was found out.
+    failed = surprises or unexplained or not any(row.result == "identical" for row in sample)
+    word = "rebuild-sample: FAILED" if failed else OK
     return f"{word}: {', '.join(f'{count} {what}' for count, what in counts)}"
 
 
@@ -213,9 +234,9 @@ def main() -> int:
     data = args.data.absolute()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, log_host(Path(name) / "host") as host:
-        bench = Bench(host, data, Path(name))
+        runner = Runner(host, data, Path(name))
         for case in cases:
-            rows.extend(rows_of(case, bench))
+            rows.extend(rows_of(case, runner))
         if len(host.service.entries_after(0)) > 1:
             rows.append(repeat(host, data, Path(name) / "state"))
     last = summary(rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.builder.loghost import log_host
 from tests.e2e.controls import (
     Edit,
     edit_definition,
@@ -16,7 +17,18 @@ from tests.e2e.controls import (
     without_goal,
 )
 from tests.e2e.rebuilds import Row
-from tests.e2e.sample import OK, Run, SampleRow, controlled, different, released, skipped, summary, write_page
+from tests.e2e.sample import (
+    OK,
+    Run,
+    Runner,
+    SampleRow,
+    controlled,
+    different,
+    released,
+    skipped,
+    summary,
+    write_page,
+)
 from tests.e2e.sample_cases import CASES, Case, Variation
 
 from touchplate.builder.definitions import make_definition, parse_definition
@@ -64,10 +76,11 @@ def answer(result: str, *, published: str = SHA256, definition: str = "d1", says
 
 
 def run(result: str, **more: str) -> Run:
-    return Run(answer(result, **more), 1.0, {"identical": 2, "different": 2, "not-built": 1}[result])
+    entries, code = {"identical": (2, 0), "different": (2, 1), "not-built": (1, 1)}[result]
+    return Run(answer(result, **more), 1.0, entries, code)
 
 
-LACK = Run({"error": "needs JDK 25; this host has 17", "reason": "jdk-missing"}, 1.0, 0)
+LACK = Run({"error": "needs JDK 25; this host has 17", "reason": "jdk-missing"})
 CONTROL = Edit("the other way", lambda value: None)
 DIFFERS = Case("demo 1.0", PACKAGE, SHA256, says="x != y", control=CONTROL)
 SAME = Case("demo 1.0", PACKAGE, SHA256)
@@ -152,10 +165,11 @@ def test_a_variation_is_named_only_by_the_inferred_build() -> None:
         (SAME, run("different")),
         (SAME, run("not-built")),
         (SAME, LACK),
-        (SAME, Run({"error": "broken", "reason": "error"}, 1.0, 0)),
+        (SAME, Run({"error": "broken", "reason": "error"})),
         (SAME, run("identical", published="cd" * 32)),
         (replace(SAME, source="sources-jar"), run("identical")),
         (SAME, replace(run("identical"), entries=1)),
+        (SAME, replace(run("identical"), code=1)),
         (DIFFERS, run("identical")),
         (DIFFERS, run("different", says="something else")),
     ],
@@ -180,11 +194,23 @@ def test_a_missing_jdk_is_a_loud_skip_and_a_failure_in_ci() -> None:
     assert not summary([ci]).startswith(OK)
 
 
-def test_an_empty_sample_and_a_surprise_of_another_row_are_no_success() -> None:
+def test_a_sample_without_a_build_and_a_surprise_of_another_row_are_no_success() -> None:
     assert not summary([]).startswith(OK)
+    assert not summary([skipped("demo", LACK, in_ci=False)]).startswith(OK)
     good = released(SAME, run("identical"), None)
     assert summary([good]).startswith(OK)
     assert not summary([good, Row("repeat", "not the same", 1.0, "", ("not repeated",))]).startswith(OK)
+
+
+def test_an_edit_that_no_longer_fits_is_a_row_and_not_the_end_of_the_table(tmp_path: Path) -> None:
+    sha256 = make_definition(json.loads(DEFINITION)).sha256
+    (tmp_path / "definitions").mkdir()
+    (tmp_path / "definitions" / f"demo-{sha256[:12]}.json").write_bytes(DEFINITION)
+    inferred = run("identical", definition=sha256)
+    with log_host(tmp_path / "host") as host:
+        edited = Runner(host, tmp_path, tmp_path).edited(inferred, with_jdk(17))
+    assert "as it is" in edited.answer["error"]
+    assert different("demo", edited, Variation(with_jdk(17), "x != y"), inferred).mistakes
 
 
 def test_every_case_that_differs_has_a_control_and_every_name_is_there_once() -> None:
