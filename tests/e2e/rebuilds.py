@@ -152,12 +152,22 @@ def repeat(host: LogHost, data: Path, state: Path) -> Row:
 def show(rows: list[Row]) -> None:
     """The table."""
     width = max(len(row.name) for row in rows)
-    print(f"{'package':<{width}}  {'result':<10}  {'seconds':>7}  cause")
+    show_head(width)
     for row in rows:
-        cause = row.cause if len(row.cause) <= 110 else row.cause[:109] + "…"
-        print(f"{row.name:<{width}}  {row.result:<10}  {row.seconds:>7.1f}  {cause}".rstrip())
-        for mistake in row.mistakes:
-            print(f"{'':<{width}}  SURPRISE: {mistake}")
+        show_row(row, width)
+
+
+def show_head(width: int) -> None:
+    """The table's first line; `width` of the names."""
+    print(f"{'package':<{width}}  {'result':<10}  {'seconds':>7}  cause", flush=True)
+
+
+def show_row(row: Row, width: int) -> None:
+    """One line of the table, and one for each mistake."""
+    cause = row.cause if len(row.cause) <= 110 else row.cause[:109] + "…"
+    print(f"{row.name:<{width}}  {row.result:<10}  {row.seconds:>7.1f}  {cause}".rstrip(), flush=True)
+    for mistake in row.mistakes:
+        print(f"{'':<{width}}  SURPRISE: {mistake}", flush=True)
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 from tests.builder.loghost import LogHost, log_host
 from tests.e2e.controls import Edit, edit_definition, is_control, published
 from tests.e2e.demo_world import commit
-from tests.e2e.rebuilds import CODES, Row, cause_of, command, repeat, show
+from tests.e2e.rebuilds import CODES, Row, cause_of, command, repeat, show_head, show_row
 from tests.e2e.sample_cases import CASES, Case, Variation
 
 from touchplate.base.environment import read_environment
@@ -34,6 +34,12 @@ from touchplate.builder.errors import DefinitionError
 from touchplate.builder.workshop import default_data
 
 OK = "rebuild-sample: ok"
+
+SETUP_JDK = 17
+"""The JDK that `make setup` installs: lacking it is no reason to skip."""
+
+NAME_WIDTH = 36
+"""Characters of the table's first column: rows are printed before the later names are known."""
 
 ENTRIES = {"identical": 2, "different": 2, "not-built": 1}
 """Result → entries that the log gets; none when this host lacks something."""
@@ -107,24 +113,23 @@ class Runner:
         return Run(answer, seconds, len(self._host.service.entries_after(0)) - before, code)
 
 
-def rows_of(case: Case, runner: Runner) -> list[SampleRow]:
-    """The release, its control or its variations: one row for each build."""
+def rows_of(case: Case, runner: Runner) -> Iterator[SampleRow]:
+    """The release, then its control or its variations: one row for each build."""
     run = runner.infer(case.package)
-    if run.lacks_jdk and case.jdk != 17:
-        return [skipped(case.name, run, in_ci=read_environment().is_ci)]
+    if run.lacks_jdk and case.jdk != SETUP_JDK:
+        yield skipped(case.name, run, in_ci=read_environment().is_ci)
+        return
     control = runner.edited(run, case.control) if case.control and run.result == "different" else None
-    rows = [released(case, run, control)]
+    yield released(case, run, control)
     if case.control and control:
-        rows.append(controlled(case.control, control))
-    if run.result == "identical":
-        for variation in case.variations:
-            varied = runner.edited(run, variation.edit)
-            name = f"  with {variation.edit.says}"
-            if varied.lacks_jdk and variation.jdk is not None:
-                rows.append(skipped(name, varied, in_ci=read_environment().is_ci))
-            else:
-                rows.append(different(name, varied, variation, run))
-    return rows
+        yield controlled(case.control, control)
+    for variation in case.variations if run.result == "identical" else ():
+        varied = runner.edited(run, variation.edit)
+        name = f"  with {variation.edit.says}"
+        if varied.lacks_jdk and variation.jdk not in (None, SETUP_JDK):
+            yield skipped(name, varied, in_ci=read_environment().is_ci)
+        else:
+            yield different(name, varied, variation, run)
 
 
 def released(case: Case, run: Run, control: Run | None) -> SampleRow:
@@ -235,12 +240,15 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, log_host(Path(name) / "host") as host:
         runner = Runner(host, data, Path(name))
+        show_head(NAME_WIDTH)
         for case in cases:
-            rows.extend(rows_of(case, runner))
+            for row in rows_of(case, runner):
+                rows.append(row)
+                show_row(row, NAME_WIDTH)  # as they come: a whole sample takes long
         if len(host.service.entries_after(0)) > 1:
             rows.append(repeat(host, data, Path(name) / "state"))
+            show_row(rows[-1], NAME_WIDTH)
     last = summary(rows)
-    show(rows)
     print(last)
     if args.page is not None:
         write_page(args.page, rows, last)
