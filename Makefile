@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e pages torture torture-short conformance bench fuzz exhaustive lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e pages torture torture-short rebuild-sample conformance bench fuzz exhaustive lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -40,6 +40,10 @@ pages:          ## every page looked at in a browser (needs chromium); pictures 
 	$(PYTHON) -m tests.e2e.pages
 
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
+rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
+	$(PYTHON) -m tests.e2e.sample
+
+conformance: setup  ## foreign verifiers on our bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
@@ -77,7 +81,7 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	  --no-header --no-annotate -o tests/fuzz/requirements.lock
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e pages torture bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e pages torture rebuild-sample bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -14,7 +14,7 @@ from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import HOME_FOLDER, Bind, BuildPlan, Forbidden, Phase
 from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 
-_MAVEN_ARGUMENTS = ("-s", SETTINGS_INSIDE, f"-Dmaven.repo.local={HOME_FOLDER}/m2")
+MAVEN_ARGUMENTS = ("-s", SETTINGS_INSIDE, f"-Dmaven.repo.local={HOME_FOLDER}/m2")
 
 SHORT_RUN = "-XX:TieredStopAtLevel=1"
 """For Maven's JVM: its second compiler takes half the CPU of a build of seconds, and pays off after minutes.
@@ -66,7 +66,7 @@ def _command(definition: Definition) -> tuple[str, ...]:
     program, *arguments = definition.command
     if program != "mvn":
         return definition.command
-    return (f"{MAVEN_INSIDE}/bin/mvn", *_MAVEN_ARGUMENTS, *arguments)
+    return (f"{MAVEN_INSIDE}/bin/mvn", *MAVEN_ARGUMENTS, *arguments)
 
 
 def _binds(tools: MavenTools) -> tuple[Bind, ...]:
