@@ -48,8 +48,8 @@ class FileView:
 
     @property
     def is_published(self) -> bool:
-        """Whether an entry says that these bytes were published, or this node got them from an upstream:
-        not only that somebody built them."""
+        """Whether an entry says that these bytes were published, or this node got them under this name from
+        an upstream: not only that somebody built them."""
         return self.is_held or is_published(self.rows)
 
     @property

@@ -4,7 +4,7 @@ nowhere."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from touchplate.api.accounts import Account, read_account
@@ -15,7 +15,7 @@ from touchplate.api.gate import Facts
 from touchplate.api.history import Said, is_published, pair
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.store import EvidenceRow
-from touchplate.api.links import Links
+from touchplate.api.links import Link, Links
 from touchplate.api.naming import parse_name, version_order
 from touchplate.api.ports import EvidenceStore
 from touchplate.api.proofs import Prover
@@ -63,13 +63,16 @@ class Views:
         alarms: Alarms,
         *,
         evidence: EvidenceStore,
+        package_of: Callable[[Link], PackageURL | None],
     ) -> None:
+        """`package_of`: the package file as which a link serves its bytes; None when no upstream has it."""
         self._index = index
         self._links = links
         self._prover = prover
         self._rule = rule
         self._alarms = alarms
         self._evidence = evidence
+        self._package_of = package_of
 
     def overview(self) -> Overview:
         """The checkpoint, the counts, the package versions that somebody rebuilt, and what is
@@ -156,7 +159,9 @@ class Views:
         package = parse_purl(file)
         facts = self.facts(sha256, package)
         rows = tuple(self._index.store.evidence_of(sha256, file))
-        levels, is_held = judge_levels(facts.evidence, self._rule), bool(self._links.of_blob(sha256, 1))
+        levels = judge_levels(facts.evidence, self._rule)
+        # The same bytes may be held as another file, which says nothing about this one.
+        is_held = any(self._package_of(link) == package for link in self._links.of_blob(sha256))
         return FileView(package, sha256, levels, rows, _own(facts.warnings), is_held)
 
     def facts(self, sha256: str, package: PackageURL) -> Facts:

@@ -95,6 +95,7 @@ class Node:
             self.trust.reproduced,
             self.alarms,
             evidence=EvidenceLinks(self.evidence),
+            package_of=self.maven.package_of,
         )
 
     def start(self) -> None:

@@ -8,18 +8,26 @@ The order is the promise: nothing is linked, so nothing can be served, before th
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import DIGESTS, Blob, BlobStore
-from touchplate.api.errors import ChangedError, NotReadyError, RefusedError, UnknownUpstreamError
+from touchplate.api.errors import (
+    BadNameError,
+    ChangedError,
+    NotFoundError,
+    NotReadyError,
+    RefusedError,
+    UnknownUpstreamError,
+)
 from touchplate.api.gate import Decision, Gate, Question
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.store import EvidenceRow
 from touchplate.api.links import Link, Links
-from touchplate.api.maven.layout import MavenFile, MetadataRequest, main_file
+from touchplate.api.maven.layout import FileRequest, MavenFile, MetadataRequest, main_file, parse_path
 from touchplate.api.maven.metadata import format_metadata
 from touchplate.api.maven.repository import Repository
 from touchplate.api.pull import SingleFlight
@@ -118,6 +126,16 @@ class MavenJudge:
         link = self._stores.links.find(repository.name, file.path)
         self._stores.index.catch_up()
         return None if link is None else self.judge(repository, file, link)
+
+    def package_of(self, link: Link) -> PackageURL | None:
+        """The package file as which a link serves its bytes; None when it is of no upstream that there is
+        (any more)."""
+        repository = self.repositories.get(link.repository)
+        with contextlib.suppress(BadNameError, NotFoundError):
+            asked = parse_path(link.path)
+            if repository is not None and isinstance(asked, FileRequest):
+                return asked.file.package_url(repository.repository_url)
+        return None
 
     def judge(self, repository: Repository, file: MavenFile, link: Link) -> Judged:
         """The decision about the bytes of `link`. Raises ChangedError when others were recorded first."""
