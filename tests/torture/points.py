@@ -71,7 +71,7 @@ _LOG = {
 }
 _INDEX = {
     "emptied": "create( drop)?( \\w+)* state( \\w+)*",
-    "entries committed": "entries( evidence)? kinds( lost)?( rebuilt)? state",
+    "entries committed": "(contradicted )?entries( evidence)? kinds( lost)?( rebuilt)? state",
 }
 
 NODE: Sequence[Point] = (
