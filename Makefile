@@ -39,11 +39,10 @@ pages:          ## every page looked at in a browser (needs chromium); pictures 
 	@deploy/dev/setup browser
 	$(PYTHON) -m tests.e2e.pages
 
-conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
 	$(PYTHON) -m tests.e2e.sample
 
-conformance: setup  ## foreign verifiers on our bundles (needs go); on the demo's too when it has run
+conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
