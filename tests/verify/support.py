@@ -94,9 +94,13 @@ def make_provenance(
     sources: Sequence[str] = ("source-release",),
     host_tool: bool = False,
     digests: Mapping[str, str] | None = None,
+    more: Sequence[bytes] = (),
     note: str = "1",
 ) -> bytes:
-    """Payload: `operator` built `uri` with the bytes `data`. Another `note` makes another statement."""
+    """Payload: `operator` built `uri` with the bytes `data`. Another `note` makes another statement.
+
+    `more`: further contents of the same file, each a subject of its own.
+    """
     provenance = Provenance(
         build_type=f"https://touchplate.dev/buildtypes/{uri.ecosystem}/v1",
         package=uri,
@@ -109,8 +113,9 @@ def make_provenance(
         metadata={"invocationId": note, "startedOn": "2027-01-15T08:00:00Z"},
         builder_version={"touchplate": "0.1.0"},
     )
-    subject = make_subject(uri, digests or sha256_of(data))
-    return make_statement([subject], PROVENANCE_TYPE, format_provenance(provenance))
+    contents = [digests or sha256_of(data), *map(sha256_of, more)]
+    subjects = [make_subject(uri, one) for one in contents]
+    return make_statement(subjects, PROVENANCE_TYPE, format_provenance(provenance))
 
 
 def make_comparison(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.api.support import ListLog
 from tests.verify.cases import (
+    STABILIZER,
     badly_signed,
     comparison,
     equivalent_by_b,
@@ -26,6 +27,8 @@ from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, IndexStore
 from touchplate.base.sql import sqlite_engine
 from touchplate.verify.entry import Entry
 from touchplate.verify.files import digest_file
+from touchplate.verify.judge import judge
+from touchplate.verify.levels import judge_levels
 from touchplate.verify.purl import maven_purl
 
 ENTRIES = [
@@ -76,6 +79,21 @@ def test_contradicted_files_are_listed_the_newest_first_and_once(tmp_path: Path)
     assert index.store.contradicted(10) == [(sha256, str(LIB)), (sha256, str(other))]
     assert index.store.contradicted(1) == [(sha256, str(LIB))]
     assert [row.entry for row in index.store.evidence_of_package(str(LIB.package), 2)] == [3, 1]
+
+
+@pytest.mark.parametrize("more", [(b"third content",), (PUBLISHED,), (b"third content", PUBLISHED)])
+def test_a_provenance_that_gives_further_contents_counts_as_verify_counts_it(
+    tmp_path: Path, more: tuple[bytes, ...]
+) -> None:
+    entries = [provenance(), *equivalent_by_b(more=more)]
+    trust = make_trust(f'stabilizers = ["{STABILIZER}"]')
+    judged = judge(enumerate(entries), DIGESTS, LIB, trust)
+    facts = followed(tmp_path, entries).facts(DIGESTS, LIB)
+    levels = judge_levels(facts.evidence, trust.reproduced)
+    assert levels.reproduced
+    assert judged.levels.reproduced
+    assert [one.operator for one in levels.operators] == [one.operator for one in judged.levels.operators]
+    assert facts.warnings == judged.warnings == ()
 
 
 def test_following_in_steps_gives_the_same_facts(tmp_path: Path) -> None:

@@ -89,11 +89,11 @@ class FactIndex:
                 warnings[row.entry] = EntryWarning(row.entry, 5, "wrong-digest", message)
             else:
                 good.append(row)
-        warnings |= _elsewhere(rows, file.sha256, package)
+        named = _named(rows)
+        warnings |= _elsewhere(rows, named, file.sha256, package)
         seen = [row.seen for row in good if row.seen is not None]
         ordered = tuple(warnings[entry] for entry in sorted(warnings))
-        provenances = {row.identity: row for row in rows.cited if row.file == name}
-        evidence = tuple(_piece(row, provenances) for row in good)
+        evidence = tuple(_piece(row, named.get(row.entry)) for row in good)
         return Facts(evidence, ordered, min(seen, default=None)), rows.first
 
     def attested(self, sha256: str) -> FileDigests:
@@ -154,15 +154,32 @@ class FactIndex:
                 self._stopping.wait(POLL_SECONDS)
 
 
-def _elsewhere(rows: FileRows, sha256: str, package: PackageURL) -> dict[int, EntryWarning]:
+def _named(rows: FileRows) -> dict[int, EvidenceRow]:
+    """The provenance that counts through a comparison, by the comparison's entry.
+
+    One entry may give several contents of a file: at most one of its rows is about what was compared.
+    """
+    cited: dict[str, list[EvidenceRow]] = {}
+    for row in rows.cited:
+        cited.setdefault(row.identity, []).append(row)
+    return {
+        one.entry: row
+        for one in rows.mine
+        if one.kind == "comparison"
+        for row in cited.get(str(one.detail["provenance"]), ())
+        if _is_named(row, one)
+    }
+
+
+def _elsewhere(
+    rows: FileRows, named: dict[int, EvidenceRow], sha256: str, package: PackageURL
+) -> dict[int, EntryWarning]:
     """Good entries about these bytes as something else, or about this package file with other bytes."""
-    named = [row for row in rows.mine if row.kind == "comparison"]
-    own = {row.entry for row in rows.mine}
+    # Whole entries that count, here or through a comparison: one may speak of several files.
+    counted = {row.entry for row in (*rows.mine, *named.values())}
     warnings = {}
     for row in (*rows.of_digest, *rows.of_file, *rows.cited):
-        if row.entry in own:
-            continue
-        if any(one.detail["provenance"] == row.identity and _is_named(row, one) for one in named):
+        if row.entry in counted:
             continue
         reason, message = "wrong-package", f"it speaks of these bytes as {row.file}, not as {package}"
         if row.sha256 != sha256:
@@ -174,18 +191,17 @@ def _elsewhere(rows: FileRows, sha256: str, package: PackageURL) -> dict[int, En
     return warnings
 
 
-def _piece(row: EvidenceRow, provenances: dict[str, EvidenceRow]) -> Evidence:
+def _piece(row: EvidenceRow, named: EvidenceRow | None) -> Evidence:
     if row.kind == "record":
         return FirstSight(row.entry, row.operator)
     if row.kind == "provenance":
         return _rebuild(row)
-    named = provenances.get(str(row.detail.get("provenance")))
     return Compared(
         row.entry,
         row.operator,
         str(row.detail["result"]),
         tuple(cast("list[str]", row.detail["stabilizers"])),
-        _rebuild(named) if named is not None and _is_named(named, row) else None,
+        _rebuild(named) if named is not None else None,
         str(row.detail["detail"]),
     )
 
