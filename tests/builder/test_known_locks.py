@@ -1,17 +1,21 @@
 """Rebuilds that start from the input lock of an earlier one, through the real sandbox."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.builder.mavenparts import publish
+from tests.builder.mavenparts import publish, served
 from tests.builder.rebuildparts import CONTENT, PUBLISHED, Scene, scene, scripted
 from tests.builder.sandboxes import require_sandbox
 
+from touchplate.base.progress import QuietProgress
 from touchplate.builder.definitions import Definition
-from touchplate.builder.known_locks import KnownLocks
+from touchplate.builder.errors import HostLack
+from touchplate.builder.known_locks import KnownLocks, LockKey
 from touchplate.builder.lock import InputLock, LockedInput, format_lock
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.builder.workshop import open_workshop
 from touchplate.verify.predicates.provenance import Dependency
 
 LIB = "org/example/lib/1/lib-1.txt"
@@ -104,12 +108,49 @@ def test_inputs_that_may_change_from_day_to_day_are_found_anew(here: Scene) -> N
     assert "fetch" in run(here, definition).seconds
 
 
+def test_an_input_that_is_neither_here_nor_upstream_any_more_is_found_anew(here: Scene) -> None:
+    definition = scripted(here, SCRIPT)
+    done = run(here, definition)
+    assert done.built is not None
+    gone = LockedInput("central", "org/example/gone/1/gone-1.txt", "00" * 32, 1)
+    kept(here).write_bytes(format_lock(InputLock((gone, *done.built.lock.inputs))))
+    again = run(here, definition)
+    assert "fetch" in again.seconds
+    assert kept(here).read_bytes() == format_lock(done.built.lock)
+
+
+def test_a_damaged_cache_is_told_and_not_hidden_behind_a_second_fetch(here: Scene) -> None:
+    definition = scripted(here, SCRIPT)
+    done = run(here, definition)
+    assert done.built is not None
+    (one,) = done.built.lock.inputs
+    here.workshop.cache.inputs.path(one.sha256).write_bytes(b"other bytes")
+    with pytest.raises(HostLack, match="remove it from the cache"):
+        run(here, definition)
+
+
+def test_what_another_mirror_of_the_upstream_gave_is_not_taken_for_this_one_s(here: Scene) -> None:
+    """The first one may have lied about an input; whoever changes to another wants to know what it has."""
+    definition = scripted(here, SCRIPT)
+    run(here, definition)
+    with (
+        served(here.repository) as url,
+        open_workshop(here.workshop.data, QuietProgress(), upstream=url) as other,
+    ):
+        moved = replace(here, url=url, workshop=other)
+        assert "fetch" in run(moved, definition).seconds
+        assert "fetch" not in run(moved, definition).seconds
+
+
 def test_other_tools_have_a_lock_of_their_own(here: Scene, tmp_path: Path) -> None:
     definition = scripted(here, SCRIPT)
     locks = KnownLocks(tmp_path / "locks")
     lock = InputLock((LockedInput("central", LIB, "00" * 32, 1),))
-    locks.keep(definition, [TOOL], lock)
+    upstreams = here.workshop.repositories.upstreams
+    locks.keep(LockKey(definition, (TOOL,), upstreams), lock)
     other = Dependency("tool", {"sha256": "22" * 32}, name="jdk-17")
-    assert locks.find(definition, [TOOL]) == lock
-    assert locks.find(definition, [other]) is None
-    assert locks.find(definition, []) is None
+    assert locks.find(LockKey(definition, (TOOL,), upstreams)) == lock
+    assert locks.find(LockKey(definition, (other,), upstreams)) is None
+    assert locks.find(LockKey(definition, (), upstreams)) is None
+    identity = tuple(replace(one, identity="another") for one in upstreams)
+    assert locks.find(LockKey(definition, (TOOL,), identity)) is None

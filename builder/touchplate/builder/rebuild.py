@@ -20,6 +20,7 @@ from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
 from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
+from touchplate.builder.known_locks import LockKey
 from touchplate.builder.lock import InputLock, format_lock
 from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
@@ -129,11 +130,12 @@ def rebuild(
             else:
                 # Inputs that change from day to day are looked for every time.
                 anew = refetch or definition.allow_metadata
-                known = None if anew else workshop.known_locks.find(definition, tools)
+                key = LockKey(definition, tools, plan.upstreams)
+                known = None if anew else workshop.known_locks.find(key)
                 if known is None or not attempt.build_known(known, outcome):
                     attempt.build(attempt.fetch(), outcome)
                 if not definition.allow_metadata:
-                    workshop.known_locks.keep(definition, tools, outcome.need_lock())
+                    workshop.known_locks.keep(key, outcome.need_lock())
     except PhaseFailed as error:
         outcome.failure = _failure(error)
         outcome.log = error.log
@@ -221,9 +223,12 @@ class _Attempt:
         self.workshop.display.step(f"inputs: known from an earlier rebuild, {len(lock.inputs)} files")
         try:
             self.build(lock, outcome)
-        except PhaseFailed as failed:
+        except (PhaseFailed, HostLack) as failed:
+            # An input that is neither here nor upstream any more: another one may do.
+            if isinstance(failed, HostLack) and failed.reason != "upstream-failed":
+                raise
             self.clock.lap("build")
-            self.workshop.display.step(f"they no longer build ({failed.failure}); fetching anew")
+            self.workshop.display.step(f"they no longer build ({failed.reason}); fetching anew")
             return False
         return True
 
