@@ -162,6 +162,19 @@ def test_report_states_what_the_probe_saw_and_holds_integers_only(rig: Rig) -> N
     assert "float" not in {type(value).__name__ for part in report.values() for value in _leaves(part)}
 
 
+def test_report_states_what_was_run_with_all_that_the_definition_does_not_say(rig: Rig) -> None:
+    report = rig.build(rig.plan("true", environment={"MAVEN_OPTS": "-Xint", "TZ": "Asia/Tokyo"})).report
+    assert report["command"][-1].endswith("\ntrue")
+    assert report["environment"] == {
+        "HOME": "/home/build",
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "MAVEN_OPTS": "-Xint",
+        "TZ": "Asia/Tokyo",
+    }
+
+
 def _leaves(value: object) -> list[object]:
     if isinstance(value, dict):
         return [leaf for member in value.values() for leaf in _leaves(member)]

@@ -47,7 +47,7 @@ from touchplate.builder.plan import (
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import Outcome, printable
 from touchplate.builder.recording import Recorder, check_input, fetch_locked
-from touchplate.builder.sandbox import Job, Sandbox
+from touchplate.builder.sandbox import BASE_ENVIRONMENT, Job, Sandbox
 from touchplate.builder.workspace import Workspace, make_open
 
 __all__ = [
@@ -134,6 +134,9 @@ def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str
         "machine": os.uname().machine,
         "filter": {"sha256": sandbox.filter_sha256},
         "binds": sorted(["/usr", *(bind.inside for bind in plan.binds)]),
+        # Beyond the definition's own: what the ecosystem adds to it.
+        "command": list(plan.command),
+        "environment": {**BASE_ENVIRONMENT, **plan.environment},
         "umask": f"{plan.umask:04o}",
         "limits": {
             "log_bytes": limits.log_bytes,

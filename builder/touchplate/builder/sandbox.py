@@ -53,13 +53,15 @@ WATCH_LONGEST = 10.0
 KILLED = 137
 """Exit code of a command that was killed, as shells write it (128 + SIGKILL)."""
 
-_DEFAULTS = {
+BASE_ENVIRONMENT = {
     "HOME": HOME_FOLDER,
     "PATH": "/usr/bin:/bin",
     "TZ": "UTC",
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
 }
+"""Variables of every command; a job's own win."""
+
 _TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108  inside paths
 SHOWN = frozenset({Path("/usr"), *(Path("/", name) for name in ("bin", "sbin", "lib", "lib64"))})
 """Folders of the host that every build sees: nothing of ours may lie in them."""
@@ -259,7 +261,7 @@ def _show(job: Job) -> Iterator[str]:
 
 
 def _environment(job: Job) -> Iterator[str]:
-    for name, value in sorted({**_DEFAULTS, **job.environment}.items()):
+    for name, value in sorted({**BASE_ENVIRONMENT, **job.environment}.items()):
         yield from ("--setenv", name, value)
 
 
