@@ -108,3 +108,10 @@ def test_make_targets_named_in_the_docs_exist() -> None:
     }
     assert {"demo", "test"} <= named
     assert named <= targets
+
+
+def test_a_make_target_is_listed_once() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    listed = re.findall(r"^([a-z0-9-]+):.*##", makefile, re.MULTILINE)
+    assert len(listed) > 20
+    assert sorted(set(listed)) == sorted(listed)
