@@ -26,22 +26,15 @@ from touchplate.builder.errors import (
 from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
 from touchplate.builder.lock import InputLock, LockedInput, is_metadata
 from touchplate.builder.plan import (
-    BUILD_FOLDER,
-    HOME_FOLDER,
     MIB,
     MIRROR_PORT,
-    MIRROR_URL,
     REPOSITORY_FOLDER,
     RESERVED_FOLDER,
-    Bind,
     BuildPlan,
     BuildResult,
-    CollectedFile,
-    Forbidden,
     Limits,
     Phase,
     Progress,
-    Quiet,
     check_inside,
 )
 from touchplate.builder.probe import PYTHON
@@ -49,24 +42,6 @@ from touchplate.builder.process import Outcome, printable
 from touchplate.builder.recording import Recorder, check_input, fetch_locked
 from touchplate.builder.sandbox import BASE_ENVIRONMENT, Job, Sandbox
 from touchplate.builder.workspace import Workspace, make_open
-
-__all__ = [
-    "BUILD_FOLDER",
-    "HOME_FOLDER",
-    "MIRROR_URL",
-    "REPOSITORY_FOLDER",
-    "Bind",
-    "BuildPlan",
-    "BuildResult",
-    "CollectedFile",
-    "Forbidden",
-    "Limits",
-    "Phase",
-    "Progress",
-    "Quiet",
-    "run_build",
-    "run_fetch",
-]
 
 TAIL_LINES = 8
 """Last lines of the output that a failure's detail repeats."""
