@@ -128,12 +128,12 @@ class FamilyView:
 
 @dataclass(frozen=True)
 class Overview:
-    """The start page."""
+    """The start page, or only how the log stands."""
 
     checkpoint: Checkpoint | None
     problem: str
     followed: int
     counts: dict[str, int]
-    packages: tuple[PackageView, ...]
+    packages: tuple[PackageView, ...] = ()
     alarms: Sequence[Alarm] = field(default=())
     contradicted: Sequence[FileView] = field(default=())

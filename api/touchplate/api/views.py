@@ -75,24 +75,29 @@ class Views:
         self._package_of = package_of
 
     def overview(self) -> Overview:
-        """The checkpoint, the counts, the package versions that somebody rebuilt, and what is
+        """The start page: as `standing`, with the package versions that somebody rebuilt, and what is
         contradicted."""
+        store = self._index.store
+        return replace(
+            self.standing(),
+            packages=tuple(
+                self._package(name, LISTED_BRIEFLY) for name in store.rebuilt_packages(LISTED_PACKAGES)
+            ),
+            contradicted=tuple(
+                self.file(sha256, file) for sha256, file in store.contradicted(LISTED_CONTRADICTIONS)
+            ),
+        )
+
+    def standing(self) -> Overview:
+        """The checkpoint, the counts and the alarms, without any package: a few queries."""
         checkpoint, problem = None, ""
         self._index.catch_up()
         try:
             checkpoint = self._prover.checkpoint()
         except NotReadyError as error:
             problem = str(error)
-        store = self._index.store
-        return Overview(
-            checkpoint,
-            problem,
-            self._index.followed,
-            store.counts(),
-            tuple(self._package(name, LISTED_BRIEFLY) for name in store.rebuilt_packages(LISTED_PACKAGES)),
-            self._alarms.list(),
-            tuple(self.file(sha256, file) for sha256, file in store.contradicted(LISTED_CONTRADICTIONS)),
-        )
+        counts, alarms = self._index.store.counts(), self._alarms.list()
+        return Overview(checkpoint, problem, self._index.followed, counts, alarms=alarms)
 
     def artifact(self, sha256: str) -> ArtifactView:
         """Everything about these bytes. Raises BadNameError, NotFoundError."""

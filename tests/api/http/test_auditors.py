@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 from tests.api.support import JAR, World, world
 from tests.verify.cases import comparison, provenance, second
 from tests.verify.support import LIB, LIB_OTHER_VERSION, OTHER, PUBLISHED
 
 from touchplate.verify.check import check_bundle, check_sigstore_bundle, digest_file
+from touchplate.verify.purl import maven_purl
 
 SHA256 = hashlib.sha256(PUBLISHED).hexdigest()
 ARTIFACT = f"/api/v1/artifacts/{SHA256}"
@@ -92,6 +94,29 @@ def test_every_entry_has_a_sigstore_bundle(here: World) -> None:
 @pytest.mark.parametrize("name", ["7.json", "99999999999.json", "-1.json", "01.json", "x.json", ".json"])
 def test_there_is_no_sigstore_bundle_of_other_entries(here: World, name: str) -> None:
     assert here.get(f"{ARTIFACT}/sigstore/{name}").status in (400, 404)
+
+
+def look_ups(here: World, path: str) -> int:
+    """How often one request reads the index's evidence."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM evidence" in statement:
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert here.get(path).status == 200
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    return len(seen)
+
+
+def test_telling_the_checkpoint_asks_for_no_package(here: World) -> None:
+    versions = [maven_purl("org.example", "lib", f"2.{number}") for number in range(20)]
+    here.append(*(provenance(uri=version) for version in versions))
+    assert look_ups(here, "/api/v1/checkpoint") == 0
+    assert look_ups(here, "/") > len(versions)
 
 
 def test_tells_the_checkpoint(here: World) -> None:

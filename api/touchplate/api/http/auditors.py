@@ -82,7 +82,7 @@ class AuditorRoutes:
 
     async def checkpoint(self) -> Response:
         """The newest checkpoint, taken apart, and how far the index has followed the log."""
-        view = await self._calls.run(self._views.overview)
+        view = await self._calls.run(self._views.standing)
         body: dict[str, Any] = {"followed": str(view.followed), "entries": view.counts}
         if view.checkpoint is not None:
             body |= {
