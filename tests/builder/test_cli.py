@@ -186,6 +186,9 @@ def test_mistakes_of_usage_are_exit_64(person: Person, arguments: list[str], mes
 def test_a_package_that_is_none_is_refused(person: Person) -> None:
     assert person.run("pkg:npm/left-pad@1") == 2
     assert "purl type" in person.error()
+    for mistaken in ("commons-csv", "org.apache.commons:commons-csv:1.12.0", "pkg:maven/org.example/demo"):
+        assert person.run(mistaken) == 2
+        assert "write pkg:maven/GROUP/ARTIFACT@VERSION" in person.error()
     assert person.run("pkg:conan/zlib@1.3?rrev=1") == 2
     assert "only Maven packages" in person.error()
 

@@ -127,7 +127,10 @@ def _operator(args: argparse.Namespace) -> Operator | None:
 
 
 def _infer(args: argparse.Namespace, workshop: Workshop) -> Inference:
-    package = normalise_purl(args.package)
+    try:
+        package = normalise_purl(args.package)
+    except VerifyError as error:
+        raise DefinitionError(f"{error}; write pkg:maven/GROUP/ARTIFACT@VERSION") from error
     if package.ecosystem != "maven":
         raise DefinitionError(f"only Maven packages are inferred, not {package}")
     workshop.display.step(f"infer: {package}")
