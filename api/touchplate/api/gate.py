@@ -1,10 +1,8 @@
 """The gate: may this file be sent? Pure: facts, rules and the time in, a decision with its reasons out.
 
-It judges one file by the sha256 of the bytes that would be sent and the package that was asked for. Steps
-3 to 5
-of the check were taken when the entries were indexed; the steps 6 and 7 are taken here, by the same code
-and with
-the same reasons as `touchplate verify` (tests/verify/cases.py holds for both).
+It judges one file by the sha256 of the bytes that would be sent and the package that was asked for. Steps 3
+to 5 of the check were taken when the entries were indexed; the steps 6 and 7 are taken here, by the same code
+and with the same reasons as `touchplate verify` (tests/verify/cases.py holds for both).
 """
 
 from __future__ import annotations
@@ -36,18 +34,16 @@ Mode = Literal["enforce", "warn", "observe"]
 Verdict = Literal["allow", "warn", "refuse"]
 
 SUPPORTING_NEED = "recorded"
-"""All that a POM, signature, sources or javadoc jar is ever asked for: nobody rebuilds signatures, and a
-POM is
-input of a build rather than its output."""
+"""All that a POM, signature, sources or javadoc jar is ever asked for: nobody rebuilds signatures, and a POM
+is input of a build rather than its output."""
 
 
 @dataclass(frozen=True)
 class Rule:
     """One rule of the gate. None matches everything; `package` may hold `*` (any characters, also none).
 
-    `need`: levels of touchplate.verify.levels. `operators`: a demand above the trust file's.
-    `minimum_age`: seconds
-    since the file was first seen.
+    `need`: levels of touchplate.verify.levels. `operators`: a demand above the trust file's. `minimum_age`:
+    seconds since the file was first seen.
     """
 
     need: tuple[str, ...]

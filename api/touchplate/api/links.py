@@ -1,8 +1,7 @@
 """Which repository refers to which blob: a blob can be read only through a repository that refers to it.
 
 One row per (repository, path). The rows are a cache of what upstreams answered: losing them costs fetches,
-and
-nothing else, since what was seen first stands in the log. They never move to another digest: see `add`.
+and nothing else, since what was seen first stands in the log. They never move to another digest: see `add`.
 """
 
 from __future__ import annotations

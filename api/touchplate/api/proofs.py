@@ -79,9 +79,8 @@ class Prover:
         """Indexes below `size` of the entries for a bundle about this file, at most as many as fit,
         ascending.
 
-        Good evidence first; then entries by keys that our own trust file does not know, since the reader
-        of the
-        bundle believes his own.
+        Good evidence first; then entries by keys that our own trust file does not know, since the reader of
+        the bundle believes his own.
         """
         file = format_purl(package)
         rows = self._index.evidence_of(sha256, file)

@@ -1,8 +1,7 @@
 """First sight: the digest of a fetched file is put into the log before the file is served.
 
-Records that wait are signed and appended together, so that a build which asks for hundreds of files costs
-a few
-log batches. There is a budget per minute: beyond it clients are told to come back, never let through.
+Records that wait are signed and appended together, so that a build which asks for hundreds of files costs a
+few log batches. There is a budget per minute: beyond it clients are told to come back, never let through.
 """
 
 from __future__ import annotations

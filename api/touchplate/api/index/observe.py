@@ -2,8 +2,7 @@
 
     3  its form; that it stands at its index is known, since it was read from the log in order
     4  whether the trust file believes its key for such a statement at this index
-    5  its predicate; one row for each subject, so that the gate finds it by the bytes and the package
-    asked for
+    5  its predicate; one row for each subject, so that the gate finds it by bytes and package
 
 What step 5 asks about one file (its other digests, its package) is compared when a question comes (facts).
 """
