@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -16,6 +17,7 @@ from touchplate.builder.answer import AnswerFinder
 from touchplate.builder.errors import HostLack, TooMuchError
 
 PUBLISHED = b"the published jar"
+DIRECTORY_ENTRY_BYTES = 46  # before the name (APPNOTE 4.3.12)
 FINDER = AnswerFinder(frozenset({hashlib.sha256(PUBLISHED).hexdigest()}))
 
 
@@ -140,6 +142,41 @@ def test_member_is_read_although_its_checksum_or_second_name_is_wrong(tmp_path: 
         content = bytearray(zipped("hidden.jar", PUBLISHED, method))
         content[content.rindex(b"hidden.jar") - 46 + 16] ^= 1  # the checksum in the directory
         assert find(tmp_path, bytes(content)) == "holds it as 'hidden.jar'"
+
+
+@pytest.mark.parametrize("content", [PUBLISHED, zipped("deeper.jar", PUBLISHED)])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_that_no_directory_names_are_opened_as_readers_of_streams_do(
+    tmp_path: Path, content: bytes, method: int
+) -> None:
+    whole, clean = zipped("a.jar", content, method), zipped("clean.txt", b"clean " * 50_000)
+    cut = whole[: whole.rindex(b"before.txt") - DIRECTORY_ENTRY_BYTES]
+    for data in (
+        cut,
+        whole + bytes(70_000),
+        whole + clean,
+        clean + cut + clean,
+        clean + whole + bytes(70_000),
+    ):
+        assert ".jar'" in str(find(tmp_path, data))
+
+
+def header(method: int, size: int) -> bytes:
+    """What stands before a member of a zip archive, called `n` (APPNOTE 4.3.7)."""
+    return struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 0, method, 0, 0, 0, size, 0, 1, 0) + b"n"
+
+
+def test_headers_that_lie_about_sizes_and_methods_are_only_bytes(tmp_path: Path) -> None:
+    for method in (0, 8, 99):
+        one = header(method, 0xFFFFFFFF)
+        for data in (one, one[:20], one * 3, one + b"\x03\x00", one + b"\xff" * 100):
+            assert find(tmp_path, data) is None
+
+
+def test_members_in_members_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "EXPANDED_BYTES", 1 << 20)
+    with pytest.raises(TooMuchError):
+        find(tmp_path, header(0, 1 << 30) * 2000)
 
 
 def test_without_room_to_unpack_nothing_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 
 A build that copies the published jar into its output would be `identical` and prove nothing. So every input
 is looked through: its own digest, and the digests of what it holds when it is an archive, two archives deep,
-compressed or not. A file that is two kinds of archive at once is opened as both, and no checksum or second
-name inside an archive is needed to read it, since tools that unpack do not need them either. This finds
+compressed or not. A file that is two kinds of archive at once is opened as both, and no checksum, second name
+or directory of an archive is needed to read it, since tools that unpack do not need them either. This finds
 copies, not disguises: whoever publishes an input could also have encrypted the answer in it, and no reader of
 bytes can tell. What cannot be looked through within the limits is refused.
 """
@@ -25,6 +25,7 @@ from typing import IO, Any
 from touchplate.builder.errors import HostLack, TooMuchError
 from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
+from touchplate.builder.unlisted import MARK, MemberContent, find_unlisted
 
 LAYERS = 4
 """Containers opened inside each other: two archives, each possibly compressed (`.tar.gz` is two layers)."""
@@ -189,10 +190,13 @@ def _kinds(file: IO[bytes], zip_entries: int, troubles: list[OSError]) -> Iterat
     with contextlib.suppress(*_DAMAGED):
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
         yield _open_tar
-    if zipfile.is_zipfile(file):  # by its end: something may stand before an archive
+    is_listed = zipfile.is_zipfile(file)  # by its end: something may stand before an archive
+    if is_listed:
         if zip_entries > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
         yield partial(_open_zip, troubles)
+    if is_listed or head.startswith(MARK):
+        yield _open_unlisted
 
 
 def _unpack(opener: Any, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
@@ -222,6 +226,11 @@ def _open_zip(troubles: list[OSError], file: IO[bytes]) -> Iterator[tuple[str, I
                 _read_as_others_do(file, member)
                 with archive.open(member) as content:
                     yield member.filename, content
+
+
+def _open_unlisted(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    for member in find_unlisted(file):
+        yield member.name, MemberContent(file, member)
 
 
 def _read_as_others_do(file: IO[bytes], member: zipfile.ZipInfo) -> None:
