@@ -208,6 +208,34 @@ def test_an_older_copy_changes_nothing(log: SimLog, tmp_path: Path) -> None:
     assert files_in(folder) == before
 
 
+@pytest.mark.parametrize("size", [0, 1, 256, 300])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_mirror_is_checked_again_while_the_log_shows_an_older_copy(
+    log: SimLog, tmp_path: Path, size: int, damaged: bool
+) -> None:
+    folder = tmp_path / "mirror"
+    publish(log, size)
+    shutil.copytree(log.folder, tmp_path / "old")
+    publish(log, 600 - size)
+    follow(log.folder, folder, log.policy)
+    before = files_in(folder)
+    state = tmp_path / "state" / "head"
+    if damaged:
+        SimLog(folder).damage("tile/envelopes/001", at=100)
+        # Nobody has what is damaged: it is asked for again later, and the log is not blamed.
+        with pytest.raises(TransportError):
+            follow(tmp_path / "old", folder, log.policy, recheck=True, state=state)
+        assert reports_in(folder) == []
+        follow(log.folder, folder, log.policy, recheck=True, state=state)
+    else:
+        done = follow(tmp_path / "old", folder, log.policy, recheck=True, state=state)
+        assert done.head is not None
+        assert (done.head.size, done.complete) == (600, True)
+    assert files_in(folder) == before
+    # What the mirror knows is remembered for the next look, with or without the mirror.
+    assert state.read_bytes() == log.note(600)
+
+
 def test_what_others_remember_of_the_log_holds_for_the_mirror(log: SimLog, tmp_path: Path) -> None:
     state = tmp_path / "state" / "head"
     publish(log, 300)
