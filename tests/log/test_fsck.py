@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.log.support import open_sqlite, raw_entries, sign, signed_entries
 from tests.simkeys import ORIGIN, log_signer, solo_policy, verifier_key
+from tests.simlog import SimLog
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.sql import sqlite_engine
@@ -343,6 +344,27 @@ def test_finds_an_entry_that_was_logged_twice(tmp_path: Path) -> None:
     assert findings(fsck_folder(export(tmp_path / "twice", tmp_path / "twice" / "mirror"))) == [
         "identity of 2 stands at index 1"
     ]
+
+
+@pytest.mark.parametrize("size", [70, 256 + 70])
+def test_reads_the_full_tiles_of_a_log_that_grew_on_and_has_removed_its_partials(
+    tmp_path: Path, size: int
+) -> None:
+    log = SimLog(tmp_path / "log")
+    for count in (size, 600 - size):
+        log.grow(count)
+        log.publish()
+    log.remove_partials()
+    log.write("checkpoint", log.note(size))
+    result = fsck_folder(log.folder)
+    assert (result.size, result.root, findings(result)) == (size, log.root(size), [])
+    last = f"{size // TILE_WIDTH:03d}"
+    log.damage(f"tile/0/{last}", at=69 * 32)
+    assert findings(fsck_folder(log.folder)) == [
+        f"tile 0/{size // TILE_WIDTH} has another hash than leaf {size - 1}"
+    ]
+    (log.folder / f"tile/entries/{last}").unlink()
+    assert f"leaf {size - 1} is missing" in findings(fsck_folder(log.folder))
 
 
 def rewritten(folder: Path, keep: Callable[[int], bool]) -> Path:
