@@ -19,7 +19,7 @@ from touchplate.log.fsck import Result, check_log, unverified_body
 from touchplate.log.reading import LogReader
 from touchplate.log.served import ServedLog
 from touchplate.log.storage.rows import TreeRows
-from touchplate.verify.checkpoints import open_checkpoint, sign_checkpoint
+from touchplate.verify.checkpoints import UnverifiedCheckpoint, open_checkpoint, sign_checkpoint
 from touchplate.verify.cli import main
 from touchplate.verify.sources import open_source
 from touchplate.verify.tiles import (
@@ -396,6 +396,26 @@ def test_a_log_that_dropped_an_entry_is_found_out_by_an_older_checkpoint(
     assert findings(fsck(forked, against=[kept]))[0].startswith("an older checkpoint says root")
     early = unverified_body(sign_checkpoint(ORIGIN, 100, open_early(tmp_path), log_signer()))
     assert findings(fsck(forked, against=[early])) == []
+
+
+def test_a_checkpoint_of_another_log_is_told_from_a_fork(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = fsck(stored).root
+    for size in (SIZE, SIZE + 1):
+        other = UnverifiedCheckpoint("other.example.org", size, root)
+        assert findings(fsck(stored, against=[other])) == [
+            f"an older checkpoint is of the log 'other.example.org'; this one is '{ORIGIN}'"
+        ]
+    text = policy_file(stored)
+    assert main(["log", "fsck", "--db", str(database(stored)), "--against", str(text)]) == 2
+    assert f"--against: {text} is no checkpoint: " in capsys.readouterr().err
+
+
+def test_an_origin_for_a_served_log_is_not_passed_over(stored: Path) -> None:
+    mirror = export(stored, stored / "mirror")
+    assert main(["log", "fsck", "--url", str(mirror)]) == 0
+    assert main(["log", "fsck", "--url", str(mirror), "--origin", ORIGIN]) == 64
 
 
 def open_early(folder: Path) -> bytes:

@@ -299,6 +299,23 @@ def test_a_flood_of_entries_does_not_crowd_out_what_counts(tmp_path: Path, capsy
     assert auditor.verify() == 0
 
 
+def test_a_search_that_finds_more_than_fits_into_memory_says_so(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auditor = logged(tmp_path, [provenance(note=f"{n}") for n in range(5)])
+    monkeypatch.setattr("touchplate.verify.search.MAX_FOUND", 4)
+    assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 2
+    assert "name some of them with --index" in capsys.readouterr().err
+    monkeypatch.setattr("touchplate.verify.search.MAX_FOUND", 5)
+    assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 0
+
+
+def test_a_trust_file_in_the_place_of_a_policy_is_told(auditor: Auditor, capsys: Captured) -> None:
+    assert auditor.run("prove", "--log", auditor.log.folder, "--policy", auditor.trust, "--index", "0") == 2
+    assert "trust.toml: policy line 1: " in (said := capsys.readouterr().err)
+    assert said.endswith("; a trust file is given with --trust\n")
+
+
 def test_a_bundle_of_a_policy_alone_takes_one_of_each_signer_first(tmp_path: Path) -> None:
     flood = [sign(make_provenance(note=f"{n}"), WRITER) for n in range(MAX_BUNDLE_ENTRIES + 30)]
     auditor = logged(tmp_path, [*flood, provenance(), second()])

@@ -13,11 +13,14 @@ from touchplate.log import cli_follow
 from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.fsck import Result, Source, check_log, unverified_body
 from touchplate.log.served import ServedLog
+from touchplate.verify.checkpoints import UnverifiedCheckpoint
 from touchplate.verify.cli_reader import Reader, add_policy, add_state, open_head, open_log, read_believed
 from touchplate.verify.encoding import encode_base64
+from touchplate.verify.errors import MalformedError
 from touchplate.verify.notes import MAX_NOTE_BYTES, format_verifier_key, parse_signer_key
 from touchplate.verify.output import print_json, print_line, print_note
 from touchplate.verify.policy import Policy, parse_policy
+from touchplate.verify.reading import read_at_most
 from touchplate.verify.sources import open_source
 from touchplate.verify.usage import OK, REFUSED, UsageError
 
@@ -68,6 +71,10 @@ def _fsck(args: argparse.Namespace) -> int:
     source: Source
     close: Callable[[], None] | None = None
     if args.url is not None:
+        if args.origin is not None:
+            raise UsageError(
+                "--origin chooses a tree of a database; a served log has the origin of its policy"
+            )
         source = _served(args.url, reader)
     else:
         database, origin = args.db, args.origin
@@ -75,7 +82,7 @@ def _fsck(args: argparse.Namespace) -> int:
             database, configured, policy = _read_config(args.config, policy)
             origin = origin or configured
         source, close = _stored(database, origin)
-    against = [unverified_body(_read_note(path)) for path in args.against]
+    against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
             task = progress.task("entries", unit="entries")
@@ -189,9 +196,11 @@ def _stored(database: Path, origin: str | None) -> tuple[Source, Callable[[], No
     return rows, close
 
 
-def _read_note(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_NOTE_BYTES)
+def _read_kept(path: Path) -> UnverifiedCheckpoint:
+    try:
+        return unverified_body(read_at_most(path, MAX_NOTE_BYTES))
+    except MalformedError as error:
+        raise MalformedError(f"--against: {path} is no checkpoint: {error}", reason=error.reason) from error
 
 
 def _read_config(path: Path, policy: Policy | None) -> tuple[Path, str, Policy]:

@@ -14,7 +14,7 @@ from touchplate.log.follow import Follower, Update
 from touchplate.log.mirror import Mirror, MirrorFirst
 from touchplate.verify.cli_reader import add_policy, add_state, open_log, require_reader
 from touchplate.verify.encoding import encode_base64
-from touchplate.verify.errors import ProofError, ReportedError, TrustError, VerifyError
+from touchplate.verify.errors import MalformedError, ProofError, ReportedError, TrustError, VerifyError
 from touchplate.verify.forks import FORK, MAX_REPORT_BYTES, open_report
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import (
@@ -181,6 +181,8 @@ def _report(args: argparse.Namespace) -> int:
     reader = require_reader(args)
     try:
         report = open_report(read_at_most(args.file, MAX_REPORT_BYTES), reader.policy)
+    except MalformedError as error:
+        raise MalformedError(f"{args.file} is no report about a log: {error}", reason=error.reason) from error
     except ProofError as error:
         print_error(error, as_json=args.json)
         return REFUSED
