@@ -76,6 +76,22 @@ def test_the_first_report_of_a_fork_stays(log: SimLog) -> None:
     )
 
 
+def test_a_report_is_on_disk_with_its_folders_before_it_is_named(
+    log: SimLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, []
+
+    def noting_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append("report" if path.suffix == ".tmp" else path.name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    head = open_checkpoint(log.note(), log.policy)
+    keep_report(tmp_path / "new" / "reports", damage_report(None, head, "x"))
+    assert synced == [tmp_path.name, "new", "report", "reports"]
+
+
 def test_a_report_that_cannot_be_kept_does_not_hide_the_fork(log: SimLog) -> None:
     other = forked(log, 3, 9)
     blocked = log.folder.with_name("blocked")
