@@ -168,7 +168,7 @@ class BuilderSeries:
             stored = _parcels(data)
             # Before the next run could mend it: what has its name is whole.
             found += [one for folder in DIGEST_FOLDERS for one in check_digests(data / folder)]
-            found += _judge_end(run, kill, scenario.code, reached=reached)
+            found += judge_end(run, kill, scenario.code, reached=reached)
         started = time.monotonic()
         run = self._start(scenario, data, state)
         run.wait()
@@ -251,7 +251,7 @@ def _leave_rests(data: Path, rests: Sequence[str]) -> None:
         path.write_bytes(b"half")
 
 
-def _judge_end(run: Run, kill: Kill, code: int, *, reached: bool) -> Iterator[Finding]:
+def judge_end(run: Run, kill: Kill, code: int, *, reached: bool) -> Iterator[Finding]:
     """A killed process was killed; one that met an error went on without what failed, or said so in one
     line; one that did not come to the point ended as always."""
     if not reached:
