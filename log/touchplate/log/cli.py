@@ -31,7 +31,12 @@ SHOWN_FINDINGS = 50
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the commands of `touchplate log`."""
     commands = parser.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
-    fsck = commands.add_parser("fsck", help="recompute a whole log and name everything that is wrong")
+    fsck = commands.add_parser(
+        "fsck",
+        help="recompute a whole log and name everything that is wrong",
+        description="Recompute a whole log and name everything that is wrong. Exit code 0 clean, 1 findings, "
+        "2 when it cannot be read.",
+    )
     where = fsck.add_mutually_exclusive_group(required=True)
     where.add_argument(
         "--config", type=Path, metavar="FILE", help="the node's TOML: its database and log key"
@@ -49,7 +54,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     add_policy(fsck, required=False)
     fsck.set_defaults(run_log=_fsck)
-    show = commands.add_parser("checkpoint", help="fetch, verify and print a log's checkpoint")
+    show = commands.add_parser(
+        "checkpoint",
+        help="fetch, verify and print a log's checkpoint",
+        description="Fetch and print a log's checkpoint. With --policy or --trust it is verified, must go on "
+        "from the one that is remembered, and is remembered.",
+    )
     show.add_argument(
         "--url", required=True, metavar="URL", help="the log's URL, or a folder with the same paths"
     )
