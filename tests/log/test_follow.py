@@ -1,5 +1,6 @@
 """Following honest logs: a mirror is at every moment a whole log of some size, and goes on from there."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -168,6 +169,26 @@ def test_leftovers_of_a_crash_are_used_only_when_they_hold(log: SimLog, tmp_path
     follow(log.folder, mirror.folder, log.policy)
     assert wrong_with(mirror.folder, log.policy) == []
     assert not [path for path in files_in(mirror.folder) if path.endswith(".tmp")]
+
+
+def test_names_that_a_killed_run_gave_are_on_disk_before_the_checkpoint_needs_them(
+    log: SimLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = tmp_path / "mirror"
+    publish(log, 300)
+    shutil.copytree(log.folder, mirror)
+    (mirror / "checkpoint").unlink()
+    fsync, synced = os.fsync, []
+
+    def noting_fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    follow(log.folder, mirror, log.policy)
+    head = next(at for at, path in enumerate(synced) if path.name.startswith(".checkpoint."))
+    needed = {(mirror / path).parent for path in files_in(mirror) if path != "checkpoint"}
+    assert needed <= set(synced[:head])
 
 
 # --- one at a time, one log ---
