@@ -11,6 +11,7 @@ from tests.simlog import SimLog
 
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.client import LogClient
+from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import ForkError, MalformedError, ProofError, SignatureError, VerifyError
 from touchplate.verify.forks import (
     MAX_REPORT_BYTES,
@@ -170,6 +171,17 @@ def report_of(log: SimLog) -> dict[str, JSONValue]:
 def test_a_changed_report_is_refused(log: SimLog, change: dict[str, JSONValue]) -> None:
     with pytest.raises((MalformedError, ProofError)):
         open_report(format_json({**report_of(log), **change}), log.policy)
+
+
+@pytest.mark.parametrize(
+    "change", [{"proof": [encode_base64(b"\1" * 32)]}, {"derivedRoot": encode_base64(b"\1" * 32)}]
+)
+def test_two_roots_of_one_size_need_no_proof_and_take_none(log: SimLog, change: dict[str, JSONValue]) -> None:
+    report = json.loads(Path(reported(log, forked(log, 3, SIZE)).kept or "").read_bytes())
+    assert open_report(format_json(report), log.policy).finding == "fork"
+    with pytest.raises(ProofError) as caught:
+        open_report(format_json({**report, **change}), log.policy)
+    assert caught.value.reason == "no-fork"
 
 
 @pytest.mark.parametrize(
