@@ -15,7 +15,7 @@ from touchplate.api.http.formats import format_artifact, format_explanation, for
 from touchplate.api.proofs import Prover
 from touchplate.api.views import Views, check_sha256
 from touchplate.verify.bundle import MEDIA_TYPE as BUNDLE_TYPE
-from touchplate.verify.encoding import format_time, parse_decimal
+from touchplate.verify.encoding import format_moment, format_time, parse_decimal
 from touchplate.verify.sigstore import MEDIA_TYPE as SIGSTORE_TYPE
 
 INTOTO_TYPE = "application/vnd.in-toto.bundle"
@@ -90,7 +90,7 @@ class AuditorRoutes:
                 "size": str(view.checkpoint.size),
                 "root": view.checkpoint.root.hex(),
                 "cosigners": [
-                    {"name": name, "time": format_time(time)} for name, time in view.checkpoint.cosigners
+                    {"name": name, "time": format_moment(time)} for name, time in view.checkpoint.cosigners
                 ],
                 "note": view.checkpoint.note,
             }

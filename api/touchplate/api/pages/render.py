@@ -21,7 +21,7 @@ from touchplate.api.explain import Explanation
 from touchplate.api.gate import Rule
 from touchplate.api.maven.repository import Repository
 from touchplate.api.rule_text import format_rule
-from touchplate.verify.encoding import format_time, parse_time
+from touchplate.verify.encoding import format_moment, parse_time
 from touchplate.verify.purl import PackageURL, parse_purl
 
 SHOWN_CHARACTERS = 4_096
@@ -99,7 +99,8 @@ class Pages:
 
 def readable_time(seconds: int) -> str:
     """Unix seconds as people write a time."""
-    return format_time(seconds).replace("T", " ").removesuffix("Z") + " UTC"
+    # Also of a cosigner, whose clock may be beyond the calendar.
+    return format_moment(seconds).replace("T", " ").removesuffix("Z") + " UTC"
 
 
 def claimed_time(text: str) -> str:
