@@ -20,11 +20,12 @@ from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import IndexStore
 from touchplate.api.links import Links
-from touchplate.api.maven.judge import MavenJudge, Stores
+from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.repository import MetadataSource, Repository
 from touchplate.api.proofs import Prover
 from touchplate.api.pull import HTTPFetcher, Puller
 from touchplate.api.records import Budget, RecordWriter
+from touchplate.api.stores import FirstSights, Stores
 from touchplate.api.views import Views
 from touchplate.base.addresses import AddressRules
 from touchplate.base.durable import DigestFolder, FileLock
@@ -86,7 +87,8 @@ class Node:
         stores = Stores(self.blobs, self.links, self.index, self.alarms)
         pairs = zip(config.upstream, self.checked.urls, strict=True)
         repositories = [self._repository(section, url) for section, url in pairs]
-        self.maven = MavenJudge(repositories, stores, self.gate, self.records)
+        sights = FirstSights(stores, self.records)
+        self.maven = MavenJudge(repositories, stores, self.gate, sights)
         self.prover = Prover(self.index.store, LogProofs(self.log), self.trust.policy)
         self.views = Views(self.index, self.links, self.prover, self.trust.reproduced, self.alarms)
 
