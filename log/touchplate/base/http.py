@@ -2,8 +2,9 @@
 
 It speaks HTTP/1.1 with kept connections, resolves a name once and connects to that very address (so an
 address rule cannot be got round by a second, different DNS answer), follows redirects on the same host only
-(unless it is made for upstreams that send elsewhere, see `foreign_redirects`), and takes proxies and certificate authorities from the environment, which it reports. Bodies are passed on as
-they are: a coded body (gzip) is refused, since what is stored and hashed here must be what was published.
+(unless it is made for upstreams that send elsewhere, see `foreign_redirects`), and takes proxies and
+certificate authorities from the environment, which it reports. Bodies are passed on as they are: a coded body
+(gzip) is refused, since what is stored and hashed here must be what was published.
 """
 
 from __future__ import annotations
