@@ -119,9 +119,7 @@ def make_attestation(subject: Image, layer: bytes, media_type: str = IN_TOTO) ->
         "layers": [describe(media_type, layer)],
         "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": len(subject.manifest)},
     }
-    return Image(
-        OCI_MANIFEST, json.dumps(manifest).encode(), {sha256(config): config, sha256(layer): layer}
-    )
+    return Image(OCI_MANIFEST, json.dumps(manifest).encode(), {sha256(config): config, sha256(layer): layer})
 
 
 def make_index(
@@ -145,9 +143,7 @@ def make_index(
     ]
     media_type = DOCKER_LIST if docker else OCI_INDEX
     body = {"schemaVersion": 2, "mediaType": media_type, "manifests": children}
-    return Image(
-        media_type, json.dumps(body, indent=1).encode(), {}, (*images.values(), *attestations)
-    )
+    return Image(media_type, json.dumps(body, indent=1).encode(), {}, (*images.values(), *attestations))
 
 
 def describe(media_type: str, data: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The world of `make e2e-docker`: an upstream registry, a node, keys of two operators, and images.
 
-Everything lies in a temporary folder and listens on loopback; each process that is started here is ended here,
-by its own id.
+Everything lies in a temporary folder and listens on loopback; each process that is started here is ended
+here, by its own id.
 """
 
 from __future__ import annotations
@@ -92,7 +92,11 @@ class Registry:
         for hexdigest, data in image.blobs.items():
             self.blob(name, hexdigest, data)
         reply = request(
-            self.port, "PUT", f"/v2/{name}/manifests/{tag}", image.manifest, {"Content-Type": image.media_type}
+            self.port,
+            "PUT",
+            f"/v2/{name}/manifests/{tag}",
+            image.manifest,
+            {"Content-Type": image.media_type},
         )
         expect(reply.status == 201, f"the registry took no manifest: {reply.status} {reply.body[:300]!r}")
 
@@ -219,7 +223,7 @@ def tool(name: str) -> str:
 
 
 def write_node(folder: Path, node: int, upstream: int) -> Path:
-    """Keys, lists and the node's configuration: everything must be reproduced, tags of `pinned` are pinned."""
+    """Keys, lists and the node's configuration: images must be reproduced, tags of `pinned` stay."""
     both = ("oci",)
     blocks = [
         rebuilder_block(OPERATOR_A, "rebuilder-a", ecosystems=both),

@@ -94,7 +94,8 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     images = ImageRoutes(node.images, node.blobs, node.referrers, calls=calls, fetches=node.fetches)
     app.include_router(images.router(), prefix="/v2")
     app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
-    app.include_router(WebRoutes(Web(node.views, node.maven, node.gate, pages), calls).router())
+    web = Web(node.views, node.maven, node.images, node.gate, pages)
+    app.include_router(WebRoutes(web, calls).router())
 
 
 def _add_errors(app: FastAPI, pages: Pages, public_url: str) -> None:

@@ -52,6 +52,7 @@ class Tags:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()  # under self._lock
         self._listings: OrderedDict[str, tuple[list[str], float]] = OrderedDict()  # under self._lock
+        self._refused: OrderedDict[tuple[str, str], Move] = OrderedDict()  # under self._lock
         self._flights: SingleFlight[str] = SingleFlight()
 
     def kept(self, place: Place, tag: str) -> str | None:
@@ -63,6 +64,11 @@ class Tags:
     def known(self, place: Place, tag: str) -> str | None:
         """The digest at which the tag was seen last; asks nobody."""
         return self._links.tag(place.repository, tag)
+
+    def refused(self, place: Place, tag: str) -> Move | None:
+        """The move of a pinned tag that was refused when it was asked for last."""
+        with self._lock:
+            return self._refused.get((place.repository, tag))
 
     def resolve(self, place: Place, tag: str) -> str:
         """The digest (hex) of a tag. When the upstream is down: where it pointed before.
@@ -103,6 +109,8 @@ class Tags:
             found, seconds = known, DOWN_SECONDS
         if known is None:
             known = self._links.add_tag(place.repository, tag, found, int(self._now()))
+        with self._lock:
+            self._refused.pop((place.repository, tag), None)
         if found != known:
             self._moved(place, Move(tag, known, found, int(self._now())))
         with self._lock:
@@ -125,6 +133,10 @@ class Tags:
                 f"sha256:{move.after}; pull by digest what you mean"
             )
             self._alarms.raise_alarm(message)
+            with self._lock:
+                self._refused[(place.repository, move.tag)] = move
+                while len(self._refused) > MAX_TAGS:
+                    self._refused.popitem(last=False)
             raise ChangedError(message, reason="tag-moved", explain=place.why(move.tag))
         if self._links.move_tag(place.repository, move):
             _log.warning("%s moved from sha256:%s to sha256:%s", name, move.before, move.after)
