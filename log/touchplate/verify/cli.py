@@ -36,6 +36,7 @@ COMMANDS = {
     "log": Command("touchplate.log.cli", "log", "serve, read and recompute a log"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
     "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),
+    "setup": Command("touchplate.node.cli_setup", "all", "print client settings that enforce"),
 }
 
 
