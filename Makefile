@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker conformance bench lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -35,6 +35,10 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
 
+e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
+	@deploy/dev/setup images
+	$(PYTHON) -m tests.e2e.docker
+
 conformance: setup  ## foreign verifiers on our bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
@@ -56,7 +60,7 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	uv pip compile -q --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
 
-full: lint test test-wheel demo conformance demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test test-wheel demo conformance demo-negative e2e e2e-docker bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full
 
 clean:          ## what the targets made in this folder

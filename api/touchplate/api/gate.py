@@ -29,7 +29,7 @@ _FILLINGS = (
     "x", "", "@1", "x@1", "x/x@1", "/x@1", "x/x", "maven/x/x@1", "pkg:maven/x/x@1", "pkg:maven/",
     f"pkg:oci/x@{_DIGEST}?repository_url=x/x", f"@{_DIGEST}?repository_url=x/x", _DIGEST,
     "x?repository_url=x", "?repository_url=x", "g/x@", "pkg:maven/x",
-    f"x@{_DIGEST}?repository_url=x/x",
+    f"x@{_DIGEST}?repository_url=x/x", f"x@{_DIGEST}",
 )  # fmt: skip
 
 Mode = Literal["enforce", "warn", "observe"]

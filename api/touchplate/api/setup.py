@@ -68,7 +68,7 @@ def _docker(server: Server) -> ClientSettings:
     examples = tuple(f"docker pull {server.host}/{name}/IMAGE:TAG" for name, _ in server.registries[:1])
     return ClientSettings(
         "docker",
-        f"the node's own name before each image ({server.host}/UPSTREAM/IMAGE:TAG): Docker then asks no other",
+        f"the node's own name before each image, {server.host}/UPSTREAM/IMAGE:TAG: then nobody else is asked",
         tuple(files),
         (
             *examples,

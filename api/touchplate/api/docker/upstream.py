@@ -78,7 +78,9 @@ class RegistryClient:
 
     def manifest(self, path: str, reference: str) -> FetchedManifest:
         """The manifest of a tag or `sha256:…`; its bytes are those that the reference names."""
-        response = self._ask("GET", path, f"manifests/{reference}", {"Accept": ACCEPT}, MAX_MANIFEST_BYTES)
+        response = self._ask(
+            "GET", path, f"manifests/{reference}", {"Accept": ACCEPT}, max_bytes=MAX_MANIFEST_BYTES
+        )
         sha256 = hashlib.sha256(response.body).hexdigest()
         said = response.headers.get("docker-content-digest", f"sha256:{sha256}")
         wanted = reference if reference.startswith("sha256:") else said
@@ -106,7 +108,7 @@ class RegistryClient:
                 raise UpstreamError("broke off fetching: this node is stopping", reason="stopping")
             sink(piece)
 
-        self._ask("GET", path, f"blobs/sha256:{sha256}", {}, max_bytes, take)
+        self._ask("GET", path, f"blobs/sha256:{sha256}", {}, max_bytes=max_bytes, sink=take)
 
     def tags(self, path: str) -> list[str]:
         """All tags of a repository, in the registry's order, at most MAX_LISTED."""
@@ -138,8 +140,8 @@ class RegistryClient:
         pages: list[dict[str, JSON]] = []
         url: str | None = f"{self._url}/v2/{path}/{target}"
         while url and len(pages) < MAX_PAGES:
-            response = self._ask("GET", path, target, {"Accept": f"{INDEX_TYPES[0]}, application/json"},
-                                 MAX_MANIFEST_BYTES, url=url)  # fmt: skip
+            headers = {"Accept": f"{INDEX_TYPES[0]}, application/json"}
+            response = self._ask("GET", path, target, headers, max_bytes=MAX_MANIFEST_BYTES, url=url)
             try:
                 page = parse_json(response.body, max_bytes=MAX_MANIFEST_BYTES)
             except VerifyError as error:
@@ -159,9 +161,9 @@ class RegistryClient:
         path: str,
         target: str,
         headers: dict[str, str],
+        *,
         max_bytes: int = 0,
         sink: Callable[[bytes], object] | None = None,
-        *,
         url: str | None = None,
     ) -> Response:
         """One request with the token that it needs. Only a 200 comes back."""
