@@ -15,38 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from touchplate.api.blobs import DIGESTS, Blob
+from touchplate.api.docker.indexes import Image, IndexWalk, decide_index
 from touchplate.api.docker.layout import RegistryRequest
-from touchplate.api.docker.links import ImageLinks, Named
-from touchplate.api.docker.manifests import Descriptor, Manifest, parse_manifest
+from touchplate.api.docker.links import ImageLinks, KnownManifest, Named
+from touchplate.api.docker.manifests import Manifest, parse_manifest
 from touchplate.api.docker.repository import Place, Registries
 from touchplate.api.docker.tags import Tags
-from touchplate.api.errors import APIError, NotFoundError, RefusedError
-from touchplate.api.gate import Decision, Facts, Gate, Question, Reason
+from touchplate.api.errors import NotFoundError, RefusedError
+from touchplate.api.gate import Decision, Facts, Gate, Question
 from touchplate.api.links import Link
 from touchplate.api.pull import SingleFlight
 from touchplate.api.records import FirstSight
 from touchplate.api.stores import FirstSights, Stores
-
-MAX_NESTED = 3
-"""Indexes within indexes that are looked into."""
-
-MAX_OBTAINED = 64
-"""Images of one index that are fetched to find one that passes: more platforms than anybody builds for."""
-
-
-LISTED_IMAGES = 8
-"""Images that a refusal names one by one."""
-
-_ORDER = {"allow": 0, "warn": 1, "refuse": 2}
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image of an index. `label`: its platform, or the beginning of its digest."""
-
-    sha256: str
-    label: str
-    decision: Decision
 
 
 @dataclass(frozen=True)
@@ -66,6 +46,11 @@ class Served:
     def sha256(self) -> str:
         """Its digest in hex."""
         return self.link.sha256
+
+    @property
+    def passes(self) -> bool:
+        """Whether nothing is missing; evidence is asked for nothing."""
+        return self.decision is None or self.decision.passes
 
 
 @dataclass(frozen=True)
@@ -110,7 +95,7 @@ class ImageJudge:
         """As `obtain`, and raises RefusedError when the gate says no."""
         served = self.obtain(place, sha256)
         if served.decision is not None and served.decision.verdict == "refuse":
-            raise self.refusal(served)
+            raise self._refusal(place, served.link, served.decision)
         return served
 
     def obtain(self, place: Place, sha256: str) -> Served:
@@ -118,16 +103,14 @@ class ImageJudge:
 
         Raises NotFoundError, UpstreamError, BusyError, NotReadyError.
         """
-        link, manifest = self.fetch(place, sha256)
-        served = self._judge(place, link, manifest)
-        if served.decision is None or not served.decision.reasons:
+        unjudged = Served(place, *self.fetch(place, sha256), None)
+        served = self._judge(unjudged)
+        if served.passes:
             return served
         # An operator who was just told that his entry is in the log must not be told here that it is not.
         self._stores.index.catch_up()
-        served = self._judge(place, link, manifest, every=True)
-        if manifest.kind == "index" and served.decision is not None and served.decision.reasons:
-            served = self._obtain_images(served)
-        return served
+        served = self._judge(unjudged)
+        return served if served.passes else self._judge(unjudged, every=True, obtain=True)
 
     def fetch(self, place: Place, sha256: str) -> tuple[Link, Manifest]:
         """The manifest itself, from the store or the upstream, unjudged. An image is recorded by then."""
@@ -139,8 +122,8 @@ class ImageJudge:
     def held(self, place: Place, sha256: str) -> tuple[Link, Manifest] | None:
         """The manifest, when this repository gave it before and it is still whole."""
         link = self._stores.links.find(place.link_repository, place.link_path(sha256))
-        media_type = self.links.media_type(place.repository, sha256)
-        if link is None or media_type is None or not self._stores.blobs.has(sha256):
+        known = self.links.manifest(place.repository, sha256)
+        if link is None or known is None or not self._stores.blobs.has(sha256):
             return None
         if not self._stores.blobs.is_sound(sha256):
             # Fetched again, it must be the same bytes, and takes the damaged file's place.
@@ -148,7 +131,7 @@ class ImageJudge:
                 f"{place.repository}: the stored manifest {sha256} is damaged; fetching it again"
             )
             return None
-        return link, parse_manifest(self._stores.blobs.path(sha256).read_bytes(), media_type)
+        return link, parse_manifest(self._stores.blobs.path(sha256).read_bytes(), known.media_type)
 
     def is_held(self, place: Place, asked: RegistryRequest) -> bool:
         """Whether `serve` can answer without asking the upstream or the log."""
@@ -160,7 +143,7 @@ class ImageJudge:
         """The decision about a manifest that is held already; None otherwise. Fetches and writes nothing."""
         held = self.held(place, sha256)
         self._stores.index.catch_up()
-        return None if held is None else self._judge(place, *held, every=True)
+        return None if held is None else self._judge(Served(place, *held, None), every=True)
 
     def blob(self, place: Place, sha256: str) -> BlobAccess:
         """Whether a blob may be read through a repository.
@@ -168,24 +151,26 @@ class ImageJudge:
         Raises NotFoundError when no manifest that was asked for there names it, RefusedError when none that
         does is allowed.
         """
-        naming = self.links.naming(place.repository, sha256)
-        refused: Served | None = None
+        refused: tuple[Link, Decision] | None = None
         evidence: Named | None = None
-        for one in naming:
-            held = self.held(place, one.by)
-            if held is None:
+        for one in self.links.naming(place.repository, sha256):
+            link = self._stores.links.find(place.link_repository, place.link_path(one.by))
+            known = self.links.manifest(place.repository, one.by)
+            if link is None or known is None:
                 continue
-            served = self._judge(place, *held)
-            if served.decision is None and not self.links.is_own(place.repository, one.by):
+            if known.kind == "evidence":
                 evidence = one
-            elif served.decision is None or served.decision.verdict != "refuse":
+                continue
+            if known.kind == "own":
                 return self._access(place, one, is_evidence=False)
-            else:
-                refused = served
+            decision = self.decide(place, link)
+            if decision.verdict != "refuse":
+                return self._access(place, one, is_evidence=False)
+            refused = refused or (link, decision)
         if evidence is not None:
             return self._access(place, evidence, is_evidence=True)
         if refused is not None:
-            raise self.refusal(refused, blob=sha256)
+            raise self._refusal(place, *refused, blob=sha256)
         raise NotFoundError(
             f"no manifest that was pulled from {place.asked} here names the blob sha256:{sha256}",
             reason="blob-unknown",
@@ -198,68 +183,24 @@ class ImageJudge:
             place, sha256, named.size, is_evidence, gave and self._stores.blobs.is_sound(sha256)
         )
 
-    def refusal(self, served: Served, *, blob: str | None = None) -> RefusedError:
+    def _refusal(self, place: Place, link: Link, decision: Decision, blob: str | None = None) -> RefusedError:
         """The error that tells a client why, in one short line."""
-        decision = served.decision
-        assert decision is not None
-        what = f"{served.place.asked}@sha256:{served.sha256[:12]}"
+        what = f"{place.asked}@sha256:{link.sha256[:12]}"
         if blob is not None:
             what = f"blob sha256:{blob[:12]} is part of {what}, which is"
-        explain = served.place.why(f"sha256:{served.sha256}")
+        explain = place.why(f"sha256:{link.sha256}")
         return RefusedError(f"{what} {decision.line}", reason=decision.reasons[0].word, explain=explain)
 
     def question(self, place: Place, sha256: str) -> Question:
         """What the gate is asked about an image."""
         return Question(place.package(sha256), place.registry.name, sha256)
 
-    def _judge(
-        self, place: Place, link: Link, manifest: Manifest, *, depth: int = 0, every: bool = False
-    ) -> Served:
-        if manifest.kind == "index":
-            return self._judge_index(Served(place, link, manifest, None), depth, every=every)
-        if manifest.kind == "evidence":
-            return Served(place, link, manifest, None)
+    def decide(self, place: Place, link: Link) -> Decision:
+        """The decision about one image, by the log's facts about these very bytes."""
         facts = self._stores.index.facts(link.file, place.package(link.sha256))
-        decision = self._gate.decide(self.question(place, link.sha256), facts, int(self._now()))
-        return Served(place, link, manifest, decision)
+        return self._gate.decide(self.question(place, link.sha256), facts, int(self._now()))
 
-    def _judge_index(self, served: Served, depth: int, *, every: bool) -> Served:
-        """An index is as good as the best of its images. What is not here is judged by what the log says
-        about its digest, and by whether a first sight would be enough. `every`: also those after the best."""
-        images: list[Image] = []
-        for child in served.manifest.images:
-            if child.sha256 and (every or not any(image.decision.passes for image in images)):
-                decision = self._of_child(served.place, child, depth)
-                images += [Image(child.sha256, _label(child), decision)] if decision is not None else []
-        return self._index(served, images)
-
-    def _of_child(self, place: Place, child: Descriptor, depth: int) -> Decision | None:
-        held = self.held(place, child.sha256)
-        if held is not None:
-            return self._judge(place, *held, depth=depth + 1).decision if depth < MAX_NESTED else None
-        return None if child.is_index else self._expected(place, child.sha256)
-
-    def _obtain_images(self, served: Served) -> Served:
-        """Fetch the images of a refused index whose records could change that, each judged as itself."""
-        place = served.place
-        images = {image.sha256: image for image in served.images}
-        for child in served.manifest.images[:MAX_OBTAINED]:
-            if not child.sha256 or not (child.is_index or self._can_help(place, child.sha256)):
-                continue
-            try:
-                decision = self.obtain(place, child.sha256).decision
-            except APIError:
-                continue  # that one is not to be had; the others may be
-            if decision is not None:
-                images[child.sha256] = Image(child.sha256, _label(child), decision)
-        return self._index(served, list(images.values()))
-
-    def _can_help(self, place: Place, sha256: str) -> bool:
-        """Whether a first sight may be what is missing."""
-        rule = self._gate.rule_for(self.question(place, sha256))
-        return place.registry.record and ("recorded" in rule.need or rule.minimum_age > 0)
-
-    def _expected(self, place: Place, sha256: str) -> Decision:
+    def expect(self, place: Place, sha256: str) -> Decision:
         """The decision about an image that was not fetched yet, as it would be if it was."""
         question = self.question(place, sha256)
         facts = self._stores.index.facts(self._stores.index.attested(sha256), question.package)
@@ -269,20 +210,21 @@ class ImageJudge:
             return replace(decision, verdict="allow", reasons=())
         return decision
 
-    def _index(self, served: Served, images: list[Image]) -> Served:
-        """The index with the decision that its images give it."""
-        if images:
-            best = min(images, key=lambda image: (_ORDER[image.decision.verdict], not image.decision.passes))
-            decision = best.decision
-            if decision.reasons and len(images) > 1:
-                lines = "; ".join(f"{image.label}: {image.decision.line}" for image in images[:LISTED_IMAGES])
-                line = f"none of its {len(images)} images passes: {lines}"
-                decision = replace(decision, reasons=(Reason(decision.reasons[0].word, line),))
-            return replace(served, decision=decision, images=tuple(images))
-        decision = self._gate.decide(self.question(served.place, served.sha256), Facts(), int(self._now()))
-        if decision.reasons:
-            decision = replace(decision, reasons=(Reason("no-image", "holds no image that could be judged"),))
-        return replace(served, decision=decision, images=())
+    def can_help(self, place: Place, sha256: str) -> bool:
+        """Whether the first sight of an image may be what is missing."""
+        rule = self._gate.rule_for(self.question(place, sha256))
+        return place.registry.record and ("recorded" in rule.need or rule.minimum_age > 0)
+
+    def _judge(self, served: Served, *, every: bool = False, obtain: bool = False) -> Served:
+        """The same with its decision. `every`, `obtain`: see `IndexWalk`."""
+        place, kind = served.place, served.manifest.kind
+        if kind == "evidence":
+            return served
+        if kind == "image":
+            return replace(served, decision=self.decide(place, served.link))
+        images = IndexWalk(self, place, every=every, obtain=obtain).images(served.manifest)
+        empty = self._gate.decide(self.question(place, served.sha256), Facts(), int(self._now()))
+        return replace(served, decision=decide_index(images, empty), images=images)
 
     def _lacks_record(self, place: Place, link: Link, manifest: Manifest) -> bool:
         if manifest.kind != "image" or not place.registry.record:
@@ -309,7 +251,8 @@ class ImageJudge:
             )
         # The log has the record, durably, from here on.
         named = [Named(one.sha256, sha256, one.size) for one in manifest.blobs if one.sha256]
-        self.links.add_manifest(place.repository, sha256, manifest.media_type, named, link.seen)
+        known = KnownManifest(sha256, manifest.media_type, manifest.kind)
+        self.links.add_manifest(place.repository, known, named, link.seen)
         return self._stores.links.add(link), manifest
 
     def _link(self, place: Place, blob: Blob) -> Link:
@@ -322,7 +265,3 @@ class ImageJudge:
             seen=int(self._now()),
             **digests,
         )
-
-
-def _label(child: Descriptor) -> str:
-    return child.platform or f"sha256:{child.sha256[:12]}"

@@ -15,9 +15,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from touchplate.base.sql import begin_write
 
-MOST_NAMING = 1_000
-"""Manifests of one repository that are asked whether they let a blob pass: a base layer may be in very many,
-the newest first."""
+MOST_NAMING = 300
+"""Manifests of one repository that are asked whether they let a blob pass, the newest first: a base layer may
+be in very many, and each costs a millisecond or two."""
 
 LISTED_MOVES = 100
 """Moves of a tag that are listed."""
@@ -29,6 +29,7 @@ _MANIFESTS = Table(
     Column("repository", String, primary_key=True),
     Column("sha256", String(64), primary_key=True),
     Column("media_type", String, nullable=False),
+    Column("kind", String, nullable=False),  # of ManifestKind, or `own`
     Column("seen", Integer, nullable=False),
 )
 _NAMED = Table(
@@ -78,6 +79,16 @@ _REFERRERS = Table(
 
 
 @dataclass(frozen=True)
+class KnownManifest:
+    """A manifest that a repository gave. `kind`: `image`, `index` or `evidence`, or `own` for what this node
+    made itself."""
+
+    sha256: str
+    media_type: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class Named:
     """A blob that the manifest `by` names, with its size there. Digests in hex."""
 
@@ -116,24 +127,22 @@ class ImageLinks:
         self._engine = engine
         _METADATA.create_all(engine)
 
-    def add_manifest(
-        self, repository: str, sha256: str, media_type: str, named: list[Named], seen: int
-    ) -> None:
+    def add_manifest(self, repository: str, known: KnownManifest, named: list[Named], seen: int) -> None:
         """A manifest, and everything that it names, in one transaction: a crash leaves neither or both."""
         rows = {one.sha256: {"repository": repository, "seen": seen, **vars(one)} for one in named}
         with begin_write(self._engine) as transaction:
             if rows:
                 transaction.execute(upsert(_NAMED).on_conflict_do_nothing(), list(rows.values()))
-            row = {"repository": repository, "sha256": sha256, "media_type": media_type, "seen": seen}
+            row = {"repository": repository, "seen": seen, **vars(known)}
             transaction.execute(upsert(_MANIFESTS).on_conflict_do_nothing(), [row])
 
-    def media_type(self, repository: str, sha256: str) -> str | None:
-        """The media type of a manifest of this repository; None when it was not seen there."""
-        query = select(_MANIFESTS.c.media_type).where(
-            _MANIFESTS.c.repository == repository, _MANIFESTS.c.sha256 == sha256
-        )
+    def manifest(self, repository: str, sha256: str) -> KnownManifest | None:
+        """A manifest of this repository; None when it was not seen there."""
+        query = select(_MANIFESTS.c.sha256, _MANIFESTS.c.media_type, _MANIFESTS.c.kind)
+        query = query.where(_MANIFESTS.c.repository == repository, _MANIFESTS.c.sha256 == sha256)
         with self._engine.connect() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            row = connection.execute(query).one_or_none()
+        return None if row is None else KnownManifest(**row._asdict())
 
     def naming(self, repository: str, sha256: str) -> list[Named]:
         """Who names this blob in this repository, the newest first."""
@@ -208,11 +217,3 @@ class ImageLinks:
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(_REFERRERS.c.entry))
             return [OwnReferrer(**row._asdict()) for row in rows]
-
-    def is_own(self, repository: str, manifest: str) -> bool:
-        """Whether this node made the manifest for one of its entries."""
-        query = select(_REFERRERS.c.manifest).where(
-            _REFERRERS.c.repository == repository, _REFERRERS.c.manifest == manifest
-        )
-        with self._engine.connect() as connection:
-            return connection.execute(query.limit(1)).first() is not None

@@ -51,6 +51,7 @@ EVIDENCE_LAYERS = frozenset(
 ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 """The annotation by which an index marks a child that no machine runs."""
 
+_GENERIC = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _KEYS = (
     "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations",
@@ -109,6 +110,8 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest:
         raise _nonsense(str(error)) from error
     members = _object(value, "manifest")
     said = members.get("mediaType", media_type)
+    if media_type in _GENERIC and isinstance(said, str):
+        media_type = said  # some registries keep documents without their types
     if said != media_type:
         raise _nonsense(f"it calls itself {str(said)[:80]!r}, and its registry {media_type[:80]!r}")
     if members.get("schemaVersion") != 2:

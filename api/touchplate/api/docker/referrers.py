@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 
 from touchplate.api.blobs import Blob
 from touchplate.api.docker.judge import ImageJudge
-from touchplate.api.docker.links import ImageLinks, Named, OwnReferrer
+from touchplate.api.docker.links import ImageLinks, KnownManifest, Named, OwnReferrer
 from touchplate.api.docker.manifests import MANIFEST_TYPES
 from touchplate.api.docker.repository import Place
 from touchplate.api.errors import APIError, NotFoundError, NotReadyError
 from touchplate.api.links import Link
 from touchplate.api.proofs import Prover
+from touchplate.api.pull import SingleFlight
 from touchplate.api.stores import Stores
 from touchplate.verify.encoding import decode_base64
 from touchplate.verify.jcs import JSONValue, format_json
@@ -43,6 +44,7 @@ class Referrers:
         self._stores = stores
         self._prover = prover
         self._now = now
+        self._flights: SingleFlight[OwnReferrer] = SingleFlight()
 
     def listing(
         self, place: Place, sha256: str, artifact_types: Sequence[str] = ()
@@ -86,12 +88,18 @@ class Referrers:
             return []
         for entry in entries:
             if entry not in made:
-                made[entry] = self._make(place, sha256, entry, subject)
+                key = (place.repository, sha256, entry)
+                made[entry] = self._flights.run(key, lambda: self._made(place, sha256, entry, subject))  # noqa: B023
         return [_descriptor(made[entry]) for entry in entries]
 
     def _subject(self, place: Place, sha256: str) -> dict[str, JSONValue]:
         link, manifest = self._judge.fetch(place, sha256)
         return {"mediaType": manifest.media_type, "digest": f"sha256:{sha256}", "size": link.size}
+
+    def _made(self, place: Place, sha256: str, entry: int, subject: dict[str, JSONValue]) -> OwnReferrer:
+        """The artifact of an entry: the one that a request before this one made, or a new one."""
+        known = [one for one in self._links.referrers(place.repository, sha256) if one.entry == entry]
+        return known[0] if known else self._make(place, sha256, entry, subject)
 
     def _make(self, place: Place, sha256: str, entry: int, subject: dict[str, JSONValue]) -> OwnReferrer:
         """The artifact of one entry, stored and linked. Its bundle proves inclusion in the checkpoint of this
@@ -124,7 +132,8 @@ class Referrers:
         for part in parts:
             self._links.add_held(place.repository, part.sha256)
         named = [Named(part.sha256, manifest.sha256, part.size) for part in parts]
-        self._links.add_manifest(place.repository, manifest.sha256, MANIFEST_TYPES[0], named, seen)
+        known = KnownManifest(manifest.sha256, MANIFEST_TYPES[0], "own")
+        self._links.add_manifest(place.repository, known, named, seen)
         values = vars(manifest) | {"by": "touchplate", "seen": seen}
         self._stores.links.add(Link(place.link_repository, place.link_path(manifest.sha256), **values))
 

@@ -18,7 +18,7 @@ from touchplate.api.docker.layout import RegistryRequest, parse_registry_path
 from touchplate.api.docker.manifests import INDEX_TYPES
 from touchplate.api.docker.referrers import Referrers, format_referrers
 from touchplate.api.docker.repository import Place
-from touchplate.api.errors import BadNameError
+from touchplate.api.errors import BadNameError, NotReadyError
 from touchplate.api.http.calls import Calls
 from touchplate.api.http.files import file_response, parse_range
 from touchplate.api.http.registry import format_warning
@@ -106,9 +106,10 @@ class ImageRoutes:
             download = await self._bring(request, access)
             if download is not None:
                 return StreamedFile(download, {**described, "Accept-Ranges": "bytes"})
-            access = await self._calls.run(lambda: self._judge.blob(place, sha256))
-            stored = await self._calls.run(lambda: self._blobs.stored(access))
-        path, size = stored or (self._store.path(sha256), access.size)
+            stored = await self._calls.run(lambda: self._blobs.stored(self._judge.blob(place, sha256)))
+        if stored is None:
+            raise NotReadyError(f"the blob sha256:{sha256} did not stay in the store; try again")
+        path, size = stored
         return file_response(request, path, size, described)
 
     async def _bring(self, request: Request, access: BlobAccess) -> Download | None:

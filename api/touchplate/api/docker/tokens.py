@@ -22,6 +22,9 @@ from touchplate.base.http import HTTPClient
 DEFAULT_SECONDS = 60.0
 """Life of a token that names none, and the shortest that is believed (the specification's number)."""
 
+LONGEST_SECONDS = 3600.0
+"""The longest that a token is used, whatever it says: a registry may change its mind."""
+
 MARGIN_SECONDS = 10.0
 """A token is not used in its last seconds: it could end on the way."""
 
@@ -74,7 +77,7 @@ class Tokens:
             return {}
         given = dict(_PARAMETER.findall(challenge[start:]))
         token, seconds = self._ask(path, given.get("realm", ""), given.get("service"))
-        self._keep(path, f"Bearer {token}", max(seconds, DEFAULT_SECONDS) - MARGIN_SECONDS)
+        self._keep(path, f"Bearer {token}", seconds - MARGIN_SECONDS)
         return self.header(path)
 
     def forget(self, path: str) -> None:
@@ -85,7 +88,12 @@ class Tokens:
     def _ask(self, path: str, realm: str, service: str | None) -> tuple[str, float]:
         # Our own scope, never the one that the challenge names: nothing here ever pushes.
         query = {"scope": f"repository:{path}:pull", **({"service": service} if service else {})}
-        parts = urllib.parse.urlsplit(realm)
+        try:
+            parts = urllib.parse.urlsplit(realm)
+        except ValueError as error:
+            raise UpstreamError(
+                f"upstream {self._name!r} names no token service: {error}", reason="upstream-token"
+            ) from error
         url = f"{realm}{'&' if parts.query else '?'}{urllib.parse.urlencode(query)}"
         is_safe = parts.scheme == "https" or parts.hostname == self._host
         headers = {"Authorization": self._basic} if self._basic and is_safe else {}
@@ -114,7 +122,7 @@ class Tokens:
             raise UpstreamError(
                 f"upstream {self._name!r}: its token service answers no token", reason="upstream-token"
             )
-        return token, seconds
+        return token, min(max(DEFAULT_SECONDS, seconds), LONGEST_SECONDS)
 
     def _keep(self, path: str, value: str, seconds: float) -> None:
         with self._lock:

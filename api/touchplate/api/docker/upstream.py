@@ -28,6 +28,7 @@ MAX_PAGES = 100
 MAX_LISTED = 20_000
 """Tags or referrers taken from one listing."""
 
+NO_METHOD = "upstream-method"
 ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _NEXT = re.compile(r"<([^>]*)>\s*;\s*rel=\"?next\"?")
@@ -72,7 +73,12 @@ class RegistryClient:
 
         Raises NotFoundError and UpstreamError, as all that follow.
         """
-        response = self._ask("HEAD", path, f"manifests/{tag}", {"Accept": ACCEPT})
+        try:
+            response = self._ask("HEAD", path, f"manifests/{tag}", {"Accept": ACCEPT})
+        except UpstreamError as error:
+            if error.reason != NO_METHOD:
+                raise
+            return None
         match = _DIGEST.match(response.headers.get("docker-content-digest", ""))
         return match[1] if match else None
 
@@ -189,6 +195,8 @@ class RegistryClient:
                 "" if response.status in (404, 410) else f" (or does not show it: status {response.status})"
             )
             raise NotFoundError(f"upstream {self._name!r} has no {key[:200]!r}{told}")
+        if response.status == 405:
+            raise UpstreamError(f"upstream {self._name!r} knows no {method}", reason=NO_METHOD)
         if response.status != 200:
             raise UpstreamError(
                 f"upstream {self._name!r} answered {response.status} for {key[:200]!r}; try again later",

@@ -81,6 +81,14 @@ class Download:
             self._done, self._error = True, error
         self._tell()
 
+    def abandon(self) -> None:
+        """Tell those who wait that `run` never began. Without effect when it did."""
+        with self._lock:
+            if self._writer is not None or self._done:
+                return
+            self._done, self._error = True, NotReadyError("this node is stopping")
+        self._tell()
+
     def open(self) -> BinaryIO:
         """What there is of the file, for reading. Raises the error of a fetch that failed."""
         with self._lock:
@@ -141,7 +149,14 @@ class Downloads:
         download = make()
         task = asyncio.ensure_future(run(download))
         self._running[key] = (download, task)
-        task.add_done_callback(lambda _: self._running.pop(key, None))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._running.pop(key, None)
+            # A node that stops drops what has not begun yet; then nobody may go on waiting for it.
+            if task.cancelled() or task.exception() is not None:
+                download.abandon()
+
+        task.add_done_callback(ended)
         return download
 
 
