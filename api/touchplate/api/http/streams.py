@@ -89,17 +89,17 @@ class Download:
             self._done, self._error = True, NotReadyError("this node is stopping")
         self._tell()
 
-    def open(self) -> BinaryIO:
+    async def open(self) -> BinaryIO:
         """What there is of the file, for reading. Raises the error of a fetch that failed."""
         with self._lock:
-            if self._error is not None:
-                raise self._error
             writer = None if self._done else self._writer
         if writer is not None:
-            # It may get its name, or be given up, at this very moment.
             with contextlib.suppress(StorageError):
-                return writer.open()
-        return self._blobs.path(self._sha256).open("rb")
+                return await asyncio.to_thread(writer.open)
+        # It got its name, or was given up, at this very moment.
+        await self.finished()
+        path = self._blobs.path(self._sha256)
+        return await asyncio.to_thread(path.open, "rb")
 
     async def readable(self, beyond: int) -> int:
         """Wait until more than `beyond` bytes may be read, or all; their number. Raises what went wrong."""
@@ -168,20 +168,23 @@ class StreamedFile(Response):
         super().__init__(None, 200, {**headers, "Content-Length": str(download.size)})
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """ASGI. An error after the first byte cuts the connection: the server sees too few bytes."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        """ASGI. An error before the first byte can still be told as such; one after it cuts the connection,
+        since the server sees too few bytes."""
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         download, sent = self._download, 0
-        file = await asyncio.to_thread(download.open)
+        file: BinaryIO | None = None
         try:
             while sent < download.size:
                 limit = await download.readable(sent)
-                while sent < limit:
-                    piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, limit - sent))
-                    if not piece:
-                        raise UpstreamError("the file became shorter while it was sent")
-                    sent += len(piece)
-                    await send(
-                        {"type": "http.response.body", "body": piece, "more_body": sent < download.size}
-                    )
+                if file is None:
+                    file = await download.open()
+                piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, limit - sent))
+                if not piece:
+                    raise UpstreamError("the file became shorter while it was sent")
+                if not sent:
+                    await send(start)
+                sent += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": sent < download.size})
         finally:
-            file.close()
+            if file is not None:
+                file.close()
