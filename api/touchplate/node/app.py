@@ -91,7 +91,7 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
     maven = MavenRoutes(node.maven, node.blobs, node.prover, calls=calls, fetches=node.fetches)
     app.include_router(maven.router(), prefix="/maven")
-    images = ImageRoutes(node.images, node.blobs, node.referrers, calls=calls, fetches=node.fetches)
+    images = ImageRoutes(node.images, node.stores, node.referrers, calls=calls, fetches=node.fetches)
     app.include_router(images.router(), prefix="/v2")
     app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
     web = Web(node.views, node.maven, node.images, node.gate, pages)

@@ -95,7 +95,7 @@ class Node:
             self.records = RecordWriter(LogRecorder(self.log), self.checked.recorder, budget)
         self.fetchers: list[HTTPFetcher | RegistryClient] = []
         self.clients: list[HTTPClient] = []
-        stores = Stores(self.blobs, self.links, self.index, self.alarms)
+        self.stores = stores = Stores(self.blobs, self.links, self.index, self.alarms)
         pairs = zip(config.upstream, self.checked.urls, strict=True)
         repositories: list[Repository] = []
         registries: list[Registry] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import BlobStore
 from touchplate.api.docker.evidence import MAX_EVIDENCE_BYTES, check_evidence
 from touchplate.api.docker.judge import BlobAccess
@@ -15,8 +16,9 @@ from touchplate.api.http.streams import Download
 class ImageBlobs:
     """Reads and fetches the blobs that `ImageJudge.blob` let pass. All methods block."""
 
-    def __init__(self, blobs: BlobStore, links: ImageLinks) -> None:
+    def __init__(self, blobs: BlobStore, links: ImageLinks, alarms: Alarms) -> None:
         self._blobs = blobs
+        self._alarms = alarms
         self._links = links
 
     def stored(self, access: BlobAccess) -> tuple[Path, int] | None:
@@ -68,7 +70,8 @@ class ImageBlobs:
             sha256,
             access.size,
             lambda sink: place.registry.client.blob(place.path, sha256, sink, max_bytes=access.size),
-            lambda: self._links.add_held(place.repository, sha256),
+            stored=lambda: self._links.add_held(place.repository, sha256),
+            wrong=lambda message: self._alarms.raise_alarm(f"{place.repository}: {message}"),
         )
 
 

@@ -21,7 +21,8 @@ from touchplate.api.docker.links import ImageLinks, KnownManifest, Named
 from touchplate.api.docker.manifests import Manifest, parse_manifest
 from touchplate.api.docker.repository import Place, Registries
 from touchplate.api.docker.tags import Tags
-from touchplate.api.errors import NotFoundError, RefusedError
+from touchplate.api.docker.upstream import FetchedManifest
+from touchplate.api.errors import ChangedError, NotFoundError, RefusedError
 from touchplate.api.gate import Decision, Facts, Gate, Question
 from touchplate.api.links import Link
 from touchplate.api.pull import SingleFlight
@@ -236,7 +237,7 @@ class ImageJudge:
         if held is not None:
             link, manifest = held
         else:
-            fetched = place.registry.client.manifest(place.path, f"sha256:{sha256}")
+            fetched = self._fetch(place, sha256)
             manifest = parse_manifest(fetched.body, fetched.media_type)
             with self._stores.blobs.writer() as sink:
                 sink.write(fetched.body)
@@ -254,6 +255,13 @@ class ImageJudge:
         known = KnownManifest(sha256, manifest.media_type, manifest.kind)
         self.links.add_manifest(place.repository, known, named, link.seen)
         return self._stores.links.add(link), manifest
+
+    def _fetch(self, place: Place, sha256: str) -> FetchedManifest:
+        try:
+            return place.registry.client.manifest(place.path, f"sha256:{sha256}")
+        except ChangedError as error:
+            self._stores.alarms.raise_alarm(f"{place.repository}: {error}")
+            raise
 
     def _link(self, place: Place, blob: Blob) -> Link:
         digests = {name: getattr(blob, name) for name in DIGESTS}

@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from touchplate.api.blobs import BlobStore
 from touchplate.api.docker.blobs import ImageBlobs
 from touchplate.api.docker.judge import BlobAccess, ImageJudge, Served
 from touchplate.api.docker.layout import RegistryRequest, parse_registry_path
@@ -23,6 +22,7 @@ from touchplate.api.http.calls import Calls
 from touchplate.api.http.files import file_response, parse_range
 from touchplate.api.http.registry import format_warning
 from touchplate.api.http.streams import HELD_BACK_BYTES, Download, Downloads, StreamedFile
+from touchplate.api.stores import Stores
 
 MAX_PAGE = 1_000
 """Tags of one page."""
@@ -37,13 +37,13 @@ class ImageRoutes:
     """Answers requests below `/v2`; made once per node."""
 
     def __init__(
-        self, judge: ImageJudge, blobs: BlobStore, referrers: Referrers, *, calls: Calls, fetches: Calls
+        self, judge: ImageJudge, stores: Stores, referrers: Referrers, *, calls: Calls, fetches: Calls
     ) -> None:
         """`calls` answers from what is held, `fetches` may wait for upstreams: a dead one then stops only
         those who want something new."""
         self._judge = judge
-        self._store = blobs
-        self._blobs = ImageBlobs(blobs, judge.links)
+        self._store = stores.blobs
+        self._blobs = ImageBlobs(stores.blobs, judge.links, stores.alarms)
         self._referrers = referrers
         self._calls = calls
         self._fetches = fetches
@@ -120,12 +120,14 @@ class ImageRoutes:
         if await self._fetches.run(lambda: self._blobs.confirm(access)):
             return None
         span = parse_range(request.headers.get("range"), access.size)
+        key = (access.place.repository, access.sha256)
+        is_streamed = span is None and access.size > HELD_BACK_BYTES and not self._downloads.failed(key)
         download = self._downloads.start(
-            (access.place.repository, access.sha256),
+            key,
             lambda: self._blobs.download(access),
             lambda made: self._fetches.run(made.run),
         )
-        if span is None and access.size > HELD_BACK_BYTES:
+        if is_streamed:
             # Nothing is answered before the first bytes are here: until then a failure can still be told.
             await download.readable(0)
             return download

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, BinaryIO
 
 from fastapi import Response
 
 from touchplate.api.blobs import BlobStore
-from touchplate.api.errors import APIError, NotReadyError, UpstreamError
+from touchplate.api.errors import APIError, ChangedError, NotReadyError, UpstreamError
 from touchplate.base.durable import DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
 
@@ -25,6 +26,9 @@ HELD_BACK_BYTES = 64 * 1024
 
 PIECE_BYTES = 1024 * 1024
 """Bytes per read and send: the same as for stored files."""
+
+MAX_FAILED = 1_000
+"""Failed downloads that are remembered; the oldest go first."""
 
 _log = logging.getLogger("touchplate.api")
 
@@ -35,15 +39,23 @@ class Download:
     """One file on its way into the store. `run` blocks in a thread; readers wait in the event loop."""
 
     def __init__(
-        self, blobs: BlobStore, sha256: str, size: int, fetch: Fetch, stored: Callable[[], None]
+        self,
+        blobs: BlobStore,
+        sha256: str,
+        size: int,
+        fetch: Fetch,
+        *,
+        stored: Callable[[], None],
+        wrong: Callable[[str], None],
     ) -> None:
         """`fetch` passes the bytes to the callable that it is given; `stored` is called when all is in the
-        store and before anybody hears of it."""
+        store and before anybody hears of it, `wrong` with a message when they are other bytes."""
         self.size = size
         self._blobs = blobs
         self._sha256 = sha256
         self._fetch = fetch
         self._stored = stored
+        self._wrong = wrong
         self._lock = threading.Lock()
         self._writer: DigestWriter | None = None  # under self._lock, as are the four below
         self._there = 0
@@ -69,10 +81,11 @@ class Download:
         except APIError as failure:
             error = failure
         except (WrongDigestError, TooLargeError) as failure:
-            _log.error("fetching sha256:%s: %s", self._sha256, failure)
-            error = UpstreamError(
+            _log.debug("fetching sha256:%s: %s", self._sha256, failure)
+            error = ChangedError(
                 f"the upstream sent other bytes than sha256:{self._sha256}", reason="upstream-wrong-digest"
             )
+            self._wrong(str(error))
         except Exception as failure:
             # Every reader must hear of it, whatever it was, or he would wait for ever.
             _log.error("fetching sha256:%s failed", self._sha256, exc_info=failure)
@@ -80,6 +93,12 @@ class Download:
         with self._lock:
             self._done, self._error = True, error
         self._tell()
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it ended without the file."""
+        with self._lock:
+            return self._error is not None
 
     def abandon(self) -> None:
         """Tell those who wait that `run` never began. Without effect when it did."""
@@ -139,6 +158,12 @@ class Downloads:
 
     def __init__(self) -> None:
         self._running: dict[Hashable, tuple[Download, asyncio.Task[None]]] = {}
+        self._failed: OrderedDict[Hashable, None] = OrderedDict()
+
+    def failed(self, key: Hashable) -> bool:
+        """Whether the last download of this key came to nothing. The next one is better not sent before it is
+        whole: then the client hears why, instead of being cut off again."""
+        return key in self._failed
 
     def start(self, key: Hashable, make: Callable[[], Download], run: Callable[[Download], Any]) -> Download:
         """The download of this key that runs, or a new one; `run` gives what awaits its end. It goes on when
@@ -155,6 +180,11 @@ class Downloads:
             # A node that stops drops what has not begun yet; then nobody may go on waiting for it.
             if task.cancelled() or task.exception() is not None:
                 download.abandon()
+            self._failed.pop(key, None)
+            if download.is_failed:
+                self._failed[key] = None
+                while len(self._failed) > MAX_FAILED:
+                    self._failed.popitem(last=False)
 
         task.add_done_callback(ended)
         return download
