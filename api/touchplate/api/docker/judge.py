@@ -138,7 +138,9 @@ class ImageJudge:
         """Whether `serve` can answer without asking the upstream or the log."""
         sha256 = asked.sha256 or self.tags.kept(place, asked.reference)
         held = self.held(place, sha256) if sha256 else None
-        return held is not None and held[1].kind != "index" and not self._lacks_record(place, *held)
+        if held is None or self._lacks_record(place, *held):
+            return False
+        return held[1].kind != "index" or self._judge(Served(place, *held, None)).passes
 
     def known(self, place: Place, sha256: str) -> Served | None:
         """The decision about a manifest that is held already; None otherwise. Fetches and writes nothing."""

@@ -121,7 +121,7 @@ class ImageRoutes:
             return None
         span = parse_range(request.headers.get("range"), access.size)
         key = (access.place.repository, access.sha256)
-        is_streamed = span is None and access.size > HELD_BACK_BYTES and not self._downloads.failed(key)
+        is_streamed = span is None and access.size > HELD_BACK_BYTES and not self._downloads.was_wrong(key)
         download = self._downloads.start(
             key,
             lambda: self._blobs.download(access),

@@ -27,8 +27,8 @@ HELD_BACK_BYTES = 64 * 1024
 PIECE_BYTES = 1024 * 1024
 """Bytes per read and send: the same as for stored files."""
 
-MAX_FAILED = 1_000
-"""Failed downloads that are remembered; the oldest go first."""
+MAX_WRONG = 1_000
+"""Downloads of wrong bytes that are remembered; the oldest go first."""
 
 _log = logging.getLogger("touchplate.api")
 
@@ -95,10 +95,10 @@ class Download:
         self._tell()
 
     @property
-    def is_failed(self) -> bool:
-        """Whether it ended without the file."""
+    def is_wrong(self) -> bool:
+        """Whether it ended with other bytes."""
         with self._lock:
-            return self._error is not None
+            return isinstance(self._error, ChangedError)
 
     def abandon(self) -> None:
         """Tell those who wait that `run` never began. Without effect when it did."""
@@ -158,12 +158,12 @@ class Downloads:
 
     def __init__(self) -> None:
         self._running: dict[Hashable, tuple[Download, asyncio.Task[None]]] = {}
-        self._failed: OrderedDict[Hashable, None] = OrderedDict()
+        self._wrong: OrderedDict[Hashable, None] = OrderedDict()
 
-    def failed(self, key: Hashable) -> bool:
-        """Whether the last download of this key came to nothing. The next one is better not sent before it is
-        whole: then the client hears why, instead of being cut off again."""
-        return key in self._failed
+    def was_wrong(self, key: Hashable) -> bool:
+        """Whether the last download of this key gave other bytes. The next one is better not sent before it
+        is whole: then the client hears why, instead of being cut off again."""
+        return key in self._wrong
 
     def start(self, key: Hashable, make: Callable[[], Download], run: Callable[[Download], Any]) -> Download:
         """The download of this key that runs, or a new one; `run` gives what awaits its end. It goes on when
@@ -180,11 +180,11 @@ class Downloads:
             # A node that stops drops what has not begun yet; then nobody may go on waiting for it.
             if task.cancelled() or task.exception() is not None:
                 download.abandon()
-            self._failed.pop(key, None)
-            if download.is_failed:
-                self._failed[key] = None
-                while len(self._failed) > MAX_FAILED:
-                    self._failed.popitem(last=False)
+            self._wrong.pop(key, None)
+            if download.is_wrong:
+                self._wrong[key] = None
+                while len(self._wrong) > MAX_WRONG:
+                    self._wrong.popitem(last=False)
 
         task.add_done_callback(ended)
         return download
