@@ -82,9 +82,11 @@ class ImageRoutes:
     async def _manifest(
         self, request: Request, place: Place, asked: RegistryRequest, headers: dict[str, str]
     ) -> Response:
-        is_held = await self._calls.run(lambda: self._judge.is_held(place, asked))
-        pool = self._calls if is_held else self._fetches
-        served = await pool.run(lambda: self._judge.serve(place, self._judge.digest(place, asked)))
+        served = await self._calls.run(lambda: self._judge.ready(place, asked))
+        if served is None:
+            served = await self._fetches.run(
+                lambda: self._judge.serve(place, self._judge.digest(place, asked))
+            )
         described = {
             **headers,
             **_content(served.sha256),
