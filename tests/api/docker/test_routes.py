@@ -360,3 +360,30 @@ def test_a_refusal_is_a_403_with_the_reason_for_people_and_programs(here: ImageW
     assert answer.headers["warning"] == f'299 - "{line}"'
     assert here.get("/v2/team/bad/manifests/1", "HEAD").status == 403
     assert json.loads(answer.body)["errors"][0]["detail"]["explanation"].startswith("/why/v2/hub/team/bad/")
+
+
+def test_the_decision_about_an_index_names_each_of_its_images(here: ImageWorld) -> None:
+    index = make_index({"amd64": GOOD, "arm64": ARM})
+    here.registry.push("team/app", "multi", index)
+    assert here.get("/v2/team/app/manifests/multi").status == 200
+    page = here.get("/why/v2/hub/team/app/manifests/multi").text
+    assert ">served<" in page
+    assert "list of images for several platforms" in page
+    assert f"linux/amd64, <code>sha256:{GOOD.hex}</code>: everything is there." in page
+    assert f"linux/arm64, <code>sha256:{ARM.hex}</code>: not reproduced: 0 of 2 operators." in page
+
+
+def test_a_first_sight_that_was_missing_is_asked_for_in_the_explanation(tmp_path: Path) -> None:
+    with image_world(tmp_path, record=False, rules='[[gate.rule]]\nneed = ["recorded"]\n') as here:
+        here.registry.push("team/bad", "1", BAD)
+        assert error(here.get("/v2/team/bad/manifests/1"))["detail"]["reason"] == "not-recorded"
+        assert "record = true" in here.get("/why/v2/hub/team/bad/manifests/1").text
+
+
+def test_an_image_of_an_index_that_is_not_to_be_had_does_not_cost_the_others(tmp_path: Path) -> None:
+    rules = '[[gate.rule]]\necosystem = "oci"\nneed = ["recorded", "reproduced"]\n'
+    with image_world(tmp_path, rules=rules + '[[gate.rule]]\nneed = ["recorded"]\n') as here:
+        here.registry.push("team/app", "1", make_index({"arm64": ARM, "amd64": GOOD}))
+        del here.registry.manifests["team/app"][ARM.digest]
+        here.built("team/app", GOOD)
+        assert here.get("/v2/team/app/manifests/1").status == 200, "its first sight was what was missing"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from pathlib import Path
 
 from touchplate.api.alarms import Alarms
@@ -12,6 +14,9 @@ from touchplate.api.docker.links import ImageLinks
 from touchplate.api.errors import NotFoundError, RefusedError
 from touchplate.api.http.streams import Download
 
+MAX_CHECKED = 10_000
+"""Evidence that was looked at and is not looked at again, about 1 MB: the same digest is the same bytes."""
+
 
 class ImageBlobs:
     """Reads and fetches the blobs that `ImageJudge.blob` let pass. All methods block."""
@@ -19,6 +24,8 @@ class ImageBlobs:
     def __init__(self, blobs: BlobStore, links: ImageLinks, alarms: Alarms) -> None:
         self._blobs = blobs
         self._alarms = alarms
+        self._lock = threading.Lock()
+        self._checked: OrderedDict[str, None] = OrderedDict()  # under self._lock
         self._links = links
 
     def stored(self, access: BlobAccess) -> tuple[Path, int] | None:
@@ -30,10 +37,21 @@ class ImageBlobs:
             return None
         path = self._blobs.path(access.sha256)
         size = path.stat().st_size
-        if access.is_evidence:
+        if access.is_evidence and not self._is_checked(access.sha256):
             _check_size(size)
             check_evidence(path.read_bytes())
+            self._keep_checked(access.sha256)
         return path, size
+
+    def _is_checked(self, sha256: str) -> bool:
+        with self._lock:
+            return sha256 in self._checked
+
+    def _keep_checked(self, sha256: str) -> None:
+        with self._lock:
+            self._checked[sha256] = None
+            while len(self._checked) > MAX_CHECKED:
+                self._checked.popitem(last=False)
 
     def confirm(self, access: BlobAccess) -> bool:
         """Take a blob that another repository gave, once this one's registry says that it has it as well:
