@@ -14,7 +14,11 @@ import pytest
 from tests.api.docker.support import (
     ImageWorld,
     built,
+    image_node,
     image_world,
+    running_registry,
+    upstream_text,
+    write_image_node,
 )
 from tests.base.support import Handler
 from tests.images import (
@@ -418,3 +422,20 @@ def test_indexes_within_indexes_are_followed_to_a_depth(here: ImageWorld) -> Non
     here.registry.push("team/app", "well", chain[-2])
     assert here.get("/v2/team/app/manifests/well").body == chain[-2].manifest
     assert here.get("/v2/team/app/manifests/deep").status == 403
+
+
+def test_a_layer_of_an_image_that_is_no_longer_allowed_does_not_come_back_as_evidence(tmp_path: Path) -> None:
+    """It was fetched through this very repository, when a rule let its image pass."""
+    with running_registry() as registry:
+        registry.push("team/app", "1", FREE)
+        disguised = make_attestation(GOOD, FREE.blobs[FREE.layer])
+        registry.push("team/app", "a", disguised)
+        path = f"/v2/hub/team/app/blobs/sha256:{FREE.layer}"
+        for need, status in (('["recorded"]', 200), ('["reproduced"]', 403)):
+            rules = f"[[gate.rule]]\nneed = {need}\n"
+            config = write_image_node(tmp_path, upstream_text("hub", registry.url), rules)
+            with image_node(tmp_path, registry, config) as here:
+                assert here.get("/v2/hub/team/app/manifests/1").status == status
+                assert here.get("/v2/hub/team/app/manifests/a").status == 200
+                assert here.get(path).status == status
+                assert here.get(path, Range="bytes=0-9").status == (206 if status == 200 else 403)

@@ -387,3 +387,13 @@ def test_an_image_of_an_index_that_is_not_to_be_had_does_not_cost_the_others(tmp
         del here.registry.manifests["team/app"][ARM.digest]
         here.built("team/app", GOOD)
         assert here.get("/v2/team/app/manifests/1").status == 200, "its first sight was what was missing"
+
+
+def test_the_artifact_of_an_entry_is_made_once(here: ImageWorld) -> None:
+    """Also when a second request began before the first one had made it."""
+    listed = referrers(here, GOOD)
+    place = here.node.images.registries.place("team/app")
+    entry = int(listed[0]["annotations"]["dev.touchplate.entry"])
+    assert here.get("/v2/team/free/manifests/1").status == 200  # the log grows, and a new bundle would differ
+    again = here.node.referrers._made(place, GOOD.hex, entry, {})
+    assert f"sha256:{again.manifest}" == listed[0]["digest"]

@@ -14,12 +14,14 @@ from tests.api.docker.support import (
     upstream_text,
     write_image_node,
 )
-from tests.base.support import Handler
+from tests.base.support import Handler, client
 from tests.images import (
     OCI_MANIFEST,
     make_image,
     sha256,
 )
+
+from touchplate.api.docker.tokens import Tokens
 
 GOOD = make_image("good")
 BAD = make_image("bad")
@@ -279,3 +281,18 @@ def test_a_registry_with_passwords_only_gets_it(private: ImageWorld) -> None:
     for reference in ("1", FREE.digest):
         registry.acts[f"/v2/team/free/manifests/{reference}"] = basic
     assert private.get("/v2/team/free/manifests/1").body == FREE.manifest
+
+
+def test_credentials_are_for_https_or_the_registry_itself() -> None:
+    """The realm is the registry's word, and anybody's who sits between."""
+    with running_registry() as registry, running_registry() as thief, client() as http:
+        for one in (registry, thief):
+            one.token = "a-token"
+        registry.credentials = "Basic bWU6c2VjcmV0"
+        tokens = Tokens("hub", registry.url, http, "me:secret")
+        realm = thief.url.replace("127.0.0.1", "localhost")
+        answered = tokens.answer("team/app", f'Bearer realm="{realm}/token",service="x"')
+        assert answered == {"Authorization": "Bearer a-token"}
+        assert "authorization" not in thief.server.seen_headers[0]
+        tokens.answer("team/app", f'Bearer realm="{registry.url}/token",service="x"')
+        assert registry.server.seen_headers[0]["authorization"] == registry.credentials
