@@ -91,19 +91,24 @@ class UpstreamSection:
     # An upstream on this machine or in a private network; else such addresses are refused.
     allow_private: bool = False
     # For oci only. `default`: images whose name begins with no upstream's; `namespace`: put before names of
-    # one segment; `credentials`: `user:password` for the registry and its token service.
+    # one segment; `credentials`: `user:password` for the registry and its token service; `private_hosts`:
+    # other hosts that it sends to (token service, store of blobs) and that may have private addresses.
     default: bool = False
     tags: Literal["follow", "pin"] = "follow"
     namespace: str | None = None
     credentials: Secret | None = None
+    private_hosts: tuple[str, ...] = ()
 
     def check(self) -> list[str]:
         """The form of names and URL."""
         found = self.upstream.check()
         if self.ecosystem == "oci":
             found += self._check_registry()
-        elif self.default or self.tags != "follow" or self.namespace is not None or self.credentials:
-            found.append("default, tags, namespace and credentials are for upstreams of ecosystem oci")
+        elif (self.default, self.tags, self.namespace, self.credentials, self.private_hosts) != (
+            False, "follow", None, None, (),
+        ):  # fmt: skip
+            names = "default, tags, namespace, credentials and private_hosts"
+            found.append(f"{names} are for upstreams of ecosystem oci")
         if not _IDENTITY.match(self.identity):
             found.append(f"identity {self.identity!r}: write letters, digits and . _ ~ : -")
         if self.url == AUTO and self.name != "central":

@@ -165,7 +165,7 @@ class Node:
         )
 
     def _registry(self, section: UpstreamSection, url: str) -> Registry:
-        hosts = {urlsplit(url).hostname or ""} if section.allow_private else ()
+        hosts = [*section.private_hosts, *([urlsplit(url).hostname or ""] if section.allow_private else [])]
         limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
         client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
         credentials = section.credentials.resolve() if section.credentials else None

@@ -397,3 +397,16 @@ def test_the_artifact_of_an_entry_is_made_once(here: ImageWorld) -> None:
     assert here.get("/v2/team/free/manifests/1").status == 200  # the log grows, and a new bundle would differ
     again = here.node.referrers._made(place, GOOD.hex, entry, {})
     assert f"sha256:{again.manifest}" == listed[0]["digest"]
+
+
+def test_an_artifact_that_was_lost_is_made_again(here: ImageWorld) -> None:
+    before = referrers(here, GOOD)
+    for kind in ("manifest", "bundle"):
+        made = here.node.images.links.referrers("hub/team/app", GOOD.hex)[0]
+        here.node.blobs.path(getattr(made, kind)).unlink()
+        assert here.get("/v2/team/free/manifests/1").status == 200  # another checkpoint, so another bundle
+        listed = referrers(here, GOOD)
+        assert len(listed) == len(before)
+        manifest = here.get(f"/v2/team/app/manifests/{listed[0]['digest']}")
+        assert manifest.status == 200
+        assert here.get(f"/v2/team/app/blobs/{manifest.json['layers'][0]['digest']}").status == 200

@@ -296,3 +296,19 @@ def test_credentials_are_for_https_or_the_registry_itself() -> None:
         assert "authorization" not in thief.server.seen_headers[0]
         tokens.answer("team/app", f'Bearer realm="{registry.url}/token",service="x"')
         assert registry.server.seen_headers[0]["authorization"] == registry.credentials
+
+
+def test_a_private_store_of_layers_is_asked_when_the_owner_names_it(tmp_path: Path) -> None:
+    with running_registry() as registry, running_registry() as store:
+        registry.push("team/free", "1", FREE)
+        store.blobs["x"] = {f"sha256:{FREE.layer}": FREE.blobs[FREE.layer]}
+        elsewhere = f"{store.url}/v2/x/blobs/sha256:{FREE.layer}".replace("127.0.0.1", "localhost")
+        registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location=elsewhere)
+        for lines, status in (
+            ("default = true", 502),
+            ('default = true\nprivate_hosts = ["localhost"]', 200),
+        ):
+            path = write_image_node(tmp_path, upstream_text("hub", registry.url, lines))
+            with image_node(tmp_path, registry, path) as here:
+                assert here.get("/v2/team/free/manifests/1").status == 200
+                assert here.get(LAYER).status == status

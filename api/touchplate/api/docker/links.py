@@ -73,6 +73,7 @@ _REFERRERS = Table(
     Column("subject", String(64), primary_key=True),
     Column("entry", Integer, primary_key=True),
     Column("manifest", String(64), nullable=False),
+    Column("bundle", String(64), nullable=False),
     Column("size", Integer, nullable=False),
     Column("predicate_type", String, nullable=False),
 )
@@ -109,12 +110,13 @@ class Move:
 
 @dataclass(frozen=True)
 class OwnReferrer:
-    """An attestation that this node gives out as a referrer of `subject`: the entry's index, and the
-    manifest made for it."""
+    """An attestation that this node gives out as a referrer of `subject`: the entry's index, the manifest
+    that was made for it (with its `size`), and the bundle in it."""
 
     subject: str
     entry: int
     manifest: str
+    bundle: str
     size: int
     predicate_type: str
 
@@ -205,10 +207,14 @@ class ImageLinks:
             return [Move(**row._asdict()) for row in rows]
 
     def add_referrer(self, repository: str, referrer: OwnReferrer) -> None:
-        """Remember the manifest that was made for an entry."""
+        """Remember the manifest that was made for an entry, in place of one whose files were lost."""
+        row = upsert(_REFERRERS).values(repository=repository, **vars(referrer))
         with begin_write(self._engine) as transaction:
-            row = {"repository": repository, **vars(referrer)}
-            transaction.execute(upsert(_REFERRERS).on_conflict_do_nothing(), [row])
+            transaction.execute(
+                row.on_conflict_do_update(
+                    index_elements=["repository", "subject", "entry"], set_=vars(referrer)
+                )
+            )
 
     def referrers(self, repository: str, subject: str) -> list[OwnReferrer]:
         """The manifests that were made for entries about `subject`, by entry."""
