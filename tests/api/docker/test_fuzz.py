@@ -15,12 +15,13 @@ from touchplate.api.errors import APIError, RefusedError, UpstreamError
 GOOD = make_image("good")
 INDEX = make_index({"amd64": GOOD}, [make_attestation(GOOD, b"{}")])
 NAMES = ("schemaVersion", "mediaType", "layers", "Layers", "manifests", "config", "subject", "artifactType")
+INNER = [*NAMES, "digest", "size", "platform", "annotations"]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(
         [2, OCI_MANIFEST, OCI_INDEX, f"sha256:{sha256(b'')}"]
     ),
     lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from([*NAMES, "digest", "size", "platform", "annotations"]), inner, max_size=4),
+    | st.dictionaries(st.sampled_from(INNER), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
 
@@ -45,8 +46,7 @@ def test_any_manifest_is_parsed_or_refused(image: Any, members: dict[str, Any], 
     body = json.dumps({**json.loads(image.manifest), **members}).encode()
     try:
         manifest = parse_manifest(body, media_type)
-    except UpstreamError as error:
-        assert error.reason == "upstream-nonsense"
+    except UpstreamError:
         return
     assert manifest.media_type in (OCI_MANIFEST, OCI_INDEX)
     assert (manifest.kind == "index") == (manifest.media_type == OCI_INDEX)
