@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from touchplate.api.docker.routes import ImageRoutes
+from touchplate.api.docker.routes import ImageRoutes, Pools
 from touchplate.api.errors import STATUS, MethodError, NotFoundError
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
@@ -91,7 +91,8 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
     maven = MavenRoutes(node.maven, node.blobs, node.prover, calls=calls, fetches=node.fetches)
     app.include_router(maven.router(), prefix="/maven")
-    images = ImageRoutes(node.images, node.stores, node.referrers, calls=calls, fetches=node.fetches)
+    pools = Pools(calls, node.fetches, node.streams)
+    images = ImageRoutes(node.images, node.stores, node.referrers, pools)
     app.include_router(images.router(), prefix="/v2")
     app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
     web = Web(node.views, node.maven, node.images, node.gate, pages)

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 HELD_THREADS = 16
 """Requests answered at the same time from what is held: they wait for disks and databases only."""
 
+STREAM_THREADS = 32
+"""Layers of images that are fetched at the same time; further ones wait."""
+
 READ_SECONDS = 20.0
 """Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
 order."""
@@ -84,6 +87,8 @@ class Node:
         # Two pools: requests that wait for a dead upstream must not hold up those that need none.
         self.calls = Calls(HELD_THREADS)
         self.fetches = Calls(config.http.threads)
+        # And a third: layers take minutes, and must not keep manifests waiting.
+        self.streams = Calls(STREAM_THREADS)
         self.log = LogService(config.log, log_folder(config.data))
         self.index = self._open_index()
         engine = sqlite_engine(config.data / "links.sqlite")
@@ -133,6 +138,7 @@ class Node:
         self.interrupt()
         self.calls.stop()
         self.fetches.stop()
+        self.streams.stop()
         if self.records is not None:
             self.records.stop()
         self.index.stop()

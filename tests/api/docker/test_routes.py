@@ -410,3 +410,15 @@ def test_an_artifact_that_was_lost_is_made_again(here: ImageWorld) -> None:
         manifest = here.get(f"/v2/team/app/manifests/{listed[0]['digest']}")
         assert manifest.status == 200
         assert here.get(f"/v2/team/app/blobs/{manifest.json['layers'][0]['digest']}").status == 200
+
+
+def test_an_empty_layer_is_a_layer(here: ImageWorld) -> None:
+    empty = sha256(b"")
+    manifest = json.loads(GOOD.manifest)
+    manifest["layers"].append({**manifest["layers"][0], "digest": f"sha256:{empty}", "size": 0})
+    image = Image(OCI_MANIFEST, json.dumps(manifest).encode(), {**GOOD.blobs, empty: b""})
+    here.registry.push("team/free", "empty", image)
+    assert here.get("/v2/team/free/manifests/empty").status == 200
+    for method in ("HEAD", "GET", "GET"):
+        answer = here.get(f"/v2/team/free/blobs/sha256:{empty}", method)
+        assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")

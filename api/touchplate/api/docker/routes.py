@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
@@ -33,20 +34,28 @@ CACHE = "no-cache"
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
 
+@dataclass(frozen=True)
+class Pools:
+    """Threads for what blocks: `held` answers from what is here, `fetches` may wait for upstreams, `streams`
+    fetches layers for minutes. A dead upstream then stops only those who want something new of it, and large
+    layers nobody."""
+
+    held: Calls
+    fetches: Calls
+    streams: Calls
+
+
 class ImageRoutes:
     """Answers requests below `/v2`; made once per node."""
 
-    def __init__(
-        self, judge: ImageJudge, stores: Stores, referrers: Referrers, *, calls: Calls, fetches: Calls
-    ) -> None:
-        """`calls` answers from what is held, `fetches` may wait for upstreams: a dead one then stops only
-        those who want something new."""
+    def __init__(self, judge: ImageJudge, stores: Stores, referrers: Referrers, pools: Pools) -> None:
         self._judge = judge
         self._store = stores.blobs
         self._blobs = ImageBlobs(stores.blobs, judge.links, stores.alarms)
         self._referrers = referrers
-        self._calls = calls
-        self._fetches = fetches
+        self._calls = pools.held
+        self._fetches = pools.fetches
+        self._streams = pools.streams
         self._downloads = Downloads()
 
     def router(self) -> APIRouter:
@@ -127,7 +136,7 @@ class ImageRoutes:
         download = self._downloads.start(
             key,
             lambda: self._blobs.download(access),
-            lambda made: self._fetches.run(made.run),
+            lambda made: self._streams.run(made.run),
         )
         if is_streamed:
             # Nothing is answered before the first bytes are here: until then a failure can still be told.

@@ -32,7 +32,7 @@ MAX_WRONG = 1_000
 
 _log = logging.getLogger("touchplate.api")
 
-Fetch = Callable[[Callable[[bytes], object]], None]
+Fetch = Callable[[Callable[[bytes], object]], object]
 
 
 class Download:
