@@ -439,3 +439,13 @@ def test_a_layer_of_an_image_that_is_no_longer_allowed_does_not_come_back_as_evi
                 assert here.get("/v2/hub/team/app/manifests/a").status == 200
                 assert here.get(path).status == status
                 assert here.get(path, Range="bytes=0-9").status == (206 if status == 200 else 403)
+
+
+def test_evidence_of_other_bytes_is_refused(here: ImageWorld) -> None:
+    attestation = make_attestation(GOOD, b'{"_type":"one"}')
+    here.registry.push("team/bad", "a", attestation)
+    here.registry.blobs["team/bad"][f"sha256:{attestation.layer}"] = b'{"_type":"two"}'
+    assert here.get("/v2/team/bad/manifests/a").status == 200
+    answer = here.get(f"/v2/team/bad/blobs/sha256:{attestation.layer}")
+    assert (answer.status, error(answer)["detail"]["reason"]) == (403, "upstream-wrong-digest")
+    assert "sent other bytes" in here.get("/").text

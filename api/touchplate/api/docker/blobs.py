@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -11,7 +12,7 @@ from touchplate.api.blobs import BlobStore
 from touchplate.api.docker.evidence import MAX_EVIDENCE_BYTES, check_evidence
 from touchplate.api.docker.judge import BlobAccess
 from touchplate.api.docker.links import ImageLinks
-from touchplate.api.errors import NotFoundError, RefusedError
+from touchplate.api.errors import ChangedError, NotFoundError, RefusedError
 from touchplate.api.http.streams import Download
 
 MAX_CHECKED = 10_000
@@ -69,11 +70,16 @@ class ImageBlobs:
     def fetch_evidence(self, access: BlobAccess) -> None:
         """Fetch a blob that is never judged, whole, and look at it before it is stored.
 
-        Raises RefusedError, NotFoundError, UpstreamError.
+        Raises RefusedError (ChangedError for other bytes than those that were named), NotFoundError,
+        UpstreamError.
         """
         _check_size(access.size)
         place, pieces = access.place, bytearray()
         place.registry.client.blob(place.path, access.sha256, pieces.extend, max_bytes=access.size)
+        if hashlib.sha256(pieces).hexdigest() != access.sha256:
+            message = f"the upstream sent other bytes than sha256:{access.sha256}"
+            self._alarms.raise_alarm(f"{place.repository}: {message}")
+            raise ChangedError(message, reason="upstream-wrong-digest")
         check_evidence(bytes(pieces))
         with self._blobs.expecting(access.sha256, access.size) as writer:
             writer.write(bytes(pieces))
