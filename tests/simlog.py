@@ -166,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
+    # With the default of 5, a reader with many connections waits for seconds: its lost SYNs are sent again.
+    request_queue_size = 128
 
     def __init__(self, log: SimLog) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance.sigstore_go import NoGoError, build_checker, run_checker
+from tests.conformance.go_programs import NoGoError, build_program
+from tests.conformance.sigstore_go import run_checker
 from tests.conformance.sigstore_world import Document, M, b64, changed
 
 from touchplate.base.environment import read_environment
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     try:
-        checker = build_checker(environment, arguments.cache)
+        checker = build_program(environment, "sigstore", arguments.cache)
     except NoGoError as error:
         print(f"SIGSTORE-GO NOT ASKED: {error}", file=sys.stderr)
         return 1 if environment.is_ci else 0

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 from tests.conformance import sigstore_demo
+from tests.conformance.go_programs import program
 from tests.conformance.sigstore_cases import ALICE, BOB, ok_bundle
-from tests.conformance.sigstore_go import NoGoError, build_checker
 from tests.conformance.sigstore_world import SOLO, changed, open_policy, public_pem
 from tests.verify.support import PUBLISHED, digests_of
 
-from touchplate.base.environment import read_environment
 from touchplate.verify.sigstore import trusted_root
 
 
@@ -35,28 +34,18 @@ def evidence(tmp_path: Path) -> Path:
     return path
 
 
-def checker() -> Path:
-    environment = read_environment()
-    try:
-        return build_checker(environment)
-    except NoGoError as error:
-        if environment.is_ci:
-            pytest.fail(f"continuous integration needs the go checker: {error}")
-        pytest.skip(f"SIGSTORE-GO NOT ASKED: {error}")
-
-
 @pytest.mark.slow
 def test_accepts_good_evidence_and_sees_each_damage_refused(
     evidence: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checker()
+    program("sigstore")
     assert sigstore_demo.main([str(evidence)]) == 0
     assert "6 of 6 verdicts as they must be" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_bad_evidence_is_a_failure(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checker()
+    program("sigstore")
     bundle = changed(ok_bundle(), "dsseEnvelope", "payloadType", to="text/plain")
     (evidence.parent / "demo" / "evidence" / "sigstore-2.json").write_text(json.dumps(bundle))
     assert sigstore_demo.main([str(evidence)]) == 1

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from tests.conformance.go_programs import program
 from tests.conformance.sigstore_cases import Case, all_cases, our_answer, write_cases
-from tests.conformance.sigstore_go import NoGoError, Verdict, build_checker, run_checker
-
-from touchplate.base.environment import read_environment
+from tests.conformance.sigstore_go import Verdict, run_checker
 
 CASES = {case.name: case for case in all_cases()}
 
@@ -16,14 +15,8 @@ CASES = {case.name: case for case in all_cases()}
 @pytest.fixture(scope="session")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Verdict]:
     """The verdict of sigstore-go on every case."""
-    environment = read_environment()
-    try:
-        checker = build_checker(environment)
-    except NoGoError as error:
-        if environment.is_ci:
-            pytest.fail(f"continuous integration needs the go checker: {error}")
-        pytest.skip(f"SIGSTORE-GO NOT ASKED: {error}")
-    return run_checker(checker, write_cases(list(CASES.values()), tmp_path_factory.mktemp("sigstore")))
+    path = write_cases(list(CASES.values()), tmp_path_factory.mktemp("sigstore"))
+    return run_checker(program("sigstore"), path)
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from touchplate.api.docker.explain import ImageExplainer
 from touchplate.api.docker.routes import ImageRoutes, Pools
 from touchplate.api.errors import STATUS, MethodError, NotFoundError
+from touchplate.api.explain import Explainer
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
 from touchplate.api.http.registry import registry_error
@@ -94,8 +96,11 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     pools = Pools(calls, node.fetches, node.streams)
     images = ImageRoutes(node.images, node.stores, node.referrers, pools)
     app.include_router(images.router(), prefix="/v2")
-    app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
-    web = Web(node.views, node.maven, node.images, node.gate, pages)
+    explainer = Explainer(node.maven, node.gate, node.views)
+    image_explainer = ImageExplainer(node.images, node.gate, node.views)
+    auditors = AuditorRoutes(node.views, node.prover, explainer, image_explainer, calls)
+    app.include_router(auditors.router(), prefix="/api/v1")
+    web = Web(node.views, node.maven, node.images, node.gate, explainer, image_explainer, pages)
     app.include_router(WebRoutes(web, calls).router())
 
 

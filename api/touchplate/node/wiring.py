@@ -24,7 +24,7 @@ from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.http.calls import Calls
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import IndexStore
+from touchplate.api.index.store import CACHE_KIB, IndexStore
 from touchplate.api.links import Links
 from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.repository import MetadataSource, Repository
@@ -42,7 +42,7 @@ from touchplate.base.upstreams import AUTO
 from touchplate.log.service import LogService, log_folder
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
-from touchplate.node.neighbours import LogProofs, LogRecorder
+from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine
@@ -116,7 +116,14 @@ class Node:
         places = Registries(registries, default)
         self.images = ImageJudge(places, stores, ImageLinks(engine), self.gate, sights)
         self.referrers = Referrers(self.images, stores, self.prover)
-        self.views = Views(self.index, self.links, self.prover, self.trust.reproduced, self.alarms)
+        self.views = Views(
+            self.index,
+            self.links,
+            self.prover,
+            self.trust.reproduced,
+            self.alarms,
+            evidence=EvidenceLinks(self.evidence),
+        )
 
     def start(self) -> None:
         """The log first, then what reads it, then what writes to it."""
@@ -202,7 +209,7 @@ def _lock_folder(folder: Path) -> FileLock:
 def _derived_engine(path: Path) -> Engine:
     """The database at `path`, begun again when the file is damaged: all in it can be derived."""
     try:
-        return sqlite_engine(path)
+        return sqlite_engine(path, cache_kib=CACHE_KIB)
     except StorageError as error:
         code = getattr(getattr(error.__cause__, "orig", None), "sqlite_errorcode", None)
         if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -210,4 +217,4 @@ def _derived_engine(path: Path) -> Engine:
         logging.getLogger("touchplate.node").warning("%s; it is made again", error)
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return sqlite_engine(path)
+        return sqlite_engine(path, cache_kib=CACHE_KIB)
