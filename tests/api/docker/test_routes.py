@@ -422,3 +422,15 @@ def test_an_empty_layer_is_a_layer(here: ImageWorld) -> None:
     for method in ("HEAD", "GET", "GET"):
         answer = here.get(f"/v2/team/free/blobs/sha256:{empty}", method)
         assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")
+
+
+def test_an_explanation_is_also_json_and_its_page_leads_to_it(here: ImageWorld) -> None:
+    here.get("/v2/hub/team/bad/manifests/1")
+    why = here.get("/api/v1/why/v2/hub/team/bad/manifests/1").json
+    assert (why["verdict"], why["detail"]) == ("refuse", "not reproduced: 0 of 2 operators")
+    assert why["package"].startswith("pkg:oci/bad@sha256:")
+    page = here.get("/why/v2/hub/team/bad/manifests/1").text
+    path = page.partition('href="/api/v1/why/')[2].partition('"')[0]
+    assert here.get(f"/api/v1/why/{path}").json["sha256"] == BAD.hex
+    nothing = here.get("/api/v1/why/v2/hub/TEAM/manifests/1")
+    assert (nothing.status, nothing.json["verdict"]) == (400, "none")
