@@ -26,11 +26,12 @@ from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import CACHE_KIB, Batch, EntryRow, EvidenceRow, IndexStore
 from touchplate.api.index.tables import VERSION
 from touchplate.api.links import Link, Links
-from touchplate.api.maven.judge import MavenJudge, Stores
+from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.layout import MavenFile
 from touchplate.api.maven.repository import MetadataSource, Repository
 from touchplate.api.ports import Fetched
 from touchplate.api.pull import Puller
+from touchplate.api.stores import FirstSights, Stores
 from touchplate.base.durable import DigestFolder
 from touchplate.base.sql import sqlite_engine
 from touchplate.verify.purl import maven_purl
@@ -150,7 +151,8 @@ def _open(made: Path, folder: Path) -> tuple[MavenJudge, Repository]:
     repository = Repository(
         "central", "central", True, Puller("central", unasked, blobs), MetadataSource("central", unasked)
     )
-    return MavenJudge([repository], stores, Gate(rules, trust.reproduced), None), repository
+    sights = FirstSights(stores, None)
+    return MavenJudge([repository], stores, Gate(rules, trust.reproduced), sights), repository
 
 
 class _NoUpstream:

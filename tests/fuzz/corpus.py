@@ -1,6 +1,6 @@
 """What was found worth keeping, as text: tests/fuzz/corpus/<target>.json, base64 of each input.
 
-`make test` replays it (test_corpus.py). The corpus that grows lies outside the tree, see `cache_folder`.
+`make test` replays it (test_targets.py). The corpus that grows lies outside the tree, see `cache_folder`.
 """
 
 import hashlib

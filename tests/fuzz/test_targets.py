@@ -13,8 +13,8 @@ from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 from tests.verify.support import mangle
 
+from touchplate.verify import forks, steps, tlog_proof
 from touchplate.verify import judge as judge_module
-from touchplate.verify import steps
 from touchplate.verify.checkpoints import parse_checkpoint_body
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.entry import parse_packed
@@ -118,6 +118,8 @@ PLANTED: tuple[tuple[str, object, str, Callable[..., Any]], ...] = (
     ("envelope-bundle", trees, "parse_packed", _lenient_packed),
     ("inclusion-proof", trees, "check_inclusion", _accept),
     ("consistency-proof", trees, "is_prefix", _accept),
+    ("tlog-proof", tlog_proof, "check_inclusion", _accept),
+    ("log-report", forks, "is_prefix", _accept),
     ("json", statements, "parse_json", lambda data, max_bytes: json.loads(data)),
     ("envelope", statements, "parse_envelope", lambda data: parse_envelope(data.strip())),
     ("statement", statements, "format_provenance", _forgets_versions),

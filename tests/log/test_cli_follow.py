@@ -85,6 +85,12 @@ def test_a_fork_is_exit_1_with_a_report_that_anybody_can_check(
     assert follow(log, url=other.folder) == 1
 
 
+def test_what_is_no_report_is_named(log: SimLog, tmp_path: Path, capsys: Captured) -> None:
+    policy = str(tmp_path / "policy.txt")
+    assert main(["log", "report", policy, "--policy", policy]) == 2
+    assert f"{policy} is no report about a log: " in capsys.readouterr().err
+
+
 def test_damage_is_exit_1_with_a_report(log: SimLog, tmp_path: Path, capsys: Captured) -> None:
     log.damage("tile/entries/000", at=99)
     assert follow(log, "--interval", "1s") == 1
@@ -98,7 +104,7 @@ def test_a_log_that_cannot_be_read_is_exit_2_once(log: SimLog, capsys: Captured)
     (log.folder / "tile/entries/000").unlink()
     assert follow(log, "--once") == 2
     assert follow(log, "--once", url="http://127.0.0.1:9/log") == 2
-    assert "cannot be reached" in capsys.readouterr().err
+    assert "cannot be reached: connection refused" in capsys.readouterr().err
 
 
 def test_a_folder_that_another_follower_has_is_refused(log: SimLog, tmp_path: Path, capsys: Captured) -> None:

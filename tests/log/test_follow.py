@@ -1,5 +1,6 @@
 """Following honest logs: a mirror is at every moment a whole log of some size, and goes on from there."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -170,6 +171,26 @@ def test_leftovers_of_a_crash_are_used_only_when_they_hold(log: SimLog, tmp_path
     assert not [path for path in files_in(mirror.folder) if path.endswith(".tmp")]
 
 
+def test_names_that_a_killed_run_gave_are_on_disk_before_the_checkpoint_needs_them(
+    log: SimLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = tmp_path / "mirror"
+    publish(log, 300)
+    shutil.copytree(log.folder, mirror)
+    (mirror / "checkpoint").unlink()
+    fsync, synced = os.fsync, []
+
+    def noting_fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    follow(log.folder, mirror, log.policy)
+    head = next(at for at, path in enumerate(synced) if path.name.startswith(".checkpoint."))
+    needed = {(mirror / path).parent for path in files_in(mirror) if path != "checkpoint"}
+    assert needed <= set(synced[:head])
+
+
 # --- one at a time, one log ---
 
 
@@ -206,6 +227,34 @@ def test_an_older_copy_changes_nothing(log: SimLog, tmp_path: Path) -> None:
     assert done.head is not None
     assert (done.head.size, done.since) == (400, 400)
     assert files_in(folder) == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 256, 300])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_mirror_is_checked_again_while_the_log_shows_an_older_copy(
+    log: SimLog, tmp_path: Path, size: int, damaged: bool
+) -> None:
+    folder = tmp_path / "mirror"
+    publish(log, size)
+    shutil.copytree(log.folder, tmp_path / "old")
+    publish(log, 600 - size)
+    follow(log.folder, folder, log.policy)
+    before = files_in(folder)
+    state = tmp_path / "state" / "head"
+    if damaged:
+        SimLog(folder).damage("tile/envelopes/001", at=100)
+        # Nobody has what is damaged: it is asked for again later, and the log is not blamed.
+        with pytest.raises(TransportError):
+            follow(tmp_path / "old", folder, log.policy, recheck=True, state=state)
+        assert reports_in(folder) == []
+        follow(log.folder, folder, log.policy, recheck=True, state=state)
+    else:
+        done = follow(tmp_path / "old", folder, log.policy, recheck=True, state=state)
+        assert done.head is not None
+        assert (done.head.size, done.complete) == (600, True)
+    assert files_in(folder) == before
+    # What the mirror knows is remembered for the next look, with or without the mirror.
+    assert state.read_bytes() == log.note(600)
 
 
 def test_what_others_remember_of_the_log_holds_for_the_mirror(log: SimLog, tmp_path: Path) -> None:

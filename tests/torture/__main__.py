@@ -18,6 +18,8 @@ from pathlib import Path
 from tests.torture.builder import BuilderSeries
 from tests.torture.builder import Scenario as BuilderScenario
 from tests.torture.hooks import CUT, ERRORS, KILL
+from tests.torture.mirror import MirrorSeries
+from tests.torture.mirror import Scenario as MirrorScenario
 from tests.torture.node import NodeSeries
 from tests.torture.node import Scenario as NodeScenario
 from tests.torture.oracle import LOST, Finding
@@ -36,8 +38,8 @@ LOAD_ROUNDS = 4
 SHOWN = 40
 """Findings that are printed: one mistake shows at many points."""
 
-Series = NodeSeries | BuilderSeries
-Scenario = NodeScenario | BuilderScenario
+Series = NodeSeries | BuilderSeries | MirrorSeries
+Scenario = NodeScenario | BuilderScenario | MirrorScenario
 
 
 @dataclass(frozen=True)
@@ -125,21 +127,23 @@ def run_series(folder: Path, rounds: int, only: str, seed: int) -> Results:
     # In CI a missing tool is a failure: its cases stay in the table, never hit.
     is_traced = has_strace() or read_environment().is_ci
     cases = tuple((case.name, case.error) for case in CASES if is_traced)
-    results = Results((*NodeSeries.points, *BuilderSeries.points), cases, only)
+    results = Results((*NodeSeries.points, *BuilderSeries.points, *MirrorSeries.points), cases, only)
     with launching(folder / "runs") as launcher:
         node = NodeSeries(folder / "node", launcher, results)
         builder = BuilderSeries(folder / "builder", launcher, results)
-        with node.opened(), builder.opened():
+        mirror = MirrorSeries(folder / "mirror", launcher, results)
+        with node.opened(), builder.opened(), mirror.opened():
             tasks: list[Task | TracedTask] = [
                 *make_tasks(node, rounds, chooser),
                 *make_tasks(builder, rounds, chooser),
+                *make_tasks(mirror, rounds, chooser),
                 *make_traced_tasks(node, folder / "runs"),
             ]
             tasks = [task for task in tasks if only in task.kill.point]
             chooser.shuffle(tasks)
             run_tasks(tasks, results, folder)
             if not only:
-                for series in (node, builder):
+                for series in (node, builder, mirror):
                     series.load(LOAD_ROUNDS * rounds, chooser)
     return results
 

@@ -169,7 +169,7 @@ class BuilderSeries:
             stored = _parcels(data)
             # Before the next run could mend it: what has its name is whole.
             found += [one for folder in DIGEST_FOLDERS for one in check_digests(data / folder)]
-            found += _judge_end(run, kill, reached=reached)
+            found += judge_end(run, kill, scenario.code, reached=reached)
         started = time.monotonic()
         run = self._start(scenario, data, state)
         run.wait()
@@ -252,11 +252,13 @@ def _leave_rests(data: Path, rests: Sequence[str]) -> None:
         path.write_bytes(b"half")
 
 
-def _judge_end(run: Run, kill: Kill, *, reached: bool) -> Iterator[Finding]:
-    """A killed process was killed; one that met an error said so in one line, and not with success."""
+def judge_end(run: Run, kill: Kill, code: int, *, reached: bool) -> Iterator[Finding]:
+    """A killed process was killed; one that met an error went on without what failed, or said so in one
+    line; one that did not come to the point ended as always."""
     if not reached:
-        return
-    if kill.is_end:
+        if run.code != code:
+            yield Finding(LOST, f"it ended with {run.code} before its point: {run.err()[-1500:]}")
+    elif kill.is_end:
         if run.code != -9:
             yield Finding(LOST, f"the process should have been killed and ended with {run.code}")
     elif not run.is_explained():

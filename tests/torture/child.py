@@ -15,6 +15,7 @@ from typing import Any
 from tests.torture.hooks import Hooks, Plan
 
 import touchplate.builder.cli
+import touchplate.log.cli
 import touchplate.node.serve
 import touchplate.node.wiring  # noqa: F401  # imported here, once, so that no run pays for it
 from touchplate.verify.cli import main

@@ -246,8 +246,13 @@ class NodeSeries:
 def _judge_end(
     run: Run, kill: Kill, refused: Sequence[tuple[str, int, str]], *, reached: bool
 ) -> Iterator[Finding]:
-    """A killed process was killed; one that met an error said so in words, to clients and in its log."""
+    """A killed process was killed; one that met an error said so in words, to clients and in its log; one
+    that did not come to the point served everybody to its end."""
     if not reached:
+        if run.code != 0:
+            yield Finding(LOST, f"it ended with {run.code} before its point: {run.err()[-1500:]}")
+        for what, status, reason in refused:
+            yield Finding(LOST, f"{what} got {status} {reason}, and nothing was in its way")
         return
     if kill.is_end:
         if run.code != -9:

@@ -120,7 +120,23 @@ READER: Sequence[Point] = (
     Point("reader's head", "name of the file synced", SYNC, "state"),
 )
 
-POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER)
+_TILES = "mirror/tile/.*/"
+
+MIRROR: Sequence[Point] = (
+    Point("mirror", "folders made", FOLDER, "mirror(/tile(/.*)?)?"),
+    Point("mirror", "name of the mirror synced", SYNC, "mirror/\\.\\."),
+    Point("mirror", "lock file made", CREATE, "mirror/\\.lock"),
+    Point("mirror", "temporary file made", CREATE, f"{_TILES}\\.[0-9]+\\.{_HEX}{{16}}\\.tmp"),
+    Point("mirror", "temporary file synced", SYNC, f"{_TILES}\\.[0-9]+\\.{_HEX}{{16}}\\.tmp"),
+    Point("mirror", "renamed", RENAME, f"{_TILES}[0-9]{{1,3}}"),
+    Point("mirror", "names in a folder synced", SYNC, "mirror/tile(/[^.]*(\\.p)?)?"),
+    Point("mirror", "partial removed", REMOVE, f"{_TILES}[0-9]{{3}}\\.p/[0-9]{{1,3}}"),
+    Point("mirror", "folder of partials removed", REMOVE, f"{_TILES}[0-9]{{3}}\\.p"),
+    Point("mirror", "abandoned file removed", REMOVE, f"{_TILES}\\.[0-9]+\\.{_HEX}{{16}}\\.tmp"),
+    *_atomic_file("mirror's head", "mirror", "checkpoint"),
+)
+
+POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR)
 
 SCRATCH = (
     # What a job or a tree holds: nothing of it is read by anybody after a crash, all of it is removed.

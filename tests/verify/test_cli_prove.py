@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.simkeys import ORIGIN, verifier_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.simkeys import ORIGIN, verifier_key, witness_signer
 from tests.simlog import WRITER, SimLog, serving
 from tests.verify.cases import (
     badly_signed,
@@ -23,7 +24,8 @@ from touchplate.verify.bundle import MAX_BUNDLE_ENTRIES, parse_bundle
 from touchplate.verify.dsse import sign_envelope
 from touchplate.verify.entry import Entry, make_entry, pack_entry
 from touchplate.verify.files import digest_file
-from touchplate.verify.keys import format_public_pem, parse_spki
+from touchplate.verify.keys import StatementSigner, format_public_pem, parse_spki
+from touchplate.verify.policy import format_policy
 from touchplate.verify.tlog_proof import parse_tlog_proof
 
 Captured = pytest.CaptureFixture[str]
@@ -297,6 +299,48 @@ def test_a_flood_of_entries_does_not_crowd_out_what_counts(tmp_path: Path, capsy
     assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 0
     assert "the bundle has the 64 most useful" in capsys.readouterr().err
     assert auditor.verify() == 0
+
+
+def test_a_search_that_finds_more_than_fits_into_memory_says_so(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auditor = logged(tmp_path, [provenance(note=f"{n}") for n in range(5)])
+    monkeypatch.setattr("touchplate.verify.search.MAX_FOUND", 4)
+    assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 2
+    assert "name some of them with --index" in capsys.readouterr().err
+    monkeypatch.setattr("touchplate.verify.search.MAX_FOUND", 5)
+    assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 0
+
+
+def test_who_is_trusted_comes_before_any_number_of_strangers_with_one_entry_each(tmp_path: Path) -> None:
+    strangers = [StatementSigner(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32)) for n in range(70)]
+    flood = [sign(make_provenance(note="x"), each) for each in strangers]
+    auditor = logged(tmp_path, [*flood, provenance(), second()])
+    assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 0
+    assert auditor.verify() == 0
+
+
+def test_a_cosigner_beyond_the_calendar_changes_no_verdict(tmp_path: Path, capsys: Captured) -> None:
+    # A clock in milliseconds: the signature is good, and its time is no moment of the calendar.
+    time = 1_800_000_000_000
+    log = SimLog(tmp_path / "log", witnesses=(witness_signer("w.example.org"),))
+    log.grow(1)
+    log.publish(time=time)
+    policy, proof = tmp_path / "policy.txt", tmp_path / "0.tlog-proof"
+    policy.write_text(format_policy(log.policy))
+    words = ["--policy", str(policy), "--index", "0", "--out", str(proof)]
+    assert cli.main(["prove", "--log", str(log.folder), *words]) == 0
+    capsys.readouterr()
+    assert cli.main(["prove", "--check", str(proof), "--policy", str(policy)]) == 0
+    assert f"w0 (@{time})" in capsys.readouterr().out
+    assert cli.main(["prove", "--check", str(proof), "--policy", str(policy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cosigners"] == [{"name": "w0", "time": f"@{time}"}]
+
+
+def test_a_trust_file_in_the_place_of_a_policy_is_told(auditor: Auditor, capsys: Captured) -> None:
+    assert auditor.run("prove", "--log", auditor.log.folder, "--policy", auditor.trust, "--index", "0") == 2
+    assert "trust.toml: policy line 1: " in (said := capsys.readouterr().err)
+    assert said.endswith("; a trust file is given with --trust\n")
 
 
 def test_a_bundle_of_a_policy_alone_takes_one_of_each_signer_first(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.simlog import SimLog
 
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.client import LogClient
+from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import ForkError, MalformedError, ProofError, SignatureError, VerifyError
 from touchplate.verify.forks import (
     MAX_REPORT_BYTES,
@@ -74,6 +75,22 @@ def test_the_first_report_of_a_fork_stays(log: SimLog) -> None:
     assert sorted(path.name for path in kept.parent.glob("*.json*")) == sorted(
         path.name for path in kept.parent.glob("fork-log.example.org-9-????????.json")
     )
+
+
+def test_a_report_is_on_disk_with_its_folders_before_it_is_named(
+    log: SimLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, []
+
+    def noting_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append("report" if path.suffix == ".tmp" else path.name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    head = open_checkpoint(log.note(), log.policy)
+    keep_report(tmp_path / "new" / "reports", damage_report(None, head, "x"))
+    assert synced == [tmp_path.name, "new", "report", "reports"]
 
 
 def test_a_report_that_cannot_be_kept_does_not_hide_the_fork(log: SimLog) -> None:
@@ -154,6 +171,17 @@ def report_of(log: SimLog) -> dict[str, JSONValue]:
 def test_a_changed_report_is_refused(log: SimLog, change: dict[str, JSONValue]) -> None:
     with pytest.raises((MalformedError, ProofError)):
         open_report(format_json({**report_of(log), **change}), log.policy)
+
+
+@pytest.mark.parametrize(
+    "change", [{"proof": [encode_base64(b"\1" * 32)]}, {"derivedRoot": encode_base64(b"\1" * 32)}]
+)
+def test_two_roots_of_one_size_need_no_proof_and_take_none(log: SimLog, change: dict[str, JSONValue]) -> None:
+    report = json.loads(Path(reported(log, forked(log, 3, SIZE)).kept or "").read_bytes())
+    assert open_report(format_json(report), log.policy).finding == "fork"
+    with pytest.raises(ProofError) as caught:
+        open_report(format_json({**report, **change}), log.policy)
+    assert caught.value.reason == "no-fork"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The remembered checkpoint: what may be forgotten, and what only a person may decide."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -61,6 +62,34 @@ def test_a_file_that_fell_back_does_not_take_a_process_back(log: SimLog, tmp_pat
     state.write_bytes(log.note(size=2))
     assert client.checkpoint().size == 5
     assert state.read_bytes() == log.note()
+
+
+def test_nobody_else_changes_the_file_between_reading_and_writing_it(log: SimLog, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    client = remembering(log, state)
+    inner, tried = open_source(log.folder), []
+
+    class Jostling:
+        """The log, at each read of which another process tries to take the lock."""
+
+        def read(self, path: str, max_bytes: int) -> bytes:
+            with (tmp_path / ".state.lock").open() as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            tried.append(path)
+            return inner.read(path, max_bytes)
+
+        def post(self, path: str, body: bytes, headers: dict[str, str], max_bytes: int) -> bytes:
+            return inner.post(path, body, headers, max_bytes)
+
+    client._source = Jostling()
+    client.checkpoint()
+    log.grow(300)
+    log.publish()
+    client.checkpoint()
+    assert tried.count("checkpoint") == 2
+    assert len(tried) > 2  # the tiles of the comparison, too
+    with (tmp_path / ".state.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_pipe_in_a_folder_keeps_nobody_waiting(log: SimLog) -> None:

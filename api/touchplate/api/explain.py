@@ -53,6 +53,7 @@ class Explanation:
     ignored: Sequence[Ignored] = ()
     candidates: Sequence[FileView] = field(default=())
     is_rebuild_wanted: bool = False
+    adapter: str = "maven"
 
 
 class Explainer:

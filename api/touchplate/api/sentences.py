@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from touchplate.api.answers import FileView
 from touchplate.api.gate import Decision, Facts, Rule
 from touchplate.api.links import Link
-from touchplate.api.maven.layout import MavenFile
 from touchplate.api.reasons import REFUSALS, meaning
 from touchplate.api.rule_text import format_span
 from touchplate.verify.encoding import format_time
@@ -32,12 +32,24 @@ _WEAKER = (
 )
 
 
+class JudgedFile(Protocol):
+    """What sentences say about any kind of file."""
+
+    @property
+    def name(self) -> str:
+        """Its last path segment."""
+
+    @property
+    def is_supporting(self) -> bool:
+        """Whether it only supports another file, and is asked for less."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A file that was judged: who it is, the decision, the facts behind it, and what the trust file
     counts."""
 
-    file: MavenFile
+    file: JudgedFile
     package: PackageURL
     decision: Decision
     facts: Facts
@@ -102,7 +114,7 @@ def rule_place(rules: Sequence[Rule], rule: Rule, *, would: bool = False) -> str
     return f"Rule {number} of {len(rules)} {'would decide' if would else 'decides'}: {why}."
 
 
-def needs(need: Sequence[str], rule: Rule, file: MavenFile, trusted: ReproducedRule) -> list[str]:
+def needs(need: Sequence[str], rule: Rule, file: JudgedFile, trusted: ReproducedRule) -> list[str]:
     """What the rule asks of this file, and what the trust file counts for it."""
     lines = [f"The file must be “{level}”: {_LEVELS[level]}." for level in need]
     lines = lines or ["It asks for nothing."]

@@ -13,11 +13,14 @@ from touchplate.log import cli_follow
 from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.fsck import Result, Source, check_log, unverified_body
 from touchplate.log.served import ServedLog
+from touchplate.verify.checkpoints import UnverifiedCheckpoint
 from touchplate.verify.cli_reader import Reader, add_policy, add_state, open_head, open_log, read_believed
 from touchplate.verify.encoding import encode_base64
+from touchplate.verify.errors import MalformedError
 from touchplate.verify.notes import MAX_NOTE_BYTES, format_verifier_key, parse_signer_key
 from touchplate.verify.output import print_json, print_line, print_note
 from touchplate.verify.policy import Policy, parse_policy
+from touchplate.verify.reading import read_at_most
 from touchplate.verify.sources import open_source
 from touchplate.verify.usage import OK, REFUSED, UsageError
 
@@ -28,7 +31,12 @@ SHOWN_FINDINGS = 50
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the commands of `touchplate log`."""
     commands = parser.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
-    fsck = commands.add_parser("fsck", help="recompute a whole log and name everything that is wrong")
+    fsck = commands.add_parser(
+        "fsck",
+        help="recompute a whole log and name everything that is wrong",
+        description="Recompute a whole log and name everything that is wrong. Exit code 0 clean, 1 findings, "
+        "2 when it cannot be read.",
+    )
     where = fsck.add_mutually_exclusive_group(required=True)
     where.add_argument(
         "--config", type=Path, metavar="FILE", help="the node's TOML: its database and log key"
@@ -46,7 +54,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     add_policy(fsck, required=False)
     fsck.set_defaults(run_log=_fsck)
-    show = commands.add_parser("checkpoint", help="fetch, verify and print a log's checkpoint")
+    show = commands.add_parser(
+        "checkpoint",
+        help="fetch, verify and print a log's checkpoint",
+        description="Fetch and print a log's checkpoint. With --policy or --trust it is verified, must go on "
+        "from the one that is remembered, and is remembered.",
+    )
     show.add_argument(
         "--url", required=True, metavar="URL", help="the log's URL, or a folder with the same paths"
     )
@@ -68,6 +81,10 @@ def _fsck(args: argparse.Namespace) -> int:
     source: Source
     close: Callable[[], None] | None = None
     if args.url is not None:
+        if args.origin is not None:
+            raise UsageError(
+                "--origin chooses a tree of a database; a served log has the origin of its policy"
+            )
         source = _served(args.url, reader)
     else:
         database, origin = args.db, args.origin
@@ -75,7 +92,7 @@ def _fsck(args: argparse.Namespace) -> int:
             database, configured, policy = _read_config(args.config, policy)
             origin = origin or configured
         source, close = _stored(database, origin)
-    against = [unverified_body(_read_note(path)) for path in args.against]
+    against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
             task = progress.task("entries", unit="entries")
@@ -189,9 +206,11 @@ def _stored(database: Path, origin: str | None) -> tuple[Source, Callable[[], No
     return rows, close
 
 
-def _read_note(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_NOTE_BYTES)
+def _read_kept(path: Path) -> UnverifiedCheckpoint:
+    try:
+        return unverified_body(read_at_most(path, MAX_NOTE_BYTES))
+    except MalformedError as error:
+        raise MalformedError(f"--against: {path} is no checkpoint: {error}", reason=error.reason) from error
 
 
 def _read_config(path: Path, policy: Policy | None) -> tuple[Path, str, Policy]:

@@ -14,7 +14,7 @@ from touchplate.log.follow import Follower, Update
 from touchplate.log.mirror import Mirror, MirrorFirst
 from touchplate.verify.cli_reader import add_policy, add_state, open_log, require_reader
 from touchplate.verify.encoding import encode_base64
-from touchplate.verify.errors import ProofError, ReportedError, TrustError, VerifyError
+from touchplate.verify.errors import MalformedError, ProofError, ReportedError, TrustError, VerifyError
 from touchplate.verify.forks import FORK, MAX_REPORT_BYTES, open_report
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import (
@@ -40,7 +40,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def register(commands: Any) -> None:
     """Add `follow` and `report` to the commands of `touchplate log`."""
-    follow = commands.add_parser("follow", help="keep a verified mirror of a log in a folder")
+    follow = commands.add_parser(
+        "follow",
+        help="keep a verified mirror of a log in a folder",
+        description="Keep a verified mirror of a log in a folder. A fork, or files that are not what was "
+        "signed, end it with exit code 1 and a report in that folder; what may be better later is tried "
+        "again, with --once exit code 2.",
+    )
     follow.add_argument(
         "--url", required=True, metavar="URL", help="the log's URL, or a folder with the same paths"
     )
@@ -56,7 +62,12 @@ def register(commands: Any) -> None:
     add_policy(follow, required=True)
     add_state(follow)
     follow.set_defaults(run_log=_follow)
-    report = commands.add_parser("report", help="check the report of a fork, offline")
+    report = commands.add_parser(
+        "report",
+        help="check the report of a fork, offline",
+        description="Check a report about a log, offline. Exit code 0 when it is genuine: it then says "
+        "whether it proves a fork or only tells of damage; 1 when it claims a fork and does not prove it.",
+    )
     report.add_argument("file", metavar="FILE", help="fork-….json or damage-….json")
     add_policy(report, required=True)
     report.set_defaults(run_log=_report)
@@ -181,6 +192,8 @@ def _report(args: argparse.Namespace) -> int:
     reader = require_reader(args)
     try:
         report = open_report(read_at_most(args.file, MAX_REPORT_BYTES), reader.policy)
+    except MalformedError as error:
+        raise MalformedError(f"{args.file} is no report about a log: {error}", reason=error.reason) from error
     except ProofError as error:
         print_error(error, as_json=args.json)
         return REFUSED

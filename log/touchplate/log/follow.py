@@ -118,9 +118,8 @@ class Follower:
             self._trying(lambda: self._client.check_prefix(old, head))
             return head
         # Somebody else's memory may be shorter than the mirror; an older head can be compared by the mirror's
-        # own tiles.
-        self._trying(lambda: self._client.check_prefix(head, old))
-        return old
+        # own tiles. What is read from here on must be of the mirror's tree, not of the shorter one.
+        return self._trying(lambda: self._client.adopt(old))
 
     def _trying(self, do: Callable[[], T]) -> T:
         """Do it; when it fails and the mirror's own files had a part in that, once more without them."""

@@ -89,7 +89,7 @@ class Remembered:
             self._thread = None
 
     def _run(self) -> None:
-        size = self._tree.head().size
+        size = 0  # not the head's: a batch may have come since `start` wrote
         while not self._stopping.is_set():
             grown = self._wait_for_growth(size, POLL_SECONDS)
             if grown != size:

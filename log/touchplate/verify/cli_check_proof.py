@@ -7,7 +7,7 @@ from typing import Protocol
 from touchplate.verify.checkpoints import Checkpoint, checkpoint_age
 from touchplate.verify.cli_reader import Reader, require_reader
 from touchplate.verify.dsse import MAX_ENVELOPE_BYTES
-from touchplate.verify.encoding import encode_base64, format_time
+from touchplate.verify.encoding import encode_base64, format_moment
 from touchplate.verify.entry import MAX_PACKED_BYTES, Entry, make_entry, parse_packed, verify_entry
 from touchplate.verify.errors import MalformedError, VerifyError
 from touchplate.verify.jcs import JSONValue
@@ -147,7 +147,7 @@ def _print(proven: Proven, reader: Reader, *, as_json: bool) -> None:
             "origin": head.origin,
             "size": str(head.size),
             "root": encode_base64(head.root),
-            "cosigners": [{"name": name, "time": format_time(time)} for name, time in head.cosigners],
+            "cosigners": [{"name": name, "time": format_moment(time)} for name, time in head.cosigners],
             "age": age,
         }
         if proven.entry is not None:
@@ -158,7 +158,7 @@ def _print(proven: Proven, reader: Reader, *, as_json: bool) -> None:
     pairs = [("leaf hash", leaf_hash(proven.leaf_data).hex())]
     if proven.entry is not None:
         pairs += _entry_pairs(proven.entry, reader)
-    cosigners = ", ".join(f"{name} ({format_time(time)})" for name, time in head.cosigners)
+    cosigners = ", ".join(f"{name} ({format_moment(time)})" for name, time in head.cosigners)
     pairs += [
         ("cosigners", cosigners or "nobody (the policy asks for none)"),
         ("age", "cannot be told" if age is None else f"{age} s"),

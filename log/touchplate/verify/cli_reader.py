@@ -8,7 +8,7 @@ from typing import Protocol
 
 from touchplate.verify.checkpoints import Checkpoint, check_age, open_checkpoint
 from touchplate.verify.client import LogClient
-from touchplate.verify.errors import TrustError
+from touchplate.verify.errors import PolicyError, TrustError
 from touchplate.verify.heads import default_state, head_path
 from touchplate.verify.policy import MAX_POLICY_BYTES, Policy, parse_policy
 from touchplate.verify.reading import read_at_most
@@ -58,7 +58,7 @@ def add_state(parser: Options) -> None:
 def read_believed(args: argparse.Namespace) -> Reader | None:
     """The policy that was given; None when none was. Raises PolicyError, TrustError, OSError."""
     if args.policy is not None:
-        return Reader(parse_policy(_read_policy(args.policy)))
+        return Reader(_load_policy(args.policy))
     if args.trust is None:
         return None
     trust = load_trust(args.trust)
@@ -91,6 +91,16 @@ def require_reader(args: argparse.Namespace) -> Reader:
     if reader is None:
         raise UsageError("give --trust FILE or --policy FILE")
     return reader
+
+
+def _load_policy(path: Path) -> Policy:
+    text = _read_policy(path)
+    try:
+        return parse_policy(text)
+    except PolicyError as error:
+        # TOML tables have no place in a policy.
+        hint = "; a trust file is given with --trust" if text.lstrip().startswith("[") else ""
+        raise PolicyError(f"{path.name}: {error}{hint}", reason=error.reason) from error
 
 
 def _read_policy(path: Path) -> str:

@@ -137,11 +137,7 @@ class LogClient:
 
     def _fetch_checkpoint(self) -> Checkpoint:
         with self._remembered.locked():
-            held, known = self._remembered.head, self._remembered.load()
-            if known is not None:
-                if held is not None:
-                    self.check_prefix(held, known)
-                self._remembered.adopt(known)
+            known = self._recall()
             offered = open_checkpoint(self._source.read("checkpoint", MAX_NOTE_BYTES), self._policy)
             if known is None or offered.size >= known.size:
                 if known is not None:
@@ -150,6 +146,31 @@ class LogClient:
                 return offered
             self._require_older(offered, known)
             return known
+
+    def adopt(self, known: Checkpoint) -> Checkpoint:
+        """Go on from a head of this log that somebody else kept (a mirror): the further one of it and the
+        remembered one is `head` from now on, and remembered.
+
+        Raises as `checkpoint` when the two are not of one history.
+        """
+        with self._remembered.locked():
+            held = self._recall()
+            if held is None or held.size < known.size:
+                if held is not None:
+                    self.check_prefix(held, known)
+                self._remembered.store(known)
+                return known
+            self.check_prefix(known, held)
+            return held
+
+    def _recall(self) -> Checkpoint | None:
+        """What this process or another that shares the file saw last; it goes on where `head` ended."""
+        held, known = self._remembered.head, self._remembered.load()
+        if known is not None:
+            if held is not None:
+                self.check_prefix(held, known)
+            self._remembered.adopt(known)
+        return known
 
     def _require_older(self, offered: Checkpoint, known: Checkpoint) -> None:
         """A smaller head than the known one must still be part of the same history."""

@@ -18,6 +18,7 @@ from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import MalformedError, ProofError, ReportedError, shown
 from touchplate.verify.fields import take_list, take_object, take_text
+from touchplate.verify.folders import make_folder, sync_folder
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
 from touchplate.verify.notes import MAX_NOTE_BYTES
 from touchplate.verify.policy import Policy
@@ -114,7 +115,7 @@ def keep_report(folder: Path, report: Mapping[str, JSONValue]) -> Path:
     assert isinstance(new, dict)  # as `_report` made it
     root = decode_base64(new["root"], "root").hex()[:_NAME_ROOT]
     path = folder / f"{report['finding']}-{report['origin']}-{new['size']}-{root}.json"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -127,11 +128,7 @@ def keep_report(folder: Path, report: Mapping[str, JSONValue]) -> Path:
             os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)
     return path
 
 

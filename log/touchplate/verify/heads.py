@@ -15,6 +15,7 @@ from pathlib import Path
 
 from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
 from touchplate.verify.errors import TrustError, VerifyError, shown
+from touchplate.verify.folders import make_folder, sync_folder
 from touchplate.verify.notes import MAX_NOTE_BYTES
 from touchplate.verify.policy import Policy
 from touchplate.verify.reading import open_file
@@ -72,7 +73,7 @@ class RememberedHead:
             yield
             return
         with self._failing("locked"):
-            _make_folder(self._path.parent)
+            make_folder(self._path.parent)
             lock = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         try:
             with self._failing("locked"):
@@ -137,7 +138,7 @@ class RememberedHead:
         # Until here the old checkpoint stands; from the rename on the new one, and after the folder's fsync
         # for good.
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def _beside(self, suffix: str) -> Path:
         assert self._path is not None
@@ -152,19 +153,3 @@ class RememberedHead:
                 f"the remembered checkpoint {shown(str(self._path))} cannot be {what}: {error.strerror}",
                 reason="remembered-checkpoint",
             ) from error
-
-
-def _make_folder(path: Path) -> None:
-    """Make a folder and its parents, each name on disk before the next: with its folder a head is lost."""
-    if not path.is_dir():
-        _make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-        _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -19,8 +19,8 @@ from touchplate.verify.steps import check_entry_trust
 from touchplate.verify.trust import TrustFile
 from touchplate.verify.values import value
 
-MAX_FOUND = 100_000
-"""Entries about one file that a search keeps: far more than anybody writes, and they fit into memory."""
+MAX_FOUND = 10_000
+"""Entries about one file that a search keeps: far more than anybody writes; at most 640 MiB of envelopes."""
 
 _ESCAPE = b"\\u"  # in a payload that has one, a digest may be spelt in other ways than its hex digits
 

@@ -30,9 +30,6 @@ from touchplate.verify.values import value
 HEADER = "c2sp.org/tlog-proof@v1"
 """The first line, which names format and version (tlog-proof)."""
 
-SUFFIX = ".tlog-proof"
-"""What such files are called (tlog-proof)."""
-
 MAX_EXTRA_BYTES = max(MAX_PACKED_BYTES, MAX_LEAF_DATA)
 """Bytes of extra data: a packed entry, or the data of any leaf, and nothing longer has a use here."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from touchplate.api.answers import FamilyView
+from touchplate.api.docker.explain import ImageExplainer
 from touchplate.api.errors import NotFoundError
 from touchplate.api.explain import Explainer
 from touchplate.api.http.calls import Calls
@@ -15,8 +16,11 @@ from touchplate.api.http.formats import format_artifact, format_explanation, for
 from touchplate.api.proofs import Prover
 from touchplate.api.views import Views, check_sha256
 from touchplate.verify.bundle import MEDIA_TYPE as BUNDLE_TYPE
-from touchplate.verify.encoding import format_time, parse_decimal
+from touchplate.verify.encoding import format_moment, format_time, parse_decimal
 from touchplate.verify.sigstore import MEDIA_TYPE as SIGSTORE_TYPE
+
+IMAGES = "v2"
+"""How paths name the adapter for images: as the registry API does."""
 
 INTOTO_TYPE = "application/vnd.in-toto.bundle"
 
@@ -24,9 +28,17 @@ INTOTO_TYPE = "application/vnd.in-toto.bundle"
 class AuditorRoutes:
     """The JSON face; made once per node."""
 
-    def __init__(self, views: Views, prover: Prover, explainer: Explainer, calls: Calls) -> None:
+    def __init__(
+        self,
+        views: Views,
+        prover: Prover,
+        explainer: Explainer,
+        image_explainer: ImageExplainer,
+        calls: Calls,
+    ) -> None:
         self._views = views
         self._explainer = explainer
+        self._image_explainer = image_explainer
         self._prover = prover
         self._calls = calls
 
@@ -77,7 +89,10 @@ class AuditorRoutes:
     async def why(self, ecosystem: str, upstream: str, path: str) -> Response:
         """The decision about a path, as its page explains it."""
         check_ecosystem(ecosystem)
-        found = await self._calls.run(lambda: self._explainer.explain(upstream, path))
+        if ecosystem == IMAGES:
+            found = await self._calls.run(lambda: self._image_explainer.explain(f"{upstream}/{path}"))
+        else:
+            found = await self._calls.run(lambda: self._explainer.explain(upstream, path))
         return _json(format_explanation(found), found.status)
 
     async def checkpoint(self) -> Response:
@@ -90,7 +105,7 @@ class AuditorRoutes:
                 "size": str(view.checkpoint.size),
                 "root": view.checkpoint.root.hex(),
                 "cosigners": [
-                    {"name": name, "time": format_time(time)} for name, time in view.checkpoint.cosigners
+                    {"name": name, "time": format_moment(time)} for name, time in view.checkpoint.cosigners
                 ],
                 "note": view.checkpoint.note,
             }
@@ -103,8 +118,8 @@ class AuditorRoutes:
 
 def check_ecosystem(name: str) -> None:
     """Raises NotFoundError for an ecosystem that has no adapter here."""
-    if name != "maven":
-        raise NotFoundError(f"no adapter is named {name[:40]!r}; there is: maven")
+    if name not in ("maven", IMAGES):
+        raise NotFoundError(f"no adapter is named {name[:40]!r}; there are: maven, {IMAGES}")
 
 
 def with_query(request: Request, purl: str) -> str:

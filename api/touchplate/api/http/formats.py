@@ -18,7 +18,7 @@ def format_artifact(view: ArtifactView) -> dict[str, Any]:
     if view.size is not None:
         body["size"] = view.size
     body["digest"] = dict(view.digests)
-    body["served"] = [f"/maven/{link.repository}/{link.path}" for link in view.links]
+    body["served"] = [link.served for link in view.links]
     body["files"] = [format_file(file) for file in view.files]
     if view.more:
         body["more"] = True

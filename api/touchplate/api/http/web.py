@@ -8,9 +8,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from touchplate.api.docker.explain import ImageExplainer
+from touchplate.api.docker.judge import ImageJudge
 from touchplate.api.explain import Explainer
 from touchplate.api.gate import Gate
-from touchplate.api.http.auditors import check_ecosystem, with_query
+from touchplate.api.http.auditors import IMAGES, check_ecosystem, with_query
 from touchplate.api.http.calls import Calls
 from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.pages.render import Pages
@@ -35,8 +37,10 @@ class Web:
 
     views: Views
     judge: MavenJudge
+    images: ImageJudge
     gate: Gate
     explainer: Explainer
+    image_explainer: ImageExplainer
     pages: Pages
 
 
@@ -71,7 +75,7 @@ class WebRoutes:
         return _page(
             web.pages.start(
                 overview, web.gate.rules, sorted(web.judge.repositories.values(), key=lambda one: one.name),
-                base(request),
+                base(request), sorted(web.images.registries.by_name.values(), key=lambda one: one.name),
             )
         )  # fmt: skip
 
@@ -106,7 +110,10 @@ class WebRoutes:
         """The decision about one file, in prose."""
         check_ecosystem(ecosystem)
         web = self._web
-        explanation = await self._calls.run(lambda: web.explainer.explain(upstream, path))
+        if ecosystem == IMAGES:
+            explanation = await self._calls.run(lambda: web.image_explainer.explain(f"{upstream}/{path}"))
+        else:
+            explanation = await self._calls.run(lambda: web.explainer.explain(upstream, path))
         return _page(web.pages.why(explanation, base(request)), explanation.status)
 
 

@@ -17,11 +17,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from touchplate.api.answers import ArtifactView, FamilyView, Overview, PackageView
+from touchplate.api.docker.repository import Registry
 from touchplate.api.explain import Explanation
 from touchplate.api.gate import Rule
 from touchplate.api.maven.repository import Repository
 from touchplate.api.rule_text import format_rule
-from touchplate.verify.encoding import format_time, parse_time
+from touchplate.verify.encoding import format_moment, parse_time
 from touchplate.verify.purl import PackageURL, parse_purl
 
 SHOWN_CHARACTERS = 4_096
@@ -68,11 +69,21 @@ class Pages:
         self.icon = (_TEMPLATES / "icon.svg").read_text()
 
     def start(
-        self, overview: Overview, rules: Sequence[Rule], repositories: Sequence[Repository], base: str
+        self,
+        overview: Overview,
+        rules: Sequence[Rule],
+        repositories: Sequence[Repository],
+        base: str,
+        registries: Sequence[Registry] = (),
     ) -> str:
         """The start page; `base` is the node's own address."""
         return self._render(
-            "start.html", overview=overview, rules=rules, repositories=repositories, base=base
+            "start.html",
+            overview=overview,
+            rules=rules,
+            repositories=repositories,
+            registries=registries,
+            base=base,
         )
 
     def package(self, view: PackageView | FamilyView, base: str) -> str:
@@ -99,7 +110,8 @@ class Pages:
 
 def readable_time(seconds: int) -> str:
     """Unix seconds as people write a time."""
-    return format_time(seconds).replace("T", " ").removesuffix("Z") + " UTC"
+    # Also of a cosigner, whose clock may be beyond the calendar.
+    return format_moment(seconds).replace("T", " ").removesuffix("Z") + " UTC"
 
 
 def claimed_time(text: str) -> str:
@@ -151,6 +163,9 @@ def prose(text: str) -> Markup:
 
 
 def coordinates(package: PackageURL) -> str:
-    """How people of the ecosystem write a package version: group:artifact:version for Maven."""
+    """How people of the ecosystem write a package version: group:artifact:version for Maven, the repository
+    with the beginning of the digest for images."""
+    if package.type == "oci":
+        return f"{package.qualifier('repository_url')}@{package.version[:19]}…"
     parts = (package.namespace, package.name, package.version)
     return ":".join(part for part in parts if part)
