@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean proto e2e-peers
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -56,6 +56,9 @@ fmt: setup      ## format and mend what can be mended
 lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	uv pip compile -q --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
+
+proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test checks that nothing differs)
+	$(PYTHON) -m tests.proto.generate proto
 
 full: lint test test-wheel demo conformance demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full
