@@ -1,4 +1,4 @@
-"""Generate the code of every .proto file below a folder: `python -m tests.proto.generate FOLDER` (make proto).
+"""Generate the code of every .proto file: `python -m tests.proto.generate FOLDER`, for `make proto`.
 
 The generator is grpcio-tools in the version of the lock, so the same source gives the same bytes everywhere.
 """

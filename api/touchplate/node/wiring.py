@@ -32,7 +32,7 @@ from touchplate.base.errors import ConfigError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.base.sql import sqlite_engine
 from touchplate.base.upstreams import AUTO
-from touchplate.log.service import LogService, log_folder
+from touchplate.log.service import log_folder, open_log
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
 from touchplate.node.neighbours import LogProofs, LogRecorder
@@ -73,7 +73,7 @@ class Node:
         # Two pools: requests that wait for a dead upstream must not hold up those that need none.
         self.calls = Calls(HELD_THREADS)
         self.fetches = Calls(config.http.threads)
-        self.log = LogService(config.log, log_folder(config.data))
+        self.log = open_log(config.log, log_folder(config.data))
         self.index = self._open_index()
         self.links = Links(sqlite_engine(config.data / "links.sqlite"))
         self.blobs = BlobStore(DigestFolder(config.data / "blobs"))

@@ -119,11 +119,15 @@ class TreeSequencer:
             # Inside the lock: what was taken is proposed before `stop` can end the decider.
             self._decider.propose(entries)
 
-    def _execute(self, batch: Sequence[PackedEntry]) -> None:
+    def refuse(self, entries: Sequence[PackedEntry], error: LogError) -> None:
+        """Answer whoever waits for `entries` with `error`: the decider will not decide them (now)."""
+        self._answer(entries, [error] * len(entries), {})
+
+    def _execute(self, batch: Sequence[PackedEntry], decided: bytes | None = None) -> None:
         """Called by the decider with decided batches, in order, one at a time."""
         outcomes: dict[bytes, list[Outcome]] = {}
         try:
-            results: Sequence[Outcome] = self._tree.apply(batch, self._sign)
+            results: Sequence[Outcome] = self._tree.apply(batch, self._sign, decided)
         except Exception as error:
             # Nobody may be told an index. Whoever submits again gets the right one, whatever COMMIT did.
             failed = (
