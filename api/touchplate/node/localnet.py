@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from touchplate.base.addresses import AddressRules
 from touchplate.base.durable import write_atomic
@@ -92,6 +93,7 @@ class LocalNetwork:
 
     def __init__(self, peers: list[LocalPeer]) -> None:
         self.peers = peers
+        self._stopping = Event()
         command = [sys.executable, "-m", "touchplate.verify", "peer", "start", "--config", CONFIG_NAME]
         self._running = [Supervised(command, each.folder, each.folder / "peer.log") for each in peers]
         self._client = HTTPClient(
@@ -105,16 +107,19 @@ class LocalNetwork:
         deadline = time.monotonic() + READY_SECONDS
         for peer in self.peers:
             while not self._serves(peer.url):
+                if self._stopping.is_set():
+                    return
                 if time.monotonic() > deadline:
                     raise BusyError(
                         f"{peer.url} serves no checkpoint after {READY_SECONDS:g} s; see"
                         f" {peer.folder / 'peer.log'} and {peer.folder / 'engine/engine.log'}"
                     )
-                time.sleep(0.2)
+                self._stopping.wait(0.2)
             progress(f"{peer.url} is up")
 
     def stop(self) -> None:
         """Stop all. Safe to call twice."""
+        self._stopping.set()
         for each in self._running:
             each.stop()
         self._client.close()

@@ -146,7 +146,10 @@ class Supervised:
 
     def __init__(self, argv: Sequence[str], cwd: Path, log: Path) -> None:
         """`log`: file that its output goes to."""
-        self._argv = list(argv)
+        # An engine waits for ever for an application that was gone before they met: it has to die with us.
+        # The kernel watches the thread that starts it, and that one stays until its end.
+        keeper = read_environment().find_program("setpriv")
+        self._argv = [*([str(keeper), "--pdeathsig", "TERM"] if keeper else []), *argv]
         self._cwd = cwd
         self._log = log
         self._changed = Condition()
