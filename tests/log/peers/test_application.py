@@ -77,7 +77,8 @@ class Peer:
         return answer.finalize_block.app_hash
 
     def commit(self) -> str | None:
-        return self.ask(commit=abci.Empty()).WhichOneof("value")
+        found: str | None = self.ask(commit=abci.Empty()).WhichOneof("value")
+        return found
 
     def info(self) -> tuple[int, bytes]:
         found = self.ask(info=abci.InfoRequest()).info
@@ -137,7 +138,7 @@ def _crash(peer: Peer, height: int, step: str) -> None:
 
     if step == "before the block":
         return
-    peer.finalize(*[height], *BLOCKS[height - 1][1])
+    peer.finalize(height, *BLOCKS[height - 1][1])
     if step == "staged":
         return
     peer.fail = die

@@ -35,7 +35,7 @@ def answer(request: abci.Request) -> abci.Response:
 
 
 def reader(data: bytes) -> io.BufferedReader:
-    return io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]
+    return io.BufferedReader(io.BytesIO(data))
 
 
 @contextmanager

@@ -158,19 +158,10 @@ class PeerService(LogService):
 
     def routes(self) -> APIRouter:
         """The routes of every log, and this peer's signed heads for the other peers."""
-        from fastapi import APIRouter, Response
+        from touchplate.log.http.heads import make_heads_routes
 
-        router = APIRouter()
-        router.include_router(super().routes())
-
-        def heads() -> Response:
-            return Response(
-                format_heads(self.heads.signed()),
-                media_type="application/json",
-                headers={"Cache-Control": "no-cache"},
-            )
-
-        router.add_api_route(f"{self._prefix}{HEADS_PATH}", heads, methods=["GET", "HEAD"])
+        router = super().routes()
+        router.include_router(make_heads_routes(lambda: format_heads(self.heads.signed()), HEADS_PATH))
         return router
 
     def _begin(self, app_state: bytes, validators: Iterable[Validator]) -> State:
