@@ -35,6 +35,9 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
 
+e2e-peers: setup  ## four peers of one log: quorum, kills, lies, partitions (builds CometBFT once; needs go)
+	$(PYTHON) -m pytest -q tests/e2e/peers
+
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
