@@ -63,7 +63,7 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test checks that nothing differs)
 	$(PYTHON) -m tests.proto.generate proto
 
-full: lint test test-wheel demo conformance demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test test-wheel demo conformance e2e-peers demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full
 
 clean:          ## what the targets made in this folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.e2e.demo_world import ROOT, commit
 
-TARGETS = ("lint", "test", "test-wheel", "demo", "conformance", "demo-negative", "e2e", "bench")
+TARGETS = ("lint", "test", "test-wheel", "demo", "conformance", "e2e-peers", "demo-negative", "e2e", "bench")
 
 
 def collected(marker: str) -> str:
