@@ -20,7 +20,7 @@ from touchplate.log.peers.joining import (
     load_card,
 )
 from touchplate.verify.output import print_json, print_line, print_note, print_pairs
-from touchplate.verify.usage import OK, UNDETERMINED, UsageError
+from touchplate.verify.usage import OK, UNDETERMINED
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -85,10 +85,8 @@ def _init(args: argparse.Namespace) -> int:
 def _genesis(args: argparse.Namespace) -> int:
     own = load_card(args.folder / CARD_NAME)
     # Somebody who gives all cards gives his own, too.
-    cards = {card.name: card for card in [own, *map(load_card, args.card)]}
-    if len(cards) < len({own.name, *(str(path) for path in args.card)}) - 1:
-        raise UsageError("--card: two files are cards of one name")
-    config = join_network(args.folder, list(cards.values()), args.admission, Local(args.listen, args.rpc))
+    cards = list(dict.fromkeys([own, *map(load_card, args.card)]))
+    config = join_network(args.folder, cards, args.admission, Local(args.listen, args.rpc))
     genesis = args.folder / HOME_NAME / "config/genesis.json"
     policy = args.folder / POLICY_NAME
     if args.json:

@@ -137,6 +137,28 @@ class Node:
             result: dict[str, object] = json.loads(answer.read())["result"]
         return result
 
+    def post(self, method: str, parameters: dict[str, object]) -> dict[str, object]:
+        """The engine's JSON-RPC."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
+        request = urllib.request.Request(self.rpc, body, {"Content-Type": "application/json"}, method="POST")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            document = json.loads(answer.read())
+        assert "error" not in document, document
+        result: dict[str, object] = document["result"]
+        return result
+
+    def validators(self) -> list[str]:
+        """Addresses of those who vote on the newest block, in the engine's order."""
+        found = self.call("validators")["validators"]
+        assert isinstance(found, list)
+        return [str(each["address"]) for each in found]
+
+    def block_time(self, height: int) -> str:
+        """The time in the header of a block."""
+        metas = self.call("blockchain", minHeight=height, maxHeight=height)["block_metas"]
+        assert isinstance(metas, list)
+        return str(metas[0]["header"]["time"])
+
     def height(self) -> int:
         """Blocks that the engine holds; 0 while it does not answer."""
         with contextlib.suppress(OSError, ValueError, KeyError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.api.support import JAR, running_upstream
+from tests.e2e.peers.evidence import double_vote
 from tests.e2e.peers.network import NAMES, Network, running_network, wait_until
 from tests.verify.cases import provenance, record, second
 from tests.verify.support import LIB, PUBLISHED
@@ -199,6 +200,28 @@ def test_two_against_two_stand_still_and_go_on_when_they_meet_again(network: Net
     assert network.add("d", envelope()) is not None
     network.check_agreement()
     assert not list(network.folder.glob("*/data/log/fork-*"))
+
+
+def test_a_validator_that_voted_twice_loses_its_vote_and_the_log_goes_on(network: Network) -> None:
+    node, guilty = network.nodes["a"], network.nodes["d"]
+    assert len(node.validators()) == 4
+    height = node.height()
+    time = node.block_time(height)
+    status = node.call("status")["node_info"]
+    assert isinstance(status, dict)
+    key_file = guilty.folder / "engine/config/priv_validator_key.json"
+    address = json.loads(key_file.read_text())["address"]
+    index = node.validators().index(address)
+    node.post(
+        "broadcast_evidence",
+        {"evidence": json.loads(double_vote(key_file, status["network"], height, time, index))},
+    )
+    network.add("b", envelope())
+    wait_until(lambda: address not in node.validators(), "the validator keeps its vote")
+    assert len(node.validators()) == 3
+    assert network.add("c", envelope()) is not None
+    network.check_agreement()
+    assert f"validator {address.lower()} voted twice" in node.output()
 
 
 def test_every_peer_ends_in_order(network: Network) -> None:

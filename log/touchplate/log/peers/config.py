@@ -84,7 +84,7 @@ class PeersConfig:
     """Where the engines of the other peers reach this one: host:port."""
     rpc: str
     """The engine's RPC, on loopback: host:port."""
-    peer: tuple[PeerSection, ...]
+    peer: tuple[PeerSection, ...] = ()
     engine: Path | None = None
     """The CometBFT program; absent: where `touchplate peer init` has built it."""
     propose_timeout: str = "500ms"

@@ -25,8 +25,9 @@ patience."""
 LOOK_SECONDS = 1.0
 """After this an entry that was handed in is looked up in the tree: a few blocks later."""
 
-UNDECIDED_SECONDS = 30.0
-"""After this a submitter is told that nothing was decided: fewer than a quorum of the peers are in touch."""
+UNDECIDED_SECONDS = 20.0
+"""After this a submitter is told that nothing was decided: fewer than a quorum of the peers are in touch.
+Below the 30 s that a caller in this process waits."""
 
 STOP_SECONDS = 5.0
 """How long `stop` waits for what was taken to be decided."""

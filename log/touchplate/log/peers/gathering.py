@@ -30,8 +30,11 @@ MAX_HEADS_BYTES = 256 * 1024
 ASK_SECONDS = 0.1
 """Between two questions to a peer that answers: the time by which a checkpoint may be later than needed."""
 
-MAX_ASK_SECONDS = 5.0
-"""Between two questions to a peer that does not answer, after a few of them."""
+MAX_ASK_SECONDS = 1.0
+"""Between two questions to a peer that answers and is behind, after a few of them."""
+
+MAX_SILENT_SECONDS = 5.0
+"""The same for one that does not answer."""
 
 CALL_SECONDS = 10.0
 
@@ -172,25 +175,25 @@ class Gathering:
                 self._heads.changed.wait_for(lambda: self._stopping.is_set() or self._heads.lacks(name))
             if self._stopping.is_set():
                 return
-            pause = ASK_SECONDS if self._take_all(name, fetch) else min(2 * pause, MAX_ASK_SECONDS)
+            news = self._take_all(name, fetch)
+            longest = MAX_SILENT_SECONDS if news is None else MAX_ASK_SECONDS
+            pause = ASK_SECONDS if news else min(2 * pause, longest)
             self._stopping.wait(pause)
 
-    def _take_all(self, name: str, fetch: Fetch) -> bool:
-        """Ask once. Whether the peer answered with something usable."""
+    def _take_all(self, name: str, fetch: Fetch) -> bool | None:
+        """Ask once. Whether the peer said something new; None when nothing usable came."""
         try:
-            notes = parse_heads(fetch())
-            for note in notes:
-                self._heads.take(name, note)
+            news = [
+                self._heads.take(name, note) for note in parse_heads(fetch())
+            ]  # all of them, not only one
+            return any(news)
         except ForkError as error:
             self._keep_evidence(name, error)
-            return False
         except (FetchError, LogError) as error:
             logger.info("the peer %s does not tell its heads: %s", name, error)
-            return False
         except VerifyError as error:
             logger.warning("a head of the peer %s is not taken: %s", name, error)
-            return False
-        return True
+        return None
 
     def _keep_evidence(self, name: str, error: ForkError) -> None:
         logger.critical("FORK: %s", error)
