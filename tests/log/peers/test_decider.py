@@ -1,5 +1,6 @@
 """The peers' decider: every waiter is answered, whatever happens to the entry."""
 
+import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 
@@ -98,6 +99,16 @@ def test_an_entry_is_answered_also_when_it_came_in_anothers_transaction() -> Non
     mine = world.sequencer.submit(signed_entries(2))
     world.decide(signed_entries(5))
     assert [future.result(SECONDS).index for future in mine] == [0, 1]
+    world.sequencer.stop()
+
+
+def test_whoever_submitted_another_signature_of_a_logged_statement_is_told_of_a_duplicate() -> None:
+    world = World()
+    (mine,) = signed_entries(1)
+    logged = dataclasses.replace(mine, packed=mine.packed + b"of another signature")
+    future = world.sequencer.submit([mine])[0]
+    world.decide([logged])
+    assert future.result(SECONDS) == Sequenced(0, duplicate=True)
     world.sequencer.stop()
 
 

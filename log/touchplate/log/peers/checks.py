@@ -17,9 +17,8 @@ from touchplate.verify.entry import pack_entry, parse_packed, verify_entry
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.statements import Provenance, Statement, parse_predicate, parse_statement
 
-REMEMBERED_BYTES = 32 * 1024 * 1024
-"""Packed bytes of the entries whose verdict is kept: sixteen full blocks, so that nothing that waits in the
-mempool is checked twice."""
+REMEMBERED_BYTES = 8 * 1024 * 1024
+"""Packed bytes of the entries whose verdict is kept: four full blocks. What waits longer is checked twice."""
 
 
 @dataclass(frozen=True, slots=True)
