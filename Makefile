@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean proto e2e-peers
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean proto e2e-peers bench-peers
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -45,6 +45,9 @@ conformance: setup  ## foreign verifiers, readers and a witness on our logs and 
 
 bench: auditor  ## measurements, side by side with the peer
 	$(PYTHON) -m tests.bench
+
+bench-peers: setup  ## four peers on this machine: latency, rate, CPU
+	$(PYTHON) -m tests.bench.peers
 
 lint: setup     ## types, style, doors between the rooms
 	$(PYTHON) -m ruff check .

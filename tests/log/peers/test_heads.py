@@ -121,6 +121,18 @@ def test_what_is_not_that_peers_head_is_refused(tmp_path: Path, note: bytes) -> 
     assert mine.lacks("b")
 
 
+def test_a_peer_is_asked_only_about_heads_that_it_has_not_told(tmp_path: Path) -> None:
+    mine, other = heads_of("a", tmp_path), heads_of("b", tmp_path)
+    for size in (3, 5, 8):
+        mine.sign(size, ROOT)
+        other.sign(size, ROOT)
+    assert mine.wanted("b") == 0
+    assert mine.take("b", other.signed(5)[0])
+    assert mine.wanted("b") == 6
+    assert len(other.signed(mine.wanted("b"))) == 1
+    assert mine.lacks("b")
+
+
 def test_only_the_newest_heads_are_kept(tmp_path: Path) -> None:
     mine = heads_of("a", tmp_path)
     for size in range(KEPT_HEADS + 10):
@@ -174,11 +186,11 @@ class World:
             ORIGIN, signers(name), others, SigningGuard(folder / name, ORIGIN), lambda size: tree.head().root
         )
 
-    def _fetch(self, name: str) -> Callable[[], bytes]:
-        def fetch() -> bytes:
+    def _fetch(self, name: str) -> Callable[[int], bytes]:
+        def fetch(start: int) -> bytes:
             if name in self.down:
                 raise UnreachableError(f"{name} is down")
-            return format_heads(self.heads[name].signed())
+            return format_heads(self.heads[name].signed(start))
 
         return fetch
 

@@ -40,8 +40,8 @@ CALL_SECONDS = 10.0
 
 logger = getLogger(__name__)
 
-Fetch = Callable[[], bytes]
-"""The answer of one peer at `HEADS_PATH`. Raises FetchError."""
+Fetch = Callable[[int], bytes]
+"""The answer of one peer at `HEADS_PATH` about heads of at least so many entries. Raises FetchError."""
 
 
 def format_heads(notes: list[bytes]) -> bytes:
@@ -66,8 +66,8 @@ def http_fetch(url: str) -> Fetch:
         HTTPLimits(connect=CALL_SECONDS, read=CALL_SECONDS, total=CALL_SECONDS, redirects=0),
     )
 
-    def fetch() -> bytes:
-        response = client.get(f"{url}{HEADS_PATH}", max_bytes=MAX_HEADS_BYTES)
+    def fetch(start: int) -> bytes:
+        response = client.get(f"{url}{HEADS_PATH}?from={start}", max_bytes=MAX_HEADS_BYTES)
         if response.status != 200:
             raise RequestError(f"{url}{HEADS_PATH} answers with status {response.status}")
         return response.body
@@ -183,9 +183,8 @@ class Gathering:
     def _take_all(self, name: str, fetch: Fetch) -> bool | None:
         """Ask once. Whether the peer said something new; None when nothing usable came."""
         try:
-            news = [
-                self._heads.take(name, note) for note in parse_heads(fetch())
-            ]  # all of them, not only one
+            notes = parse_heads(fetch(self._heads.wanted(name)))
+            news = [self._heads.take(name, note) for note in notes]  # all of them, not only one
             return any(news)
         except ForkError as error:
             self._keep_evidence(name, error)

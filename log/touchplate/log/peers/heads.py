@@ -94,10 +94,16 @@ class Heads:
                 self._lines.pop(old, None)
             self.changed.notify_all()
 
-    def signed(self) -> list[bytes]:
-        """Our notes, smallest head first: what the other peers ask for."""
+    def signed(self, start: int = 0) -> list[bytes]:
+        """Our notes of heads of at least `start` entries, smallest first: what the other peers ask for."""
         with self.changed:
-            return list(self._signed.values())
+            return [note for size, note in self._signed.items() if size >= start]
+
+    def wanted(self, name: str) -> int:
+        """The smallest size that the peer called `name` need still be asked about."""
+        with self.changed:
+            known = [size for size, lines in self._lines.items() if name in lines]
+            return max(known, default=-1) + 1
 
     def take(self, name: str, note: bytes) -> bool:
         """Take a note of the peer called `name`. True when it says something new about a head of ours.

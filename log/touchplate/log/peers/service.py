@@ -161,7 +161,9 @@ class PeerService(LogService):
         from touchplate.log.http.heads import make_heads_routes
 
         router = super().routes()
-        router.include_router(make_heads_routes(lambda: format_heads(self.heads.signed()), HEADS_PATH))
+        router.include_router(
+            make_heads_routes(lambda start: format_heads(self.heads.signed(start)), HEADS_PATH)
+        )
         return router
 
     def _begin(self, app_state: bytes, validators: Iterable[Validator]) -> State:
