@@ -91,6 +91,7 @@ class Node:
         return None
 
     def kill_engine(self) -> int:
+        wait_until(lambda: self.engine_pid() is not None, f"{self.name} runs no engine")
         pid = self.engine_pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -152,6 +153,12 @@ class Node:
         found = self.call("validators")["validators"]
         assert isinstance(found, list)
         return [str(each["address"]) for each in found]
+
+    def peer_ids(self) -> set[str]:
+        """Node ids of the engines that this one is connected to."""
+        peers = self.call("net_info")["peers"]
+        assert isinstance(peers, list)
+        return {str(each["node_info"]["id"]) for each in peers}
 
     def block_time(self, height: int) -> str:
         """The time in the header of a block."""

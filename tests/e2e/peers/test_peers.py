@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import random
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,9 @@ from tests.verify.cases import provenance, record, second
 from tests.verify.support import LIB, PUBLISHED
 
 from touchplate.base.environment import read_environment
-from touchplate.log.peers.engine import EngineMissingError, install_engine
+from touchplate.log.peers.engine import EngineMissingError, install_engine, installed_path
+from touchplate.log.peers.home import EngineSettings, format_config, make_home, node_id, write_genesis
+from touchplate.node.localnet import free_ports
 from touchplate.verify.bundle import parse_bundle
 from touchplate.verify.cli import main
 from touchplate.verify.encoding import encode_base64
@@ -200,6 +204,51 @@ def test_two_against_two_stand_still_and_go_on_when_they_meet_again(network: Net
     assert network.add("d", envelope()) is not None
     network.check_agreement()
     assert not list(network.folder.glob("*/data/log/fork-*"))
+
+
+def test_an_engine_that_nobody_listed_is_not_let_in(network: Network, tmp_path: Path) -> None:
+    node = network.nodes["a"]
+    home = tmp_path / "stranger"
+    make_home(home)
+    write_genesis(home, (node.folder / "engine/config/genesis.json").read_bytes())  # it knows the network
+    p2p, rpc = free_ports(2)
+    address = next(card.node for card in network.cards if card.name == "a")
+    settings = EngineSettings("stranger", f"127.0.0.1:{p2p}", f"127.0.0.1:{rpc}", (address,))
+    text = format_config(settings).replace('"unix://app.sock"', '"noop"').replace("filter_peers = true", "")
+    (home / "config/config.toml").write_text(text)
+    with (tmp_path / "output").open("wb") as output:
+        stranger = subprocess.Popen(
+            [str(installed_path()), "start", "--home", str(home)], stdout=output, stderr=output
+        )
+    try:
+        wait_until(lambda: node_id(home) in node.output(), "the stranger was never turned away")
+        assert node_id(home) not in node.peer_ids()
+        assert len(node.peer_ids()) == 3
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_random_kills_of_peers_and_engines_lose_nothing(network: Network) -> None:
+    print("seed 4")
+    chooser = random.Random(4)
+    for _ in range(4):
+        victim = network.nodes[chooser.choice(NAMES)]
+        others = [name for name in NAMES if name != victim.name]
+        if chooser.random() < 0.5:
+            victim.kill_engine()
+        else:
+            victim.kill()
+        submitted = [
+            threading.Thread(target=network.add, args=(chooser.choice(others), envelope())) for _ in range(6)
+        ]
+        for thread in submitted:
+            thread.start()
+        if victim.process is not None and victim.process.poll() is not None:
+            victim.start()
+        for thread in submitted:
+            thread.join()
+    network.check_agreement()
 
 
 def test_a_validator_that_voted_twice_loses_its_vote_and_the_log_goes_on(network: Network) -> None:

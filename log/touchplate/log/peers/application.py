@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from logging import getLogger
 from threading import Lock
 
+from touchplate.base.errors import quote
 from touchplate.log.errors import CorruptTreeError, FatalError, LogError
 from touchplate.log.peers.checks import Check
 from touchplate.log.peers.machine import (
@@ -35,6 +36,9 @@ REJECT_SNAPSHOT = 3
 ACCEPT_EXTENSION = 1
 NODE_FILTER = "/p2p/filter/id/"
 ADDRESS_FILTER = "/p2p/filter/addr/"
+
+MAX_TURNED_AWAY = 100
+"""Strangers whose refusal is told in the log."""
 
 logger = getLogger(__name__)
 
@@ -66,6 +70,7 @@ class Application:
         self._staged: Executed | None = None  # under _lock
         self._lock = Lock()  # one question about blocks at a time
         self._failed: Exception | None = None
+        self._turned_away: set[str] = set()  # each is told once: they come several times a second
         self._doubt = False  # under _lock: a commit failed, and storage may be ahead of `_state`
 
     @property
@@ -138,6 +143,9 @@ class Application:
             return abci.QueryResponse()
         if path.startswith(ADDRESS_FILTER):
             return abci.QueryResponse()
+        if path not in self._turned_away and len(self._turned_away) < MAX_TURNED_AWAY:
+            self._turned_away.add(path)
+            logger.warning("not let in, or not answered: %s", quote(path))
         return abci.QueryResponse(code=REFUSED, log="not a listed peer, or not a question that is answered")
 
     def _check_tx(self, tx: bytes) -> abci.CheckTxResponse:
