@@ -9,6 +9,7 @@ from tests.log.peers.test_home import admission
 from touchplate.log.peers.rpc import EngineError
 from touchplate.log.peers.status import read_status
 from touchplate.node.localnet import make_network
+from touchplate.node.peer import load_peer_config
 from touchplate.verify.cli import main
 
 ORIGIN = "log.example.org"
@@ -118,6 +119,13 @@ def test_status_of_a_peer_that_does_not_run_cannot_be_told(
 def test_a_local_network_is_made_once(tmp_path: Path) -> None:
     first = make_network(tmp_path / "net", 2, None)
     assert make_network(tmp_path / "net", 2, None) == first
+
+
+def test_the_shipped_example_is_a_peer_of_four() -> None:
+    example = Path(__file__).resolve().parents[2] / "deploy" / "examples" / "peer.toml"
+    peers = load_peer_config(example).log.peers
+    assert peers is not None
+    assert [peers.name, *(peer.name for peer in peers.peer)] == ["a", "b", "c", "d"]
 
 
 def test_a_status_is_read_or_refused() -> None:

@@ -123,7 +123,14 @@ def _status(args: argparse.Namespace) -> int:
     finally:
         rpc.close()
     if args.json:
-        print_json(asdict(status))
+        print_json(
+            {
+                "height": str(status.height),
+                "root": status.root,
+                "catchingUp": status.catching_up,
+                "votingPower": str(status.voting_power),
+            }
+        )
     else:
         print_pairs([(name.replace("_", " "), str(value)) for name, value in asdict(status).items()])
     return UNDETERMINED if status.catching_up else OK

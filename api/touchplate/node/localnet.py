@@ -1,5 +1,4 @@
-"""A whole network of peers on this machine's loopback, to try it out: not a deployment, since one operator
-holds all keys."""
+"""A whole network of peers on this machine's loopback, to try it out. One operator holds all keys."""
 
 from __future__ import annotations
 

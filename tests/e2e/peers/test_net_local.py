@@ -56,7 +56,7 @@ def test_a_network_starts_takes_an_entry_and_ends_in_order(
             config = tmp_path / f"net/peer{number}/peer.toml"
             assert main(["peer", "status", "--config", str(config), "--json"]) == 0
             status = json.loads(capsys.readouterr().out)
-            assert (status["voting_power"], status["catching_up"]) == (1, False)
+            assert (status["votingPower"], status["catchingUp"]) == ("1", False)
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(SECONDS)

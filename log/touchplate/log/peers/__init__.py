@@ -1,5 +1,4 @@
-"""Several peers hold one log by Byzantine agreement: CometBFT decides blocks, the state machine here
-executes them.
+"""Several peers hold one log by Byzantine agreement: CometBFT decides blocks, the machine here executes them.
 
 state, machine, checks, transactions   what follows from a block; pure
 application, transport                 the machine behind ABCI 2.0 on a unix socket

@@ -1,5 +1,4 @@
-"""The application that an engine drives by ABCI 2.0: the pure machine, the state it stands at, and what is
-staged.
+"""The application that an engine drives by ABCI 2.0: the pure machine, and the state that it stands at.
 
 FinalizeBlock only stages: its answer needs the root, not the disk. Commit makes block and height durable in
 the one transaction of the log's storage. A crash before it leaves the block unexecuted, and the engine
@@ -69,19 +68,8 @@ class Application:
         self._state = state  # replaced as a whole
         self._staged: Executed | None = None  # under _lock
         self._lock = Lock()  # one question about blocks at a time
-        self._failed: Exception | None = None
         self._turned_away: set[str] = set()  # each is told once: they come several times a second
         self._doubt = False  # under _lock: a commit failed, and storage may be ahead of `_state`
-
-    @property
-    def state(self) -> State | None:
-        """The state after the newest block that is durable; None before the genesis was read."""
-        return self._state
-
-    @property
-    def failure(self) -> Exception | None:
-        """What the last question failed with that could not be answered."""
-        return self._failed
 
     def answer(self, request: abci.Request) -> abci.Response:
         """The answer to one request. An exception in it makes the engine stop: it is started anew, and asks
@@ -100,7 +88,6 @@ class Application:
             with self._lock:
                 return self._answer_block(kind, request)
         except Exception as error:
-            self._failed = error
             if isinstance(error, LogError):
                 logger.error("the engine's %s cannot be answered: %s", kind, error)
             else:

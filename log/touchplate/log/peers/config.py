@@ -81,7 +81,7 @@ class PeersConfig:
     home: Path
     """Folder of the engine: keys, genesis, blocks (touchplate peer init)."""
     p2p: str
-    """Where the engines of the other peers reach this one: host:port."""
+    """Where the engine listens for those of the other peers: host:port."""
     rpc: str
     """The engine's RPC, on loopback: host:port."""
     peer: tuple[PeerSection, ...] = ()

@@ -138,6 +138,9 @@ class PeerDecider:
             except LogError as error:  # the database did not answer
                 logger.warning("entries wait: %s", error)
                 time.sleep(RETRY_SECONDS)
+            except Exception:  # a bug; without this thread nobody would ever be answered
+                logger.exception("entries wait")
+                time.sleep(RETRY_SECONDS)
 
     def _work(self, waiting: Sequence[_Pending]) -> bool:
         """Answer, give up or hand in what waits. False when the engine takes nothing now."""
@@ -193,13 +196,19 @@ class PeerDecider:
         try:
             self._submit(format_tx([one.entry.packed for one in batch], secrets.token_bytes(NONCE_BYTES)))
         except RefusedTxError as error:
-            if len(batch) > 1:  # one of them is the reason: each alone
-                for one in batch:
-                    self._submit_batch([one])
-            elif error.code != REPEATED:
-                # Admitted when it came in, and not any more: its key's range of indexes has ended since.
-                self._give_up(batch, AdmissionError(str(error), reason="not-admitted"))
-            # A repeat was decided just now, and is answered as such.
+            # What only repeats was decided just now, and is answered as such.
+            if error.code != REPEATED:
+                self._part_refused(batch, error)
         now = self._clock()
         for one in batch:
             one.sent = now
+
+    def _part_refused(self, batch: Sequence[_Pending], error: RefusedTxError) -> None:
+        """One entry of a refused transaction is the reason: hand in both halves, until it stands alone."""
+        if len(batch) == 1:
+            # Admitted when it came in, and not any more: its key's range of indexes has ended since.
+            self._give_up(batch, AdmissionError(str(error), reason="not-admitted"))
+            return
+        middle = len(batch) // 2
+        self._submit_batch(batch[:middle])
+        self._submit_batch(batch[middle:])

@@ -1,9 +1,8 @@
-"""The consensus engine as a process: the right version of CometBFT, started after the application, kept
-running.
+"""The consensus engine as a process: the right version of CometBFT, kept running beside its application.
 
 The only place beside builder/process that starts processes. The engine ends by itself when the
-application's socket closes, so it never outlives the peer; it is started again whenever it ends while it
-should run.
+application's socket closes, and dies with the process that started it, so it never outlives the peer; it is
+started again whenever it ends while it should run.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from typing import BinaryIO
 from touchplate.base.durable import FileLock, make_folder
 from touchplate.base.environment import Environment, read_environment
 from touchplate.base.errors import StorageError
-from touchplate.log.errors import FatalError, LogError
+from touchplate.log.errors import LogError
 
 VERSION = "0.38.26"
 """The one version that this application was tried with."""
@@ -238,11 +237,3 @@ class Supervised:
         if self._log.exists() and self._log.stat().st_size > MAX_LOG_BYTES:
             self._log.replace(self._log.with_suffix(".old.log"))
         return self._log.open("ab")
-
-
-def require_loopback(address: str) -> None:
-    """Raise FatalError unless `address` (host:port) is on this host: the engine's RPC asks nobody who he
-    is."""
-    host = address.rpartition(":")[0].strip("[]")
-    if not (host == "::1" or host.startswith("127.")):
-        raise FatalError(f"the engine's RPC must stay on this host (127.0.0.1:PORT), not {address!r}")

@@ -1,5 +1,4 @@
-"""From a decided block to a published checkpoint: sign, ask the other peers for theirs, store what a quorum
-says.
+"""From a decided block to a published checkpoint: sign, ask the other peers, store what a quorum says.
 
 One thread signs and stores; one thread per peer asks that peer, over HTTP, while our newest head lacks its
 line. A peer that does not answer costs only itself.

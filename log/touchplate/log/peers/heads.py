@@ -1,5 +1,4 @@
-"""Signed heads: what this peer says of decided trees, what the others say, and when a quorum has said the
-same.
+"""Signed heads: what this peer says of decided trees, what the others say, and when that is a quorum.
 
 A peer signs as the log, with its own log key under the common origin, and cosigns under its own name. Both
 lines stand in one note. A checkpoint is published when more than two thirds of all peers have cosigned one

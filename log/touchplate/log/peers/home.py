@@ -1,11 +1,10 @@
-"""The files of an engine: keys, genesis, configuration. Written by us, in the engine's formats (CometBFT
-0.38).
+"""The files of an engine (CometBFT 0.38): keys, genesis, configuration. Written by us, in its formats.
 
-    config/priv_validator_key.json   votes; whoever has it twice can make its owner vote twice
-    config/node_key.json             names this node to the others (its id)
-    config/genesis.json              who decides, whose log, who may write: the same bytes at every peer
-    config/config.toml               addresses, peers, times; written anew at each start
-    data/priv_validator_state.json   what it has voted for last; never put back from a backup
+config/priv_validator_key.json   votes; whoever has it twice can make its owner vote twice
+config/node_key.json             names this node to the others (its id)
+config/genesis.json              who decides, whose log, who may write: the same bytes at every peer
+config/config.toml               addresses, peers, times; written anew at each start
+data/priv_validator_state.json   what it has voted for last; never put back from a backup
 """
 
 import hashlib
@@ -132,17 +131,15 @@ def write_genesis(home: Path, genesis: bytes) -> None:
     write_atomic(path, genesis)
 
 
-def read_genesis(home: Path) -> bytes:
-    """The genesis. Raises ConfigError when it is missing or not ours."""
+def check_genesis(home: Path) -> None:
+    """Raise ConfigError when the genesis is missing, or not one of ours."""
     path = home / "config/genesis.json"
     try:
-        data = path.read_bytes()
-        found = json.loads(data)["app_state"]["format"]
+        found = json.loads(path.read_bytes())["app_state"]["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(str(path), ("no genesis here: make it with `touchplate peer genesis`",)) from error
     if found != FORMAT:
         raise ConfigError(str(path), (f"a genesis of format {found!r}, not {FORMAT!r}",))
-    return data
 
 
 @dataclass(frozen=True)

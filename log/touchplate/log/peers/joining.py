@@ -109,7 +109,7 @@ def load_card(path: Path) -> Card:
         card = Card(**{name: str(text) for name, text in document.items()})
     except OSError as error:
         raise ConfigError(str(path), (f"cannot be read: {error.strerror}",)) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(str(path), (f"this is no card of a peer: {error}",)) from error
     card.check()
     return card
@@ -175,7 +175,9 @@ def format_quorum_policy(cards: Sequence[Card], quorum: int | None = None) -> st
 
 def format_log_tables(own: Card, others: Sequence[Card], admission: Path, rpc: str) -> str:
     """The tables `[log]` and `[log.peers]` of this peer's configuration."""
-    p2p = own.node.partition("@")[2]
+    host, _, port = own.node.partition("@")[2].rpartition(":")
+    # The card says how others reach it; on this machine that address need not exist.
+    p2p = f"{host}:{port}" if host.startswith("127.") else f"0.0.0.0:{port}"
     parts = [
         f"""\
 [log]
@@ -189,7 +191,7 @@ admission = {json.dumps(str(admission))}
 name = {json.dumps(own.name)}
 cosigner = "file:keys/cosigner.key"
 home = {json.dumps(HOME_NAME)}
-# Where the other peers' engines reach this one.
+# Where this one's engine listens for the other peers' engines.
 p2p = {json.dumps(p2p)}
 # The engine's RPC: on this host only.
 rpc = {json.dumps(rpc)}

@@ -1,5 +1,4 @@
-"""What a block does: the peers' state machine. Pure: no clock, no network, no file; the tree is asked by
-`known`.
+"""What a block does: the peers' state machine. Pure: no clock, network or file; `known` asks the tree.
 
 All five questions of the engine (may this transaction wait, what do I propose, is this proposal acceptable,
 what follows from this block, who may vote) are answered by one walk over the transactions in order:

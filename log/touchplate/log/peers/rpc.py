@@ -1,5 +1,4 @@
-"""The engine's JSON-RPC on loopback: handing in transactions, asking how it is. Nothing else of it is
-used."""
+"""The engine's JSON-RPC on loopback: handing in transactions, asking how it is. No more of it is used."""
 
 import json
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """One peer, wired: the log as its faces know it, decided by agreement instead of alone.
 
-    faces -> admission -> sequencer -> decider -> engine -> application (blocks) -> tree -> heads ->
-    checkpoint
+    faces -> admission -> sequencer -> decider -> engine
+    engine -> application (blocks) -> tree -> heads -> checkpoint
 
 Started in the order in which each needs the other: the application listens, the engine starts and plays
 what it is ahead, then entries are taken. Stopped the other way round.
@@ -68,7 +68,7 @@ class PeerService(LogService):
         self._peers = config.peers
         self._listed = load_admission(config.admission)
         signers = _signers(config, config.peers)
-        homes.read_genesis(self._peers.home)
+        homes.check_genesis(self._peers.home)
         self._binary = self._peers.engine or installed_path()
         check_engine(self._binary)
         self._lock = FileLock(folder / LOCK_NAME)

@@ -1,5 +1,4 @@
-"""ABCI's socket protocol: messages with their length in front, on a unix socket in a folder of its owner
-only.
+"""ABCI's socket protocol: messages with their length in front, on a unix socket that only its owner opens.
 
 The engine opens a handful of connections and expects answers in order on each; after a question it sends
 `flush`, and reads no answer before that. One thread per connection: the questions about blocks come one
