@@ -46,6 +46,14 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = SECOND
         time.sleep(0.1)
 
 
+def is_running(pid: int) -> bool:
+    """Whether this process exists and has not ended (an orphan stays a zombie until somebody reaps it)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Node:
     """One peer: a whole `touchplate serve`."""
 
@@ -78,7 +86,7 @@ class Node:
         self.process.kill()
         self.process.wait(SECONDS)
         if engine is not None:
-            wait_until(lambda: not Path(f"/proc/{engine}").exists(), f"the engine of {self.name} outlives it")
+            wait_until(lambda: not is_running(engine), f"the engine of {self.name} outlives it")
 
     def engine_pid(self) -> int | None:
         """The process whose parent is this node and whose program is the engine."""
@@ -91,9 +99,10 @@ class Node:
         return None
 
     def kill_engine(self) -> int:
-        wait_until(lambda: self.engine_pid() is not None, f"{self.name} runs no engine")
-        pid = self.engine_pid()
-        assert pid is not None
+        pid: int | None = None
+        while pid is None:  # none while it is being started again
+            wait_until(lambda: self.engine_pid() is not None, f"{self.name} runs no engine")
+            pid = self.engine_pid()
         os.kill(pid, signal.SIGKILL)
         return pid
 

@@ -40,6 +40,7 @@ class Peer:
                 commit=self._commit,
                 reload=self._reload,
                 is_listed={NODE}.__contains__,
+                failed=lambda: None,
             ),
             load_state(self.tree),
         )

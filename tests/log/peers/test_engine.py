@@ -60,6 +60,22 @@ def test_a_killed_process_is_started_again_until_it_is_stopped(
     assert supervised.starts == 2
 
 
+def test_an_engine_that_hangs_when_it_should_end_is_killed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(engine, "STOP_SECONDS", 0.2)
+    supervised = Supervised(SLEEPER, tmp_path, tmp_path / "log")
+    supervised.start()
+    wait_for(lambda: supervised.pid, "never started")
+    first = supervised.pid
+    supervised.kick()
+    supervised.kick()
+    wait_for(lambda: supervised.pid not in (None, first), "not started again")
+    supervised.stop()
+    assert supervised.starts == 2
+
+
 def test_a_program_that_cannot_start_does_not_spin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "FIRST_PAUSE_SECONDS", 600.0)
     supervised = Supervised(["/nonexistent/program"], tmp_path, tmp_path / "log")

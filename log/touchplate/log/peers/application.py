@@ -57,6 +57,8 @@ class Ports:
     """The state as storage has it, after a `commit` that failed and may have happened all the same."""
     is_listed: Callable[[str], bool]
     """Whether the engine of this node id may connect."""
+    failed: Callable[[], None]
+    """An exception was answered: the engine has to end now. Returns at once."""
 
 
 class Application:
@@ -92,6 +94,7 @@ class Application:
                 logger.error("the engine's %s cannot be answered: %s", kind, error)
             else:
                 logger.exception("the engine's %s cannot be answered", kind)
+            self._ports.failed()
             return _exception(f"{kind}: {error}")
 
     def _answer_block(self, kind: str, request: abci.Request) -> abci.Response:

@@ -145,15 +145,17 @@ class Supervised:
 
     def __init__(self, argv: Sequence[str], cwd: Path, log: Path) -> None:
         """`log`: file that its output goes to."""
-        # An engine waits for ever for an application that was gone before they met: it has to die with us.
+        # An engine waits for ever for an application that was gone before they met, and may hang in its own
+        # stopping when one vanishes: it has to die with us, and KILL costs it nothing but a replay.
         # The kernel watches the thread that starts it, and that one stays until its end.
         keeper = read_environment().find_program("setpriv")
-        self._argv = [*([str(keeper), "--pdeathsig", "TERM"] if keeper else []), *argv]
+        self._argv = [*([str(keeper), "--pdeathsig", "KILL"] if keeper else []), *argv]
         self._cwd = cwd
         self._log = log
         self._changed = Condition()
         self._stopping = False  # under _changed
         self._process: subprocess.Popen[bytes] | None = None  # under _changed
+        self._kicked: subprocess.Popen[bytes] | None = None  # under _changed
         self._thread: Thread | None = None
         self.starts = 0
 
@@ -167,6 +169,22 @@ class Supervised:
         """Start, and keep it running."""
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
+
+    def kick(self) -> None:
+        """It should end by itself now; if it does not within `STOP_SECONDS`, it is killed. Does not wait."""
+        with self._changed:
+            process = self._process
+            if process is None or process is self._kicked:
+                return
+            self._kicked = process
+        Thread(target=self._kill_later, args=(process,), name="engine-kick", daemon=True).start()
+
+    def _kill_later(self, process: "subprocess.Popen[bytes]") -> None:
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.warning("the engine should have ended and did not; it is killed")
+            process.kill()
 
     def stop(self) -> None:
         """End it, for good. Safe to call twice."""

@@ -100,6 +100,8 @@ class PeerService(LogService):
         fetchers = {peer.name: http_fetch(peer.url) for peer in peers.peer}
         self.gathering = Gathering(self.tree, self.heads, fetchers, folder)
         self._rpc = EngineRPC(peers.rpc)
+        argv = [str(self._binary), "start", "--home", str(peers.home)]
+        self.engine = Supervised(argv, peers.home, peers.home / "engine.log")
         self.application = Application(
             Ports(
                 begin=self._begin,
@@ -108,12 +110,11 @@ class PeerService(LogService):
                 commit=self._commit,
                 reload=self._reload,
                 is_listed=frozenset(peer.node_id for peer in peers.peer).__contains__,
+                failed=self.engine.kick,
             ),
             state,
         )
         self._listener = Listener(peers.home / "run" / "app.sock", self.application.answer)
-        argv = [str(self._binary), "start", "--home", str(peers.home)]
-        self.engine = Supervised(argv, peers.home, peers.home / "engine.log")
         self._decider = PeerDecider(
             self._rpc.submit,
             self.tree.find_identities,
