@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e conformance bench lint fmt lock full clean proto e2e-peers bench-peers
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -38,13 +38,38 @@ e2e: setup      ## real releases rebuilt with inferred definitions: the table of
 e2e-peers: setup  ## four peers of one log: quorum, kills, lies, partitions (builds CometBFT once; needs go)
 	$(PYTHON) -m pytest -q tests/e2e/peers
 
+e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
+	@deploy/dev/setup images
+	$(PYTHON) -m tests.e2e.docker
+
+pages:          ## every page looked at in a browser (needs chromium); pictures in build/pages
+	@deploy/dev/setup browser
+	$(PYTHON) -m tests.e2e.pages
+
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
+rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
+	$(PYTHON) -m tests.e2e.sample
+
+conformance: setup  ## foreign verifiers on our bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
 
-bench: auditor  ## measurements, side by side with the peer
-	$(PYTHON) -m tests.bench
+torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
+	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
+
+torture-short: setup  ## the crash series with each point once, minutes
+	@$(PYTHON) -m tests.torture --rounds 1
+
+bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
+	$(PYTHON) -m tests.bench $(ONLY)
+
+SECONDS_EACH ?= 6
+fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SECONDS_EACH=6 for each target
+	@$(PYTHON) -m tests.fuzz run --seconds $(SECONDS_EACH)
+
+exhaustive: setup  ## every mutation of whole bundles, trust files and statements, of which `make test` samples
+	$(PYTHON) -m pytest -q -m slow tests/fuzz
 
 bench-peers: setup  ## four peers on this machine: latency, rate, CPU
 	$(PYTHON) -m tests.bench.peers
@@ -62,12 +87,15 @@ fmt: setup      ## format and mend what can be mended
 lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	uv pip compile -q --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:fuzz --generate-hashes \
+	  --no-header --no-annotate -o tests/fuzz/requirements.lock
 
 proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test checks that nothing differs)
 	$(PYTHON) -m tests.proto.generate proto
 
-full: lint test test-wheel demo conformance e2e-peers demo-negative e2e bench  ## everything, slow parts too; then tests/FULL.md is written
-	$(PYTHON) -m tests.full
+full: SECONDS_EACH := 60
+full: lint test fuzz exhaustive test-wheel demo conformance e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample bench  ## everything, slow parts too; then tests/FULL.md is written
+	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis evidence.json

@@ -40,10 +40,8 @@ def test_knows_continuous_integration(value: str, answer: bool) -> None:
 def test_finds_the_folders_of_a_user() -> None:
     made = Environment({"HOME": "/home/u"})
     assert (made.home, made.cache_folder) == (Path("/home/u"), Path("/home/u/.cache"))
-    assert made.state_folder == Path("/home/u/.local/state")
-    assert Environment({"XDG_CACHE_HOME": "/c", "XDG_STATE_HOME": "/s"}).cache_folder == Path("/c")
-    assert Environment({"XDG_STATE_HOME": "/s"}).state_folder == Path("/s")
-    assert Environment({}).cache_folder is Environment({}).state_folder is None
+    assert Environment({"XDG_CACHE_HOME": "/c"}).cache_folder == Path("/c")
+    assert Environment({}).cache_folder is None
 
 
 def test_finds_programs_on_its_own_search_path_only(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     [
         "github.com/sigstore/sigstore-go",
         "golang.org/x/mod",
+        "github.com/transparency-dev/formats",
         "github.com/transparency-dev/merkle",
         "github.com/transparency-dev/tessera",
     ],

@@ -14,6 +14,7 @@ from tests.log.support import sign
 from tests.simkeys import ORIGIN, log_signer, verifier_key
 
 from touchplate.verify.checkpoints import parse_checkpoint_body
+from touchplate.verify.cli import main
 from touchplate.verify.notes import sign_note
 
 SIZE = 257
@@ -228,3 +229,76 @@ def test_names_what_is_damaged(name: str, log: LogCopy, tmp_path: Path) -> None:
 def test_a_head_by_another_key_is_refused(log: LogCopy) -> None:
     stranger = LogCopy(log.folder, verifier_key(log_signer("stranger")), log.bundles)
     assert read_log(program("reader"), stranger).names("checkpoint", "checkpoint", "note has no verifiable")
+
+
+# --- tlog-proofs ---
+
+INDEXES = (0, 128, 256)
+
+
+@pytest.fixture(scope="module")
+def proven(log: LogCopy, tmp_path_factory: pytest.TempPathFactory) -> LogCopy:
+    """The log, with tlog-proofs as `touchplate prove` makes them, one of them without its entry."""
+    folder = tmp_path_factory.mktemp("proofs")
+    policy = folder / "policy.txt"
+    policy.write_text(f"log {log.key}\nquorum none\n")
+    made = []
+    for index in INDEXES:
+        for bare in ((), ("--bare",)) if index == 128 else ((),):
+            made.append(folder / f"{index}{''.join(bare)}.tlog-proof")
+            command = ["prove", "--log", log.folder, "--policy", policy, "--state", folder / "state"]
+            command += ["--index", index, *bare, "--out", made[-1]]
+            assert main([str(each) for each in command]) == 0
+    return LogCopy(log.folder, log.key, tuple(made))
+
+
+@pytest.mark.slow
+def test_reads_our_tlog_proofs(proven: LogCopy) -> None:
+    reading = read_log(program("reader"), proven)
+    assert reading.problems == ()
+    assert reading.checked["tlogProofs"] == len(INDEXES) + 1
+
+
+def _line(number: int, text: bytes) -> Callable[[bytes], bytes]:
+    def change(data: bytes) -> bytes:
+        lines = data.split(b"\n")
+        lines[number] = text
+        return b"\n".join(lines)
+
+    return change
+
+
+PROOF_DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "another version": (_line(0, b"c2sp.org/tlog-proof@v2"), "missing expected header"),
+    "another index": (_line(2, b"index 129"), "does not carry the entry at index 129"),
+    "an index beyond the tree": (_line(2, b"index 257"), "index 257 is not in its tree"),
+    "another hash": (_line(3, b"A" * 43 + b"="), "inclusion at index 128"),
+    "no extra data that is an entry": (_line(1, b"extra AAAA"), "its extra data"),
+    "another spelling": (lambda data: data.replace(b"index 128", b"index 0128"), "other bytes"),
+    "a changed head": (
+        lambda data: data.replace(b"\n257\n", b"\n258\n"),
+        "its checkpoint: invalid signature",
+    ),
+    "a cut end": (lambda data: data[:-30], "its checkpoint"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROOF_DAMAGES)
+def test_names_what_is_wrong_with_a_tlog_proof(name: str, proven: LogCopy, tmp_path: Path) -> None:
+    change, detail = PROOF_DAMAGES[name]
+    path = tmp_path / "128.tlog-proof"
+    good = proven.bundles[1].read_bytes()
+    path.write_bytes(change(good))
+    assert path.read_bytes() != good
+    reading = read_log(program("reader"), LogCopy(proven.folder, proven.key, (path,)))
+    assert reading.names("tlog-proof", path.name, detail), reading.problems
+
+
+@pytest.mark.slow
+def test_the_entry_of_another_proof_is_not_taken(proven: LogCopy, tmp_path: Path) -> None:
+    path = tmp_path / "128.tlog-proof"
+    extra = proven.bundles[0].read_bytes().split(b"\n")[1]
+    path.write_bytes(_line(1, extra)(proven.bundles[1].read_bytes()))
+    reading = read_log(program("reader"), LogCopy(proven.folder, proven.key, (path,)))
+    assert reading.names("tlog-proof", path.name, "does not carry the entry at index 128")

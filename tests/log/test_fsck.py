@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.log.support import open_sqlite, raw_entries, sign, signed_entries
 from tests.simkeys import ORIGIN, log_signer, solo_policy, verifier_key
+from tests.simlog import SimLog
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.sql import sqlite_engine
@@ -18,7 +19,7 @@ from touchplate.log.fsck import Result, check_log, unverified_body
 from touchplate.log.reading import LogReader
 from touchplate.log.served import ServedLog
 from touchplate.log.storage.rows import TreeRows
-from touchplate.verify.checkpoints import open_checkpoint, sign_checkpoint
+from touchplate.verify.checkpoints import UnverifiedCheckpoint, open_checkpoint, sign_checkpoint
 from touchplate.verify.cli import main
 from touchplate.verify.sources import open_source
 from touchplate.verify.tiles import (
@@ -345,6 +346,27 @@ def test_finds_an_entry_that_was_logged_twice(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [70, 256 + 70])
+def test_reads_the_full_tiles_of_a_log_that_grew_on_and_has_removed_its_partials(
+    tmp_path: Path, size: int
+) -> None:
+    log = SimLog(tmp_path / "log")
+    for count in (size, 600 - size):
+        log.grow(count)
+        log.publish()
+    log.remove_partials()
+    log.write("checkpoint", log.note(size))
+    result = fsck_folder(log.folder)
+    assert (result.size, result.root, findings(result)) == (size, log.root(size), [])
+    last = f"{size // TILE_WIDTH:03d}"
+    log.damage(f"tile/0/{last}", at=69 * 32)
+    assert findings(fsck_folder(log.folder)) == [
+        f"tile 0/{size // TILE_WIDTH} has another hash than leaf {size - 1}"
+    ]
+    (log.folder / f"tile/entries/{last}").unlink()
+    assert f"leaf {size - 1} is missing" in findings(fsck_folder(log.folder))
+
+
 def rewritten(folder: Path, keep: Callable[[int], bool]) -> Path:
     """A log that is good in itself, made of only some of the entries."""
     tree = open_sqlite(folder)
@@ -374,6 +396,26 @@ def test_a_log_that_dropped_an_entry_is_found_out_by_an_older_checkpoint(
     assert findings(fsck(forked, against=[kept]))[0].startswith("an older checkpoint says root")
     early = unverified_body(sign_checkpoint(ORIGIN, 100, open_early(tmp_path), log_signer()))
     assert findings(fsck(forked, against=[early])) == []
+
+
+def test_a_checkpoint_of_another_log_is_told_from_a_fork(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = fsck(stored).root
+    for size in (SIZE, SIZE + 1):
+        other = UnverifiedCheckpoint("other.example.org", size, root)
+        assert findings(fsck(stored, against=[other])) == [
+            f"an older checkpoint is of the log 'other.example.org'; this one is '{ORIGIN}'"
+        ]
+    text = policy_file(stored)
+    assert main(["log", "fsck", "--db", str(database(stored)), "--against", str(text)]) == 2
+    assert f"--against: {text} is no checkpoint: " in capsys.readouterr().err
+
+
+def test_an_origin_for_a_served_log_is_not_passed_over(stored: Path) -> None:
+    mirror = export(stored, stored / "mirror")
+    assert main(["log", "fsck", "--url", str(mirror)]) == 0
+    assert main(["log", "fsck", "--url", str(mirror), "--origin", ORIGIN]) == 64
 
 
 def open_early(folder: Path) -> bytes:

@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from tests.log.face import Mounted, batch
 from tests.log.support import RECORDER, STRANGER, record_envelope, running_log, signed_entries, signed_entry
 from tests.simkeys import solo_policy
 
 from touchplate.log.http import answers
-from touchplate.log.http.answers import IMMUTABLE, Receive, Scope, Send
+from touchplate.log.http.answers import IMMUTABLE
 from touchplate.log.http.hot import MAX_BATCH_BODY, MAX_BATCH_ENTRIES
 from touchplate.log.service import LogService
 from touchplate.verify.checkpoints import open_checkpoint
@@ -25,21 +25,6 @@ from touchplate.verify.tiles import parse_entry_bundle, parse_envelope_bundle
 
 SIZE = 300
 JSON = dict[str, Any]
-
-
-class Mounted:
-    """What the node does: the hot face in front of FastAPI."""
-
-    def __init__(self, service: LogService) -> None:
-        self._service = service
-        self._behind = FastAPI()
-        self._behind.include_router(service.routes())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._service.asgi.handles(scope):
-            await self._service.asgi(scope, receive, send)
-        else:
-            await self._behind(scope, receive, send)
 
 
 class Client:
@@ -73,10 +58,6 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def client(tmp_path: Path) -> Iterator[Client]:
     with running_log(tmp_path) as service:
         yield Client(service)
-
-
-def batch(*envelopes: bytes) -> bytes:
-    return b"".join(len(each).to_bytes(4, "big") + each for each in envelopes)
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from tests.log.support import open_sqlite, record_envelope, running_log, sign, s
 from tests.simkeys import ORIGIN, log_signer, note_signer, solo_policy
 
 from touchplate.base.errors import StorageError
+from touchplate.log import remembered
 from touchplate.log.errors import CheckpointError
 from touchplate.log.remembered import FILE_NAME, Remembered
 from touchplate.log.service import LogService, database_path
@@ -86,11 +87,15 @@ def test_refuses_a_memory_that_its_key_did_not_sign(tmp_path: Path, damage: byte
         reopen(tmp_path)
 
 
-def test_remembers_while_it_runs_and_not_only_at_the_end(tmp_path: Path) -> None:
+def test_remembers_while_it_runs_and_not_only_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "WRITE_SECONDS", 0.01)
     tree = open_sqlite(tmp_path)
-    grown = threading.Semaphore(0)
+    asked, grown = threading.Semaphore(0), threading.Semaphore(0)
 
     def wait_for_growth(size: int, timeout_seconds: float) -> int:
+        asked.release()
         assert grown.acquire(timeout=SECONDS)
         return tree.head().size
 
@@ -99,10 +104,42 @@ def test_remembers_while_it_runs_and_not_only_at_the_end(tmp_path: Path) -> None
     memory.start()
     first = (tmp_path / FILE_NAME).read_bytes()
     tree.apply(signed_entries(5), sign)
+    # Whoever asks again has written what the last answer told.
+    assert asked.acquire(timeout=SECONDS)
+    grown.release()
+    assert asked.acquire(timeout=SECONDS)
+    assert open_checkpoint((tmp_path / FILE_NAME).read_bytes(), solo_policy()).size == 5
     grown.release(100)
     memory.stop()
     assert open_checkpoint(first, solo_policy()).size == 1
     assert open_checkpoint((tmp_path / FILE_NAME).read_bytes(), solo_policy()).size == 5
+    tree.close()
+
+
+def test_remembers_what_came_between_the_first_write_and_the_thread(tmp_path: Path) -> None:
+    tree = open_sqlite(tmp_path)
+    asked, is_over = threading.Semaphore(0), threading.Event()
+
+    def wait_for_growth(size: int, timeout_seconds: float) -> int:
+        """As the log's own: back at once when the tree has more than `size` entries."""
+        asked.release()
+        if tree.head().size <= size:
+            assert is_over.wait(SECONDS)
+        return tree.head().size
+
+    class Late(Remembered):
+        def _run(self) -> None:
+            tree.apply(signed_entries(5), sign)
+            super()._run()
+
+    tree.apply(signed_entries(1), sign)
+    memory = Late(tmp_path, tree, wait_for_growth)
+    memory.start()
+    for _ in range(2):
+        assert asked.acquire(timeout=SECONDS)
+    assert open_checkpoint((tmp_path / FILE_NAME).read_bytes(), solo_policy()).size == 5
+    is_over.set()
+    memory.stop()
     tree.close()
 
 
@@ -142,3 +179,11 @@ def test_a_second_process_cannot_open_the_log(tmp_path: Path) -> None:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert "locked by another process" in ended.stderr
     reopen(tmp_path)
+
+
+def test_starting_removes_what_a_crash_left_beside_it(tmp_path: Path) -> None:
+    append(tmp_path, 0, 1)
+    (tmp_path / "data" / f".{FILE_NAME}.{'ab' * 8}.tmp").write_bytes(b"half")
+    append(tmp_path, 1, 1)
+    assert remembered_size(tmp_path) == 2
+    assert list((tmp_path / "data").glob(".*")) == []

@@ -141,6 +141,13 @@ def test_a_missing_bundle_cannot_be_determined(folder: Folder, capsys: Captured)
     assert err.count("\n") == 1
 
 
+def test_a_missing_file_is_told_before_its_bundle(folder: Folder, capsys: Captured) -> None:
+    for name in ("lib-1.0.jar", "lib-1.0.jar.touchplate.json"):
+        (folder.path / name).unlink()
+    assert folder.verify() == 2
+    assert "lib-1.0.jar: no such file" in capsys.readouterr().err
+
+
 def test_a_bundle_may_be_named(folder: Folder) -> None:
     (folder.path / "other.json").write_bytes(good_bundle())
     (folder.path / "lib-1.0.jar.touchplate.json").unlink()

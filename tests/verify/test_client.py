@@ -19,6 +19,7 @@ from touchplate.verify.client import (
     _parse_results,
 )
 from touchplate.verify.errors import (
+    DamageError,
     ForkError,
     MalformedError,
     NotFoundError,
@@ -347,10 +348,10 @@ def test_every_byte_of_a_bundle_counts(log: SimLog) -> None:
             log.write(path, whole)
 
 
-def test_a_tile_of_a_wrong_length_is_malformed(log: SimLog) -> None:
+def test_a_tile_of_a_wrong_length_is_damage(log: SimLog) -> None:
     grown(log, 5)
     log.write("tile/0/000.p/5", b"\x00" * 159)
-    with pytest.raises(MalformedError, match="159 bytes"):
+    with pytest.raises(DamageError, match="159 bytes"):
         client_of(log).inclusion(1)
 
 

@@ -12,6 +12,7 @@ from touchplate.verify.encoding import (
     decode_base64,
     decode_hex,
     encode_base64,
+    format_moment,
     format_time,
     parse_decimal,
     parse_time,
@@ -113,3 +114,11 @@ DECIMALS = ["", "00", "01", "+1", "-1", "1 ", "1\n", "1_0", "0x1", "1.0", "١", 
 def test_refuses_every_other_form_of_a_decimal(text: str) -> None:
     with pytest.raises(MalformedError, match="index"):
         parse_decimal(text, "index")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "1970-01-01T00:00:00Z"), (1_800_000_000_000, "@1800000000000"), (2**63 - 1, f"@{2**63 - 1}")],
+)
+def test_a_moment_beyond_the_calendar_is_told_by_its_number(seconds: int, text: str) -> None:
+    assert format_moment(seconds) == text

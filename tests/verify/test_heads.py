@@ -1,5 +1,6 @@
 """The remembered checkpoint: what may be forgotten, and what only a person may decide."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -63,6 +64,34 @@ def test_a_file_that_fell_back_does_not_take_a_process_back(log: SimLog, tmp_pat
     assert state.read_bytes() == log.note()
 
 
+def test_nobody_else_changes_the_file_between_reading_and_writing_it(log: SimLog, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    client = remembering(log, state)
+    inner, tried = open_source(log.folder), []
+
+    class Jostling:
+        """The log, at each read of which another process tries to take the lock."""
+
+        def read(self, path: str, max_bytes: int) -> bytes:
+            with (tmp_path / ".state.lock").open() as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            tried.append(path)
+            return inner.read(path, max_bytes)
+
+        def post(self, path: str, body: bytes, headers: dict[str, str], max_bytes: int) -> bytes:
+            return inner.post(path, body, headers, max_bytes)
+
+    client._source = Jostling()
+    client.checkpoint()
+    log.grow(300)
+    log.publish()
+    client.checkpoint()
+    assert tried.count("checkpoint") == 2
+    assert len(tried) > 2  # the tiles of the comparison, too
+    with (tmp_path / ".state.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_a_pipe_in_a_folder_keeps_nobody_waiting(log: SimLog) -> None:
     for make in (os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")):
         path = log.folder / "checkpoint"
@@ -71,3 +100,18 @@ def test_a_pipe_in_a_folder_keeps_nobody_waiting(log: SimLog) -> None:
         with pytest.raises(TransportError, match="no regular file") as caught:
             LogClient(log.folder, log.policy).checkpoint()
         assert not isinstance(caught.value, NotFoundError)
+
+
+def test_the_names_of_new_folders_are_on_disk_before_the_head_counts_as_remembered(
+    log: SimLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, []
+
+    def noting_fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    state = tmp_path / "new" / "deep" / "state"
+    remembering(log, state).checkpoint()
+    assert synced == [tmp_path.name, "new", ".state.tmp", "deep"]

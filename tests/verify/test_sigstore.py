@@ -305,6 +305,14 @@ def test_a_log_key_that_did_not_sign_is_not_named() -> None:
     assert (caught.value.step, caught.value.reason) == (1, "unsigned-log")
 
 
+def test_a_log_id_that_can_name_no_key_is_no_unknown_one() -> None:
+    data = json.loads(bundle_of([provenance()], policy=parse_policy(PEERS_TEXT), signers=tuple(PEERS)))
+    data["verificationMaterial"]["tlogEntries"][1]["logId"]["keyId"] = "e30="
+    with pytest.raises(RefusedError, match="logId has 2 bytes, not 32") as caught:
+        check(json.dumps(data).encode(), policy=PEERS_TEXT)
+    assert (caught.value.step, caught.value.reason) == (1, "malformed")
+
+
 @pytest.mark.parametrize("field", ["rootHash", "treeSize", "hashes"])
 def test_elements_agree_in_all_but_the_log_key(field: str) -> None:
     entries = [provenance(), second()]

@@ -15,16 +15,23 @@ from urllib.parse import urlsplit
 
 from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import BlobStore
+from touchplate.api.docker.judge import ImageJudge
+from touchplate.api.docker.links import ImageLinks
+from touchplate.api.docker.referrers import Referrers
+from touchplate.api.docker.repository import Registries, Registry
+from touchplate.api.docker.tokens import Tokens
+from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.http.calls import Calls
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import IndexStore
+from touchplate.api.index.store import CACHE_KIB, IndexStore
 from touchplate.api.links import Links
-from touchplate.api.maven.judge import MavenJudge, Stores
+from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.repository import MetadataSource, Repository
 from touchplate.api.proofs import Prover
 from touchplate.api.pull import HTTPFetcher, Puller
 from touchplate.api.records import Budget, RecordWriter
+from touchplate.api.stores import FirstSights, Stores
 from touchplate.api.views import Views
 from touchplate.base.addresses import AddressRules
 from touchplate.base.durable import DigestFolder, FileLock
@@ -35,7 +42,7 @@ from touchplate.base.upstreams import AUTO
 from touchplate.log.service import log_folder, open_log
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
-from touchplate.node.neighbours import LogProofs, LogRecorder
+from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine
@@ -43,9 +50,16 @@ if TYPE_CHECKING:
 HELD_THREADS = 16
 """Requests answered at the same time from what is held: they wait for disks and databases only."""
 
+STREAM_THREADS = 32
+"""Layers of images that are fetched at the same time; further ones wait."""
+
 READ_SECONDS = 20.0
 """Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
 order."""
+
+
+BLOB_SECONDS = 3600.0
+"""Fetching one blob of an image, from request to last byte: 10 GB at 3 MB/s."""
 
 
 class Node:
@@ -73,22 +87,43 @@ class Node:
         # Two pools: requests that wait for a dead upstream must not hold up those that need none.
         self.calls = Calls(HELD_THREADS)
         self.fetches = Calls(config.http.threads)
+        # And a third: layers take minutes, and must not keep manifests waiting.
+        self.streams = Calls(STREAM_THREADS)
         self.log = open_log(config.log, log_folder(config.data))
         self.index = self._open_index()
-        self.links = Links(sqlite_engine(config.data / "links.sqlite"))
+        engine = sqlite_engine(config.data / "links.sqlite")
+        self.links = Links(engine)
         self.blobs = BlobStore(DigestFolder(config.data / "blobs"))
         self.records = None
         if self.checked.recorder is not None:
             budget = Budget(config.records_per_minute)
             self.records = RecordWriter(LogRecorder(self.log), self.checked.recorder, budget)
-        self.fetchers: list[HTTPFetcher] = []
+        self.fetchers: list[HTTPFetcher | RegistryClient] = []
         self.clients: list[HTTPClient] = []
-        stores = Stores(self.blobs, self.links, self.index, self.alarms)
+        self.stores = stores = Stores(self.blobs, self.links, self.index, self.alarms)
         pairs = zip(config.upstream, self.checked.urls, strict=True)
-        repositories = [self._repository(section, url) for section, url in pairs]
-        self.maven = MavenJudge(repositories, stores, self.gate, self.records)
+        repositories: list[Repository] = []
+        registries: list[Registry] = []
+        for section, url in pairs:
+            if section.ecosystem == "oci":
+                registries.append(self._registry(section, url))
+            else:
+                repositories.append(self._repository(section, url))
+        sights = FirstSights(stores, self.records)
+        self.maven = MavenJudge(repositories, stores, self.gate, sights)
         self.prover = Prover(self.index.store, LogProofs(self.log), self.trust.policy)
-        self.views = Views(self.index, self.links, self.prover, self.trust.reproduced, self.alarms)
+        default = next((section.name for section in config.upstream if section.default), None)
+        places = Registries(registries, default)
+        self.images = ImageJudge(places, stores, ImageLinks(engine), self.gate, sights)
+        self.referrers = Referrers(self.images, stores, self.prover)
+        self.views = Views(
+            self.index,
+            self.links,
+            self.prover,
+            self.trust.reproduced,
+            self.alarms,
+            evidence=EvidenceLinks(self.evidence),
+        )
 
     def start(self) -> None:
         """The log first, then what reads it, then what writes to it."""
@@ -110,6 +145,7 @@ class Node:
         self.interrupt()
         self.calls.stop()
         self.fetches.stop()
+        self.streams.stop()
         if self.records is not None:
             self.records.stop()
         self.index.stop()
@@ -141,6 +177,23 @@ class Node:
             MetadataSource(section.name, fetcher),
         )
 
+    def _registry(self, section: UpstreamSection, url: str) -> Registry:
+        hosts = [*section.private_hosts, *([urlsplit(url).hostname or ""] if section.allow_private else [])]
+        limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
+        client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
+        credentials = section.credentials.resolve() if section.credentials else None
+        registry = RegistryClient(section.name, url, client, Tokens(section.name, url, client, credentials))
+        self.clients.append(client)
+        self.fetchers.append(registry)
+        return Registry(
+            section.name,
+            section.identity,
+            section.record,
+            registry,
+            tags=section.tags,
+            namespace=section.namespace,
+        )
+
 
 def _lock_folder(folder: Path) -> FileLock:
     """Hold the data folder for this process: two nodes on it would spoil each other's log and index."""
@@ -156,7 +209,7 @@ def _lock_folder(folder: Path) -> FileLock:
 def _derived_engine(path: Path) -> Engine:
     """The database at `path`, begun again when the file is damaged: all in it can be derived."""
     try:
-        return sqlite_engine(path)
+        return sqlite_engine(path, cache_kib=CACHE_KIB)
     except StorageError as error:
         code = getattr(getattr(error.__cause__, "orig", None), "sqlite_errorcode", None)
         if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -164,4 +217,4 @@ def _derived_engine(path: Path) -> Engine:
         logging.getLogger("touchplate.node").warning("%s; it is made again", error)
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return sqlite_engine(path)
+        return sqlite_engine(path, cache_kib=CACHE_KIB)

@@ -26,7 +26,7 @@ from touchplate.builder.report import (
 )
 from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
 from touchplate.builder.workshop import Workshop, default_data, open_workshop
-from touchplate.verify.client import LogClient
+from touchplate.verify.cli_reader import Reader, add_state, open_log
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import load_signer
@@ -44,6 +44,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     build = parser.add_argument_group("the build")
     build.add_argument("--definition", type=Path, metavar="FILE", help="use this instead of inferring one")
     build.add_argument("--jdk", type=int, metavar="N", help="infer for this JDK, not the manifest's")
+    build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
     build.add_argument("--upstream", metavar="URL", help="Maven repository (default: mvn's own)")
     build.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
@@ -53,9 +54,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     logging.add_argument("--operator", metavar="URL", help="who signs, https://…")
     logging.add_argument("--log", metavar="URL", help="log to write to, or (with --from) to read")
     logging.add_argument("--trust", type=Path, metavar="FILE", help="with --from: trust file of the log")
-    logging.add_argument(
-        "--state", type=Path, metavar="DIR", help="with --from: where logs' last checkpoints are kept; --data"
-    )
+    add_state(logging)
     logging.add_argument("--evidence", metavar="URL", help="where evidence is stored, …/builder/evidence")
     logging.add_argument("--token", metavar="REF", help="worker token: file:PATH or env:NAME")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -77,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             inference = _infer(args, workshop)
             definition, published = inference.definition, (inference.published,)
-        done = rebuild(workshop, definition, published, to_sign=operator is not None)
+        signing = operator is not None
+        done = rebuild(workshop, definition, published, to_sign=signing, refetch=args.refetch)
         submission = _submit(args, workshop, done, operator)
     _show(args, done, inference, submission)
     return exit_code(done)
@@ -173,8 +173,7 @@ def _evidence(args: argparse.Namespace) -> Iterator[EvidenceServer | None]:
 
 def _repeat(args: argparse.Namespace, workshop: Workshop) -> int:
     trust = load_trust(args.trust)
-    state = (args.state or workshop.data) / f"head-{trust.policy.origin}"
-    client = LogClient(args.log, trust.policy, state, max_age=trust.max_checkpoint_age)
+    client = open_log(args, args.log, Reader(trust.policy, trust.max_checkpoint_age, trust))
     workshop.display.step(f"read the log: index {args.index}")
     with _evidence(args) as server:
         assert server is not None

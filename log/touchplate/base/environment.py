@@ -87,13 +87,6 @@ class Environment:
             return Path(value)
         return self.home / ".cache" if self.home else None
 
-    @property
-    def state_folder(self) -> Path | None:
-        """Where this user's programs keep what they must remember between runs (XDG base directories)."""
-        if value := self.value("XDG_STATE_HOME"):
-            return Path(value)
-        return self.home / ".local" / "state" if self.home else None
-
     def find_program(self, name: str) -> Path | None:
         """The program of this name on $PATH, not resolved; None when there is none."""
         found = shutil.which(name, path=self.variables.get("PATH", os.defpath))

@@ -1,7 +1,7 @@
-"""`touchplate log`: recompute a log, show its checkpoint. What only reads a served log needs no extra."""
+"""`touchplate log`: recompute a log, show its checkpoint, follow it. What only reads a served log needs no
+extra."""
 
 import argparse
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +9,20 @@ from pathlib import Path
 from touchplate.base.config import Secret
 from touchplate.base.errors import ConfigError
 from touchplate.base.progress import open_progress
+from touchplate.log import cli_follow
 from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.fsck import Result, Source, check_log, unverified_body
 from touchplate.log.served import ServedLog
-from touchplate.verify.checkpoints import Checkpoint, check_age, open_checkpoint
+from touchplate.verify.checkpoints import UnverifiedCheckpoint
+from touchplate.verify.cli_reader import Reader, add_policy, add_state, open_head, open_log, read_believed
 from touchplate.verify.encoding import encode_base64
+from touchplate.verify.errors import MalformedError
 from touchplate.verify.notes import MAX_NOTE_BYTES, format_verifier_key, parse_signer_key
 from touchplate.verify.output import print_json, print_line, print_note
 from touchplate.verify.policy import Policy, parse_policy
+from touchplate.verify.reading import read_at_most
 from touchplate.verify.sources import open_source
-from touchplate.verify.trust import load_trust
-from touchplate.verify.usage import OK, REFUSED
+from touchplate.verify.usage import OK, REFUSED, UsageError
 
 SHOWN_FINDINGS = 50
 """Findings printed one by one; --json has them all."""
@@ -28,7 +31,12 @@ SHOWN_FINDINGS = 50
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the commands of `touchplate log`."""
     commands = parser.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
-    fsck = commands.add_parser("fsck", help="recompute a whole log and name everything that is wrong")
+    fsck = commands.add_parser(
+        "fsck",
+        help="recompute a whole log and name everything that is wrong",
+        description="Recompute a whole log and name everything that is wrong. Exit code 0 clean, 1 findings, "
+        "2 when it cannot be read.",
+    )
     where = fsck.add_mutually_exclusive_group(required=True)
     where.add_argument(
         "--config", type=Path, metavar="FILE", help="the node's TOML: its database and log key"
@@ -44,21 +52,21 @@ def register(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a checkpoint kept from before: the log must still contain that tree (repeatable)",
     )
-    _add_policy(fsck)
+    add_policy(fsck, required=False)
     fsck.set_defaults(run_log=_fsck)
-    show = commands.add_parser("checkpoint", help="fetch, verify and print a log's checkpoint")
+    show = commands.add_parser(
+        "checkpoint",
+        help="fetch, verify and print a log's checkpoint",
+        description="Fetch and print a log's checkpoint. With --policy or --trust it is verified, must go on "
+        "from the one that is remembered, and is remembered.",
+    )
     show.add_argument(
         "--url", required=True, metavar="URL", help="the log's URL, or a folder with the same paths"
     )
-    _add_policy(show)
+    add_policy(show, required=False)
+    add_state(show)
     show.set_defaults(run_log=_checkpoint)
-
-
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    policy = parser.add_mutually_exclusive_group()
-    policy.add_argument("--policy", type=Path, metavar="FILE", help="who must have signed (C2SP tlog-policy)")
-    policy.add_argument("--trust", type=Path, metavar="FILE", help="a trust file, for its policy")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    cli_follow.register(commands)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,18 +76,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fsck(args: argparse.Namespace) -> int:
-    policy = _policy(args)
+    reader = read_believed(args)
+    policy = None if reader is None else reader.policy
     source: Source
     close: Callable[[], None] | None = None
     if args.url is not None:
-        source = _served(args.url, *_believed(args))
+        if args.origin is not None:
+            raise UsageError(
+                "--origin chooses a tree of a database; a served log has the origin of its policy"
+            )
+        source = _served(args.url, reader)
     else:
         database, origin = args.db, args.origin
         if args.config is not None:
             database, configured, policy = _read_config(args.config, policy)
             origin = origin or configured
         source, close = _stored(database, origin)
-    against = [unverified_body(_read_note(path)) for path in args.against]
+    against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
             task = progress.task("entries", unit="entries")
@@ -131,22 +144,25 @@ def _report(result: Result, *, checked_signature: bool, as_json: bool) -> int:
 
 
 def _checkpoint(args: argparse.Namespace) -> int:
-    policy, max_age = _believed(args)
-    note = open_source(args.url).read("checkpoint", MAX_NOTE_BYTES)
-    if policy is None:
+    reader = read_believed(args)
+    cosigners = None
+    if reader is None:
+        if args.state is not None:
+            raise UsageError("--state needs --policy or --trust: only a verified checkpoint is remembered")
+        note = open_source(args.url).read("checkpoint", MAX_NOTE_BYTES)
         body = unverified_body(note)
-        origin, size, root, cosigners = body.origin, body.size, body.root, None
+        origin, size, root = body.origin, body.size, body.root
     else:
-        opened = _open(note, policy, max_age)
-        origin, size, root = opened.origin, opened.size, opened.root
-        cosigners = [name for name, _ in opened.cosigners]
+        head = open_log(args, args.url, reader).checkpoint()
+        note, origin, size, root = head.note.encode(), head.origin, head.size, head.root
+        cosigners = [name for name, _ in head.cosigners]
     if args.json:
         print_json(
             {
                 "origin": origin,
                 "size": str(size),
                 "root": encode_base64(root),
-                "verified": policy is not None,
+                "verified": cosigners is not None,
                 "cosigners": cosigners,
                 "checkpoint": note.decode("utf-8", "replace"),
             }
@@ -161,9 +177,9 @@ def _checkpoint(args: argparse.Namespace) -> int:
     return OK
 
 
-def _served(url: str, policy: Policy | None, max_age: int | None) -> Source:
+def _served(url: str, reader: Reader | None) -> Source:
     def read_head(note: bytes) -> tuple[int, bytes]:
-        head = unverified_body(note) if policy is None else _open(note, policy, max_age)
+        head = unverified_body(note) if reader is None else open_head(note, reader)
         return head.size, head.root
 
     return ServedLog(open_source(url), read_head)
@@ -190,31 +206,11 @@ def _stored(database: Path, origin: str | None) -> tuple[Source, Callable[[], No
     return rows, close
 
 
-def _policy(args: argparse.Namespace) -> Policy | None:
-    return _believed(args)[0]
-
-
-def _believed(args: argparse.Namespace) -> tuple[Policy | None, int | None]:
-    """The policy that was given, and the age in seconds that a trust file allows a fetched checkpoint."""
-    if args.policy is not None:
-        return parse_policy(args.policy.read_text(encoding="utf-8")), None
-    if args.trust is None:
-        return None, None
-    trust = load_trust(args.trust)
-    return trust.policy, trust.max_checkpoint_age
-
-
-def _open(note: bytes, policy: Policy, max_age: int | None) -> Checkpoint:
-    """A checkpoint that was just fetched: verified, and young enough."""
-    opened = open_checkpoint(note, policy)
-    if max_age is not None:
-        check_age(opened, policy, max_age, int(time.time()))
-    return opened
-
-
-def _read_note(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_NOTE_BYTES)
+def _read_kept(path: Path) -> UnverifiedCheckpoint:
+    try:
+        return unverified_body(read_at_most(path, MAX_NOTE_BYTES))
+    except MalformedError as error:
+        raise MalformedError(f"--against: {path} is no checkpoint: {error}", reason=error.reason) from error
 
 
 def _read_config(path: Path, policy: Policy | None) -> tuple[Path, str, Policy]:

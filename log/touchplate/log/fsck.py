@@ -110,7 +110,11 @@ def check_log(
     if newest is not None and origin not in (None, newest.origin):
         result.add("checkpoint", f"is of origin {newest.origin!r}, in the log {origin!r}", always=True)
     for whose, claim in claims:
-        _check_root(result, roots, whose, claim)
+        if newest is not None and claim.origin != newest.origin:
+            what = f"is of the log {claim.origin!r}; this one is {newest.origin!r}"
+            result.add(whose, what, always=True)
+        else:
+            _check_root(result, roots, whose, claim)
     for where, what in source.leftovers(size):
         result.add(where, what)
     return result

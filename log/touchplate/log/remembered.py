@@ -15,7 +15,7 @@ from logging import getLogger
 from pathlib import Path
 from threading import Event, Thread
 
-from touchplate.base.durable import write_atomic
+from touchplate.base.durable import remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.log.errors import CheckpointError
 from touchplate.log.ports import Tree
@@ -73,6 +73,7 @@ class Remembered:
 
     def start(self) -> None:
         """Write what is the newest now, then follow. Raises StorageError."""
+        remove_abandoned_writes(self._path.parent)
         self._write()
         self._thread = Thread(target=self._run, name="remember-checkpoint", daemon=True)
         self._thread.start()
@@ -88,7 +89,7 @@ class Remembered:
             self._thread = None
 
     def _run(self) -> None:
-        size = self._tree.head().size
+        size = 0  # not the head's: a batch may have come since `start` wrote
         while not self._stopping.is_set():
             grown = self._wait_for_growth(size, POLL_SECONDS)
             if grown != size:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from touchplate.verify.errors import MalformedError, NotFoundError
 from touchplate.verify.notes import MAX_NOTE_BYTES
+from touchplate.verify.rfc6962 import HASH_SIZE
 from touchplate.verify.sources import AnswerError, LogSource
 from touchplate.verify.tiles import (
     FULL_TILE_BYTES,
@@ -57,30 +58,37 @@ class ServedLog:
 
     def _read_bundles(self, number: int) -> list[tuple[bytes | None, bytes | None]]:
         width = tile_width(0, number, self._size)
-        leaves = self._parsed(entries_path(number, width), MAX_ENTRY_BUNDLE, parse_entry_bundle, width)
-        packed = self._parsed(
-            envelopes_path(number, width), MAX_ENVELOPE_BUNDLE, parse_envelope_bundle, width
-        )
+        leaves = self._parsed(entries_path, number, MAX_ENTRY_BUNDLE, parse_entry_bundle)
+        packed = self._parsed(envelopes_path, number, MAX_ENVELOPE_BUNDLE, parse_envelope_bundle)
         if leaves is None and packed is None:
             return []
         nothing: list[bytes | None] = [None] * width
         return list(zip(leaves or nothing, packed or nothing, strict=True))
 
     def _parsed(
-        self, path: str, limit: int, parse: Callable[[bytes, int], list[T]], width: int
+        self, path: Callable[[int, int], str], number: int, limit: int, parse: Callable[[bytes, int], list[T]]
     ) -> list[T] | None:
-        data = self._read(path, limit)
-        if data is None:
-            return None
-        try:
-            return parse(data, width)
-        except MalformedError as error:
-            self._problems.append((path, f"cannot be read: {error}"))
-            return None
+        width = tile_width(0, number, self._size)
+        # tlog-tiles: a partial may be removed once the full one exists.
+        for served in dict.fromkeys((width, TILE_WIDTH)):
+            data = self._read(path(number, served), limit)
+            if data is None:
+                continue
+            try:
+                return parse(data, served)[:width]
+            except MalformedError as error:
+                self._problems.append((path(number, served), f"cannot be read: {error}"))
+                return None
+        return None
 
     def tile(self, tile: Tile) -> bytes | None:
-        """The bytes of a tile in the width that the checkpoint's size gives it."""
-        return self._read(tile_path(tile), FULL_TILE_BYTES)
+        """The bytes of a tile in the width that the checkpoint's size gives it, out of the full one when the
+        log has removed the partial."""
+        found = self._read(tile_path(tile), FULL_TILE_BYTES)
+        if found is not None or tile.width == TILE_WIDTH:
+            return found
+        found = self._read(tile_path(Tile(tile.level, tile.index)), FULL_TILE_BYTES)
+        return None if found is None else found[: tile.width * HASH_SIZE]
 
     def _read(self, path: str, limit: int) -> bytes | None:
         try:

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
-from touchplate.verify.errors import RefusedError, TransportError, VerifyError
-from touchplate.verify.output import print_error, print_text
+from touchplate.verify.errors import RefusedError, ReportedError, TransportError, VerifyError
+from touchplate.verify.output import flush_output, print_error, print_text
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError
 
 INTERRUPTED = 130
@@ -31,13 +31,15 @@ COMMANDS = {
     "inspect": Command(
         "touchplate.verify.cli_inspect", "", "show what a node knows about a package or digest"
     ),
+    "prove": Command("touchplate.verify.cli_prove", "", "make proofs from a log or a mirror, and check them"),
     "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
-    "log": Command("touchplate.log.cli", "log", "serve, read and recompute a log"),
+    "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
     "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
     "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),
     "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),
+    "setup": Command("touchplate.node.cli_setup", "all", "print client settings that enforce"),
 }
 
 
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in arguments
     try:
         code = _dispatch(arguments)
-        _flush()  # here, not at exit: an answer that could not be written is no answer
+        flush_output()  # here, not at exit: an answer that could not be written is no answer
         return code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         try:
             print_error(error, as_json=as_json)
-            _flush()
+            flush_output()
         except OSError:
             _close_output()
         return exit_code(error)
@@ -82,7 +84,8 @@ def exit_code(error: Exception) -> int:
         return UNDETERMINED
     if getattr(error, "reason", "") == UsageError.default_reason:
         return USAGE
-    return REFUSED if isinstance(error, RefusedError) else UNDETERMINED
+    refused = isinstance(error, RefusedError) or (isinstance(error, ReportedError) and error.evidence)
+    return REFUSED if refused else UNDETERMINED
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -146,11 +149,6 @@ def _version() -> str:
         return metadata.version("touchplate")
     except metadata.PackageNotFoundError:
         return "(not installed)"
-
-
-def _flush() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
 
 
 def _close_output() -> None:

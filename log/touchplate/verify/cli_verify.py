@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     package = _package(args.package)
     try:
         trust = _trust(args.trust)
-        bundle = read_at_most(args.bundle or args.file + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES)
         with open_file(args.file) as file:
+            bundle = read_at_most(args.bundle or args.file + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES)
             digests = digest_file(file)
         now = int(time.time())
         if package is None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from touchplate.verify.checkpoints import Checkpoint, check_age, open_checkpoint
-from touchplate.verify.encoding import encode_base64, parse_decimal
+from touchplate.verify.encoding import parse_decimal
 from touchplate.verify.entry import Entry, parse_packed
 from touchplate.verify.errors import (
+    DamageError,
     ForkError,
     MalformedError,
     NotFoundError,
@@ -24,6 +25,7 @@ from touchplate.verify.errors import (
     TransportError,
     shown,
 )
+from touchplate.verify.forks import fork_report, keep_evidence
 from touchplate.verify.heads import RememberedHead
 from touchplate.verify.jcs import JSON, parse_json
 from touchplate.verify.notes import MAX_NOTE_BYTES
@@ -89,24 +91,27 @@ class LogClient:
 
     `source`: http(s) URL prefix of the log, or a folder with the same paths. `state`: file in which the last
     checkpoint is remembered across runs (without it, only as long as this object lives). `max_age`: seconds
-    within which the policy's quorum must have vouched for each checkpoint that is fetched.
+    within which the policy's quorum must have vouched for each checkpoint that is fetched. `reports`: folder
+    in which the evidence of a fork is kept (default: that of `state`; without either it is only raised).
     """
 
     def __init__(
         self,
-        source: str | Path,
+        source: str | Path | LogSource,
         policy: Policy,
         state: Path | None = None,
         *,
         max_age: int | None = None,
+        reports: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Reads nothing yet. Raises TransportError for an impossible URL."""
-        self._source: LogSource = open_source(source)
+        self._source: LogSource = open_source(source) if isinstance(source, str | Path) else source
         self._policy = policy
         self._max_age = max_age
         self._clock = clock
         self._remembered = RememberedHead(state, policy)
+        self._reports = state.parent if reports is None and state is not None else reports
         self._tiles: OrderedDict[Tile, bytes] = OrderedDict()
         self._last: tuple[tuple[bytes, int], list[Entry]] | None = None
 
@@ -132,24 +137,45 @@ class LogClient:
 
     def _fetch_checkpoint(self) -> Checkpoint:
         with self._remembered.locked():
-            held, known = self._remembered.head, self._remembered.load()
-            if known is not None:
-                if held is not None:
-                    self._require_prefix(held, known)
-                self._remembered.adopt(known)
+            known = self._recall()
             offered = open_checkpoint(self._source.read("checkpoint", MAX_NOTE_BYTES), self._policy)
             if known is None or offered.size >= known.size:
                 if known is not None:
-                    self._require_prefix(known, offered)
+                    self.check_prefix(known, offered)
                 self._remembered.store(offered)
                 return offered
             self._require_older(offered, known)
             return known
 
+    def adopt(self, known: Checkpoint) -> Checkpoint:
+        """Go on from a head of this log that somebody else kept (a mirror): the further one of it and the
+        remembered one is `head` from now on, and remembered.
+
+        Raises as `checkpoint` when the two are not of one history.
+        """
+        with self._remembered.locked():
+            held = self._recall()
+            if held is None or held.size < known.size:
+                if held is not None:
+                    self.check_prefix(held, known)
+                self._remembered.store(known)
+                return known
+            self.check_prefix(known, held)
+            return held
+
+    def _recall(self) -> Checkpoint | None:
+        """What this process or another that shares the file saw last; it goes on where `head` ended."""
+        held, known = self._remembered.head, self._remembered.load()
+        if known is not None:
+            if held is not None:
+                self.check_prefix(held, known)
+            self._remembered.adopt(known)
+        return known
+
     def _require_older(self, offered: Checkpoint, known: Checkpoint) -> None:
         """A smaller head than the known one must still be part of the same history."""
         try:
-            self._require_prefix(offered, known)
+            self.check_prefix(offered, known)
         except TransportError as error:
             raise TransportError(
                 f"the log offers size {offered.size} after {known.size} and no longer has what lies between: "
@@ -157,11 +183,23 @@ class LogClient:
                 reason="stale",
             ) from error
 
+    def check_prefix(self, old: Checkpoint, new: Checkpoint) -> None:
+        """Demand that `new` goes on where `old` ended, by the log's tiles; tells a fork from damaged tiles.
+
+        Requires old.size <= new.size. Raises ForkError, whose evidence is then kept; DamageError,
+        TransportError.
+        """
+        try:
+            self._require_prefix(old, new)
+        except ForkError as error:
+            if self._reports is not None:
+                keep_evidence(self._reports, error)
+            raise
+
     def _require_prefix(self, old: Checkpoint, new: Checkpoint) -> None:
-        """Demand that `new` goes on where `old` ended; tell a fork from damaged tiles."""
         if old.size == new.size:
             if old.root != new.root:
-                raise ForkError(f"the log signed two trees of size {old.size}", _evidence(old, new))
+                raise ForkError(f"the log signed two trees of size {old.size}", fork_report(old, new))
             return
 
         def prove() -> None:
@@ -177,12 +215,23 @@ class LogClient:
                     raise
                 raise ForkError(
                     f"the tree of size {new.size} does not contain the signed one of size {old.size}",
-                    _evidence(old, new, derived, proof),
+                    fork_report(old, new, derived, proof),
                 ) from error
 
         self._proven(prove, new)
 
     # --- reading ------------------------------------------------------------------------------------------
+
+    def tile(self, tile: Tile) -> bytes:
+        """The bytes of a tile of `head`'s tree in the width asked for, as the log serves them: unproven.
+
+        Raises NotFoundError, MalformedError, TransportError.
+        """
+        return self._fetch(tile)
+
+    def forget_tiles(self) -> None:
+        """Read all tiles anew: one that was served is not what it should be."""
+        self._tiles.clear()
 
     def tile_reader(self) -> TileReader:
         """Hashes of the head's tree, as the log serves them: unproven."""
@@ -228,6 +277,12 @@ class LogClient:
             for index in range(start, stop):
                 yield index, held[index % TILE_WIDTH]
             start = stop
+
+    def bundle(self, number: int) -> list[Entry]:
+        """The entries from `number` * 256 on, up to 256 of them: one bundle of `head`'s tree, as `entry`
+        each."""
+        head = self._require_index(number * TILE_WIDTH)
+        return self._entries_at(head, number)
 
     def _require_index(self, index: int) -> Checkpoint:
         head = self.head
@@ -314,15 +369,15 @@ class LogClient:
         """Run `prove`; when it fails, once more without the cache, which may hold tiles of another day."""
         try:
             return prove()
-        except ProofError:
+        except (ProofError, MalformedError):
             self._tiles.clear()
         try:
             return prove()
-        except ProofError as error:
-            raise ProofError(
+        except (ProofError, MalformedError) as error:
+            raise DamageError(
                 f"the tiles that the log serves do not lead to its checkpoint of size {head.size}: "
-                "they are damaged, or of another tree",
-                reason="damaged-tiles",
+                f"they are damaged, or of another tree ({error})",
+                checkpoint=head,
             ) from error
 
     # --- appending ----------------------------------------------------------------------------------------
@@ -385,22 +440,3 @@ def _parse_result(item: JSON) -> Appended | Rejected:
             return Rejected(reason, detail)
         case _:
             raise MalformedError(f"the log's answer to add-batch has the result {shown(item)}")
-
-
-def _evidence(
-    old: Checkpoint, new: Checkpoint, derived: bytes | None = None, proof: Sequence[bytes] = ()
-) -> dict[str, object]:
-    """What anyone needs to see the fork without asking the log: JSON, ready to publish.
-
-    `derivedRoot` is the root that the newer tree has at the older size; `proof` shows it against the newer
-    root.
-    """
-    evidence: dict[str, object] = {
-        "origin": new.origin,
-        "old": {"size": str(old.size), "root": encode_base64(old.root), "checkpoint": old.note},
-        "new": {"size": str(new.size), "root": encode_base64(new.root), "checkpoint": new.note},
-        "proof": [encode_base64(each) for each in proof],
-    }
-    if derived is not None:
-        evidence["derivedRoot"] = encode_base64(derived)
-    return evidence

@@ -71,6 +71,15 @@ def format_time(seconds: int) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
+def format_moment(seconds: int) -> str:
+    """As `format_time`; `@` and the number beyond the calendar, where a cosigner's clock may be: it still
+    signed."""
+    try:
+        return format_time(seconds)
+    except MalformedError:
+        return f"@{seconds}"
+
+
 def parse_decimal(text: str, what: str, limit: int = 2**63) -> int:
     """A number below `limit` in decimal without sign or leading zeros. Raises MalformedError."""
     if re.fullmatch(_DECIMAL, text) is None:

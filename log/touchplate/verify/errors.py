@@ -7,7 +7,9 @@
     ├── PolicyError         unknown log key, missing quorum, checkpoint too old
     ├── TrustError          a mistake in a trust file or an admission list
     ├── RefusedError        the numbered check said no, with its step
-    ├── ForkError           the log shows two histories; carries the evidence
+    ├── ReportedError       the log did what it may not; carries the evidence
+    │   ├── ForkError       it shows two histories
+    │   └── DamageError     it serves what it did not sign (a ProofError as well)
     └── TransportError      the log cannot be read
         └── NotFoundError   it can be read, and this is not in it
 
@@ -15,7 +17,14 @@ Messages are lower case, name the value and the remedy, and never hold a secret.
 kebab-case word that programs may compare; the message may change.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from touchplate.verify.checkpoints import Checkpoint
+    from touchplate.verify.jcs import JSONValue
 
 SHOWN_CHARACTERS = 160
 """How much of an untrusted value a message may repeat: enough to find it, too little to flood a log line."""
@@ -61,6 +70,36 @@ class ProofError(VerifyError):
     default_reason = "bad-proof"
 
 
+class ReportedError(VerifyError):
+    """A log did what it may not, and a report can say so (report format 9).
+
+    `evidence`: the report, ready to publish, or None; `kept`: the file that holds it; `not_kept`: why there
+    is none. See `touchplate.verify.forks`.
+    """
+
+    evidence: Mapping[str, JSONValue] | None = None
+    kept: str | None = None
+    not_kept: str | None = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.not_kept is not None:
+            return f"{text}; the report could not be kept: {self.not_kept}"
+        return text if self.kept is None else f"{text}; the report is in {self.kept}"
+
+
+class DamageError(ProofError, ReportedError):
+    """What a log serves does not belong to the `checkpoint` that it signed: broken on the way, or a lie."""
+
+    default_reason = "damaged-tiles"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, checkpoint: Checkpoint | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.checkpoint = checkpoint
+
+
 class PolicyError(VerifyError):
     """A checkpoint does not satisfy the policy: log key, origin, quorum or age."""
 
@@ -81,12 +120,12 @@ class RefusedError(VerifyError):
         self.step = step
 
 
-class ForkError(VerifyError):
+class ForkError(ReportedError):
     """The log showed two histories. `evidence`, ready to publish: both checkpoints and the failed proof."""
 
     default_reason = "fork"
 
-    def __init__(self, message: str, evidence: Mapping[str, object]) -> None:
+    def __init__(self, message: str, evidence: Mapping[str, JSONValue]) -> None:
         super().__init__(message)
         self.evidence = dict(evidence)
 

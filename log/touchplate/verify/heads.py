@@ -1,6 +1,10 @@
 """The last checkpoint that a client has seen, remembered across runs, so that a log cannot go back on it.
 
 The file holds the signed note itself: anyone can read it, and it is verified again each time it is loaded.
+
+There is one rule for every command that reads a log: one folder per user, in it one file `head-<origin>` per
+log, however the log was reached. A URL would be the wrong name: it is the origin that may not fork, and a
+second address of the same log is the place where a fork would be shown.
 """
 
 import fcntl
@@ -11,11 +15,38 @@ from pathlib import Path
 
 from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
 from touchplate.verify.errors import TrustError, VerifyError, shown
+from touchplate.verify.folders import make_folder, sync_folder
 from touchplate.verify.notes import MAX_NOTE_BYTES
 from touchplate.verify.policy import Policy
 from touchplate.verify.reading import open_file
 
 _MODE = 0o600
+_UNSET = "$XDG_STATE_HOME"
+
+
+def default_state() -> Path:
+    """The folder in which a user's commands remember logs: `touchplate` below the XDG state folder.
+
+    By `os.path`, as a shell would expand it: this room may neither read the environment itself nor import
+    the one that does, and the default must be the same with and without the other rooms. Raises TrustError
+    when the user has no home folder.
+    """
+    # XDG base directories: a relative path is to be ignored.
+    named = os.path.expandvars(_UNSET)
+    if named.startswith("/"):
+        return Path(named) / "touchplate"
+    home = os.path.expanduser("~")  # noqa: PTH111
+    if not home.startswith("/") or home == "/":
+        raise TrustError(
+            "there is no home folder in which the last checkpoint could be remembered: give --state DIR",
+            reason="remembered-checkpoint",
+        )
+    return Path(home) / ".local" / "state" / "touchplate"
+
+
+def head_path(state: Path, origin: str) -> Path:
+    """The file in the folder `state` that holds the last checkpoint of the log `origin`."""
+    return state / f"head-{origin}"
 
 
 class RememberedHead:
@@ -42,7 +73,7 @@ class RememberedHead:
             yield
             return
         with self._failing("locked"):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             lock = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         try:
             with self._failing("locked"):
@@ -107,11 +138,7 @@ class RememberedHead:
         # Until here the old checkpoint stands; from the rename on the new one, and after the folder's fsync
         # for good.
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
 
     def _beside(self, suffix: str) -> Path:
         assert self._path is not None

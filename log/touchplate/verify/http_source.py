@@ -91,7 +91,7 @@ class HTTPSource:
         except VerifyError:
             raise
         except URLError as error:
-            raise TransportError(f"{shown(url)} cannot be reached: {shown(str(error.reason))}") from error
+            raise TransportError(f"{shown(url)} cannot be reached: {_told(error.reason)}") from error
         except (OSError, HTTPException, ValueError) as error:
             raise TransportError(f"{shown(url)} cannot be read: {shown(str(error))}") from error
 
@@ -302,6 +302,12 @@ def _parse_problem(body: bytes) -> tuple[str | None, str | None]:
     if not isinstance(reason, str) or len(reason) > _MAX_REASON or not _REASON.fullmatch(reason):
         reason = None
     return reason, detail if isinstance(detail, str) else None
+
+
+def _told(reason: object) -> str:
+    """The system's words without its number; whatever else it is, as it is."""
+    words = reason.strerror if isinstance(reason, OSError) else None
+    return words.lower() if words else shown(str(reason))
 
 
 def _retry_after(headers: Message) -> int | None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from touchplate.verify.errors import RefusedError
+from touchplate.verify.errors import RefusedError, ReportedError
 from touchplate.verify.jcs import JSONValue
 
 CONTROL_REPLACEMENT = "\ufffd"
@@ -25,6 +25,12 @@ def print_text(text: str) -> None:
 def print_note(line: str) -> None:
     """One line for people to standard error, which keeps standard output clean for what was asked for."""
     _write(sys.stderr, f"touchplate: {printable(line)}\n")
+
+
+def flush_output() -> None:
+    """Hand over what was printed. Raises OSError when nobody can take it."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def print_json(value: JSONValue) -> None:
@@ -82,12 +88,16 @@ def describe(error: Exception) -> str:
 
 
 def error_json(error: Exception) -> dict[str, JSONValue]:
-    """The machine form of an error: `error`, `reason`, and `step` when the numbered check refused."""
+    """The machine form of an error: `error`, `reason`; `step` when the numbered check refused; of a report
+    about a log the `evidence` and the `file` that keeps it."""
     reason = "system" if isinstance(error, OSError) else getattr(error, "reason", "error")
     value: dict[str, JSONValue] = {"error": describe(error), "reason": str(reason)}
     if isinstance(error, RefusedError):
         value["error"] = str(error)
         value["step"] = error.step
+    if isinstance(error, ReportedError):
+        value["evidence"] = error.evidence
+        value["file"] = error.kept
     return value
 
 

@@ -1,8 +1,8 @@
 """A report of the check for people and for programs."""
 
 from touchplate.verify.check import EntryWarning, Report
-from touchplate.verify.encoding import format_time
-from touchplate.verify.errors import MalformedError, RefusedError
+from touchplate.verify.encoding import format_moment
+from touchplate.verify.errors import RefusedError
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.levels import LEVELS, SLSA_REPRODUCED, Finding, Levels
 
@@ -89,7 +89,7 @@ def report_json(report: Report) -> dict[str, JSONValue]:
             "size": str(checkpoint.size),
             "root": checkpoint.root.hex(),
             "cosigners": [
-                {"name": name, "time": _moment(time)} for name, time in sorted(checkpoint.cosigners)
+                {"name": name, "time": format_moment(time)} for name, time in sorted(checkpoint.cosigners)
             ],
         },
         "age": report.age,
@@ -137,15 +137,7 @@ def _marked(warnings: tuple[EntryWarning, ...]) -> list[tuple[bool, EntryWarning
 
 def _cosigners(report: Report) -> str:
     cosigners = sorted(report.checkpoint.cosigners)
-    return ", ".join(f"{name} ({_moment(time)})" for name, time in cosigners) or "none"
-
-
-def _moment(seconds: int) -> str:
-    """A time, or `@` and its unix seconds when a cosigner's clock is beyond the calendar: it still signed."""
-    try:
-        return format_time(seconds)
-    except MalformedError:
-        return f"@{seconds}"
+    return ", ".join(f"{name} ({format_moment(time)})" for name, time in cosigners) or "none"
 
 
 def _duration(seconds: int) -> str:

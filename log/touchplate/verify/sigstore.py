@@ -18,6 +18,7 @@ from touchplate.verify.jcs import JSON, format_json, parse_json
 from touchplate.verify.keys import ED25519_PREFIX
 from touchplate.verify.notes import NoteKey
 from touchplate.verify.policy import Policy
+from touchplate.verify.rfc6962 import HASH_SIZE
 from touchplate.verify.values import replace, value
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -204,8 +205,16 @@ def _parse_element(value: JSON, envelope: JSON) -> SigstoreBundle:
         leaf_data=leaf_data,
         size=take_decimal(proof["treeSize"], "treeSize"),
         root=take_base64(proof["rootHash"], "rootHash"),
-        log_ids=(take_base64(take_object(element["logId"], "logId", ("keyId",))["keyId"], "logId"),),
+        log_ids=(_parse_log_id(element["logId"]),),
     )
+
+
+def _parse_log_id(value: JSON) -> bytes:
+    """A log id. One of another length names no key at all, and must not pass for one that is unknown."""
+    named = take_base64(take_object(value, "logId", ("keyId",))["keyId"], "logId")
+    if len(named) != HASH_SIZE:
+        raise MalformedError(f"logId has {len(named)} bytes, not {HASH_SIZE}")
+    return named
 
 
 def _key_in_leaf(leaf_data: bytes) -> bytes:

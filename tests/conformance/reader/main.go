@@ -1,11 +1,11 @@
 // Command reader reads a log as an auditor who shares no code with touchplate: the note reader of the Go checksum
 // database's client, and the Merkle library that Trillian and Tessera use. It uses no network.
 //
-// Usage: reader -key VKEY [-envelopes] FOLDER [BUNDLE...]
+// Usage: reader -key VKEY [-envelopes] FOLDER [FILE...]
 //
-// FOLDER holds a log with the paths of C2SP tlog-tiles (checkpoint, tile/...), each BUNDLE is a proof bundle. One JSON
-// line per problem goes to stdout, and a last one that says what was checked. Exit 0 when nothing is wrong, 1 when
-// something is, 2 when it was called wrongly.
+// FOLDER holds a log with the paths of C2SP tlog-tiles (checkpoint, tile/...), each FILE is a proof bundle, or a C2SP
+// tlog-proof when its name ends in .tlog-proof. One JSON line per problem goes to stdout, and a last one that says what
+// was checked. Exit 0 when nothing is wrong, 1 when something is, 2 when it was called wrongly.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // shownProblems is how many problems of one kind are written out: one bad tile breaks the proofs of all its leaves.
@@ -20,7 +21,7 @@ const shownProblems = 3
 
 // Problem names what is wrong and where.
 type Problem struct {
-	Check  string `json:"check"` // checkpoint, entries, root, tile, inclusion, consistency, envelopes, bundle
+	Check  string `json:"check"` // checkpoint, entries, root, tile, inclusion, consistency, envelopes, bundle, tlog-proof
 	Where  string `json:"where"` // the path that is wrong, or the index or size whose proof is
 	Detail string `json:"detail"`
 }
@@ -35,6 +36,7 @@ type Summary struct {
 	Envelopes   int    `json:"envelopes"`
 	Bundles     int    `json:"bundles"`
 	Proofs      int    `json:"proofs"`
+	TLogProofs  int    `json:"tlogProofs,omitempty"`
 	Problems    int    `json:"problems"`
 }
 
@@ -64,7 +66,7 @@ func (r *Report) write(line any) {
 func main() {
 	key := flag.String("key", "", "the log's public key, in the text form of signed notes")
 	envelopes := flag.Bool("envelopes", false, "check the envelope bundles too")
-	flag.Usage = func() { fmt.Fprintln(os.Stderr, "usage: reader -key VKEY [-envelopes] FOLDER [BUNDLE...]") }
+	flag.Usage = func() { fmt.Fprintln(os.Stderr, "usage: reader -key VKEY [-envelopes] FOLDER [FILE...]") }
 	flag.Parse()
 	if *key == "" || flag.NArg() < 1 {
 		flag.Usage()
@@ -81,7 +83,11 @@ func main() {
 			log.checkEnvelopes(report)
 		}
 		for _, path := range flag.Args()[1:] {
-			log.checkBundle(path, report)
+			if strings.HasSuffix(path, proofSuffix) {
+				log.checkTLogProof(path, report)
+			} else {
+				log.checkBundle(path, report)
+			}
 		}
 	}
 	report.write(report.Summary)

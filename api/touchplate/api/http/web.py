@@ -8,10 +8,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from touchplate.api.errors import NotFoundError
-from touchplate.api.explain import explain_maven
+from touchplate.api.docker.explain import ImageExplainer
+from touchplate.api.docker.judge import ImageJudge
+from touchplate.api.explain import Explainer
 from touchplate.api.gate import Gate
-from touchplate.api.http.auditors import with_query
+from touchplate.api.http.auditors import IMAGES, check_ecosystem, with_query
 from touchplate.api.http.calls import Calls
 from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.pages.render import Pages
@@ -36,7 +37,10 @@ class Web:
 
     views: Views
     judge: MavenJudge
+    images: ImageJudge
     gate: Gate
+    explainer: Explainer
+    image_explainer: ImageExplainer
     pages: Pages
 
 
@@ -53,6 +57,7 @@ class WebRoutes:
         for path, answer in (
             ("/", self.start),
             ("/style.css", self.style),
+            ("/icon.svg", self.icon),
             ("/find", self.find),
             ("/packages/{purl:path}", self.package),
             ("/artifacts/{sha256}", self.artifact),
@@ -70,7 +75,7 @@ class WebRoutes:
         return _page(
             web.pages.start(
                 overview, web.gate.rules, sorted(web.judge.repositories.values(), key=lambda one: one.name),
-                base(request),
+                base(request), sorted(web.images.registries.by_name.values(), key=lambda one: one.name),
             )
         )  # fmt: skip
 
@@ -80,28 +85,36 @@ class WebRoutes:
             self._web.pages.style, headers={"Cache-Control": "max-age=300"}, media_type="text/css"
         )
 
+    async def icon(self) -> Response:
+        """The mark that browsers show beside the title."""
+        return Response(
+            self._web.pages.icon, headers={"Cache-Control": "max-age=300"}, media_type="image/svg+xml"
+        )
+
     async def find(self, q: str = "") -> Response:
         """The search field of the start page."""
         path = await self._calls.run(lambda: self._web.views.find(q))
         return RedirectResponse(quote(path, safe="/:@?=&%"), 303)
 
     async def package(self, request: Request, purl: str) -> Response:
-        """One package version."""
-        view = await self._calls.run(lambda: self._web.views.package(with_query(request, purl)))
-        return _page(self._web.pages.package(view))
+        """One package version, or all of them."""
+        view = await self._calls.run(lambda: self._web.views.named(with_query(request, purl)))
+        return _page(self._web.pages.package(view, base(request)))
 
     async def artifact(self, request: Request, sha256: str) -> Response:
         """One artifact."""
         view = await self._calls.run(lambda: self._web.views.artifact(sha256))
         return _page(self._web.pages.artifact(view, base(request)))
 
-    async def why(self, ecosystem: str, upstream: str, path: str) -> Response:
+    async def why(self, request: Request, ecosystem: str, upstream: str, path: str) -> Response:
         """The decision about one file, in prose."""
-        if ecosystem != "maven":
-            raise NotFoundError(f"no adapter is named {ecosystem[:40]!r}; there is: maven")
+        check_ecosystem(ecosystem)
         web = self._web
-        explanation = await self._calls.run(lambda: explain_maven(web.judge, web.gate, upstream, path))
-        return _page(web.pages.why(explanation))
+        if ecosystem == IMAGES:
+            explanation = await self._calls.run(lambda: web.image_explainer.explain(f"{upstream}/{path}"))
+        else:
+            explanation = await self._calls.run(lambda: web.explainer.explain(upstream, path))
+        return _page(web.pages.why(explanation, base(request)), explanation.status)
 
 
 def base(request: Request) -> str:
@@ -110,5 +123,5 @@ def base(request: Request) -> str:
     return configured or f"{request.url.scheme}://{request.url.netloc}"
 
 
-def _page(text: str) -> Response:
-    return Response(text, headers=PAGE_HEADERS, media_type="text/html; charset=utf-8")
+def _page(text: str, status: int = 200) -> Response:
+    return Response(text, status, headers=PAGE_HEADERS, media_type="text/html; charset=utf-8")

@@ -12,30 +12,20 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from touchplate.api.alarms import Alarms
-from touchplate.api.blobs import DIGESTS, Blob, BlobStore
-from touchplate.api.errors import ChangedError, NotReadyError, RefusedError, UnknownUpstreamError
+from touchplate.api.blobs import DIGESTS, Blob
+from touchplate.api.errors import ChangedError, RefusedError, UnknownUpstreamError
 from touchplate.api.gate import Decision, Gate, Question
-from touchplate.api.index.facts import FactIndex
-from touchplate.api.links import Link, Links
+from touchplate.api.index.store import EvidenceRow
+from touchplate.api.links import Link
 from touchplate.api.maven.layout import MavenFile, MetadataRequest, main_file
 from touchplate.api.maven.metadata import format_metadata
 from touchplate.api.maven.repository import Repository
 from touchplate.api.pull import SingleFlight
-from touchplate.api.records import FirstSight, RecordWriter
+from touchplate.api.records import FirstSight
+from touchplate.api.stores import FirstSights, Stores
 from touchplate.verify.purl import PackageURL
 
 ECOSYSTEM = "maven"
-
-
-@dataclass(frozen=True)
-class Stores:
-    """What judging reads and writes."""
-
-    blobs: BlobStore
-    links: Links
-    index: FactIndex
-    alarms: Alarms
 
 
 @dataclass(frozen=True)
@@ -58,18 +48,16 @@ class MavenJudge:
         repositories: Sequence[Repository],
         stores: Stores,
         gate: Gate,
-        records: RecordWriter | None,
+        sights: FirstSights,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`records` may be None when no repository records first sight."""
         self.repositories: Mapping[str, Repository] = {one.name: one for one in repositories}
         self._stores = stores
         self._gate = gate
-        self._records = records
+        self._sights = sights
         self._now = now
         self._flights: SingleFlight[Link] = SingleFlight()
-        self._records_are_void = False
 
     def repository(self, name: str) -> Repository:
         """The upstream of this name. Raises UnknownUpstreamError, which lists those that exist."""
@@ -81,14 +69,16 @@ class MavenJudge:
                 f"no maven upstream is named {name[:80]!r}; there is: {known}"
             ) from None
 
-    def obtain(self, repository: Repository, file: MavenFile) -> Judged:
+    def obtain(self, repository: Repository, file: MavenFile, held: Link | None = None) -> Judged:
         """Fetch the file if need be, record it, and judge it. The caller looks at the decision.
+
+        `held`: what `held` said a moment ago, so that it is not found out again.
 
         Raises NotFoundError, UpstreamError, BusyError, NotReadyError, and ChangedError whatever the rules
         say.
         """
-        link = self._held(repository, file)
-        if link is None or not self._is_recorded(repository, file):
+        link = held or self.held(repository, file)
+        if link is None:
             link = self._flights.run((repository.name, file.path), lambda: self._admit(repository, file))
         judged = self.judge(repository, file, link)
         if judged.decision.passes:
@@ -97,13 +87,15 @@ class MavenJudge:
         self._stores.index.catch_up()
         return self.judge(repository, file, link)
 
-    def is_held(self, repository: Repository, file: MavenFile) -> bool:
-        """Whether `obtain` can answer without asking the upstream or the log."""
-        return self._held(repository, file) is not None and self._is_recorded(repository, file)
+    def held(self, repository: Repository, file: MavenFile) -> Link | None:
+        """The row of a file about which `obtain` need ask neither the upstream nor the log; None
+        otherwise."""
+        link = self._held(repository, file)
+        return link if link is not None and self._is_recorded(repository, file) else None
 
-    def serve(self, repository: Repository, file: MavenFile) -> Judged:
+    def serve(self, repository: Repository, file: MavenFile, held: Link | None = None) -> Judged:
         """As `obtain`, and raises RefusedError when the gate says no."""
-        judged = self.obtain(repository, file)
+        judged = self.obtain(repository, file, held)
         if judged.decision.verdict == "refuse":
             raise refusal(judged)
         return judged
@@ -117,7 +109,8 @@ class MavenJudge:
     def judge(self, repository: Repository, file: MavenFile, link: Link) -> Judged:
         """The decision about the bytes of `link`. Raises ChangedError when others were recorded first."""
         package = file.package_url(repository.repository_url)
-        self._check_unchanged(repository, file, link.sha256)
+        facts, first = self._stores.index.facts_and_first(link.file, package)
+        self._refuse_changed(repository, file, link.sha256, first)
         question = Question(
             package,
             repository.name,
@@ -125,7 +118,6 @@ class MavenJudge:
             is_supporting=file.is_supporting,
             is_snapshot=file.is_snapshot,
         )
-        facts = self._stores.index.facts(link.file, package)
         decision = self._gate.decide(question, facts, int(self._now()))
         return Judged(file, package, link, decision, why_path(repository, file))
 
@@ -176,9 +168,8 @@ class MavenJudge:
     def _is_recorded(self, repository: Repository, file: MavenFile) -> bool:
         if not repository.record or file.is_mutable:
             return True
-        first = self._stores.index.first_record(file.package_url(repository.repository_url))
         # Another digest counts as recorded here: `judge` refuses it.
-        return first is not None
+        return self._sights.is_recorded(file.package_url(repository.repository_url))
 
     def _admit(self, repository: Repository, file: MavenFile) -> Link:
         held = self._held(repository, file)
@@ -196,19 +187,8 @@ class MavenJudge:
         return link if file.is_mutable else self._link(repository, file, link)
 
     def _record(self, repository: Repository, file: MavenFile, blob: Blob) -> None:
-        if self._records is None or self._records_are_void:
-            raise NotReadyError(
-                f"upstream {repository.name!r} records first sight, and there is no recorder that counts"
-            )
         package = file.package_url(repository.repository_url)
-        index = self._records.record(FirstSight(package, repository.identity, file.path, blob))
-        self._stores.index.catch_up(index + 1)
-        if self._stores.index.first_record(package) is None:
-            # Else every request would put one more of them into the log.
-            self._records_are_void = True
-            message = f"the trust file does not count this node's own record at index {index}"
-            self._stores.alarms.raise_alarm(f"{message}; nothing is recorded until a restart")
-            raise NotReadyError(message)
+        self._sights.record(repository.name, FirstSight(package, repository.identity, file.path, blob))
 
     def _link(self, repository: Repository, file: MavenFile, link: Link) -> Link:
         known = self._stores.links.find(repository.name, file.path) or self._stores.links.add(link)
@@ -217,17 +197,22 @@ class MavenJudge:
         return known
 
     def _check_unchanged(self, repository: Repository, file: MavenFile, sha256: str) -> None:
-        if file.is_mutable:
-            return
         first = self._stores.index.first_record(file.package_url(repository.repository_url))
-        if first is not None and first.sha256 != sha256:
+        self._refuse_changed(repository, file, sha256, first)
+
+    def _refuse_changed(
+        self, repository: Repository, file: MavenFile, sha256: str, first: EvidenceRow | None
+    ) -> None:
+        """Raise ChangedError, loudly, when other bytes were recorded first."""
+        if first is not None and first.sha256 != sha256 and not file.is_mutable:
             because = f"{first.operator} recorded {first.sha256} at index {first.entry}"
             raise self._changed(repository, file, sha256, because)
 
     def _changed(self, repository: Repository, file: MavenFile, sha256: str, because: str) -> ChangedError:
         message = f"{repository.name}/{file.path} changed: it has sha256 {sha256} now, but {because}"
-        self._stores.alarms.raise_alarm(message)
-        return ChangedError(message, explain=why_path(repository, file))
+        why = why_path(repository, file)
+        self._stores.alarms.raise_alarm(message, explain=why)
+        return ChangedError(message, explain=why)
 
 
 def refusal(judged: Judged) -> RefusedError:

@@ -12,7 +12,7 @@ from touchplate.verify.errors import MalformedError
 
 
 def make_heads_routes(answer: Callable[[int], bytes], path: str) -> APIRouter:
-    """The router of `path`; `answer` gives the JSON (peers format 9) about heads from a size on."""
+    """The router of `path`; `answer` gives the JSON (peers format 10) about heads from a size on."""
     router = APIRouter()
 
     # A coroutine: the answer is in memory.

@@ -93,7 +93,7 @@ def quorum_of(members: int) -> int:
 
 
 def format_admission(listed: AdmissionList) -> dict[str, JSONValue]:
-    """The list as JSON in one order, each key as PEM text: peers format 9."""
+    """The list as JSON in one order, each key as PEM text: peers format 10."""
     blocks: dict[str, JSONValue] = {}
     for kind in KINDS:
         keys = sorted(
@@ -139,7 +139,7 @@ def _refuse_files(name: str) -> str:
 
 
 def format_app_state(origin: str, listed: AdmissionList) -> dict[str, JSONValue]:
-    """`app_state` of a genesis: whose log it is, and who may write at its beginning (peers format 9)."""
+    """`app_state` of a genesis: whose log it is, and who may write at its beginning (peers format 10)."""
     return {
         "admission": format_admission(listed),
         "admission_sha256": admission_digest(listed),

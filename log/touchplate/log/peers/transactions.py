@@ -1,4 +1,4 @@
-"""A peers' transaction: a batch of packed entries (peers format 9).
+"""A peers' transaction: a batch of packed entries (peers format 10).
 
     0x01 || nonce (8 bytes) || packed entry || packed entry …
 
