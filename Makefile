@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample conformance bench fuzz exhaustive lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -34,6 +34,9 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
+
+e2e-peers: setup  ## four peers of one log: quorum, kills, lies, partitions (builds CometBFT once; needs go)
+	$(PYTHON) -m pytest -q tests/e2e/peers
 
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
 	@deploy/dev/setup images
@@ -67,6 +70,9 @@ fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SE
 exhaustive: setup  ## every mutation of whole bundles, trust files and statements, of which `make test` samples
 	$(PYTHON) -m pytest -q -m slow tests/fuzz
 
+bench-peers: setup  ## four peers on this machine: latency, rate, CPU
+	$(PYTHON) -m tests.bench.peers
+
 lint: setup     ## types, style, doors between the rooms
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -83,8 +89,11 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:fuzz --generate-hashes \
 	  --no-header --no-annotate -o tests/fuzz/requirements.lock
 
+proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test checks that nothing differs)
+	$(PYTHON) -m tests.proto.generate proto
+
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e e2e-docker pages torture rebuild-sample bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -23,11 +23,14 @@ class MemoryTree:
         self._known: dict[bytes, int] = {}
         self._head = Head(0, EMPTY_ROOT, None)
         self._checkpoint_size = 0
+        self._decided: bytes | None = None
 
     def head(self) -> Head:
         return self._head
 
-    def apply(self, entries: Sequence[PackedEntry], sign: Sign | None = None) -> list[Sequenced]:
+    def apply(
+        self, entries: Sequence[PackedEntry], sign: Sign | None = None, decided: bytes | None = None
+    ) -> list[Sequenced]:
         failure, self.fail = self.fail, None
         if failure == "before":
             raise StorageFailedError("failing before the effect")
@@ -44,10 +47,14 @@ class MemoryTree:
                 checkpoint = sign(len(added), root)
                 self._checkpoint_size = len(added)
             self._known, self.entries, self._head = known, added, Head(len(added), root, checkpoint)
+        self._decided = self._decided if decided is None else decided
         self.batches.append(len(entries))
         if failure == "after":
             raise StorageFailedError("failing after the effect")
         return results
+
+    def decided(self) -> bytes | None:
+        return self._decided
 
     def store_checkpoint(self, size: int, checkpoint: bytes) -> None:
         failure, self.fail = self.fail, None

@@ -119,6 +119,19 @@ class TreeSuite:
         assert tree.apply([], note) == []
         assert tree.head() == before
 
+    def test_keeps_what_was_decided_with_the_batch_also_when_nothing_is_new(
+        self, tree: Tree, tmp_path: Path
+    ) -> None:
+        assert tree.decided() is None
+        tree.apply(raw_entries(2), decided=b"one")
+        tree.apply(raw_entries(2), decided=b"two")  # only repeats
+        tree.apply([], decided=b"three")
+        tree.apply(raw_entries(3))
+        assert (tree.decided(), tree.head().size) == (b"three", 3)
+        if self.durable:
+            tree.close()
+            assert self.open(tmp_path).decided() == b"three"
+
     def test_finds_identities(self, tree: Tree) -> None:
         entries = raw_entries(600)
         tree.apply(entries)

@@ -23,10 +23,12 @@ class GatedTree(MemoryTree):
         self.entered = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
 
-    def apply(self, entries: Sequence[PackedEntry], sign: Sign | None = None) -> list[Sequenced]:
+    def apply(
+        self, entries: Sequence[PackedEntry], sign: Sign | None = None, decided: bytes | None = None
+    ) -> list[Sequenced]:
         self.entered.release()
         assert self.gate.acquire(timeout=SECONDS)
-        return super().apply(entries, sign)
+        return super().apply(entries, sign, decided)
 
     def wait_entered(self) -> None:
         assert self.entered.acquire(timeout=SECONDS)
@@ -155,7 +157,9 @@ def test_promises_nothing_when_storage_fails_and_answers_right_on_the_next_try(
 
 def test_turns_any_error_of_a_tree_into_an_answer() -> None:
     class BrokenTree(MemoryTree):
-        def apply(self, entries: Sequence[PackedEntry], sign: Sign | None = None) -> list[Sequenced]:
+        def apply(
+            self, entries: Sequence[PackedEntry], sign: Sign | None = None, decided: bytes | None = None
+        ) -> list[Sequenced]:
             raise ZeroDivisionError("a bug")
 
     sequencer = start(BrokenTree())

@@ -147,11 +147,13 @@ class FailingOnce:
         self.real = open_sqlite(folder)
         self.when = when
 
-    def apply(self, entries: "list[PackedEntry]", sign: Sign | None = None) -> list[Sequenced]:
+    def apply(
+        self, entries: "list[PackedEntry]", sign: Sign | None = None, decided: bytes | None = None
+    ) -> list[Sequenced]:
         when, self.when = self.when, ""
         if when == "before":
             raise StorageFailedError("the disk is full")
-        done = self.real.apply(entries, sign)
+        done = self.real.apply(entries, sign, decided)
         if when == "after":
             raise StorageFailedError("the connection was lost")
         return done

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import uvloop
 from granian.constants import HTTPModes, Interfaces
@@ -48,13 +48,28 @@ def serve(config: NodeConfig, announce: Announce) -> None:
     Raises ConfigError and what the parts raise when they cannot be opened, ShutdownError for an unclean stop.
     """
     node = Node(config)
+    run_app(make_app(node), node.config.http.address, node, announce)
+
+
+class Parts(Protocol):
+    """What is behind an application: started and stopped by its lifespan."""
+
+    def interrupt(self) -> None:
+        """Break off what may take long."""
+
+    def stop(self) -> None:
+        """End in order. Safe to call twice."""
+
+
+def run_app(app: ASGI, address: tuple[str, int], parts: Parts, announce: Announce) -> None:
+    """Serve `app` at `address` until it is told to stop; see `serve`."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(node, announce))
+        runner.run(_serve(app, address, parts, announce))
 
 
-async def _serve(node: Node, announce: Announce) -> None:
-    host, port = choose_port(*node.config.http.address)
-    started = _Started(make_app(node))
+async def _serve(app: ASGI, address: tuple[str, int], parts: Parts, announce: Announce) -> None:
+    host, port = choose_port(*address)
+    started = _Started(app)
     server = Server(
         started,
         address=host,
@@ -77,22 +92,22 @@ async def _serve(node: Node, announce: Announce) -> None:
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in (ready, stopping):
             task.cancel()
-        node.interrupt()
+        parts.interrupt()
         server.stop()  # type: ignore[no-untyped-call]
         try:
-            await _finish(serving, node)
+            await _finish(serving, parts)
         except Exception:
             # The server only says that the start failed; what failed is known here.
             if started.failure is None:
                 raise
     if started.failure is not None:
-        await asyncio.to_thread(node.stop)  # parts that were started before the one which failed
+        await asyncio.to_thread(parts.stop)  # parts that were started before the one which failed
         raise started.failure
     if not shutdown.is_requested:
         raise TouchplateError("the server stopped by itself; the log lines above say why")
 
 
-async def _finish(serving: asyncio.Task[None], node: Node) -> None:
+async def _finish(serving: asyncio.Task[None], parts: Parts) -> None:
     """Wait for the running requests, but not for ever: a client that reads nothing must not keep the
     process."""
     try:
@@ -100,7 +115,7 @@ async def _finish(serving: asyncio.Task[None], node: Node) -> None:
             await serving
     except TimeoutError:
         _log.warning("some connections did not end within %g s; they are cut", STOP_SECONDS)
-        await asyncio.to_thread(node.stop)
+        await asyncio.to_thread(parts.stop)
 
 
 class _Started:

@@ -39,7 +39,7 @@ from touchplate.base.errors import ConfigError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.base.sql import sqlite_engine
 from touchplate.base.upstreams import AUTO
-from touchplate.log.service import LogService, log_folder
+from touchplate.log.service import log_folder, open_log
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
 from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
@@ -89,7 +89,7 @@ class Node:
         self.fetches = Calls(config.http.threads)
         # And a third: layers take minutes, and must not keep manifests waiting.
         self.streams = Calls(STREAM_THREADS)
-        self.log = LogService(config.log, log_folder(config.data))
+        self.log = open_log(config.log, log_folder(config.data))
         self.index = self._open_index()
         engine = sqlite_engine(config.data / "links.sqlite")
         self.links = Links(engine)

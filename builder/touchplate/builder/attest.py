@@ -172,8 +172,10 @@ def _check_foreign_provenance(payload: bytes) -> None:
     # From our own JSON: in the statement, protobuf has turned every number of the predicate into a float.
     value = parse_json(payload, max_bytes=MAX_PAYLOAD_BYTES)
     assert isinstance(value, dict)
+    predicate = value["predicate"]
+    assert isinstance(predicate, dict)
     provenance = provenance_pb2.Provenance()
-    json_format.ParseDict(value["predicate"], provenance)
+    json_format.ParseDict(predicate, provenance)
     described = [*provenance.build_definition.resolved_dependencies, *provenance.run_details.byproducts]
     for descriptor in described:
         ResourceDescriptor.copy_from_pb(descriptor).validate()

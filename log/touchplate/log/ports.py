@@ -74,13 +74,21 @@ class Tree(Protocol):
     def head(self) -> Head:
         """The head of the last batch that is durable. Never blocks on storage."""
 
-    def apply(self, entries: Sequence[PackedEntry], sign: Sign | None = None) -> list[Sequenced]:
+    def apply(
+        self, entries: Sequence[PackedEntry], sign: Sign | None = None, decided: bytes | None = None
+    ) -> list[Sequenced]:
         """Append what is new in `entries`, in order; one answer each, in order.
 
         One transaction: leaves, identities, tiles, head, and the checkpoint when `sign` is given. When this
         returns, all of it is durable and `head()` shows it. When it raises StorageFailedError, either all or
         nothing of the batch is there, and the next call finds out: submitting again is always safe.
+
+        `decided`: what the decider has to remember beside the batch, such as the height of a block. It is
+        stored in the same transaction, also when nothing in `entries` is new.
         """
+
+    def decided(self) -> bytes | None:
+        """The newest `decided` that is durable; None before the first."""
 
     def store_checkpoint(self, size: int, checkpoint: bytes) -> None:
         """Make `checkpoint` (of `size` entries) the newest one. Raises CheckpointError if that goes back."""
@@ -111,8 +119,11 @@ class Sequencer(Protocol):
         """The same for the running event loop, which is woken once per batch instead of once per entry."""
 
 
-Apply = Callable[[Sequence[PackedEntry]], None]
-"""Executes one decided batch. Raises StorageFailedError when nothing of it may be relied upon."""
+class Apply(Protocol):
+    """Executes one decided batch. Raises StorageFailedError when nothing of it may be relied upon."""
+
+    def __call__(self, entries: Sequence[PackedEntry], decided: bytes | None = None, /) -> None:
+        """`decided`: see `Tree.apply`."""
 
 
 class Decider(Protocol):

@@ -39,10 +39,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
-    """Somebody's future. `loop` is None for a future that threads wait on."""
+    """Somebody's future. `loop` is None for a future that threads wait on. `packed`: what was submitted."""
 
     future: "Future[Sequenced] | asyncio.Future[Sequenced]"
     loop: asyncio.AbstractEventLoop | None
+    packed: bytes
 
 
 Outcome = Sequenced | LogError
@@ -87,14 +88,18 @@ class TreeSequencer:
     def submit(self, entries: Sequence[PackedEntry]) -> list[Future[Sequenced]]:
         """See `Sequencer.submit`."""
         futures: list[Future[Sequenced]] = [Future() for _ in entries]
-        self._take(entries, [_Waiter(future, None) for future in futures])
+        self._take(
+            entries, [_Waiter(future, None, one.packed) for future, one in zip(futures, entries, strict=True)]
+        )
         return futures
 
     def submit_here(self, entries: Sequence[PackedEntry]) -> "list[asyncio.Future[Sequenced]]":
         """See `Sequencer.submit_here`."""
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in entries]
-        self._take(entries, [_Waiter(future, loop) for future in futures])
+        self._take(
+            entries, [_Waiter(future, loop, one.packed) for future, one in zip(futures, entries, strict=True)]
+        )
         return futures
 
     def wait_for_growth(self, size: int, timeout_seconds: float) -> int:
@@ -119,11 +124,15 @@ class TreeSequencer:
             # Inside the lock: what was taken is proposed before `stop` can end the decider.
             self._decider.propose(entries)
 
-    def _execute(self, batch: Sequence[PackedEntry]) -> None:
+    def refuse(self, entries: Sequence[PackedEntry], error: LogError) -> None:
+        """Answer whoever waits for `entries` with `error`: the decider will not decide them (now)."""
+        self._answer(entries, [error] * len(entries), {})
+
+    def _execute(self, batch: Sequence[PackedEntry], decided: bytes | None = None) -> None:
         """Called by the decider with decided batches, in order, one at a time."""
         outcomes: dict[bytes, list[Outcome]] = {}
         try:
-            results: Sequence[Outcome] = self._tree.apply(batch, self._sign)
+            results: Sequence[Outcome] = self._tree.apply(batch, self._sign, decided)
         except Exception as error:
             # Nobody may be told an index. Whoever submits again gets the right one, whatever COMMIT did.
             failed = (
@@ -139,20 +148,28 @@ class TreeSequencer:
     def _answer(
         self, batch: Sequence[PackedEntry], results: Sequence[Outcome], outcomes: dict[bytes, list[Outcome]]
     ) -> None:
+        logged: dict[bytes, bytes] = {}
         for entry, result in zip(batch, results, strict=True):
             outcomes.setdefault(entry.identity, []).append(result)
+            logged.setdefault(entry.identity, entry.packed)
         with self._lock:
-            answers = self._claim(outcomes)
+            answers = self._claim(outcomes, logged)
             self._outstanding -= len(answers)
         _resolve(answers)
 
-    def _claim(self, outcomes: Mapping[bytes, Sequence[Outcome]]) -> list[tuple[_Waiter, Outcome]]:
+    def _claim(
+        self, outcomes: Mapping[bytes, Sequence[Outcome]], logged: Mapping[bytes, bytes]
+    ) -> list[tuple[_Waiter, Outcome]]:
         """Take the waiters of these identities, oldest first: as many as there are outcomes of each."""
-        answers = []
+        answers: list[tuple[_Waiter, Outcome]] = []
         for identity, results in outcomes.items():
             # A decider of many peers also executes what was submitted elsewhere: nobody here waits for that.
             waiters = self._waiting.get(identity, [])
-            answers += list(zip(waiters, results, strict=False))
+            for waiter, result in zip(waiters, results, strict=False):
+                if isinstance(result, Sequenced) and waiter.packed != logged[identity]:
+                    # The same statement with another signature came first, by way of another peer.
+                    result = Sequenced(result.index, duplicate=True)
+                answers.append((waiter, result))
             if len(waiters) > len(results):
                 self._waiting[identity] = waiters[len(results) :]
             else:

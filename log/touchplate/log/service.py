@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.http.hot import HotFace
+from touchplate.log.peers.config import PeersConfig
 from touchplate.log.ports import Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.reading import MAX_PAGE, LogReader
@@ -49,12 +50,20 @@ class LogConfig:
     admission: Path
     """The admission list: who may write."""
     limits: Limits = field(default_factory=Limits)
+    mode: Literal["solo", "peers"] = "solo"
+    """Who decides the order: this process alone, or several peers by agreement (`[log.peers]`)."""
+    peers: PeersConfig | None = None
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
-        if is_origin(self.origin):
-            return []
-        return [f"origin: {self.origin!r} is not a bare lower-case host name such as 'log.example.org'"]
+        found = []
+        if not is_origin(self.origin):
+            found.append(
+                f"origin: {self.origin!r} is not a bare lower-case host name such as 'log.example.org'"
+            )
+        if (self.mode == "peers") != (self.peers is not None):
+            found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
+        return found
 
 
 def log_folder(data: Path) -> Path:
@@ -65,6 +74,16 @@ def log_folder(data: Path) -> Path:
 def database_path(folder: Path) -> Path:
     """The database of the log whose data lies in `folder`."""
     return folder / DATABASE_NAME
+
+
+def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogService:
+    """The log that a configuration describes: alone, or as one of several peers. Raises what they raise."""
+    if config.mode == "solo":
+        return LogService(config, folder, prefix=prefix)
+    # On use: a log alone needs no protobuf.
+    from touchplate.log.peers.service import PeerService
+
+    return PeerService(config, folder, prefix=prefix)
 
 
 class LogService:

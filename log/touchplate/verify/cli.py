@@ -36,6 +36,8 @@ COMMANDS = {
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
+    "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
+    "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),
     "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),
     "setup": Command("touchplate.node.cli_setup", "all", "print client settings that enforce"),
 }

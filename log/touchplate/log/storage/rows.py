@@ -24,7 +24,7 @@ from sqlalchemy.types import NULLTYPE
 
 from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.storage.failures import answering
-from touchplate.log.storage.schema import heads, identities, leaves, metadata, tiles
+from touchplate.log.storage.schema import decisions, heads, identities, leaves, metadata, tiles
 from touchplate.log.storage.sql import ATTESTATIONS
 from touchplate.log.storage.statements import Statements
 from touchplate.verify.proofs import MAX_SIZE
@@ -99,7 +99,9 @@ class TreeRows:
         self._connection.close()
 
     def _choose(self, name: str | None) -> tuple[str, int]:
-        missing = set(metadata.tables) - set(inspect(self._connection).get_table_names())
+        # A solo log from before there were peers has no table of decisions, and needs none.
+        needed = set(metadata.tables) - {decisions.name}
+        missing = needed - set(inspect(self._connection).get_table_names())
         if missing:
             raise RequestError(f"this is not a log's database: it has no table {', '.join(sorted(missing))}")
         found = {row.name: row for row in self._connection.execute(self._sql.trees)}

@@ -5,6 +5,7 @@
     identities  identity -> index: what makes duplicates impossible (random keys: a table apart)
     tiles       hash tiles as tlog-tiles serves them; an unfinished one is replaced as it grows
     heads       one row per tree: size, root, and the newest checkpoint with the size that it speaks of
+    decisions   what the decider remembers of the newest batch; only peers have one
 
 All rows of one batch are written in one transaction. An index or size is below 2^63 (checkpoint format 3).
 """
@@ -57,4 +58,11 @@ heads = Table(
     Column("root", LargeBinary(32), nullable=False),
     Column("checkpoint_size", BigInteger, nullable=False),
     Column("checkpoint", LargeBinary, nullable=True),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
+    Column("state", LargeBinary, nullable=False),
 )

@@ -105,16 +105,26 @@ class SQLTree:
 
     # Writing
 
-    def apply(self, entries: Sequence[PackedEntry], sign: Sign | None = None) -> list[Sequenced]:
+    def apply(
+        self, entries: Sequence[PackedEntry], sign: Sign | None = None, decided: bytes | None = None
+    ) -> list[Sequenced]:
         """See `Tree.apply`."""
         with self._writing, self._recovering():
             state = self._state
             fresh = without_repeats(entries)
             with answering("appending a batch"):
-                known, state = self._append(state, fresh, sign)
+                known, state = self._append(state, fresh, sign, decided)
             # The batch is durable. Only now may anybody in this process see it.
             first, self._state = self._state.head.size, state
         return answers(entries, known, first)
+
+    def decided(self) -> bytes | None:
+        """See `Tree.decided`."""
+        with answering("reading what was decided"), self._engine.connect() as connection:
+            found: bytes | None = connection.execute(
+                self._sql.decision, {"tree": self._tree_id}
+            ).scalar_one_or_none()
+        return found
 
     def store_checkpoint(self, size: int, checkpoint: bytes) -> None:
         """See `Tree.store_checkpoint`."""
@@ -145,19 +155,25 @@ class SQLTree:
             raise
 
     def _append(
-        self, state: _State, fresh: Sequence[PackedEntry], sign: Sign | None
+        self, state: _State, fresh: Sequence[PackedEntry], sign: Sign | None, decided: bytes | None
     ) -> tuple[Mapping[bytes, int], _State]:
         """One transaction. Returns what was known before, and the state after."""
         # Optimistic: nearly always all are new. The count of added rows says when they are not.
         try:
             with begin_write(self._engine) as connection:
+                self._remember(connection, decided)
                 return {}, self._add_rows(connection, state, fresh, sign)
         except _RepeatsError:  # rolled back
             pass
         with begin_write(self._engine) as connection:
             known = self._find(connection, [entry.identity for entry in fresh])
             fresh = [entry for entry in fresh if entry.identity not in known]
+            self._remember(connection, decided)
             return known, self._add_rows(connection, state, fresh, sign)
+
+    def _remember(self, connection: Connection, decided: bytes | None) -> None:
+        if decided is not None:
+            connection.execute(self._sql.put_decision, [{"tree_id": self._tree_id, "state": decided}])
 
     def _add_rows(
         self, connection: Connection, state: _State, fresh: Sequence[PackedEntry], sign: Sign | None

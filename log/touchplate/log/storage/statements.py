@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from touchplate.log.storage.schema import heads, identities, leaves, tiles, trees
+from touchplate.log.storage.schema import decisions, heads, identities, leaves, tiles, trees
 
 _INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
@@ -43,6 +43,11 @@ class Statements:
             heads.c.checkpoint_size <= bindparam("new_size"),
             heads.c.tree_size >= bindparam("new_size"),
         )
+        decision = insert(decisions)
+        self.put_decision = decision.on_conflict_do_update(
+            index_elements=[decisions.c.tree_id], set_={"state": decision.excluded.state}
+        )
+        self.decision = select(decisions.c.state).where(decisions.c.tree_id == bindparam("tree"))
         self.head = select(heads).where(here)
         self.trees = select(trees).order_by(trees.c.tree_id)
         self.tree = select(trees).where(trees.c.name == bindparam("name"))

@@ -1,0 +1,76 @@
+"""What can be said of a packed entry without any state: form, signature, statement. Pure.
+
+The verdict depends on the bytes alone, so it may be remembered: an entry that was checked when it came in
+(CheckTx) need not be checked again when it stands in a block. What depends on the state (is the key listed,
+for this index; is the entry there already) is asked each time, by the machine.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+from touchplate.log.errors import AdmissionError
+from touchplate.log.ports import PackedEntry, pack
+from touchplate.verify.entry import pack_entry, parse_packed, verify_entry
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.statements import Provenance, Statement, parse_predicate, parse_statement
+
+REMEMBERED_BYTES = 8 * 1024 * 1024
+"""Packed bytes of the entries whose verdict is kept: four full blocks. What waits longer is checked twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedEntry:
+    """A well-formed entry whose key made its signature, and what the admission list has to know about it."""
+
+    entry: PackedEntry
+    spki: bytes
+    statement: Statement
+    builder: str | None
+
+
+Check = Callable[[bytes], CheckedEntry]
+"""`check_packed`, or something that remembers what it said."""
+
+
+def check_packed(packed: bytes) -> CheckedEntry:
+    """Check a packed entry. Raises AdmissionError with the reason of the first rule that it breaks."""
+    try:
+        entry = parse_packed(packed)
+        verify_entry(entry)
+        statement = parse_statement(entry.payload)
+        predicate = parse_predicate(statement)
+    except VerifyError as error:
+        raise AdmissionError(str(error), reason=error.reason) from error
+    assert pack_entry(entry) == packed  # its only form
+    builder = predicate.builder if isinstance(predicate, Provenance) else None
+    return CheckedEntry(pack(entry, packed), entry.spki, statement, builder)
+
+
+class RememberedChecks:
+    """`check_packed` that remembers good entries by the SHA-256 of their bytes. Safe from any thread."""
+
+    def __init__(self, max_bytes: int = REMEMBERED_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lock = Lock()
+        self._good: OrderedDict[bytes, CheckedEntry] = OrderedDict()  # oldest use first; under _lock
+        self._bytes = 0  # under _lock
+
+    def __call__(self, packed: bytes) -> CheckedEntry:
+        """See `check_packed`."""
+        digest = hashlib.sha256(packed).digest()
+        with self._lock:
+            if (known := self._good.get(digest)) is not None:
+                self._good.move_to_end(digest)
+                return known
+        checked = check_packed(packed)
+        with self._lock:
+            if digest not in self._good:
+                self._good[digest] = checked
+                self._bytes += len(packed)
+            while self._bytes > self._max_bytes:
+                _, oldest = self._good.popitem(last=False)
+                self._bytes -= len(oldest.entry.packed)
+        return checked

@@ -1,0 +1,124 @@
+"""The table `[log.peers]` of a configuration: who the other peers are, and where this one's engine stands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from touchplate.base.config import Secret
+from touchplate.log.peers.heads import PeerKeys
+from touchplate.log.peers.home import NODE_ID
+from touchplate.verify.errors import MalformedError
+from touchplate.verify.notes import NoteKey, Role, parse_verifier_key
+
+MAX_PEERS = 21
+"""Peers of one network: a note has 64 lines, three of each peer at most."""
+
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[1-9][0-9]{0,4}")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+
+
+def is_address(text: str) -> bool:
+    """Whether this is host:port."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def is_peer_name(text: str) -> bool:
+    """Whether a peer can be called this: lower-case letters, digits, hyphens."""
+    return _NAME.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class PeerSection:
+    """Another peer."""
+
+    name: str
+    node: str
+    """Its engine: node id @ host:port."""
+    url: str
+    """Its log, where its signed heads are read: "https://peer-b.example.org/log"."""
+    log_key: str
+    """Its log key under the common origin (text form of the public key)."""
+    cosigner_key: str
+
+    def check(self) -> list[str]:
+        """The form of every field."""
+        found = []
+        if not is_peer_name(self.name):
+            found.append(f"name: {self.name!r}: write lower-case letters, digits and hyphens")
+        node, _, address = self.node.partition("@")
+        if not NODE_ID.fullmatch(node) or not is_address(address):
+            found.append(f"node: {self.node!r} is not id@host:port with 40 hex digits as id")
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or self.url.endswith("/"):
+            found.append(f"url: {self.url!r} is no URL without a slash at its end")
+        return (
+            found
+            + _key_mistakes("log_key", self.log_key, "log")
+            + _key_mistakes("cosigner_key", self.cosigner_key, "cosigner")
+        )
+
+    @property
+    def node_id(self) -> str:
+        """The id of its engine."""
+        return self.node.partition("@")[0]
+
+    @property
+    def keys(self) -> PeerKeys:
+        """Its name and keys, parsed."""
+        return PeerKeys(self.name, parse_verifier_key(self.log_key), parse_verifier_key(self.cosigner_key))
+
+
+@dataclass(frozen=True)
+class PeersConfig:
+    """This peer's place among the peers."""
+
+    name: str
+    cosigner: Secret
+    """The private key under which it cosigns, in its own name."""
+    home: Path
+    """Folder of the engine: keys, genesis, blocks (touchplate peer init)."""
+    p2p: str
+    """Where the engine listens for those of the other peers: host:port."""
+    rpc: str
+    """The engine's RPC, on loopback: host:port."""
+    peer: tuple[PeerSection, ...] = ()
+    engine: Path | None = None
+    """The CometBFT program; absent: where `touchplate peer init` has built it."""
+    propose_timeout: str = "500ms"
+    vote_timeout: str = "500ms"
+    """Between continents write "3s" and "1s"."""
+
+    def check(self) -> list[str]:
+        """What concerns several fields."""
+        found = []
+        if not is_peer_name(self.name):
+            found.append(f"name: {self.name!r}: write lower-case letters, digits and hyphens")
+        for what, address in (("p2p", self.p2p), ("rpc", self.rpc)):
+            if not is_address(address):
+                found.append(f"{what}: {address!r} is not host:port")
+        host = self.rpc.rpartition(":")[0].strip("[]")
+        if not (host == "::1" or host.startswith("127.")):
+            found.append(
+                f"rpc: {self.rpc!r} is not on this host; it asks nobody who he is: use 127.0.0.1:PORT"
+            )
+        for what, text in (("propose_timeout", self.propose_timeout), ("vote_timeout", self.vote_timeout)):
+            if not re.fullmatch(r"[1-9][0-9]{0,5}(?:ms|s)", text):
+                found.append(f'{what}: {text!r} is not a time such as "500ms" or "3s"')
+        if len(self.peer) >= MAX_PEERS:
+            found.append(f"peer: {len(self.peer)} others, at most {MAX_PEERS - 1} are possible")
+        for what in ("name", "node_id", "url", "log_key", "cosigner_key"):
+            values = [getattr(each, what) for each in self.peer]
+            if len(set(values)) != len(values) or (what == "name" and self.name in values):
+                found.append(f"peer: two peers have the same {what}")
+        return found
+
+
+def _key_mistakes(what: str, text: str, role: Role) -> list[str]:
+    try:
+        key: NoteKey = parse_verifier_key(text)
+    except MalformedError as error:
+        return [f"{what}: {error}"]
+    return [] if key.role == role else [f"{what}: this is a {key.role} key, not a {role} key"]

@@ -1,0 +1,201 @@
+"""From a decided block to a published checkpoint: sign, ask the other peers, store what a quorum says.
+
+One thread signs and stores; one thread per peer asks that peer, over HTTP, while our newest head lacks its
+line. A peer that does not answer costs only itself.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from logging import getLogger
+from pathlib import Path
+from threading import Condition, Event, Thread
+from urllib.parse import urlsplit
+
+from touchplate.base.addresses import AddressRules
+from touchplate.base.durable import write_atomic
+from touchplate.base.errors import FetchError, StorageError
+from touchplate.base.http import HTTPClient, HTTPLimits
+from touchplate.log.errors import CheckpointError, LogError, RequestError
+from touchplate.log.peers.heads import ForkError, Heads
+from touchplate.log.ports import Tree
+from touchplate.verify.errors import VerifyError
+
+HEADS_PATH = "/peers/heads"
+"""Below a log's prefix: this peer's signed heads, for the other peers."""
+
+MAX_HEADS_BYTES = 256 * 1024
+"""Bytes of an answer: 64 heads of two lines have forty thousand."""
+
+ASK_SECONDS = 0.1
+"""Between two questions to a peer that answers: the time by which a checkpoint may be later than needed."""
+
+MAX_ASK_SECONDS = 1.0
+"""Between two questions to a peer that answers and is behind, after a few of them."""
+
+MAX_SILENT_SECONDS = 5.0
+"""The same for one that does not answer."""
+
+CALL_SECONDS = 10.0
+
+logger = getLogger(__name__)
+
+Fetch = Callable[[int], bytes]
+"""The answer of one peer at `HEADS_PATH` about heads of at least so many entries. Raises FetchError."""
+
+
+def format_heads(notes: list[bytes]) -> bytes:
+    """The answer at `HEADS_PATH`."""
+    return json.dumps({"heads": [note.decode() for note in notes]}).encode()
+
+
+def parse_heads(body: bytes) -> list[bytes]:
+    """The notes in an answer, unchecked. Raises RequestError."""
+    try:
+        heads = json.loads(body)["heads"]
+        return [str(note).encode() for note in list(heads)]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RequestError(f"this is no list of signed heads: {error}") from error
+
+
+def http_fetch(url: str) -> Fetch:
+    """Asks the peer whose log is at `url`. Its operator was named in our configuration, so any address
+    goes."""
+    client = HTTPClient(
+        AddressRules.parse(hosts=[urlsplit(url).hostname or ""]),
+        HTTPLimits(connect=CALL_SECONDS, read=CALL_SECONDS, total=CALL_SECONDS, redirects=0),
+    )
+
+    def fetch(start: int) -> bytes:
+        response = client.get(f"{url}{HEADS_PATH}?from={start}", max_bytes=MAX_HEADS_BYTES)
+        if response.status != 200:
+            raise RequestError(f"{url}{HEADS_PATH} answers with status {response.status}")
+        return response.body
+
+    return fetch
+
+
+class Gathering:
+    """Publishes the checkpoints of one peer. `decided` from the application; `start` and `stop` around it."""
+
+    def __init__(self, tree: Tree, heads: Heads, fetchers: Mapping[str, Fetch], folder: Path) -> None:
+        """`fetchers`: one per other peer, by its name. `folder`: where evidence of a fork is kept."""
+        self._tree = tree
+        self._heads = heads
+        self._fetchers = dict(fetchers)
+        self._folder = folder
+        self._stopping = Event()
+        self._queue: list[tuple[int, bytes]] = []  # decided heads, not signed yet; under _queued
+        self._queued = Condition()
+        self._stored: tuple[int, int] = (-1, 0)  # (size, cosigners) of the newest published one
+        self._threads: list[Thread] = []
+        self.failure: LogError | None = None
+        """Why this peer signs no more; None while it does."""
+
+    def start(self) -> None:
+        """Sign the head that is there, then go on."""
+        head = self._tree.head()
+        if self._tree.decided() is not None:
+            self.decided(head.size, head.root)
+        self._threads = [Thread(target=self._sign_all, name="peers-sign", daemon=True)]
+        self._threads.append(Thread(target=self._publish_all, name="peers-publish", daemon=True))
+        self._threads += [
+            Thread(target=self._ask, args=(name, fetch), name=f"peers-ask-{name}", daemon=True)
+            for name, fetch in self._fetchers.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End all threads. Safe to call twice."""
+        self._stopping.set()
+        for condition in (self._queued, self._heads.changed):
+            with condition:
+                condition.notify_all()
+        for thread in self._threads:
+            thread.join(CALL_SECONDS)
+        self._threads = []
+
+    def decided(self, size: int, root: bytes) -> None:
+        """A block is durable, and the tree now has this head. Returns at once."""
+        with self._queued:
+            if not self._queue or self._queue[-1] != (size, root):
+                self._queue.append((size, root))
+            self._queued.notify()
+
+    def _sign_all(self) -> None:
+        last: tuple[int, bytes] | None = None
+        while not self._stopping.is_set():
+            with self._queued:
+                self._queued.wait_for(lambda: self._queue or self._stopping.is_set())
+                batch, self._queue = self._queue, []
+            for size, root in batch:
+                if (size, root) == last or self.failure is not None:
+                    continue  # an empty block: the head is signed already
+                last = (size, root)
+                self._sign(size, root)
+
+    def _sign(self, size: int, root: bytes) -> None:
+        try:
+            self._heads.sign(size, root)
+        except CheckpointError as error:
+            if error.reason == "behind":  # it catches up, up to where it had been
+                logger.info("a head is not signed: %s", error)
+                return
+            self.failure = error
+            logger.critical("this peer signs no more: %s", error)
+        except (LogError, StorageError) as error:
+            logger.error("the head of %d entries could not be signed: %s", size, error)
+
+    def _publish_all(self) -> None:
+        while not self._stopping.is_set():
+            with self._heads.changed:
+                self._heads.changed.wait_for(lambda: self._stopping.is_set() or self._newer() is not None)
+            found = self._newer()
+            if found is None:
+                continue
+            size, note, cosigners = found
+            try:
+                self._tree.store_checkpoint(size, note)
+            except LogError as error:
+                logger.warning("the checkpoint of %d entries could not be stored: %s", size, error)
+                self._stopping.wait(1.0)
+                continue
+            self._stored = (size, cosigners)
+
+    def _newer(self) -> tuple[int, bytes, int] | None:
+        """What a quorum says and is not stored yet: a larger head, or more lines under the same one."""
+        found = self._heads.published()
+        return found if found is not None and (found[0], found[2]) > self._stored else None
+
+    def _ask(self, name: str, fetch: Fetch) -> None:
+        pause = ASK_SECONDS
+        while not self._stopping.is_set():
+            with self._heads.changed:
+                self._heads.changed.wait_for(lambda: self._stopping.is_set() or self._heads.lacks(name))
+            if self._stopping.is_set():
+                return
+            news = self._take_all(name, fetch)
+            longest = MAX_SILENT_SECONDS if news is None else MAX_ASK_SECONDS
+            pause = ASK_SECONDS if news else min(2 * pause, longest)
+            self._stopping.wait(pause)
+
+    def _take_all(self, name: str, fetch: Fetch) -> bool | None:
+        """Ask once. Whether the peer said something new; None when nothing usable came."""
+        try:
+            notes = parse_heads(fetch(self._heads.wanted(name)))
+            news = [self._heads.take(name, note) for note in notes]  # all of them, not only one
+            return any(news)
+        except ForkError as error:
+            self._keep_evidence(name, error)
+        except (FetchError, LogError) as error:
+            logger.info("the peer %s does not tell its heads: %s", name, error)
+        except VerifyError as error:
+            logger.warning("a head of the peer %s is not taken: %s", name, error)
+        return None
+
+    def _keep_evidence(self, name: str, error: ForkError) -> None:
+        logger.critical("FORK: %s", error)
+        try:
+            write_atomic(self._folder / f"fork-{name}.txt", f"{error}\n".encode())
+        except StorageError as failed:
+            logger.error("the evidence of a fork could not be kept: %s", failed)

@@ -1,0 +1,93 @@
+"""What this peer has signed: never two heads of one size, never back, across restarts.
+
+The file says the largest head that this peer has made, or is about to make, a signature for. It is durable
+before the signature exists, so a crash can only make the peer remember too much.
+"""
+
+from collections.abc import Callable
+from logging import getLogger
+from pathlib import Path
+from threading import Lock
+
+from touchplate.base.durable import make_folder, write_atomic
+from touchplate.log.errors import CheckpointError
+from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.fields import take_object, take_text
+from touchplate.verify.jcs import format_json, parse_json
+
+FILE_NAME = "signed.head"
+MAX_FILE_BYTES = 4096
+
+logger = getLogger(__name__)
+
+RootAt = Callable[[int], bytes]
+"""The root of the tree's first `size` leaves, as storage has them."""
+
+
+class SigningGuard:
+    """The memory of one log key and one cosigner key. Safe from any thread."""
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        """Raises CheckpointError for a file that cannot be understood, or of another log."""
+        make_folder(folder)
+        self._path = folder / FILE_NAME
+        self._origin = origin
+        self._lock = Lock()
+        self._signed = self._read()  # (size, root), None before the first; under _lock
+        self._checked = self._signed is None  # the tree was seen to contain it; under _lock
+
+    @property
+    def size(self) -> int:
+        """Size of the largest head that was signed; -1 before the first."""
+        with self._lock:
+            return -1 if self._signed is None else self._signed[0]
+
+    def permit(self, size: int, root: bytes, root_at: RootAt) -> None:
+        """Remember that this head is signed. Raises CheckpointError when it must not be, StorageError."""
+        with self._lock:
+            if self._signed is not None:
+                self._check(size, root, root_at)
+            if self._signed != (size, root):
+                document = {"origin": self._origin, "root": encode_base64(root), "size": str(size)}
+                write_atomic(self._path, format_json(document) + b"\n", 0o600)
+                self._signed = (size, root)
+            self._checked = True
+
+    def _check(self, size: int, root: bytes, root_at: RootAt) -> None:
+        assert self._signed is not None
+        signed_size, signed_root = self._signed
+        if size < signed_size:
+            raise CheckpointError(
+                f"this peer has signed a head of {signed_size} entries and does not go back to {size}",
+                reason="behind",
+            )
+        # In one process trees only grow. Across a restart the tree may be another: an older copy, put back.
+        same = root if size == signed_size else (signed_root if self._checked else root_at(signed_size))
+        if same != signed_root:
+            raise CheckpointError(
+                f"this peer has signed another head of {signed_size} entries, root {signed_root.hex()},"
+                f" than its tree has, root {same.hex()}: it signs nothing more; keep {self._path} as evidence"
+            )
+
+    def _read(self) -> tuple[int, bytes] | None:
+        try:
+            with self._path.open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        try:
+            members = take_object(
+                parse_json(data, max_bytes=MAX_FILE_BYTES), FILE_NAME, ("origin", "root", "size")
+            )
+            origin = take_text(members["origin"], "origin")
+            size = parse_decimal(take_text(members["size"], "size"), "size")
+            root = decode_base64(take_text(members["root"], "root"), "root")
+        except VerifyError as error:
+            raise CheckpointError(
+                f"{self._path} cannot be understood ({error}), and without it this peer might sign twice:"
+                " find out what it has signed before you remove it"
+            ) from error
+        if origin != self._origin:
+            raise CheckpointError(f"{self._path} is of the log {origin!r}, not of {self._origin!r}")
+        return size, root

@@ -1,0 +1,257 @@
+"""The files of an engine (CometBFT 0.38): keys, genesis, configuration. Written by us, in its formats.
+
+config/priv_validator_key.json   votes; whoever has it twice can make its owner vote twice
+config/node_key.json             names this node to the others (its id)
+config/genesis.json              who decides, whose log, who may write: the same bytes at every peer
+config/config.toml               addresses, peers, times; written anew at each start
+data/priv_validator_state.json   what it has voted for last; never put back from a backup
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from touchplate.base.durable import make_folder, write_atomic
+from touchplate.base.errors import ConfigError, StorageError
+from touchplate.log.peers.state import FORMAT, format_app_state
+from touchplate.verify.encoding import decode_base64, encode_base64
+from touchplate.verify.errors import MalformedError
+from touchplate.verify.jcs import JSONValue, format_json
+from touchplate.verify.trust import AdmissionList
+
+PRIVATE = 0o600
+
+MAX_BLOCK_BYTES = 2 * 1024 * 1024
+"""Bytes of a block: four full transactions. Every peer checks all of a proposal within the time of a vote."""
+
+EVIDENCE_BLOCKS = 100_000
+EVIDENCE_NANOSECONDS = 48 * 3600 * 10**9
+"""How long proof of a double vote is taken (the engine's own defaults)."""
+
+GENESIS_TIME = "2026-01-01T00:00:00Z"
+"""The same at every peer, so that the genesis is the same bytes; block times take over from it."""
+
+NODE_ID = re.compile(r"[0-9a-f]{40}")
+
+_PUBLIC_TYPE = "tendermint/PubKeyEd25519"
+_PRIVATE_TYPE = "tendermint/PrivKeyEd25519"
+_MAX_KEY_FILE = 4096
+
+
+@dataclass(frozen=True)
+class Member:
+    """A validator of the genesis: its name and the base64 of its Ed25519 public key."""
+
+    name: str
+    validator: str
+
+
+def make_home(home: Path) -> None:
+    """Make keys and the state of votes where they are missing; existing ones are kept. Raises
+    StorageError."""
+    try:
+        make_folder(home / "config", 0o700)
+        make_folder(home / "data", 0o700)
+    except OSError as error:
+        raise StorageError(f"cannot make {home}: {error.strerror}") from error
+    state, key = home / "data/priv_validator_state.json", home / "config/priv_validator_key.json"
+    if not key.exists():
+        if state.exists():
+            raise StorageError(
+                f"{state} is there and {key} is not: put the key back, or remove the whole of {home}"
+            )
+        # First what it has voted for (nothing), then the key: no key without a memory.
+        _write_json(state, {"height": "0", "round": 0, "step": 0})
+        _write_json(key, _key_document(Ed25519PrivateKey.generate()))
+    elif not state.exists():
+        raise StorageError(
+            f"{state} is missing beside the validator key: without it the engine might vote twice; put it"
+            " back, or join under a new key"
+        )
+    node = home / "config/node_key.json"
+    if not node.exists():
+        document = _key_document(Ed25519PrivateKey.generate())
+        _write_json(node, {"priv_key": document["priv_key"]})
+
+
+def validator_key(home: Path) -> str:
+    """The base64 of the validator's public key. Raises StorageError."""
+    return encode_base64(_read_key(home / "config/priv_validator_key.json").public_key().public_bytes_raw())
+
+
+def validator_address(home: Path) -> str:
+    """How the engine names this validator in votes (upper-case hex). Raises StorageError."""
+    return _address(_read_key(home / "config/priv_validator_key.json"))
+
+
+def node_id(home: Path) -> str:
+    """The id by which other engines know this node. Raises StorageError."""
+    return _address(_read_key(home / "config/node_key.json")).lower()
+
+
+def format_genesis(origin: str, members: Sequence[Member], listed: AdmissionList) -> bytes:
+    """The genesis of a network: the same bytes whoever writes it from the same members and list."""
+    ordered = sorted(members, key=lambda member: member.name)
+    app_state = format_app_state(origin, listed)
+    # The engine refuses peers of another chain id, so two networks with different lists never meet.
+    founding = format_json({"app_state": app_state, "members": [[m.name, m.validator] for m in ordered]})
+    return format_json(
+        {
+            "app_hash": "",
+            "app_state": app_state,
+            "chain_id": f"touchplate-{hashlib.sha256(founding).hexdigest()[:16]}",
+            "consensus_params": {
+                "abci": {"vote_extensions_enable_height": "0"},
+                "block": {"max_bytes": str(MAX_BLOCK_BYTES), "max_gas": "-1"},
+                "evidence": {
+                    "max_age_duration": str(EVIDENCE_NANOSECONDS),
+                    "max_age_num_blocks": str(EVIDENCE_BLOCKS),
+                    "max_bytes": "65536",
+                },
+                "validator": {"pub_key_types": ["ed25519"]},
+                "version": {"app": "1"},
+            },
+            "genesis_time": GENESIS_TIME,
+            "initial_height": "1",
+            "validators": [_format_member(member) for member in ordered],
+        }
+    )
+
+
+def write_genesis(home: Path, genesis: bytes) -> None:
+    """Put the genesis in its place. Raises StorageError when another one is there already."""
+    path = home / "config/genesis.json"
+    if path.exists() and path.read_bytes() != genesis:
+        raise StorageError(f"{path} is the genesis of another network; a peer belongs to one")
+    write_atomic(path, genesis)
+
+
+def check_genesis(home: Path) -> None:
+    """Raise ConfigError when the genesis is missing, or not one of ours."""
+    path = home / "config/genesis.json"
+    try:
+        found = json.loads(path.read_bytes())["app_state"]["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(str(path), ("no genesis here: make it with `touchplate peer genesis`",)) from error
+    if found != FORMAT:
+        raise ConfigError(str(path), (f"a genesis of format {found!r}, not {FORMAT!r}",))
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What differs between engines. `peers`: id@host:port of the others. `socket`: file beside the home."""
+
+    name: str
+    p2p: str
+    rpc: str
+    peers: tuple[str, ...]
+    socket: str = "app.sock"
+    propose: str = "500ms"
+    vote: str = "500ms"
+
+
+def write_config(home: Path, settings: EngineSettings) -> None:
+    """Write config.toml: what is not in it has the engine's default. Raises StorageError."""
+    write_atomic(home / "config/config.toml", format_config(settings).encode(), PRIVATE)
+
+
+def format_config(settings: EngineSettings) -> str:
+    """The text of config.toml. Only listed peers connect, RPC stays on this host, nothing is exported."""
+    ids = ",".join(peer.partition("@")[0] for peer in settings.peers)
+    return f"""\
+# Written by touchplate at each start; changes here are lost.
+proxy_app = "unix://{settings.socket}"
+abci = "socket"
+moniker = {json.dumps(settings.name)}
+log_level = "error"
+filter_peers = true
+
+[rpc]
+laddr = "tcp://{settings.rpc}"
+unsafe = false
+max_body_bytes = 1000000
+pprof_laddr = ""
+grpc_laddr = ""
+
+[p2p]
+laddr = "tcp://{settings.p2p}"
+persistent_peers = "{",".join(settings.peers)}"
+unconditional_peer_ids = "{ids}"
+private_peer_ids = "{ids}"
+pex = false
+addr_book_strict = false
+allow_duplicate_ip = true
+max_num_inbound_peers = {2 * len(settings.peers) + 2}
+flush_throttle_timeout = "10ms"
+persistent_peers_max_dial_period = "2s"
+
+[mempool]
+type = "flood"
+recheck = true
+size = 5000
+cache_size = 10000
+max_tx_bytes = 524288
+max_txs_bytes = 67108864
+
+[consensus]
+timeout_propose = "{settings.propose}"
+timeout_prevote = "{settings.vote}"
+timeout_precommit = "{settings.vote}"
+timeout_commit = "100ms"
+create_empty_blocks = false
+peer_gossip_sleep_duration = "10ms"
+double_sign_check_height = 0
+
+[tx_index]
+indexer = "null"
+
+[instrumentation]
+prometheus = false
+prometheus_listen_addr = "127.0.0.1:0"
+"""
+
+
+def _format_member(member: Member) -> dict[str, JSONValue]:
+    try:
+        public = decode_base64(member.validator, "validator key")
+    except MalformedError as error:
+        raise ConfigError(member.name, (str(error),)) from error
+    return {
+        "address": hashlib.sha256(public).hexdigest()[:40].upper(),
+        "name": member.name,
+        "power": "1",
+        "pub_key": {"type": _PUBLIC_TYPE, "value": member.validator},
+    }
+
+
+def _key_document(key: Ed25519PrivateKey) -> dict[str, object]:
+    public = key.public_key().public_bytes_raw()
+    return {
+        "address": _address(key),
+        "pub_key": {"type": _PUBLIC_TYPE, "value": encode_base64(public)},
+        "priv_key": {"type": _PRIVATE_TYPE, "value": encode_base64(key.private_bytes_raw() + public)},
+    }
+
+
+def _address(key: Ed25519PrivateKey) -> str:
+    return hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest()[:40].upper()
+
+
+def _read_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        with path.open("rb") as file:
+            secret = decode_base64(json.loads(file.read(_MAX_KEY_FILE))["priv_key"]["value"], "key")
+        return Ed25519PrivateKey.from_private_bytes(secret[:32])
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; run `touchplate peer init`") from error
+    except (ValueError, KeyError, TypeError, MalformedError):
+        raise StorageError(f"{path} is not a key file of the engine") from None
+
+
+def _write_json(path: Path, document: object) -> None:
+    write_atomic(path, json.dumps(document, indent=2).encode() + b"\n", PRIVATE)

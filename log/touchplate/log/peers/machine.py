@@ -1,0 +1,167 @@
+"""What a block does: the peers' state machine. Pure: no clock, network or file; `known` asks the tree.
+
+All five questions of the engine (may this transaction wait, what do I propose, is this proposal acceptable,
+what follows from this block, who may vote) are answered by one walk over the transactions in order:
+
+    a transaction counts whole or not at all
+    each of its entries is well formed, signed, and allowed by the admission list AT THE INDEX IT WOULD GET
+    an entry whose identity is in the tree, or came before in this block, adds nothing; the first one counts
+    a transaction that adds nothing is refused, so nobody fills blocks with repeats
+
+A proposal with a refused transaction is refused. A block that was decided all the same (by more than a
+third of liars, or before a peer joined) is executed by the same walk, in which that transaction does
+nothing: all peers that execute it agree, whatever they voted.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from touchplate.log.admission import check_permission
+from touchplate.log.errors import AdmissionError, CorruptTreeError
+from touchplate.log.growth import grow
+from touchplate.log.peers.checks import Check, CheckedEntry
+from touchplate.log.peers.state import State, Validator, quorum_of
+from touchplate.log.peers.transactions import parse_tx
+from touchplate.log.ports import PackedEntry
+
+Known = Callable[[Sequence[bytes]], Mapping[bytes, int]]
+"""The indexes of those identities that are in the tree of the state asked about."""
+
+OK, REFUSED, REPEATED = 0, 1, 2
+"""Codes of a transaction: it adds entries; it breaks a rule; it only repeats what is there."""
+
+DUPLICATE_VOTE = 1
+"""Kind of misbehaviour: a validator signed two votes of one height and round."""
+
+TX_OVERHEAD_BYTES = 8
+"""Bytes that a block spends on each transaction beside its own: a field tag and a length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one transaction does: `new` are the entries that it adds, in order; `reason` says why it is
+    refused."""
+
+    code: int
+    new: tuple[PackedEntry, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A decided block. `misbehaviour`: (kind, validator's address) pairs that the engine has proof of."""
+
+    height: int
+    txs: tuple[bytes, ...]
+    misbehaviour: tuple[tuple[int, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A block's consequences. `removed`: validators that vote no more."""
+
+    state: State
+    verdicts: tuple[Verdict, ...]
+    entries: tuple[PackedEntry, ...]
+    removed: tuple[Validator, ...]
+
+
+def judge(state: State, txs: Sequence[bytes], known: Known, check: Check) -> list[Verdict]:
+    """The walk: one verdict per transaction of a block upon `state`."""
+    read = [_read(tx, check) for tx in txs]
+    identities = {
+        one.entry.identity: None for batch in read if not isinstance(batch, Verdict) for one in batch
+    }
+    there = set(known(list(identities)))
+    verdicts: list[Verdict] = []
+    size = state.size
+    for batch in read:
+        verdict = batch if isinstance(batch, Verdict) else _judge_batch(state, batch, there, size)
+        there.update(entry.identity for entry in verdict.new)
+        size += len(verdict.new)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def check_tx(state: State, tx: bytes, known: Known, check: Check) -> Verdict:
+    """Whether a transaction may wait for a block: what it would do if it came next."""
+    return judge(state, [tx], known, check)[0]
+
+
+def prepare(state: State, txs: Sequence[bytes], max_bytes: int, known: Known, check: Check) -> list[bytes]:
+    """A proposal out of waiting transactions: those that count, in order, as far as there is room."""
+    chosen, room = [], max_bytes
+    for tx, verdict in zip(txs, judge(state, txs, known, check), strict=True):
+        if verdict.code != OK:
+            continue
+        room -= len(tx) + TX_OVERHEAD_BYTES
+        if room < 0:
+            break
+        chosen.append(tx)
+    return chosen
+
+
+def process(state: State, txs: Sequence[bytes], known: Known, check: Check) -> str | None:
+    """None when a proposal is acceptable, else what is wrong with it."""
+    for number, verdict in enumerate(judge(state, txs, known, check)):
+        if verdict.code != OK:
+            return f"transaction {number}: {verdict.reason}"
+    return None
+
+
+def execute(state: State, block: Block, known: Known, check: Check) -> Executed:
+    """What a decided block makes of `state`. Raises CorruptTreeError for a block that does not come next."""
+    if block.height != state.height + 1:
+        raise CorruptTreeError(
+            f"the engine executes block {block.height}, and this peer has executed {state.height}: its data"
+            " and the engine's are not of one peer"
+        )
+    verdicts = judge(state, block.txs, known, check)
+    entries = tuple(entry for verdict in verdicts for entry in verdict.new)
+    removed = _removed(state, block.misbehaviour)
+    after = replace(
+        state,
+        height=block.height,
+        edge=grow(state.edge, [entry.leaf_hash for entry in entries]).edge,
+        validators=tuple(each for each in state.validators if each not in removed),
+    )
+    return Executed(after, tuple(verdicts), entries, removed)
+
+
+def _read(tx: bytes, check: Check) -> list[CheckedEntry] | Verdict:
+    try:
+        return [check(packed) for packed in parse_tx(tx)]
+    except AdmissionError as error:
+        return Verdict(REFUSED, reason=f"{error.reason}: {error}")
+
+
+def _judge_batch(state: State, batch: Sequence[CheckedEntry], there: set[bytes], size: int) -> Verdict:
+    """One transaction at its place: `there` are the identities before it, `size` the index that comes
+    next."""
+    new: dict[bytes, PackedEntry] = {}
+    for one in batch:
+        if one.entry.identity in there or one.entry.identity in new:
+            continue
+        blocks = state.admission.find(one.spki)
+        try:
+            if not blocks:
+                raise AdmissionError("its key is not on the admission list", reason="unknown-key")
+            check_permission(blocks, one.statement, one.builder, size + len(new))
+        except AdmissionError as error:
+            return Verdict(REFUSED, reason=f"{error.reason}: {error}")
+        new[one.entry.identity] = one.entry
+    if not new:
+        return Verdict(REPEATED, reason="repeated: every entry of it is in the log already")
+    return Verdict(OK, tuple(new.values()))
+
+
+def _removed(state: State, misbehaviour: Sequence[tuple[int, bytes]]) -> tuple[Validator, ...]:
+    """Validators that lose their vote for having voted twice: never more than the faults that are tolerated.
+
+    Beyond them the log must stop rather than shrink to a few that decide alone. Evidence of one offence comes
+    again and again; once removed, a validator is not found any more.
+    """
+    guilty = {address for kind, address in misbehaviour if kind == DUPLICATE_VOTE}
+    spare = len(state.validators) - quorum_of(state.founders)
+    found = [each for each in state.validators if each.address in guilty]
+    return tuple(found[: max(0, spare)])

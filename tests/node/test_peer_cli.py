@@ -1,0 +1,140 @@
+"""`touchplate peer` and `touchplate net` as an operator meets them; with engines in tests/e2e/peers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.log.peers.test_home import admission
+
+from touchplate.log.peers.rpc import EngineError
+from touchplate.log.peers.status import read_status
+from touchplate.node.localnet import make_network
+from touchplate.node.peer import load_peer_config
+from touchplate.verify.cli import main
+
+ORIGIN = "log.example.org"
+
+
+def init(folder: Path, name: str, number: int) -> int:
+    command = [
+        "peer",
+        "init",
+        "--folder",
+        str(folder / name),
+        "--name",
+        name,
+        "--origin",
+        ORIGIN,
+        "--no-engine",
+    ]
+    return main(
+        [*command, "--p2p", f"127.0.0.1:{3000 + number}", "--url", f"https://{name}.test/log", "--json"]
+    )
+
+
+def genesis(folder: Path, name: str, *others: str) -> int:
+    command = [
+        "peer",
+        "genesis",
+        "--folder",
+        str(folder / name),
+        "--admission",
+        str(admission(folder)),
+        "--json",
+    ]
+    for other in others:
+        command += ["--card", str(folder / other / "card.json")]
+    return main(command)
+
+
+def test_operators_exchange_cards_and_write_the_same_genesis(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate("abcd"):
+        assert init(tmp_path, name, number) == 0
+    cards = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [card["name"] for card in cards] == ["a", "b", "c", "d"]
+    assert genesis(tmp_path, "a", "b", "c", "d") == 0
+    assert genesis(tmp_path, "b", "d", "c", "b", "a") == 0  # his own among them, in another order
+    made = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len({Path(each["genesis"]).read_bytes() for each in made}) == 1
+    assert Path(made[0]["policy"]).read_text() == Path(made[1]["policy"]).read_text()
+
+
+def test_a_peer_can_be_made_again_without_losing_its_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(tmp_path, "a", 0) == 0
+    assert init(tmp_path, "a", 0) == 0
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["peer"], 64, "COMMAND"),
+        (["peer", "init", "--folder", "F"], 64, "--name"),
+        (["peer", "status", "--config", "missing.toml"], 2, "cannot read the configuration"),
+        (["peer", "start", "--config", "missing.toml"], 2, "cannot read the configuration"),
+        (["net", "local", "-n", "99"], 64, "from 1 to 7"),
+        (["net", "local", "-n", "0"], 64, "from 1 to 7"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    arguments: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == code
+    error = capsys.readouterr().err
+    assert text in error
+    assert "Traceback" not in error
+
+
+def test_a_bad_name_is_refused_with_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "peer",
+        "init",
+        "--folder",
+        str(tmp_path),
+        "--name",
+        "Not Good",
+        "--origin",
+        ORIGIN,
+        "--no-engine",
+    ]
+    assert main([*command, "--p2p", "nowhere", "--url", "https://a.test/log"]) == 2
+    error = capsys.readouterr().err
+    assert "lower-case letters" in error
+    assert "host:port" in error
+
+
+def test_status_of_a_peer_that_does_not_run_cannot_be_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers = make_network(tmp_path / "net", 1, None)
+    assert main(["peer", "status", "--config", str(peers[0].folder / "peer.toml"), "--json"]) == 2
+    assert "the engine does not answer" in capsys.readouterr().out
+
+
+def test_a_local_network_is_made_once(tmp_path: Path) -> None:
+    first = make_network(tmp_path / "net", 2, None)
+    assert make_network(tmp_path / "net", 2, None) == first
+
+
+def test_the_shipped_example_is_a_peer_of_four() -> None:
+    example = Path(__file__).resolve().parents[2] / "deploy" / "examples" / "peer.toml"
+    peers = load_peer_config(example).log.peers
+    assert peers is not None
+    assert [peers.name, *(peer.name for peer in peers.peer)] == ["a", "b", "c", "d"]
+
+
+def test_a_status_is_read_or_refused() -> None:
+    answer = {
+        "sync_info": {"latest_block_height": "7", "latest_app_hash": "AB" * 64, "catching_up": False},
+        "validator_info": {"voting_power": "1"},
+    }
+    status = read_status(answer)
+    assert (status.height, status.root, status.catching_up, status.voting_power) == (7, "ab" * 32, False, 1)
+    for wrong in ({}, {"sync_info": 3, "validator_info": {}}, {**answer, "sync_info": {}}):
+        with pytest.raises(EngineError):
+            read_status(wrong)
