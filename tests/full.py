@@ -12,7 +12,7 @@ from tests.e2e.demo_world import ROOT, commit
 
 TARGETS = (
     "lint", "test", "fuzz", "exhaustive", "test-wheel", "demo", "conformance", "demo-negative", "e2e",
-    "bench",
+    "e2e-docker", "bench",
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from tests.base.support import LIMITS, LOOPBACK, Handler, Server, client, make_c
 
 from touchplate.base import errors
 from touchplate.base.addresses import AddressRules
-from touchplate.base.http import HTTPLimits, Response
+from touchplate.base.environment import Environment
+from touchplate.base.http import HTTPClient, HTTPLimits, Response
 
 BODY = bytes(range(256)) * 1000
 
@@ -279,6 +280,42 @@ def test_refuses_redirects_to_another_host(server: Server, location: str) -> Non
     with client() as http, pytest.raises((errors.RedirectRefusedError, errors.BadURLError)):
         http.get(server.url("/away"), max_bytes=10)
     assert len(server.requests) == 1
+
+
+def test_follows_redirects_to_another_host_when_told_so_and_leaves_credentials_behind(server: Server) -> None:
+    with running() as other:
+        other.actions["/blob"] = whole
+        server.actions["/away"] = lambda handler: handler.reply(307, b"", Location=other.url("/blob"))
+        sent = {"Authorization": "Bearer secret", "Cookie": "a=b", "X-Kept": "1"}
+        with HTTPClient(LOOPBACK, LIMITS, environment=Environment({}), foreign_redirects=True) as http:
+            assert http.get(server.url("/away"), max_bytes=len(BODY), headers=sent).body == BODY
+        assert server.seen_headers[0]["authorization"] == "Bearer secret"
+        (seen,) = other.seen_headers
+        assert seen["x-kept"] == "1"
+        assert not {"authorization", "cookie"} & seen.keys()
+
+
+def test_a_redirect_to_another_host_is_judged_by_its_own_address(server: Server) -> None:
+    server.actions["/away"] = lambda handler: handler.reply(307, b"", Location="http://127.0.0.2:9/")
+    rules = AddressRules.parse(hosts=["127.0.0.1"])
+    with (
+        HTTPClient(rules, LIMITS, environment=Environment({}), foreign_redirects=True) as http,
+        pytest.raises(errors.AddressRefusedError),
+    ):
+        http.get(server.url("/away"), max_bytes=10)
+
+
+def test_https_never_becomes_http_on_the_way_to_another_host(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path / "server.pem")
+    with running() as plain, running(certificate) as secure:
+        secure.actions["/away"] = lambda handler: handler.reply(307, b"", Location=plain.url("/"))
+        environment = Environment({"SSL_CERT_FILE": str(certificate)})
+        with (
+            HTTPClient(LOOPBACK, LIMITS, environment=environment, foreign_redirects=True) as http,
+            pytest.raises(errors.RedirectRefusedError),
+        ):
+            http.get(secure.url("/away"), max_bytes=10)
+        assert plain.requests == []
 
 
 def test_refuses_endless_redirects_and_redirected_uploads(server: Server) -> None:

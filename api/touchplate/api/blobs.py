@@ -88,6 +88,10 @@ class BlobStore:
         """A writer for bytes that come piece by piece."""
         return BlobWriter(self._folder)
 
+    def expecting(self, sha256: str, size: int) -> DigestWriter:
+        """A writer for bytes whose digest and size are known: `commit` raises WrongDigestError for others."""
+        return self._folder.writer(expected=sha256, max_bytes=size)
+
     def has(self, sha256: str) -> bool:
         """Whether there is a file of this name; `is_sound` says whether it holds the right bytes."""
         return self._folder.has(sha256)

@@ -66,17 +66,18 @@ def _judged(repository: Repository, judged: Judged, gate: Gate) -> Explanation:
         path=judged.file.path,
         package=str(judged.package),
         verdict=decision.verdict,
-        summary=_summary(decision),
-        rule=_rule(gate, decision.rule),
+        summary=summary_of(decision),
+        rule=rule_line(gate, decision.rule),
         need=_need(decision.need, decision.rule, judged.file),
         sha256=judged.link.sha256,
-        evidence=_evidence(decision.levels),
+        evidence=evidence_lines(decision.levels),
         missing=[reason.line for reason in decision.reasons],
         advice=_advice(decision, judged),
     )
 
 
-def _summary(decision: Decision) -> str:
+def summary_of(decision: Decision) -> str:
+    """The decision in one sentence."""
     if decision.passes:
         return "This file is served: everything that its rule asks for is in the log."
     missing = "its rule asks for more than the log holds"
@@ -91,7 +92,8 @@ def _summary(decision: Decision) -> str:
     return f"This file is refused: {missing}. This does not say that it is bad: nobody has shown enough yet."
 
 
-def _rule(gate: Gate, rule: Rule) -> str:
+def rule_line(gate: Gate, rule: Rule) -> str:
+    """Which rule decides."""
     number = gate.rules.index(rule) + 1
     place = (
         "the last one, which holds for everything else"
@@ -101,16 +103,24 @@ def _rule(gate: Gate, rule: Rule) -> str:
     return f"Rule {number} of {len(gate.rules)} decides ({place}): `{rule}`."
 
 
-def _need(need: Sequence[str], rule: Rule, file: MavenFile) -> str:
+def need_line(need: Sequence[str]) -> str:
+    """What a rule asks for, with the meaning of its words."""
     if not need:
         return "It asks for nothing."
     asked = " and ".join(f"“{level}”, which means that {_MEANINGS[level]}" for level in need)
-    if need != rule.need and file.is_supporting:
-        return f"Since this is a POM, signature, sources or javadoc file, it need only be {asked}."
     return f"The file must be {asked}."
 
 
-def _evidence(levels: Levels) -> list[str]:
+def _need(need: Sequence[str], rule: Rule, file: MavenFile) -> str:
+    asked = need_line(need)
+    if need != rule.need and file.is_supporting:
+        asked = asked.removeprefix("The file must be ")
+        return f"Since this is a POM, signature, sources or javadoc file, it need only be {asked}"
+    return asked
+
+
+def evidence_lines(levels: Levels) -> list[str]:
+    """What the log says, a line for each finding."""
     lines = [f"{sight.operator} saw these bytes first (entry {sight.index})." for sight in levels.recorders]
     for counted in levels.operators:
         how = "exactly these bytes" if counted.how == "identical" else "an equivalent file"
@@ -173,7 +183,7 @@ def _unseen(repository: Repository, file: MavenFile, package: PackageURL, gate: 
         package=str(package),
         verdict="unseen",
         summary="Nobody asked this node for the file yet: its bytes are not known here, nothing is decided.",
-        rule=_rule(gate, rule),
+        rule=rule_line(gate, rule),
         need=_need(needed(rule, question), rule, file),
         sha256=None,
         evidence=[],

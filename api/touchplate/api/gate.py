@@ -29,7 +29,7 @@ _FILLINGS = (
     "x", "", "@1", "x@1", "x/x@1", "/x@1", "x/x", "maven/x/x@1", "pkg:maven/x/x@1", "pkg:maven/",
     f"pkg:oci/x@{_DIGEST}?repository_url=x/x", f"@{_DIGEST}?repository_url=x/x", _DIGEST,
     "x?repository_url=x", "?repository_url=x", "g/x@", "pkg:maven/x",
-    f"x@{_DIGEST}?repository_url=x/x",
+    f"x@{_DIGEST}?repository_url=x/x", f"x@{_DIGEST}",
 )  # fmt: skip
 
 Mode = Literal["enforce", "warn", "observe"]
@@ -224,7 +224,7 @@ def pattern_mistake(pattern: str) -> str | None:
     rest = pattern.removeprefix("pkg:").partition("?")[0]
     if ":" not in rest or "sha256:" in rest:
         parts = pattern.split("*")
-        for fill in itertools.product(_FILLINGS, repeat=stars):
+        for fill in itertools.product(_fillings(pattern), repeat=stars):
             text = "".join(itertools.chain.from_iterable(zip(parts, (*fill, ""), strict=True)))
             try:
                 if str(normalise_purl(text).package) == text:
@@ -232,9 +232,16 @@ def pattern_mistake(pattern: str) -> str | None:
             except MalformedError:
                 continue
     return (
-        f"package {pattern[:80]!r} matches no package version; write pkg:maven/GROUP/ARTIFACT@VERSION, "
-        "with * for any characters, and without type and classifier"
+        f"package {pattern[:80]!r} matches no package version; write pkg:maven/GROUP/ARTIFACT@VERSION "
+        "(without type and classifier) or pkg:oci/NAME@DIGEST?repository_url=REGISTRY/PATH/NAME, with * for "
+        "any characters"
     )
+
+
+def _fillings(pattern: str) -> tuple[str, ...]:
+    """What its stars may stand for: of an image, the name is the last segment of its repository."""
+    name = pattern.rpartition("/")[2] if "repository_url=" in pattern else ""
+    return (*_FILLINGS, f"{name}@{_DIGEST}", name) if name and "*" not in name else _FILLINGS
 
 
 def _mistakes(number: int, rule: Rule, reproduced: ReproducedRule) -> list[str]:

@@ -55,6 +55,12 @@ class Link:
         return {name: str(getattr(self, name)) for name in DIGESTS}
 
     @property
+    def served(self) -> str:
+        """The path of the request that it answers. Upstreams of images are called `oci:NAME` here."""
+        name = self.repository.removeprefix("oci:")
+        return f"/{'maven' if name == self.repository else 'v2'}/{name}/{self.path}"
+
+    @property
     def file(self) -> FileDigests:
         """What the check compares statements with."""
         return FileDigests(self.size, self.digests)

@@ -10,9 +10,11 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from touchplate.api.docker.routes import ImageRoutes
 from touchplate.api.errors import STATUS, MethodError, NotFoundError
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
+from touchplate.api.http.registry import registry_error
 from touchplate.api.http.web import PAGE_HEADERS, Web, WebRoutes
 from touchplate.api.maven.routes import MavenRoutes
 from touchplate.api.pages.render import Pages
@@ -28,7 +30,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _KEPT = ("Retry-After", "Allow", "Cache-Control")
-_MACHINES = ("/maven/", "/log/", "/builder/", "/api/")
+_MACHINES = ("/maven/", "/v2/", "/log/", "/builder/", "/api/")
 _GUARDS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -89,14 +91,19 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
     maven = MavenRoutes(node.maven, node.blobs, node.prover, calls=calls, fetches=node.fetches)
     app.include_router(maven.router(), prefix="/maven")
+    images = ImageRoutes(node.images, node.blobs, node.referrers, calls=calls, fetches=node.fetches)
+    app.include_router(images.router(), prefix="/v2")
     app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
-    app.include_router(WebRoutes(Web(node.views, node.maven, node.gate, pages), calls).router())
+    web = Web(node.views, node.maven, node.images, node.gate, pages)
+    app.include_router(WebRoutes(web, calls).router())
 
 
 def _add_errors(app: FastAPI, pages: Pages, public_url: str) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) or not hasattr(error, "reason"):
             error = _translated(request, error)
+        if request.url.path.startswith("/v2/"):
+            return registry_error(error, request.url.path, public_url=public_url, table=_TABLE)
         response = problem(error, public_url=public_url, table=_TABLE)
         is_page = request.url.path.startswith(_MACHINES) or "text/html" not in request.headers.get(
             "accept", ""

@@ -41,7 +41,9 @@ def check_files(config: NodeConfig) -> Checked:
     if (section := config.recorder) is not None:
         signer = notes.read("recorder.key", lambda: _signer(section))
         if signer is not None:
-            notes.mistakes += _strangers(section, signer, trust, admission)
+            recorded = {upstream.ecosystem for upstream in config.upstream if upstream.record}
+            for ecosystem in sorted(recorded or {"maven"}):
+                notes.mistakes += _strangers(section, signer, trust, admission, ecosystem=ecosystem)
     gate = None
     if trust is not None:
         rules, reproduced = [make_rule(rule) for rule in config.gate.rule], trust.reproduced
@@ -50,6 +52,8 @@ def check_files(config: NodeConfig) -> Checked:
     for number, upstream in enumerate(config.upstream):
         found = notes.read(f"upstream[{number}]", lambda one=upstream.upstream: resolve_upstream(one).url)  # type: ignore[misc]
         urls.append(found or "")
+        if (secret := upstream.credentials) is not None:
+            notes.read(f"upstream[{number}].credentials", secret.resolve)
     if notes.mistakes or trust is None or gate is None:
         raise ConfigError("configuration", tuple(notes.mistakes))
     return Checked(trust, gate, signer, tuple(urls))
@@ -95,17 +99,19 @@ def _strangers(
     signer: StatementSigner,
     trust: TrustFile | None,
     admission: AdmissionList | None,
+    *,
+    ecosystem: str,
 ) -> list[str]:
     """The recorder's key must be admitted by the log and trusted by the gate: else nothing would pass."""
     found = []
     spki = signer.key.spki
     for where, listed in (("gate.trust", trust), ("log.admission", admission)):
         if listed is not None and not any(
-            block.kind == "recorder" and block.operator == section.operator and "maven" in block.ecosystems
+            block.kind == "recorder" and block.operator == section.operator and ecosystem in block.ecosystems
             for block in listed.find(spki)
         ):
             found.append(
                 f"{where}: no [[recorder]] block has the key of [recorder], the operator "
-                f"{section.operator!r} and the ecosystem 'maven'"
+                f"{section.operator!r} and the ecosystem {ecosystem!r}"
             )
     return found

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from touchplate.api.docker.layout import check_name
+from touchplate.api.errors import BadNameError
 from touchplate.api.gate import pattern_mistake
 from touchplate.base.config import Duration, Secret, load_file
 from touchplate.base.upstreams import AUTO, Upstream
@@ -78,25 +80,47 @@ class EvidenceSection:
 
 @dataclass(frozen=True)
 class UpstreamSection:
-    """One upstream: served at /<ecosystem>/<name>/…; `identity` is how statements speak of it (format 1)."""
+    """One upstream: served at /maven/<name>/… or /v2/<name>/…; `identity` is how statements speak of it
+    (format 1)."""
 
     name: str
-    ecosystem: Literal["maven"]
+    ecosystem: Literal["maven", "oci"]
     identity: str
     url: str = AUTO
     record: bool = False
     # An upstream on this machine or in a private network; else such addresses are refused.
     allow_private: bool = False
+    # For oci only. `default`: images whose name begins with no upstream's; `namespace`: put before names of
+    # one segment; `credentials`: `user:password` for the registry and its token service.
+    default: bool = False
+    tags: Literal["follow", "pin"] = "follow"
+    namespace: str | None = None
+    credentials: Secret | None = None
 
     def check(self) -> list[str]:
         """The form of names and URL."""
         found = self.upstream.check()
+        if self.ecosystem == "oci":
+            found += self._check_registry()
+        elif self.default or self.tags != "follow" or self.namespace is not None or self.credentials:
+            found.append("default, tags, namespace and credentials are for upstreams of ecosystem oci")
         if not _IDENTITY.match(self.identity):
             found.append(f"identity {self.identity!r}: write letters, digits and . _ ~ : -")
         if self.url == AUTO and self.name != "central":
             found.append(
                 f'url "{AUTO}" is known for the Maven upstream named central only; write the address'
             )
+        return found
+
+    def _check_registry(self) -> list[str]:
+        found = []
+        for what, name in (("name", self.name), ("namespace", self.namespace)):
+            try:
+                check_name(name if name is not None else "library")
+            except BadNameError as error:
+                found.append(f"{what}: {error}")
+        if self.identity != self.identity.lower() or "~" in self.identity:
+            found.append(f"identity {self.identity!r}: write the registry's name as it stands in image names")
         return found
 
     @property
@@ -186,6 +210,9 @@ class NodeConfig:
         names = [(upstream.ecosystem, upstream.name) for upstream in self.upstream]
         for ecosystem, name in sorted({pair for pair in names if names.count(pair) > 1}):
             found.append(f"upstream: two {ecosystem} upstreams are named {name!r}")
+        defaults = [upstream.name for upstream in self.upstream if upstream.default]
+        if len(defaults) > 1:
+            found.append(f"upstream: {' and '.join(map(repr, defaults))} both say default = true")
         recorded = [upstream.name for upstream in self.upstream if upstream.record]
         if recorded and self.recorder is None:
             found.append(f"recorder: missing, and upstream {recorded[0]!r} says record = true")

@@ -15,16 +15,23 @@ from urllib.parse import urlsplit
 
 from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import BlobStore
+from touchplate.api.docker.judge import ImageJudge
+from touchplate.api.docker.links import ImageLinks
+from touchplate.api.docker.referrers import Referrers
+from touchplate.api.docker.repository import Registries, Registry
+from touchplate.api.docker.tokens import Tokens
+from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.http.calls import Calls
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import IndexStore
 from touchplate.api.links import Links
-from touchplate.api.maven.judge import MavenJudge, Stores
+from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.repository import MetadataSource, Repository
 from touchplate.api.proofs import Prover
 from touchplate.api.pull import HTTPFetcher, Puller
 from touchplate.api.records import Budget, RecordWriter
+from touchplate.api.stores import FirstSights, Stores
 from touchplate.api.views import Views
 from touchplate.base.addresses import AddressRules
 from touchplate.base.durable import DigestFolder, FileLock
@@ -46,6 +53,10 @@ HELD_THREADS = 16
 READ_SECONDS = 20.0
 """Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
 order."""
+
+
+BLOB_SECONDS = 3600.0
+"""Fetching one blob of an image, from request to last byte: 10 GB at 3 MB/s."""
 
 
 class Node:
@@ -75,19 +86,31 @@ class Node:
         self.fetches = Calls(config.http.threads)
         self.log = LogService(config.log, log_folder(config.data))
         self.index = self._open_index()
-        self.links = Links(sqlite_engine(config.data / "links.sqlite"))
+        engine = sqlite_engine(config.data / "links.sqlite")
+        self.links = Links(engine)
         self.blobs = BlobStore(DigestFolder(config.data / "blobs"))
         self.records = None
         if self.checked.recorder is not None:
             budget = Budget(config.records_per_minute)
             self.records = RecordWriter(LogRecorder(self.log), self.checked.recorder, budget)
-        self.fetchers: list[HTTPFetcher] = []
+        self.fetchers: list[HTTPFetcher | RegistryClient] = []
         self.clients: list[HTTPClient] = []
         stores = Stores(self.blobs, self.links, self.index, self.alarms)
         pairs = zip(config.upstream, self.checked.urls, strict=True)
-        repositories = [self._repository(section, url) for section, url in pairs]
-        self.maven = MavenJudge(repositories, stores, self.gate, self.records)
+        repositories: list[Repository] = []
+        registries: list[Registry] = []
+        for section, url in pairs:
+            if section.ecosystem == "oci":
+                registries.append(self._registry(section, url))
+            else:
+                repositories.append(self._repository(section, url))
+        sights = FirstSights(stores, self.records)
+        self.maven = MavenJudge(repositories, stores, self.gate, sights)
         self.prover = Prover(self.index.store, LogProofs(self.log), self.trust.policy)
+        default = next((section.name for section in config.upstream if section.default), None)
+        places = Registries(registries, default)
+        self.images = ImageJudge(places, stores, ImageLinks(engine), self.gate, sights)
+        self.referrers = Referrers(self.images, stores, self.prover)
         self.views = Views(self.index, self.links, self.prover, self.trust.reproduced, self.alarms)
 
     def start(self) -> None:
@@ -139,6 +162,23 @@ class Node:
             section.record,
             Puller(section.name, fetcher, self.blobs),
             MetadataSource(section.name, fetcher),
+        )
+
+    def _registry(self, section: UpstreamSection, url: str) -> Registry:
+        hosts = {urlsplit(url).hostname or ""} if section.allow_private else ()
+        limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
+        client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
+        credentials = section.credentials.resolve() if section.credentials else None
+        registry = RegistryClient(section.name, url, client, Tokens(section.name, url, client, credentials))
+        self.clients.append(client)
+        self.fetchers.append(registry)
+        return Registry(
+            section.name,
+            section.identity,
+            section.record,
+            registry,
+            tags=section.tags,
+            namespace=section.namespace,
         )
 
 

@@ -134,6 +134,17 @@ class DigestWriter:
         with _storage_errors(f"writing into {self._folder.folder}"):
             self._file.write(chunk)
 
+    def flush(self) -> None:
+        """Let those who `open` the unfinished file see what was written so far. Raises StorageError."""
+        with _storage_errors(f"writing into {self._folder.folder}"):
+            self._file.flush()
+
+    def open(self) -> BinaryIO:
+        """The unfinished file, for reading what was flushed. It stays readable after `commit`, and when the
+        file is given up. Raises StorageError."""
+        with _storage_errors(f"reading {self._path}"):
+            return self._path.open("rb")
+
     def commit(self) -> Stored:
         """Check the digest, make the file durable and give it its name. Raises WrongDigestError,
         StorageError.

@@ -1,9 +1,10 @@
 """A bounded HTTP client: every answer has a size, a time and a host that the caller agreed to.
 
 It speaks HTTP/1.1 with kept connections, resolves a name once and connects to that very address (so an
-address rule cannot be got round by a second, different DNS answer), follows redirects on the same host only,
-and takes proxies and certificate authorities from the environment, which it reports. Bodies are passed on as
-they are: a coded body (gzip) is refused, since what is stored and hashed here must be what was published.
+address rule cannot be got round by a second, different DNS answer), follows redirects on the same host only
+(unless it is made for upstreams that send elsewhere, see `foreign_redirects`), and takes proxies and
+certificate authorities from the environment, which it reports. Bodies are passed on as they are: a coded body
+(gzip) is refused, since what is stored and hashed here must be what was published.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ __all__ = ["AddressRules", "HTTPClient", "HTTPLimits", "Response"]
 # Bytes of the answer to a PUT or POST, unless the caller says otherwise: an index, a problem, a short JSON.
 MAX_ANSWER_BYTES = 1024 * 1024
 USER_AGENT = "touchplate"
+_CREDENTIALS = frozenset({"authorization", "cookie"})
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,15 @@ class HTTPClient:
         limits: HTTPLimits | None = None,
         *,
         environment: Environment | None = None,
+        foreign_redirects: bool = False,
     ) -> None:
+        """`foreign_redirects`: follow redirects to other hosts too. The address rules hold for them as well,
+        credentials are left behind, and https never becomes http."""
         self.rules = rules if rules is not None else AddressRules()
         self.limits = limits if limits is not None else HTTPLimits()
         self._timeouts = Timeouts(self.limits.connect, self.limits.read, self.limits.total)
         self._environment = environment if environment is not None else read_environment()
+        self._foreign_redirects = foreign_redirects
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[Connection]] = {}  # under _lock
         self._tls: ssl.SSLContext | None = None  # under _lock
@@ -198,9 +204,12 @@ class HTTPClient:
             request = replace(request, url=location)
             new_origin, target = parse_origin(location)
             if new_origin != origin:
-                raise RedirectRefusedError(
-                    f"{quote(origin.authority)} redirects to another host, {quote(new_origin.authority)}"
-                )
+                if not self._foreign_redirects or (origin.scheme, new_origin.scheme) == ("https", "http"):
+                    raise RedirectRefusedError(
+                        f"{quote(origin.authority)} redirects to another host, {quote(new_origin.authority)}"
+                    )
+                request = replace(request, headers=_without_credentials(request.headers))
+                origin = new_origin
         raise RedirectRefusedError(f"{quote(request.url)}: more than {self.limits.redirects} redirects")
 
     @contextlib.contextmanager
@@ -322,3 +331,8 @@ class HTTPClient:
                     mistake = f"cannot load certificate authorities from {shown}: {error.strerror or error}"
                     raise ConfigError(where, (mistake,)) from None
             return self._tls
+
+
+def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers that another host may see (RFC 9110 section 15.4)."""
+    return {name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS}

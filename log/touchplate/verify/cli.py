@@ -37,6 +37,7 @@ COMMANDS = {
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
     "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),
+    "setup": Command("touchplate.node.cli_setup", "all", "print client settings that enforce"),
 }
 
 

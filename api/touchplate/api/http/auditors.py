@@ -94,7 +94,7 @@ def format_artifact(view: ArtifactView) -> dict[str, Any]:
         link = view.links[0]
         body["size"] = link.size
         body["digest"] = link.digests
-    body["served"] = [f"/maven/{link.repository}/{link.path}" for link in view.links]
+    body["served"] = [link.served for link in view.links]
     body["files"] = [format_file(file) for file in view.files]
     if view.more:
         body["more"] = True

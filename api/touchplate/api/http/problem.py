@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from dataclasses import dataclass
 
 from fastapi import Response
 
@@ -30,7 +31,19 @@ _TITLES = {
 }
 
 
-def problem(error: Exception, *, public_url: str = "", table: StatusTable = STATUS) -> Response:
+@dataclass(frozen=True)
+class Problem:
+    """What a client is told about an error. `explanation`: the URL of the page that explains a refusal, or
+    empty."""
+
+    status: int
+    reason: str
+    detail: str
+    explanation: str
+    headers: dict[str, str]
+
+
+def describe(error: Exception, *, public_url: str = "", table: StatusTable = STATUS) -> Problem:
     """The answer to a request that ran into `error`. One that nobody foresaw is a 500 with an id, and
     logged."""
     status = table.status(error).http
@@ -44,23 +57,30 @@ def problem(error: Exception, *, public_url: str = "", table: StatusTable = STAT
         # Its text names folders of this machine, and its operator must hear of it.
         logging.getLogger("touchplate.api").error("%s", error)
         detail = "this node cannot read or write its files just now; its own log says more"
-    body: dict[str, object] = {
-        "type": f"https://touchplate.dev/problems/{reason}",
-        "title": _TITLES.get(status, "failed"),
-        "status": status,
-        "reason": reason,
-    }
     headers = {"Cache-Control": "no-store"}
-    if isinstance(error, RefusedError) and error.explain:
-        body["explanation"] = public_url + error.explain
     if isinstance(error, BusyError) or status == 503:
         headers["Retry-After"] = str(getattr(error, "retry_after", 1))
     if isinstance(error, MethodError):
         headers["Allow"] = "GET, HEAD"
     if isinstance(error, RangeError):
         headers["Content-Range"] = f"bytes */{error.size}"
-    body["detail"] = _one_line(detail)
-    return Response(json.dumps(body, ensure_ascii=False), status, headers, MEDIA_TYPE)
+    explain = error.explain if isinstance(error, RefusedError) else ""
+    return Problem(status, reason, _one_line(detail), public_url + explain if explain else "", headers)
+
+
+def problem(error: Exception, *, public_url: str = "", table: StatusTable = STATUS) -> Response:
+    """The same as a problem document."""
+    told = describe(error, public_url=public_url, table=table)
+    body: dict[str, object] = {
+        "type": f"https://touchplate.dev/problems/{told.reason}",
+        "title": _TITLES.get(told.status, "failed"),
+        "status": told.status,
+        "reason": told.reason,
+    }
+    if told.explanation:
+        body["explanation"] = told.explanation
+    body["detail"] = told.detail
+    return Response(json.dumps(body, ensure_ascii=False), told.status, told.headers, MEDIA_TYPE)
 
 
 def _one_line(text: str) -> str:

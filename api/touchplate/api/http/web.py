@@ -8,6 +8,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from touchplate.api.docker.explain import explain_image
+from touchplate.api.docker.judge import ImageJudge
 from touchplate.api.errors import NotFoundError
 from touchplate.api.explain import explain_maven
 from touchplate.api.gate import Gate
@@ -36,6 +38,7 @@ class Web:
 
     views: Views
     judge: MavenJudge
+    images: ImageJudge
     gate: Gate
     pages: Pages
 
@@ -70,7 +73,7 @@ class WebRoutes:
         return _page(
             web.pages.start(
                 overview, web.gate.rules, sorted(web.judge.repositories.values(), key=lambda one: one.name),
-                base(request),
+                base(request), sorted(web.images.registries.by_name.values(), key=lambda one: one.name),
             )
         )  # fmt: skip
 
@@ -97,10 +100,14 @@ class WebRoutes:
 
     async def why(self, ecosystem: str, upstream: str, path: str) -> Response:
         """The decision about one file, in prose."""
-        if ecosystem != "maven":
-            raise NotFoundError(f"no adapter is named {ecosystem[:40]!r}; there is: maven")
+        if ecosystem not in ("maven", "v2"):
+            raise NotFoundError(f"no adapter is named {ecosystem[:40]!r}; there are: maven, v2")
         web = self._web
-        explanation = await self._calls.run(lambda: explain_maven(web.judge, web.gate, upstream, path))
+        if ecosystem == "v2":
+            asked = f"{upstream}/{path}"
+            explanation = await self._calls.run(lambda: explain_image(web.images, web.gate, asked))
+        else:
+            explanation = await self._calls.run(lambda: explain_maven(web.judge, web.gate, upstream, path))
         return _page(web.pages.why(explanation))
 
 

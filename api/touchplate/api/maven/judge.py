@@ -12,30 +12,19 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from touchplate.api.alarms import Alarms
-from touchplate.api.blobs import DIGESTS, Blob, BlobStore
-from touchplate.api.errors import ChangedError, NotReadyError, RefusedError, UnknownUpstreamError
+from touchplate.api.blobs import DIGESTS, Blob
+from touchplate.api.errors import ChangedError, RefusedError, UnknownUpstreamError
 from touchplate.api.gate import Decision, Gate, Question
-from touchplate.api.index.facts import FactIndex
-from touchplate.api.links import Link, Links
+from touchplate.api.links import Link
 from touchplate.api.maven.layout import MavenFile, MetadataRequest, main_file
 from touchplate.api.maven.metadata import format_metadata
 from touchplate.api.maven.repository import Repository
 from touchplate.api.pull import SingleFlight
-from touchplate.api.records import FirstSight, RecordWriter
+from touchplate.api.records import FirstSight
+from touchplate.api.stores import FirstSights, Stores
 from touchplate.verify.purl import PackageURL
 
 ECOSYSTEM = "maven"
-
-
-@dataclass(frozen=True)
-class Stores:
-    """What judging reads and writes."""
-
-    blobs: BlobStore
-    links: Links
-    index: FactIndex
-    alarms: Alarms
 
 
 @dataclass(frozen=True)
@@ -58,18 +47,16 @@ class MavenJudge:
         repositories: Sequence[Repository],
         stores: Stores,
         gate: Gate,
-        records: RecordWriter | None,
+        sights: FirstSights,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`records` may be None when no repository records first sight."""
         self.repositories: Mapping[str, Repository] = {one.name: one for one in repositories}
         self._stores = stores
         self._gate = gate
-        self._records = records
+        self._sights = sights
         self._now = now
         self._flights: SingleFlight[Link] = SingleFlight()
-        self._records_are_void = False
 
     def repository(self, name: str) -> Repository:
         """The upstream of this name. Raises UnknownUpstreamError, which lists those that exist."""
@@ -176,9 +163,8 @@ class MavenJudge:
     def _is_recorded(self, repository: Repository, file: MavenFile) -> bool:
         if not repository.record or file.is_mutable:
             return True
-        first = self._stores.index.first_record(file.package_url(repository.repository_url))
         # Another digest counts as recorded here: `judge` refuses it.
-        return first is not None
+        return self._sights.is_recorded(file.package_url(repository.repository_url))
 
     def _admit(self, repository: Repository, file: MavenFile) -> Link:
         held = self._held(repository, file)
@@ -196,19 +182,8 @@ class MavenJudge:
         return link if file.is_mutable else self._link(repository, file, link)
 
     def _record(self, repository: Repository, file: MavenFile, blob: Blob) -> None:
-        if self._records is None or self._records_are_void:
-            raise NotReadyError(
-                f"upstream {repository.name!r} records first sight, and there is no recorder that counts"
-            )
         package = file.package_url(repository.repository_url)
-        index = self._records.record(FirstSight(package, repository.identity, file.path, blob))
-        self._stores.index.catch_up(index + 1)
-        if self._stores.index.first_record(package) is None:
-            # Else every request would put one more of them into the log.
-            self._records_are_void = True
-            message = f"the trust file does not count this node's own record at index {index}"
-            self._stores.alarms.raise_alarm(f"{message}; nothing is recorded until a restart")
-            raise NotReadyError(message)
+        self._sights.record(repository.name, FirstSight(package, repository.identity, file.path, blob))
 
     def _link(self, repository: Repository, file: MavenFile, link: Link) -> Link:
         known = self._stores.links.find(repository.name, file.path) or self._stores.links.add(link)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from touchplate.api.docker.repository import Registry
 from touchplate.api.explain import Explanation
 from touchplate.api.gate import Rule
 from touchplate.api.maven.repository import Repository
@@ -46,11 +47,21 @@ class Pages:
         self.style = (_TEMPLATES / "style.css").read_text()
 
     def start(
-        self, overview: Overview, rules: Sequence[Rule], repositories: Sequence[Repository], base: str
+        self,
+        overview: Overview,
+        rules: Sequence[Rule],
+        repositories: Sequence[Repository],
+        base: str,
+        registries: Sequence[Registry] = (),
     ) -> str:
         """The start page; `base` is the node's own address."""
         return self._render(
-            "start.html", overview=overview, rules=rules, repositories=repositories, base=base
+            "start.html",
+            overview=overview,
+            rules=rules,
+            repositories=repositories,
+            registries=registries,
+            base=base,
         )
 
     def package(self, view: PackageView) -> str:
@@ -95,6 +106,9 @@ def _parts(text: str) -> list[tuple[bool, str]]:
 
 
 def coordinates(package: PackageURL) -> str:
-    """How people of the ecosystem write a package version: group:artifact:version for Maven."""
+    """How people of the ecosystem write a package version: group:artifact:version for Maven, the repository
+    with the beginning of the digest for images."""
+    if package.type == "oci":
+        return f"{package.qualifier('repository_url')}@{package.version[:19]}…"
     parts = (package.namespace, package.name, package.version)
     return ":".join(part for part in parts if part)

@@ -1,0 +1,80 @@
+"""Blobs of images: from the store, or from the upstream into it. Who may read them is decided before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from touchplate.api.blobs import BlobStore
+from touchplate.api.docker.evidence import MAX_EVIDENCE_BYTES, check_evidence
+from touchplate.api.docker.judge import BlobAccess
+from touchplate.api.docker.links import ImageLinks
+from touchplate.api.errors import NotFoundError, RefusedError
+from touchplate.api.http.streams import Download
+
+
+class ImageBlobs:
+    """Reads and fetches the blobs that `ImageJudge.blob` let pass. All methods block."""
+
+    def __init__(self, blobs: BlobStore, links: ImageLinks) -> None:
+        self._blobs = blobs
+        self._links = links
+
+    def stored(self, access: BlobAccess) -> tuple[Path, int] | None:
+        """File and size of a blob that can be sent as it is; None when it has to be fetched or asked for.
+
+        Raises RefusedError for what calls itself evidence and is none.
+        """
+        if not access.is_here:
+            return None
+        path = self._blobs.path(access.sha256)
+        size = path.stat().st_size
+        if access.is_evidence:
+            _check_size(size)
+            check_evidence(path.read_bytes())
+        return path, size
+
+    def confirm(self, access: BlobAccess) -> bool:
+        """Take a blob that another repository gave, once this one's registry says that it has it as well:
+        else a manifest that names somebody else's digest would be a way to read it."""
+        if not self._blobs.is_sound(access.sha256):
+            return False
+        place = access.place
+        if not place.registry.client.has_blob(place.path, access.sha256):
+            raise NotFoundError(
+                f"{place.asked} has no blob sha256:{access.sha256} at its registry", reason="blob-unknown"
+            )
+        self._links.add_held(place.repository, access.sha256)
+        return True
+
+    def fetch_evidence(self, access: BlobAccess) -> None:
+        """Fetch a blob that is never judged, whole, and look at it before it is stored.
+
+        Raises RefusedError, NotFoundError, UpstreamError.
+        """
+        _check_size(access.size)
+        place, pieces = access.place, bytearray()
+        place.registry.client.blob(place.path, access.sha256, pieces.extend, max_bytes=access.size)
+        check_evidence(bytes(pieces))
+        with self._blobs.expecting(access.sha256, access.size) as writer:
+            writer.write(bytes(pieces))
+            writer.commit()
+        self._links.add_held(place.repository, access.sha256)
+
+    def download(self, access: BlobAccess) -> Download:
+        """The fetch of a blob that an allowed manifest names, not started yet."""
+        place, sha256 = access.place, access.sha256
+        return Download(
+            self._blobs,
+            sha256,
+            access.size,
+            lambda sink: place.registry.client.blob(place.path, sha256, sink, max_bytes=access.size),
+            lambda: self._links.add_held(place.repository, sha256),
+        )
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_EVIDENCE_BYTES:
+        raise RefusedError(
+            f"an attestation of {size} bytes is not served: at most {MAX_EVIDENCE_BYTES}",
+            reason="not-evidence",
+        )
