@@ -164,13 +164,16 @@ class Views:
         return self._prover.bundle(links[0], parse_purl(wanted))
 
     def find(self, query: str) -> str:
-        """The path of the page that a person means by a digest, a package URL, or group:artifact:version."""
+        """The path of the page that a person means by a digest, a package URL, group:artifact:version, or
+        name/version."""
         text = query.strip()
         if _SHA256.match(text.removeprefix("sha256:").lower()):
             return f"/artifacts/{text.removeprefix('sha256:').lower()}"
         parts = text.split(":")
         if not text.startswith("pkg:") and len(parts) == 3 and all(parts):
             text = f"pkg:maven/{parts[0]}/{parts[1]}@{parts[2]}"
+        elif "://" not in text and len(text.split("/")) == 2 and ":" not in text:
+            text = "pkg:conan/" + text.replace("/", "@")
         try:
             package = normalise_purl(text).package
         except MalformedError as error:

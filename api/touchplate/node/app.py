@@ -10,11 +10,14 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from touchplate.api.conan.proofs import ConanProofs
+from touchplate.api.conan.routes import ConanRoutes
 from touchplate.api.docker.routes import ImageRoutes
 from touchplate.api.errors import STATUS, MethodError, NotFoundError
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
 from touchplate.api.http.registry import registry_error
+from touchplate.api.http.remote import remote_error
 from touchplate.api.http.web import PAGE_HEADERS, Web, WebRoutes
 from touchplate.api.maven.routes import MavenRoutes
 from touchplate.api.pages.render import Pages
@@ -30,7 +33,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _KEPT = ("Retry-After", "Allow", "Cache-Control")
-_MACHINES = ("/maven/", "/v2/", "/log/", "/builder/", "/api/")
+_MACHINES = ("/maven/", "/v2/", "/conan/", "/log/", "/builder/", "/api/")
 _GUARDS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -93,8 +96,17 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(maven.router(), prefix="/maven")
     images = ImageRoutes(node.images, node.blobs, node.referrers, calls=calls, fetches=node.fetches)
     app.include_router(images.router(), prefix="/v2")
+    remotes = ConanRoutes(
+        node.conan,
+        node.blobs,
+        ConanProofs(node.prover),
+        node.listing,
+        calls=calls,
+        fetches=node.fetches,
+    )
+    app.include_router(remotes.router(), prefix="/conan")
     app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
-    web = Web(node.views, node.maven, node.images, node.gate, pages)
+    web = Web(node.views, node.maven, node.images, node.conan, node.gate, pages)
     app.include_router(WebRoutes(web, calls).router())
 
 
@@ -104,6 +116,9 @@ def _add_errors(app: FastAPI, pages: Pages, public_url: str) -> None:
             error = _translated(request, error)
         if request.url.path.startswith("/v2/"):
             return registry_error(error, request.url.path, public_url=public_url, table=_TABLE)
+        if request.url.path.startswith("/conan/"):
+            is_anonymous = "authorization" not in request.headers
+            return remote_error(error, is_anonymous=is_anonymous, public_url=public_url, table=_TABLE)
         response = problem(error, public_url=public_url, table=_TABLE)
         is_page = request.url.path.startswith(_MACHINES) or "text/html" not in request.headers.get(
             "accept", ""

@@ -8,6 +8,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from touchplate.api.conan.explain import explain_conan
+from touchplate.api.conan.judge import ConanJudge
 from touchplate.api.docker.explain import explain_image
 from touchplate.api.docker.judge import ImageJudge
 from touchplate.api.errors import NotFoundError
@@ -39,6 +41,7 @@ class Web:
     views: Views
     judge: MavenJudge
     images: ImageJudge
+    conan: ConanJudge
     gate: Gate
     pages: Pages
 
@@ -74,6 +77,7 @@ class WebRoutes:
             web.pages.start(
                 overview, web.gate.rules, sorted(web.judge.repositories.values(), key=lambda one: one.name),
                 base(request), sorted(web.images.registries.by_name.values(), key=lambda one: one.name),
+                sorted(web.conan.remotes),
             )
         )  # fmt: skip
 
@@ -100,12 +104,14 @@ class WebRoutes:
 
     async def why(self, ecosystem: str, upstream: str, path: str) -> Response:
         """The decision about one file, in prose."""
-        if ecosystem not in ("maven", "v2"):
-            raise NotFoundError(f"no adapter is named {ecosystem[:40]!r}; there are: maven, v2")
+        if ecosystem not in ("maven", "v2", "conan"):
+            raise NotFoundError(f"no adapter is named {ecosystem[:40]!r}; there are: maven, v2, conan")
         web = self._web
         if ecosystem == "v2":
             asked = f"{upstream}/{path}"
             explanation = await self._calls.run(lambda: explain_image(web.images, web.gate, asked))
+        elif ecosystem == "conan":
+            explanation = await self._calls.run(lambda: explain_conan(web.conan, web.gate, upstream, path))
         else:
             explanation = await self._calls.run(lambda: explain_maven(web.judge, web.gate, upstream, path))
         return _page(web.pages.why(explanation))

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from touchplate.api.index.store import EvidenceRow, LostRow
+from touchplate.api.index.store import EvidenceRow, InputRow, LostRow
 from touchplate.verify.check import TrustedEntry, check_entry_trust, gather
 from touchplate.verify.dsse import MAX_ENVELOPE_BYTES
 from touchplate.verify.entry import Entry, parse_packed
@@ -38,6 +38,7 @@ class Observation:
     operator: str = ""
     evidence: tuple[EvidenceRow, ...] = ()
     lost: tuple[LostRow, ...] = ()
+    inputs: tuple[InputRow, ...] = ()
 
 
 class Observer:
@@ -81,7 +82,7 @@ class Observer:
             )
             for subject in trusted.statement.subjects
         )
-        return Observation(kind, trusted.operator, tuple(rows))
+        return Observation(kind, trusted.operator, tuple(rows), inputs=_inputs(trusted.index, predicate))
 
     def _detail(
         self, trusted: TrustedEntry, predicate: Predicate
@@ -114,6 +115,17 @@ class Observer:
             "provenance": comparison.provenance,
             "rebuilt": dict(comparison.rebuilt.digests) if comparison.rebuilt else None,
         }
+
+
+def _inputs(index: int, predicate: Predicate) -> tuple[InputRow, ...]:
+    """The package files that it was built from. Kept for Conan alone, whose recipes are judged by them."""
+    if not isinstance(predicate, Provenance) or predicate.package.ecosystem != "conan":
+        return ()
+    return tuple(
+        InputRow(index, each.digests["sha256"], each.uri)
+        for each in predicate.dependencies
+        if each.uri is not None and each.uri.startswith("pkg:")
+    )
 
 
 def _subjects(entry: Entry) -> Iterator[Subject]:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError
 from touchplate.api.index.tables import (
     ENTRIES,
     EVIDENCE,
+    INPUTS,
     KINDS,
     LOST,
     METADATA,
@@ -55,6 +56,15 @@ class LostRow:
 
 
 @dataclass(frozen=True)
+class InputRow:
+    """A package file, with its bytes, from which the good provenance at `entry` says that it built."""
+
+    entry: int
+    sha256: str
+    file: str
+
+
+@dataclass(frozen=True)
 class EntryRow:
     """One entry of the log as the pages list it."""
 
@@ -71,6 +81,7 @@ class Batch:
     entries: Sequence[EntryRow]
     evidence: Sequence[EvidenceRow]
     lost: Sequence[LostRow]
+    inputs: Sequence[InputRow] = ()
 
 
 class IndexStore:
@@ -130,6 +141,8 @@ class IndexStore:
             lost = {(row.entry, row.sha256, row.file): row for row in batch.lost}
             if lost:
                 transaction.execute(insert(LOST), [vars(row) for row in lost.values()])
+            if inputs := {(row.entry, row.sha256, row.file): row for row in batch.inputs}:
+                transaction.execute(insert(INPUTS), [vars(row) for row in inputs.values()])
             _count(transaction, batch)
             update = STATE.update().where(STATE.c.name == "followed").values(value=str(followed))
             transaction.execute(update)
@@ -166,6 +179,18 @@ class IndexStore:
         """The evidence that comes from entries of these identities (hex)."""
         wanted = sorted(set(identities))
         return self._evidence(select(EVIDENCE).where(EVIDENCE.c.identity.in_(wanted))) if wanted else []
+
+    def entries_with_input(self, sha256: str, file: str) -> set[int]:
+        """The entries whose good provenance names these bytes, as this package file, as an input."""
+        query = select(INPUTS.c.entry).where(INPUTS.c.sha256 == sha256, INPUTS.c.file == file)
+        with self._engine.connect() as connection:
+            return {row.entry for row in connection.execute(query)}
+
+    def files_of_entries(self, entries: Iterable[int]) -> set[str]:
+        """The package files that these entries are about."""
+        query = select(EVIDENCE.c.file).where(EVIDENCE.c.entry.in_(sorted(entries))).distinct()
+        with self._engine.connect() as connection:
+            return {row.file for row in connection.execute(query.limit(LISTED_ROWS))}
 
     def first_record(self, file: str) -> EvidenceRow | None:
         """The earliest good record of this package file: what everybody is to get."""
