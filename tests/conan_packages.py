@@ -73,7 +73,11 @@ class Published:
 
 
 def make_recipe(
-    name: str = "lib", version: str = "1.0", *, source: bytes = b"int one(void) { return 1; }\n", user: str = ""
+    name: str = "lib",
+    version: str = "1.0",
+    *,
+    source: bytes = b"int one(void) { return 1; }\n",
+    user: str = "",
 ) -> Published:
     """A recipe with an exported file and a source, with the revision that Conan gives it."""
     conanfile = f"class Lib:\n    name = {name!r}\n    version = {version!r}\n".encode()
@@ -150,7 +154,9 @@ def provenance(
         definition="conan",
         dependencies=(*inputs, *dependencies()),
         builder=format_builder(operator, "bubblewrap"),
-        byproducts={name: hashlib.sha256(name.encode()).hexdigest() for name in ("build-log", "sandbox-report")},
+        byproducts={
+            name: hashlib.sha256(name.encode()).hexdigest() for name in ("build-log", "sandbox-report")
+        },
     )
     subjects = [make_subject(uri, sha256_of(package.files[name])) for name, uri in uris.items()]
     return make_statement(subjects, PROVENANCE_TYPE, format_provenance(statement))

@@ -170,9 +170,9 @@ def upstream_text(url: str, *lines: str, record: bool = True, identity: str = ID
     )  # fmt: skip
 
 
-def write_conan_node(folder: Path, upstreams: str, rules: str = RULES) -> Path:
+def write_conan_node(folder: Path, upstreams: str, rules: str = RULES, levels: str = "") -> Path:
     """The configuration of a node with these upstreams."""
-    path = write_node(folder, "http://127.0.0.1:9/", rules=rules + upstreams, blocks=blocks())
+    path = write_node(folder, "http://127.0.0.1:9/", rules=rules + upstreams, blocks=blocks(), levels=levels)
     (folder / "admission.toml").write_text("\n".join(blocks()))
     return path
 
@@ -195,11 +195,17 @@ def conan_node(folder: Path, remote: FakeRemote, path: Path) -> Iterator[ConanWo
 
 @contextlib.contextmanager
 def conan_world(
-    folder: Path, *, rules: str = RULES, record: bool = True, lines: tuple[str, ...] = (), identity: str = IDENTITY
+    folder: Path,
+    *,
+    rules: str = RULES,
+    record: bool = True,
+    lines: tuple[str, ...] = (),
+    identity: str = IDENTITY,
+    levels: str = "",
 ) -> Iterator[ConanWorld]:
     """A node over an empty remote; `lines`: more settings of the upstream."""
     with running_remote() as remote:
         upstream = upstream_text(remote.url, *lines, record=record, identity=identity)
-        path = write_conan_node(folder, upstream, rules)
+        path = write_conan_node(folder, upstream, rules, levels)
         with conan_node(folder, remote, path) as world:
             yield world

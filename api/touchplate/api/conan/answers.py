@@ -97,22 +97,22 @@ class Answers:
         found = self._read("v2/conans/search", _check_search, query)["results"]
         return [str(one) for one in found]
 
-    def files(self, revision: Revision) -> list[str]:
-        """The files of one revision, in the order in which they are judged; never changes once all are there.
+    def files(self, revision: Revision, *, again: bool = False) -> list[str]:
+        """The files of one revision, in the order in which they are judged. Once all were there, nobody is
+        asked any more, unless `again`.
 
         Raises NotFoundError for an upload that is not complete, UpstreamError.
         """
-        path = f"{revision.path}/files"
-        stored = self._stored(path)
-        if stored is None:
-            stored = self._client.answer(path)
-        listed = stored.get("files")
-        if not isinstance(listed, dict):
-            raise self._client.useless(path, "no list of files")
-        names = [name for name in revision.file_names if name in listed]
-        _check_complete(revision, names)
-        self._store(path, {"files": {name: {} for name in names}})
-        return names
+        known = None if again else self.known_files(revision)
+        if known is not None:
+            return known
+
+        def check(answer: Answer) -> Answer:
+            names = [name for name in revision.file_names if name in dict(answer["files"])]
+            _check_complete(revision, names)
+            return {"files": {name: {} for name in names}}
+
+        return list(self._read(f"{revision.path}/files", check, durable=True)["files"])
 
     def known_files(self, revision: Revision) -> list[str] | None:
         """The same from what is stored; None when nobody asked before. Asks nobody."""

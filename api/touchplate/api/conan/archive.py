@@ -14,7 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 from touchplate.api.errors import RefusedError
 
@@ -31,7 +31,6 @@ MAX_HOPS = 8
 """Links that point to links which are followed."""
 
 
-
 def digest_members(path: Path, suffix: str) -> dict[str, str]:
     """MD5 of every file by its name in the archive; of a link to a file, MD5 of the place it points to.
 
@@ -46,10 +45,14 @@ def digest_members(path: Path, suffix: str) -> dict[str, str]:
         raise RefusedError(f"its archive cannot be read: {error}", reason="bad-archive") from error
 
 
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
 class _Forward:
     """An unpacking file that goes forward only, but for the one byte that `tarfile` steps back."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: _Readable) -> None:
         self._file = file
         self._at = 0
         self._last = b""
@@ -86,6 +89,7 @@ class _Forward:
 
 class _Members:
     def __init__(self, file: _Forward) -> None:
+        self._file = file
         self._archive = tarfile.open(fileobj=file, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115
         self._files: dict[str, str] = {}
         self._links: dict[str, str] = {}
@@ -96,6 +100,10 @@ class _Members:
             if number >= MAX_MEMBERS:
                 raise RefusedError(f"its archive holds more than {MAX_MEMBERS} files", reason="bad-archive")
             self._take(member)
+        # To the end, so that the check sum of the packed bytes is looked at, too.
+        while rest := self._file.read(MAX_READ_BYTES):
+            if rest.strip(b"\0"):
+                raise RefusedError("its archive goes on after its end", reason="bad-archive")
         for name, target in self._links.items():
             if not self._is_folder(name, target):
                 self._files[name] = _md5(target.encode())

@@ -109,13 +109,19 @@ class ConanJudge:
         Raises NotFoundError, UpstreamError, BusyError, NotReadyError, and ChangedError whatever the rules
         say.
         """
-        recipe = self._files(remote, revision.recipe)
-        links = self._files(remote, revision) if revision.is_package else recipe
-        judged = self._judge(remote, revision, links, recipe)
+        judged = self._obtain(remote, revision)
         if judged.decision.passes:
             return judged
+        if any(reason.word == "wrong-manifest" for reason in judged.decision.reasons):
+            # Its upstream may have listed too few files, while somebody was still uploading.
+            remote.answers.files(revision, again=True)
         # An operator who was just told that his entry is in the log must not be told here that it is not.
         self._stores.index.catch_up()
+        return self._obtain(remote, revision)
+
+    def _obtain(self, remote: Remote, revision: Revision) -> JudgedRevision:
+        recipe = self._files(remote, revision.recipe)
+        links = self._files(remote, revision) if revision.is_package else recipe
         return self._judge(remote, revision, links, recipe)
 
     def is_held(self, remote: Remote, revision: Revision) -> bool:
@@ -139,7 +145,7 @@ class ConanJudge:
             self._check_unchanged(remote, revision, name, link.sha256)
         named = [(remote.package(revision.recipe, name), link.sha256)
                  for name, link in recipe.items() if name != MANIFEST]  # fmt: skip
-        evidence = RecipeEvidence(self._stores.index, named)
+        evidence = RecipeEvidence(self._stores.index, revision.recipe, named)
         files = [
             JudgedFile(name, remote.package(revision, name), link,
                        self._decide(remote, revision, evidence, name, link))
@@ -157,11 +163,9 @@ class ConanJudge:
         def decide(facts: Facts) -> Decision:
             return self._gate.decide(question, facts, int(self._now()))
 
-        if revision.is_package:
-            return decide(evidence.facts(own))
         if "reproduced" not in self._gate.rule_for(question).need:
             return decide(own)
-        return decide(evidence.best(revision, decide, own))
+        return decide(evidence.facts(own) if revision.is_package else evidence.best(decide, own))
 
     def _judge_manifest(
         self, remote: Remote, revision: Revision, links: Links, files: Sequence[JudgedFile]

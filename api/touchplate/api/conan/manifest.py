@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from touchplate.api.conan.archive import digest_members
-from touchplate.api.conan.layout import CONANFILE, CONANINFO
+from touchplate.api.conan.layout import CONANFILE, CONANINFO, MANIFEST
 from touchplate.api.errors import RefusedError
 from touchplate.api.links import Link
 
@@ -27,18 +27,19 @@ def expected_sums(files: Mapping[str, Link], path_of: Callable[[str], Path]) -> 
     `files`: those of one revision, by name, without the manifest; `path_of`: where a blob lies, by its
     sha256. Raises RefusedError for an archive that cannot be read or must not be unpacked.
     """
-    sums: dict[str, str] = {}
+    sums = {name: link.md5 for name, link in files.items() if name in (CONANFILE, CONANINFO)}
+    taken = {*files, MANIFEST}
     for name, link in files.items():
-        if name in (CONANFILE, CONANINFO):
-            found = {name: link.md5}
-        else:
-            stem, _, suffix = name.partition(".")
-            found = digest_members(path_of(link.sha256), suffix)
-            if stem == "conan_sources":
-                found = {f"export_source/{member}": md5 for member, md5 in found.items()}
-        for member, md5 in found.items():
-            if sums.setdefault(member, md5) != md5 or (member in files and member != name):
-                raise RefusedError(f"two of its files are named {member[:120]!r}", reason="unsafe-archive")
+        if name in sums:
+            continue
+        stem, _, suffix = name.partition(".")
+        for member, md5 in digest_members(path_of(link.sha256), suffix).items():
+            place = f"export_source/{member}" if stem == "conan_sources" else member
+            if place in taken:
+                # Clients put both into one folder, so which of them stays is a matter of the order.
+                raise RefusedError(f"two of its files are named {place[:120]!r}", reason="unsafe-archive")
+            taken.add(place)
+            sums[place] = md5
     return sums
 
 

@@ -186,11 +186,17 @@ class IndexStore:
         with self._engine.connect() as connection:
             return {row.entry for row in connection.execute(query)}
 
-    def files_of_entries(self, entries: Iterable[int]) -> set[str]:
-        """The package files that these entries are about."""
-        query = select(EVIDENCE.c.file).where(EVIDENCE.c.entry.in_(sorted(entries))).distinct()
+    def files_built_from(self, inputs: Iterable[tuple[str, str]]) -> list[str]:
+        """The package files, in order, with a good provenance that names all these inputs (sha256, package
+        file); the first of very many."""
+        query = select(EVIDENCE.c.file).distinct()
+        for sha256, file in inputs:
+            naming = select(INPUTS.c.entry).where(INPUTS.c.sha256 == sha256, INPUTS.c.file == file)
+            query = query.where(EVIDENCE.c.entry.in_(naming))
         with self._engine.connect() as connection:
-            return {row.file for row in connection.execute(query.limit(LISTED_ROWS))}
+            return [
+                row.file for row in connection.execute(query.order_by(EVIDENCE.c.file).limit(LISTED_ROWS))
+            ]
 
     def first_record(self, file: str) -> EvidenceRow | None:
         """The earliest good record of this package file: what everybody is to get."""
