@@ -14,7 +14,6 @@ from tests.conan_packages import (
     built,
     make_package,
     make_recipe,
-    manifest_of,
     md5,
 )
 from tests.verify.support import OPERATOR_A, make_comparison, sign, statement_signer

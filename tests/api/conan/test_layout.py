@@ -64,7 +64,7 @@ PACKAGE_FILES = f"{R}/revisions/{RREV}/packages/{PID}/revisions/{PREV}/files"
             FilesRequest(Revision(Reference("qt", "6.7.1", "acme", "stable"), RREV)),
         ),
         (
-            f"v2/conans/libstdc++/cci.20200203/acme/_/revisions/0/files",
+            "v2/conans/libstdc++/cci.20200203/acme/_/revisions/0/files",
             FilesRequest(Revision(Reference("libstdc++", "cci.20200203", "acme"), "0")),
         ),
     ],
