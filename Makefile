@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker conformance bench fuzz exhaustive lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -39,6 +39,10 @@ e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.docker
 
+e2e-conan:      ## packages through touchplate: a stock conan_server and client; half a minute
+	@deploy/dev/setup conan
+	$(PYTHON) -m tests.e2e.conan
+
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
@@ -69,9 +73,11 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:fuzz --generate-hashes \
 	  --no-header --no-annotate -o tests/fuzz/requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:conan --generate-hashes \
+	  --no-header --no-annotate -o tests/e2e/conan.lock
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e e2e-docker bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e e2e-docker e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full
 
 clean:          ## what the targets made in this folder

@@ -12,7 +12,7 @@ from tests.e2e.demo_world import ROOT, commit
 
 TARGETS = (
     "lint", "test", "fuzz", "exhaustive", "test-wheel", "demo", "conformance", "demo-negative", "e2e",
-    "e2e-docker", "bench",
+    "e2e-docker", "e2e-conan", "bench",
 )  # fmt: skip
 
 

@@ -258,6 +258,7 @@ def test_the_default_upstream_has_the_short_package_url(tmp_path: Path) -> None:
         here.remote.upload(RECIPE, PACKAGE)
         here.built(PACKAGE, RECIPE, identity="conancenter")
         assert here.files(PACKAGE).status == 200
+        assert here.get("/find?q=lib/1.0").headers["location"] == "/packages/pkg:conan/lib@1.0"
         view = here.get("/api/v1/packages/pkg:conan/lib@1.0").json
         assert view["package"] == "pkg:conan/lib@1.0"
         names = {file["name"]: file["levels"] for file in view["files"]}
