@@ -11,6 +11,7 @@ from tests.api.conan.support import TIME, ConanWorld, conan_world
 from tests.conan_packages import IDENTITY, make_package, make_recipe
 from tests.verify.support import OPERATOR_A, OPERATOR_B, RECORDER
 
+from touchplate.api.conan import answers
 from touchplate.verify.check import check_bundle, digest_file
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.purl import parse_purl
@@ -60,6 +61,35 @@ def test_revisions_are_those_of_the_upstream(here: ConanWorld) -> None:
     assert here.get(f"{packages}/latest").json == {"revision": PACKAGE.revision.prev, "time": TIME}
     assert here.get(f"{packages}/revisions").json["revisions"][0]["revision"] == PACKAGE.revision.prev
     assert here.get(f"{TEAM}/v2/conans/nobody/1.0/_/_/latest").status == 404
+
+
+def test_the_latest_revision_is_the_newest_that_passes(
+    here: ConanWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "FRESH_SECONDS", -1)
+    recipe = make_recipe(source=b"int two;\n")
+    here.remote.upload(recipe, make_package(recipe))
+    base = f"{TEAM}/{REVISION.reference.path}"
+    assert [one["revision"] for one in here.get(f"{base}/revisions").json["revisions"]] == [
+        recipe.revision.rrev, REVISION.rrev,
+    ]  # fmt: skip
+    assert here.get(f"{base}/latest").json["revision"] == REVISION.rrev
+    here.built(make_package(recipe), recipe)
+    assert here.get(f"{base}/latest").json["revision"] == recipe.revision.rrev
+
+
+def test_the_latest_package_is_the_newest_that_passes(here: ConanWorld) -> None:
+    other = make_package(RECIPE, {"lib/liblib.a": b"again"})
+    assert other.revision.package_id == PACKAGE.revision.package_id
+    here.remote.upload(other)
+    path = f"{TEAM}/{REVISION.path}/packages/{PACKAGE.revision.package_id}/latest"
+    assert here.get(path).json["revision"] == PACKAGE.revision.prev
+
+
+def test_when_nothing_passes_the_latest_is_the_upstreams(here: ConanWorld) -> None:
+    assert here.get(f"{TEAM}/{NEWER.revision.reference.path}/latest").json["revision"] == NEWER.revision.rrev
+    here.remote.acts[f"{FREE.revision.reference.path}/revisions"] = lambda handler: handler.reply(404, b"")
+    assert here.get(f"{TEAM}/{FREE.revision.reference.path}/latest").json["revision"] == FREE.revision.rrev
 
 
 def test_packages_are_listed_with_their_settings(here: ConanWorld) -> None:

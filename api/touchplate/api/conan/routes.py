@@ -107,6 +107,8 @@ class ConanRoutes:
                 judged = self._judge.serve(remote, asked.revision)
                 body = self._proofs.body(judged, asked)
                 return Response(body, headers={**CAPABILITIES, "Cache-Control": CACHE}, media_type=JSON_TYPE)
+            case RevisionsRequest(latest=True):
+                return _json(self._listing.latest(remote, asked))
             case RevisionsRequest():
                 return _json(remote.answers.revisions(asked))
             case PackagesRequest():
