@@ -55,7 +55,10 @@ updown_secret: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
 demo: demo
 """
 
+# With all kinds of members that an archive of Conan can have.
 RECIPE = """
+import os
+
 from conan import ConanFile
 from conan.tools.files import copy
 
@@ -74,7 +77,14 @@ class Library(ConanFile):
 
     def package(self):
         copy(self, "*.h", self.source_folder + "/src", self.package_folder + "/include")
-        copy(self, "*.a", self.build_folder, self.package_folder + "/lib")
+        lib = self.package_folder + "/lib"
+        copy(self, "*.a", self.build_folder, lib)
+        os.symlink("lib{name}.a", lib + "/lib{name}-1.a")
+        os.symlink("lib", self.package_folder + "/lib64")
+        os.link(self.package_folder + "/include/{name}.h", self.package_folder + "/include/same.h")
+        os.makedirs(self.package_folder + "/share/empty")
+        with open(self.package_folder + "/share/na\u00efve notes: 1.txt", "w") as notes:
+            notes.write("for everybody")
 
     def package_info(self):
         self.cpp_info.libs = ["{name}"]
@@ -137,6 +147,7 @@ class ConanWorld(World):
         (folder / "conanfile.py").write_text(RECIPE.format(name=name, version=version))
         (folder / "NOTICE").write_text("for everybody\n")
         (folder / "src" / f"{name}.h").write_text(f"int {name}(void);\n")
+        (folder / "src" / "also.h").symlink_to(f"{name}.h")
         (folder / "src" / f"{name}.c").write_text(f"int {name}(void) {{ return {number}; }}\n")
         person.must("create", folder, "--build-test=never")
         person.must("upload", f"{name}/{version}", "-r", "upstream", "-c")

@@ -151,7 +151,7 @@ def test_a_refusal_is_400_in_plain_text_for_anonymous_clients_and_403_for_others
         f"touchplate refuses lib/2.0#{NEWER.revision.rrev}, conanfile.py: not reproduced: 0 of 2 operators"
     )
     assert f"(why: /why/conan/team/{NEWER.revision.path}/files)" in answer.text
-    assert answer.text.count("\n") == 1
+    assert "\n" not in answer.text  # clients go on in the same line
     known = here.get(path, Authorization="Bearer of-something")
     assert (known.status, known.body) == (403, answer.body)
 

@@ -25,4 +25,4 @@ def remote_error(
         text = f"touchplate refuses {told.detail}"
         if told.explanation:
             text += f" (why: {told.explanation})"
-    return Response(f"{text}\n", status, told.headers, "text/plain; charset=utf-8")
+    return Response(text, status, told.headers, "text/plain; charset=utf-8")
