@@ -2,6 +2,10 @@
 
 import gzip
 import hashlib
+import io
+import lzma
+import os
+import random
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +137,28 @@ def test_refuses_what_is_no_whole_archive(tmp_path: Path, damage: Callable[[byte
     assert caught.value.reason == "bad-archive"
 
 
+def test_refuses_xz_that_is_cut_goes_on_or_wants_all_the_memory(tmp_path: Path) -> None:
+    good = archive({"a": bytes(range(256)) * 400}, form="txz")
+    hungry = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 30}]
+    for data in (
+        good[:-1], good[:200], good + b"\0", good + good, good.replace(b"\xfd7z", b"\xfd7y"), b"",
+        lzma.compress(lzma.decompress(good), filters=hungry),
+        lzma.compress(lzma.decompress(good), format=lzma.FORMAT_ALONE),
+    ):  # fmt: skip
+        with pytest.raises(RefusedError) as caught:
+            digests(tmp_path, data, "txz")
+        assert caught.value.reason == "bad-archive"
+
+
+def test_headers_upon_headers_end(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+    chain = (header.tobuf(tarfile.GNU_FORMAT) + b"a\0" + b"\0" * 510) * 5_000
+    with pytest.raises(RefusedError) as caught:
+        digests(tmp_path, gzip.compress(chain))
+    assert caught.value.reason == "bad-archive"
+
+
 def test_a_form_that_cannot_be_read_here_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="tzst"):
         digests(tmp_path, b"", "tzst")
@@ -187,3 +213,50 @@ def test_an_archive_must_not_hold_what_lies_beside_it(tmp_path: Path, name: str)
     with pytest.raises(RefusedError) as caught:
         expected_sums(links, lambda sha256: tmp_path / sha256)
     assert caught.value.reason == "unsafe-archive"
+
+
+def _unpacked(data: bytes, folder: Path) -> dict[str, str]:
+    """What a client finds after unpacking, as its own code makes a manifest of a folder (conan 2.34:
+    `gather_files`, `FileTreeManifest.create`)."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.extraction_filter = lambda one, _: one
+        tar.extractall(folder)
+    found = {}
+    for root, _, files in os.walk(folder):
+        for name in files:
+            path = Path(root, name)
+            content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+            found[str(path.relative_to(folder))] = md5(content)
+    return found
+
+
+def test_what_is_listed_is_what_a_client_unpacks_whatever_the_archive(tmp_path: Path) -> None:
+    members = [
+        (member("a.h"), b"one"), (member("lib", tarfile.DIRTYPE), b""), (member("lib/liba.a"), b"x" * 700),
+        (member("lib/so", tarfile.SYMTYPE, "liba.a"), b""), (member("lib64", tarfile.SYMTYPE, "lib"), b""),
+        (member("b.h", tarfile.LNKTYPE, "a.h"), b""), (member("n" * 120 + "\u00e9"), b"long"),
+    ]  # fmt: skip
+    plain = gzip.decompress(tar_of(members))
+    chance, accepted = random.Random(7), 0
+    for number in range(600):
+        data = bytearray(plain)
+        for _ in range(chance.choice((0, 1, 1, 2, 4))):
+            block = chance.randrange(len(data) // 512 - 4) * 512
+            place = block + chance.choice((0, 1, 3, 100, 124, 128, 135, 156, 157, 160, 257, 345, 400))
+            data[place] = chance.choice((0, 46, 47, 48, 49, 50, 53, 55, 76, 120, 103, 255, data[place] ^ 1))
+            if chance.random() < 0.8:  # else the header is refused at once
+                head = bytes(data[block : block + 148]) + b" " * 8 + bytes(data[block + 156 : block + 512])
+                data[block + 148 : block + 156] = b"%06o\0 " % sum(head)
+        packed = gzip.compress(bytes(data), 1)
+        try:
+            found = digests(tmp_path, packed)
+        except RefusedError:
+            continue
+        folder = tmp_path / f"folder-{number}"
+        try:
+            unpacked = _unpacked(packed, folder)
+        except (OverflowError, OSError, tarfile.TarError):
+            continue  # nor does a client get anything
+        accepted += 1
+        assert found == unpacked, number
+    assert accepted > 100

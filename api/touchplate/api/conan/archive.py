@@ -14,7 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from touchplate.api.errors import RefusedError
 
@@ -24,11 +24,21 @@ MAX_MEMBERS = 200_000
 MAX_UNPACKED_BYTES = 32 * 1024**3
 """Bytes of an unpacked archive: sixteen times the largest packed one; a bomb must end."""
 
-MAX_READ_BYTES = 1024 * 1024
-"""Bytes read at once: a header that says it is longer must not fill the memory."""
+MAX_READ_BYTES = 64 * 1024
+"""Bytes read at once, so of one header as well: real ones have under 2 KiB, and parsing long ones is slow."""
+
+MAX_XZ_MEMORY = 512 * 1024**2
+"""Bytes that unpacking xz may take: its highest preset needs 65 MiB, its format allows 4 GiB."""
+
+MAX_NAME_BYTES = 1024
+"""Bytes of a name, and 255 of each part of it: longer ones are left out by clients without a word."""
+
+MAX_PART_BYTES = 255
 
 MAX_HOPS = 8
 """Links that point to links which are followed."""
+
+_BROKEN = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 
 
 def digest_members(path: Path, suffix: str) -> dict[str, str]:
@@ -39,14 +49,34 @@ def digest_members(path: Path, suffix: str) -> dict[str, str]:
     if suffix not in ("tgz", "txz"):
         raise RefusedError(f"archives of the form {suffix} cannot be read here", reason="bad-archive")
     try:
-        with gzip.open(path) if suffix == "tgz" else lzma.open(path) as unpacked:
+        with path.open("rb") as packed:
+            unpacked = gzip.GzipFile(fileobj=packed) if suffix == "tgz" else _XZ(packed)
             return _Members(_Forward(unpacked)).digests()
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error, ValueError) as error:
+    except (*_BROKEN, OSError, OverflowError, RecursionError, ValueError) as error:
         raise RefusedError(f"its archive cannot be read: {error}", reason="bad-archive") from error
 
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+
+class _XZ:
+    """One stream of xz; `lzma.open` would take any memory that its header asks for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._state = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
+
+    def read(self, size: int, /) -> bytes:
+        found = b""
+        while len(found) < size and not self._state.eof:
+            piece = self._file.read(MAX_READ_BYTES) if self._state.needs_input else b""
+            if self._state.needs_input and not piece:
+                raise EOFError("it is cut short")
+            found += self._state.decompress(piece, size - len(found))
+        if self._state.eof and (self._state.unused_data or self._file.read(1)):
+            raise EOFError("it goes on after its end")
+        return found
 
 
 class _Forward:
@@ -126,13 +156,15 @@ class _Members:
         if member.isdir():
             self._folders.add(name)
         elif member.issym():
+            if not (0 < len(member.linkname.encode("utf-8", "replace")) <= MAX_NAME_BYTES):
+                raise _unsafe(name, "is a link to nothing")
             self._links[name] = member.linkname
         elif member.islnk():
             target = self._files.get(_checked(member.linkname))
             if target is None:
                 raise _unsafe(name, "is a hard link to a file that is not before it")
             self._files[name] = target
-        elif member.isreg() and not member.issparse():
+        elif member.isreg() and not member.issparse() and member.size >= 0:
             self._files[name] = self._digest(member)
         else:
             raise _unsafe(name, "is neither file, link nor folder")
@@ -165,7 +197,11 @@ def _checked(name: str) -> str:
     """A member's name, without a leading `./`. Raises RefusedError."""
     plain = name.removeprefix("./").rstrip("/") if name not in (".", "./") else "."
     parts = plain.split("/")
-    if plain == "." or (all(part not in ("", ".", "..") for part in parts) and plain.isprintable()):
+    is_short = len(plain.encode("utf-8", "replace")) <= MAX_NAME_BYTES and all(
+        len(part.encode("utf-8", "replace")) <= MAX_PART_BYTES for part in parts
+    )
+    is_inside = all(part not in ("", ".", "..") for part in parts) and plain.isprintable()
+    if plain == "." or (is_inside and is_short):
         return plain
     raise _unsafe(name, "is no path inside the archive")
 
