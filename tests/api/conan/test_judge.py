@@ -18,6 +18,7 @@ from tests.conan_packages import (
 )
 from tests.verify.support import OPERATOR_A, make_comparison, sign, statement_signer
 
+from touchplate.api.conan import answers
 from touchplate.api.conan.layout import MANIFEST
 
 RECIPE = make_recipe()
@@ -177,7 +178,9 @@ def _say_equivalent(here: ConanWorld, recipe: Published) -> None:
         here.append(rebuilt, sign(payload, statement_signer(operator[1])))
 
 
-def test_a_manifest_that_lists_something_else_refuses_the_revision(here: ConanWorld) -> None:
+def test_a_manifest_that_lists_something_else_refuses_the_revision(
+    here: ConanWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = make_package(RECIPE, {"lib/a": b"1"}, info=b"[settings]\nos=Macos\n")
     lying = package.with_files(
         conanmanifest__txt=package.files[MANIFEST] + b"evil.py: " + md5(b"").encode() + b"\n"
@@ -189,6 +192,10 @@ def test_a_manifest_that_lists_something_else_refuses_the_revision(here: ConanWo
     assert "conanmanifest.txt differs from its files in 'evil.py" in answer.text
     for name in lying.files:
         assert here.file(lying, name).status == 400
+    # Clients go on to their next remote after a 404, so that is no answer, whatever the upstream says now.
+    here.remote.published.pop()
+    monkeypatch.setattr(answers, "FRESH_SECONDS", -1)
+    assert here.files(lying).status == 400
 
 
 def test_the_time_in_a_manifest_is_anybodys(here: ConanWorld) -> None:

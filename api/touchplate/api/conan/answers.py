@@ -20,6 +20,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, delete,
 from touchplate.api.conan.layout import Revision, RevisionsRequest, check_revision
 from touchplate.api.conan.upstream import RemoteClient
 from touchplate.api.errors import BadNameError, NotFoundError, UpstreamError
+from touchplate.api.pull import SingleFlight
 from touchplate.base.sql import begin_write
 
 FRESH_SECONDS = 15.0
@@ -78,6 +79,7 @@ class Answers:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # under self._lock, as is _bytes
         self._bytes = 0
+        self._flights: SingleFlight[Answer] = SingleFlight()
         _METADATA.create_all(engine)
 
     def revisions(self, asked: RevisionsRequest) -> Answer:
@@ -125,6 +127,11 @@ class Answers:
             kept = self._kept.get(key)
         if kept is not None and self._clock() - kept.at <= FRESH_SECONDS:
             return kept.body
+        last = kept.body if kept is not None else None
+        return self._flights.run(key, lambda: self._ask(path, check, query, last, durable=durable))
+
+    def _ask(self, path: str, check: Check, query: str, last: Answer | None, *, durable: bool) -> Answer:
+        """What the upstream says now; when it says nothing, `last`, or what it said before this start."""
         try:
             raw = self._client.answer(path, query)
             try:
@@ -134,12 +141,12 @@ class Answers:
             if durable:
                 self._store(path, body)
         except UpstreamError:
-            last = kept.body if kept is not None else self._stored(path) if durable else None
+            last = self._stored(path) if last is None and durable else last
             if last is None:
                 raise
             # Used for another while: else every request would wait for the dead upstream first.
             body = last
-        self._keep(key, body)
+        self._keep(f"{path}?{query}", body)
         return body
 
     def _keep(self, key: str, body: Answer) -> None:

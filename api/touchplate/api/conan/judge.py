@@ -9,6 +9,7 @@ served, before the log has its record.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,13 @@ from touchplate.api.conan.evidence import RecipeEvidence
 from touchplate.api.conan.layout import MANIFEST, Revision
 from touchplate.api.conan.manifests import Manifests
 from touchplate.api.conan.repository import Remote
-from touchplate.api.errors import ChangedError, NotFoundError, RefusedError, UnknownUpstreamError
+from touchplate.api.errors import (
+    APIError,
+    ChangedError,
+    NotFoundError,
+    RefusedError,
+    UnknownUpstreamError,
+)
 from touchplate.api.gate import Decision, Facts, Gate, Question, Reason
 from touchplate.api.links import Link
 from touchplate.api.pull import SingleFlight
@@ -113,8 +120,10 @@ class ConanJudge:
         if judged.decision.passes:
             return judged
         if any(reason.word == "wrong-manifest" for reason in judged.decision.reasons):
-            # Its upstream may have listed too few files, while somebody was still uploading.
-            remote.answers.files(revision, again=True)
+            # Its upstream may have listed too few files, while somebody was still uploading. Whatever it says
+            # now, this is a refusal: after a 404 clients would go on to their next remote.
+            with contextlib.suppress(APIError):
+                remote.answers.files(revision, again=True)
         # An operator who was just told that his entry is in the log must not be told here that it is not.
         self._stores.index.catch_up()
         return self._obtain(remote, revision)
