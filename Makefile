@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker e2e-conan pages torture torture-short rebuild-sample conformance bench fuzz exhaustive lint fmt lock full clean
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -43,13 +43,26 @@ e2e-conan:      ## packages through touchplate: a stock conan_server and client;
 	@deploy/dev/setup conan
 	$(PYTHON) -m tests.e2e.conan
 
+pages:          ## every page looked at in a browser (needs chromium); pictures in build/pages
+	@deploy/dev/setup browser
+	$(PYTHON) -m tests.e2e.pages
+
+rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
+	$(PYTHON) -m tests.e2e.sample
+
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
 
-bench: auditor  ## measurements, side by side with the peer
-	$(PYTHON) -m tests.bench
+torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
+	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
+
+torture-short: setup  ## the crash series with each point once, minutes
+	@$(PYTHON) -m tests.torture --rounds 1
+
+bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
+	$(PYTHON) -m tests.bench $(ONLY)
 
 SECONDS_EACH ?= 6
 fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SECONDS_EACH=6 for each target
@@ -77,8 +90,8 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	  --no-header --no-annotate -o tests/e2e/conan.lock
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e e2e-docker e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
-	$(PYTHON) -m tests.full
+full: lint test fuzz exhaustive test-wheel demo conformance demo-negative e2e e2e-docker e2e-conan pages torture rebuild-sample bench  ## everything, slow parts too; then tests/FULL.md is written
+	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis evidence.json

@@ -16,7 +16,13 @@ from pathlib import Path
 import pytest
 
 from touchplate.base import durable
-from touchplate.base.durable import DigestFolder, FileLock, Stored, write_atomic
+from touchplate.base.durable import (
+    DigestFolder,
+    FileLock,
+    Stored,
+    remove_abandoned_writes,
+    write_atomic,
+)
 from touchplate.base.errors import NotStoredError, StorageError, TooLargeError, WrongDigestError
 
 DATA = b"the bytes of an artifact\n" * 1000
@@ -213,6 +219,44 @@ def test_a_crash_at_any_line_leaves_the_whole_file_or_none(tmp_path: Path) -> No
     assert states[-1] == ["1", "whole", "new"]
 
 
+def test_what_a_crashed_write_left_is_removed_and_a_living_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandoned = tmp_path / f".head.{'ab' * 8}.tmp"
+    others = [tmp_path / name for name in ("head", ".head.tmp", ".hidden", f"head.{'ab' * 8}.tmp")]
+    for path in (abandoned, *others):
+        path.write_bytes(b"half")
+    fsync = os.fsync
+    kept: list[str] = []
+
+    def tidying_fsync(descriptor: int) -> None:
+        # Another process opens the folder in the middle of this write.
+        remove_abandoned_writes(tmp_path)
+        kept.extend(path.name for path in tmp_path.glob(".head.*.tmp"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", tidying_fsync)
+    write_atomic(tmp_path / "head", b"new")
+    assert len(kept) == 1
+    assert kept[0] != abandoned.name
+    assert files(tmp_path) == sorted(path.name for path in others)
+    assert (tmp_path / "head").read_bytes() == b"new"
+    remove_abandoned_writes(tmp_path / "none")
+
+
+def test_the_name_of_a_folder_is_on_disk_whoever_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = DigestFolder(tmp_path / "blobs")
+    # By a process that crashed, or a thread that was not quick enough, before the name was synced.
+    folder.path(SHA256).parent.mkdir()
+    calls = Calls(monkeypatch)
+    folder.put(DATA)
+    assert "sync folder blobs" in calls.take()
+    folder.put(DATA)
+    assert "sync folder blobs" not in calls.take()  # once is enough for this process
+
+
 class Calls:
     """Notes what is made durable, and when a name is given, in order; all of it really happens."""
 
@@ -243,12 +287,14 @@ def test_bytes_are_on_disk_before_their_name_and_the_name_before_the_answer(
 ) -> None:
     calls = Calls(monkeypatch)
     folder = DigestFolder(tmp_path / "blobs")
-    assert calls.take() == [f"sync folder {tmp_path.name}", "sync folder blobs"]
+    # First that of a folder which was there: its maker may have crashed before.
+    assert calls.take() == [f"sync folder {name}" for name in (tmp_path.parent.name, tmp_path.name, "blobs")]
     sha256, _ = folder.put(DATA)
     assert (
         calls.take()
         == [
             "sync file *",
+            f"sync folder {tmp_path.name}",
             "sync folder blobs",  # the new folder's own name
             f"name {sha256}",
             f"sync folder {sha256[:2]}",

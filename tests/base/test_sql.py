@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from touchplate.base.errors import StorageError
-from touchplate.base.sql import begin_read, begin_write, sqlite_engine
+from touchplate.base.sql import begin_read, begin_write, database_errors, sqlite_engine
 
 
 @pytest.fixture
@@ -139,3 +139,20 @@ def test_what_was_committed_is_there_for_another_program(engine: Engine, tmp_pat
     with sqlite3.connect(tmp_path / "new" / "log.db") as other:
         assert other.execute("SELECT n FROM t").fetchall() == [(7,)]
     other.close()
+
+
+def test_pages_in_memory_are_as_many_as_was_said(tmp_path: Path) -> None:
+    for kib in (2_000, 16_384):
+        made = sqlite_engine(tmp_path / f"{kib}.db", cache_kib=kib)
+        with begin_read(made) as connection:
+            assert connection.exec_driver_sql("PRAGMA cache_size").scalar_one() == -kib
+        made.dispose()
+
+
+def test_what_the_database_refuses_is_a_storage_error_that_says_what_was_done(engine: Engine) -> None:
+    insert(engine, 7)
+    with (
+        pytest.raises(StorageError, match="counting: the database failed: UNIQUE constraint"),
+        database_errors("counting"),
+    ):
+        insert(engine, 7)

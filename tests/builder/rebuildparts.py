@@ -69,7 +69,9 @@ def scene() -> Iterator[Scene]:
             yield Scene(repository, url, workshop)
 
 
-def scripted(one: Scene, script: str, *, limits: dict[str, JSONValue] | None = None) -> Definition:
+def scripted(
+    one: Scene, script: str, *, limits: dict[str, JSONValue] | None = None, allow_metadata: bool = False
+) -> Definition:
     """A definition that runs `script` over a source release, with the published jar in place."""
     sources = zip_bytes({"demo-1.0/build.py": (COMMON + script).encode(), "demo-1.0/pom.xml": pom("demo")})
     publish(one.repository, JAR, PUBLISHED)
@@ -88,4 +90,6 @@ def scripted(one: Scene, script: str, *, limits: dict[str, JSONValue] | None = N
     }
     if limits is not None:
         value["limits"] = limits
+    if allow_metadata:
+        value["allow_metadata"] = True
     return make_definition(value)

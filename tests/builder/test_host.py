@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.builder.sandboxes import Rig, require_sandbox
+from tests.builder.sandboxes import Rig, open_folder, require_sandbox
 
 from touchplate.builder import workspace
 from touchplate.builder.errors import HostLack
@@ -235,3 +236,20 @@ def test_folder_that_was_taken_for_abandoned_before_its_lock_is_made_again(
         assert folder.is_dir()
         assert folder != taken[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_that_is_killed_leaves_nothing_outside_the_work_folder(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_folder() as elsewhere:
+        monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+        seen: list[list[str]] = []
+        run = Sandbox.run
+
+        def looking(*arguments: Any, **options: Any) -> Any:
+            seen.append([path.name for path in elsewhere.iterdir()])
+            return run(*arguments, **options)
+
+        monkeypatch.setattr(Sandbox, "run", looking)
+        open_sandbox(rig.config)
+    assert seen == [[]]

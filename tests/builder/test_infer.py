@@ -1,12 +1,12 @@
 """Inference: from what was published to a definition, over a loopback repository."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from tests.builder.mavenparts import manifest, pom, publish, zip_bytes
 from tests.builder.rebuildparts import FOLDER, JAR, PACKAGE, SOURCES, Scene, scene
-from tests.builder.test_maven_model import BUNDLE, COMPILE, MANIFEST, RESOURCES, build
+from tests.builder.test_maven_model import BUNDLE, COMPILE, MANIFEST, RESOURCES, build, profile
 from tests.builder.test_maven_model import JAR as JAR_GOAL
 
 from touchplate.builder.ecosystems.maven.infer import Inference, infer
@@ -82,6 +82,67 @@ def test_a_module_of_a_source_release_is_found(here: Scene) -> None:
     definition = inferred(here).definition
     assert definition.command[-3:] == ("-pl", "demo", "-am")
     assert definition.outputs[0].path == "demo/target/demo-1.0.jar"
+
+
+PARENTS_SOURCES = "org/example/parent/{0}/parent-{0}-source-release.zip"
+
+
+def module_of(one: Scene, version: str, *names: str, more: Mapping[str, bytes] | None = None) -> None:
+    """`demo` 1.0 as a module of `parent`, whose source release holds the modules `names` and `more` files."""
+    publish(one.repository, POM, pom("demo", parent=f"parent:{version}"))
+    publish(
+        one.repository,
+        f"org/example/parent/{version}/parent-{version}.pom",
+        pom("parent", version=version),
+    )
+    files = {f"p/{name}/pom.xml": pom(name.rpartition("/")[2]) for name in names} | dict(more or {})
+    files["p/pom.xml"] = pom("parent", version=version)
+    publish(one.repository, PARENTS_SOURCES.format(version), zip_bytes(files))
+
+
+def test_a_module_is_built_from_the_source_release_of_its_parent(here: Scene) -> None:
+    module_of(here, "1.0", "demo", "other")
+    definition = inferred(here).definition
+    assert definition.source.kind == "source-release"
+    assert [file.uri for file in definition.source.files] == [
+        f"upstream:central/{PARENTS_SOURCES.format('1.0')}"
+    ]
+    assert definition.command[-3:] == ("-pl", "demo", "-am")
+    assert definition.outputs[0].path == "demo/target/demo-1.0.jar"
+
+
+def test_a_parent_of_another_version_is_another_release(here: Scene) -> None:
+    module_of(here, "7", "demo")
+    assert inferred(here).definition.source.kind == "sources-jar"
+
+
+def test_a_parents_source_release_without_the_module_does_not_count(here: Scene) -> None:
+    module_of(here, "1.0", "other")
+    assert inferred(here).definition.source.kind == "sources-jar"
+
+
+def test_poms_that_are_no_modules_are_passed_over(here: Scene) -> None:
+    poms = {"p/broken/pom.xml": b"<project>@version@", "p/src/it/demo/pom.xml": pom("demo")}
+    module_of(here, "1.0", "other", more=poms)
+    assert inferred(here).definition.source.kind == "sources-jar"
+    module_of(here, "1.0", "zz/deep/demo", more={"p/a/src/test/pom.xml": pom("demo"), **poms})
+    assert inferred(here).definition.outputs[0].path == "zz/deep/demo/target/demo-1.0.jar"
+
+
+def test_a_modules_own_source_release_comes_first(here: Scene) -> None:
+    module_of(here, "1.0", "demo")
+    publish(here.repository, SOURCES, zip_bytes({"demo-1.0/pom.xml": pom("demo"), "demo-1.0/A.java": b""}))
+    assert inferred(here).definition.source.files[0].uri == f"upstream:central/{SOURCES}"
+
+
+def test_files_that_activate_a_modules_profiles_are_those_of_the_module(here: Scene) -> None:
+    elsewhere = "<build><directory>elsewhere</directory></build>"
+    more = profile("<file><exists>own.txt</exists></file>", elsewhere)
+    for place, folder in (("p/own.txt", "target"), ("p/demo/own.txt", "elsewhere")):
+        files = {"p/pom.xml": pom("parent"), "p/demo/pom.xml": pom("demo"), place: b""}
+        publish(here.repository, POM, pom("demo", more=more))
+        publish(here.repository, SOURCES, zip_bytes(files))
+        assert inferred(here).definition.outputs[0].path == f"demo/{folder}/demo-1.0.jar"
 
 
 def test_jdk_can_be_asked_for(here: Scene) -> None:

@@ -92,7 +92,7 @@ def test_plan_runs_the_pinned_maven_with_our_settings_and_forbids_the_answer(
         *("/maven/bin/mvn", "-s", "/settings.xml", "-Dmaven.repo.local=/home/build/m2"),
         *("-B", "package"),
     )
-    assert plan.environment["MAVEN_OPTS"] == "-Duser.home=/home/build -Xmx1g"
+    assert plan.environment["MAVEN_OPTS"] == "-Duser.home=/home/build -XX:TieredStopAtLevel=1 -Xmx1g"
     assert plan.environment["JAVA_HOME"] == "/jdk"
     assert plan.environment["SOURCE_DATE_EPOCH"] == "0"
     assert [bind.inside for bind in plan.binds] == ["/maven", "/jdk"]

@@ -1,5 +1,7 @@
 """Coordinates, manifests, the layout rule, and unpacking sources safely."""
 
+import io
+import stat
 import zipfile
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.errors import ArchiveError, BuilderError, DefinitionError
 from touchplate.builder.repository import RemoteFile
 from touchplate.verify.purl import parse_purl
+
+LINK = stat.S_IFLNK | 0o777
 
 
 @pytest.mark.parametrize(
@@ -132,6 +136,39 @@ def test_single_top_folder_of_a_source_release_is_stripped(tmp_path: Path) -> No
     prepare_tree(Source("source-release", ()), [remote("g/a/1/a-1-source-release.zip", archive)], tmp_path)
     assert (tmp_path / "pom.xml").read_bytes() == b"<project/>"
     assert (tmp_path / "src/x").stat().st_mode & 0o777 == 0o755
+
+
+def release_with(tmp_path: Path, name: str, mode: int) -> None:
+    """Prepare the tree of a source release that holds a POM and `name`, an entry of this mode."""
+    special = zip_bytes({name: b"../../../../etc/passwd"}, mode=mode)
+    buffer = io.BytesIO(special)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("a-1/pom.xml", b"<project/>")
+    prepare_tree(Source("source-release", ()), [remote("g/a/1/s.zip", buffer.getvalue())], tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["src/test/resources", "module/src/it"])
+def test_links_among_the_tests_of_a_release_are_left_out(tmp_path: Path, folder: str) -> None:
+    release_with(tmp_path, f"a-1/{folder}/link", LINK)
+    assert [path.name for path in tmp_path.rglob("*")] == ["pom.xml"]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("a-1/src/main/java/A.java", LINK),
+        ("a-1/link", LINK),
+        ("a-1/mysrc/test/link", LINK),
+        ("a-1/src/test", LINK),
+        ("a-1/src/test/../../link", LINK),
+        ("a-1/src/test/device", stat.S_IFCHR | 0o666),
+        ("a-1/src/test/pipe", stat.S_IFIFO | 0o666),
+    ],
+)
+def test_other_links_and_special_files_of_a_release_are_refused(tmp_path: Path, name: str, mode: int) -> None:
+    with pytest.raises(ArchiveError):
+        release_with(tmp_path, name, mode)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,13 @@ def test_a_crash_between_noting_and_removing_sends_again(tmp_path: Path) -> None
     assert Outbox(tmp_path).waiting() == [parcel]
     outbox.mark_done(parcel, [4])
     assert (outbox.waiting(), outbox.indexes(parcel)) == ([], (4,))
+
+
+def test_opening_removes_what_crashed_writers_left(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.mark_refused(outbox.put("pkg:a", [b"a"], []), "no")
+    waiting = outbox.put("pkg:b", [b"b"], [])
+    for folder in (tmp_path, tmp_path / "done", tmp_path / "refused"):
+        (folder / f".{waiting.name}.{'ab' * 8}.tmp").write_bytes(b"half")
+    assert Outbox(tmp_path).waiting() == [waiting]
+    assert list(tmp_path.rglob("*.tmp")) == []

@@ -9,17 +9,21 @@ from pathlib import Path
 
 from tests.e2e.docker_world import TOUCHPLATE, Output, StepFailedError, World, tool
 
+STATUS_ONLY = "invalid status code from registry 403"
+
 
 @dataclass(frozen=True)
 class Client:
     """A client that runs. `pull` takes an image's name; `digest` gives the digest of what was pulled, as the
-    client itself knows it. `shows_reason`: whether it prints why a tag was refused."""
+    client itself knows it. `shows_reason`: whether it prints why a tag was refused; `blob_reason`: what it
+    prints when a layer is refused."""
 
     name: str
     version: str
     pull: Callable[[str], Output]
     digest: Callable[[str], str]
     shows_reason: bool = True
+    blob_reason: str = "the upstream sent other bytes than sha256:"
 
 
 def settings(world: World, client: str) -> Mapping[str, str]:
@@ -45,7 +49,8 @@ def skopeo(world: World) -> Client:
         return _run_digest(world, program, "manifest-digest",
                            world.folder / "skopeo" / _plain(image) / "manifest.json")  # fmt: skip
 
-    return Client("skopeo", _version(world, program, "--version"), pull, digest)
+    version = _version(world, program, "--version")
+    return Client("skopeo", version, pull, digest, blob_reason=STATUS_ONLY)
 
 
 def podman(world: World) -> Client:
@@ -65,7 +70,8 @@ def podman(world: World) -> Client:
         template = "{{range .RepoDigests}}{{println .}}{{end}}"
         return _run_digest(world, *base, "image", "inspect", "--format", template, image)
 
-    return Client("podman", _version(world, program, "--version"), pull, digest)
+    version = _version(world, program, "--version")
+    return Client("podman", version, pull, digest, blob_reason=STATUS_ONLY)
 
 
 def docker(world: World) -> Client:

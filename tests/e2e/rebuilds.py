@@ -108,11 +108,12 @@ def run(case: Case, host: LogHost, data: Path) -> Row:
     """Rebuild, and compare with what is expected."""
     before = len(host.service.entries_after(0))
     start = time.monotonic()
-    done = command(case.package, *case.options, "--data", str(data), *host.signing)
+    # Both phases each time, though the shared folder knows the inputs from an earlier run.
+    done = command(case.package, "--refetch", *case.options, "--data", str(data), *host.signing)
     seconds = time.monotonic() - start
     answer = json.loads(done.stdout)
     result = str(answer.get("result", "host lack"))
-    cause = _cause(answer)
+    cause = cause_of(answer)
     found = {
         f"exit code {done.returncode}, not {CODES[case.result]}": done.returncode != CODES[case.result],
         f"result {result}, not {case.result}": result != case.result,
@@ -123,7 +124,8 @@ def run(case: Case, host: LogHost, data: Path) -> Row:
     return Row(case.name, result, seconds, cause, tuple(text for text, wrong in found.items() if wrong))
 
 
-def _cause(answer: dict[str, Any]) -> str:
+def cause_of(answer: dict[str, Any]) -> str:
+    """What a rebuild says about its result: an error, a failure, or what differs; empty when identical."""
     if "error" in answer:
         return str(answer["error"])
     if failure := answer.get("failure"):
@@ -151,12 +153,22 @@ def repeat(host: LogHost, data: Path, state: Path) -> Row:
 def show(rows: list[Row]) -> None:
     """The table."""
     width = max(len(row.name) for row in rows)
-    print(f"{'package':<{width}}  {'result':<10}  {'seconds':>7}  cause")
+    show_head(width)
     for row in rows:
-        cause = row.cause if len(row.cause) <= 110 else row.cause[:109] + "…"
-        print(f"{row.name:<{width}}  {row.result:<10}  {row.seconds:>7.1f}  {cause}".rstrip())
-        for mistake in row.mistakes:
-            print(f"{'':<{width}}  SURPRISE: {mistake}")
+        show_row(row, width)
+
+
+def show_head(width: int) -> None:
+    """The table's first line; `width` of the names."""
+    print(f"{'package':<{width}}  {'result':<10}  {'seconds':>7}  cause", flush=True)
+
+
+def show_row(row: Row, width: int) -> None:
+    """One line of the table, and one for each mistake."""
+    cause = row.cause if len(row.cause) <= 110 else row.cause[:109] + "…"
+    print(f"{row.name:<{width}}  {row.result:<10}  {row.seconds:>7.1f}  {cause}".rstrip(), flush=True)
+    for mistake in row.mistakes:
+        print(f"{'':<{width}}  SURPRISE: {mistake}", flush=True)
 
 
 def main() -> int:

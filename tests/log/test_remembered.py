@@ -142,3 +142,11 @@ def test_a_second_process_cannot_open_the_log(tmp_path: Path) -> None:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert "locked by another process" in ended.stderr
     reopen(tmp_path)
+
+
+def test_starting_removes_what_a_crash_left_beside_it(tmp_path: Path) -> None:
+    append(tmp_path, 0, 1)
+    (tmp_path / "data" / f".{FILE_NAME}.{'ab' * 8}.tmp").write_bytes(b"half")
+    append(tmp_path, 1, 1)
+    assert remembered_size(tmp_path) == 2
+    assert list((tmp_path / "data").glob(".*")) == []

@@ -19,6 +19,7 @@ def test_reads_the_example_for_images() -> None:
     hub, internal = config.upstream
     assert (hub.name, hub.default, hub.tags, hub.namespace) == ("hub", True, "follow", "library")
     assert (internal.tags, internal.record, internal.allow_private) == ("pin", False, True)
+    assert len(internal.private_hosts) == 2
     assert internal.credentials is not None
     assert [rule.need for rule in config.gate.rule] == [("reproduced",), (), ("recorded",)]
 

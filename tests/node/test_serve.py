@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -288,3 +289,29 @@ def test_an_index_of_another_log_is_built_again(tmp_path: Path, upstream: Upstre
         assert again.index.store.counts() == {"record": 1}
     finally:
         again.stop()
+
+
+def test_a_part_that_cannot_start_is_one_line_and_lets_go_of_the_folder(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    config = load_config(write_node(tmp_path, upstream.url))
+    first = Node(config)
+    first.start()
+    first.log.append([provenance().envelope])
+    first.stop()
+    # An index that is behind, on a disk that takes nothing more.
+    index = sqlite3.connect(config.data / "index.sqlite")
+    index.executescript(
+        "DELETE FROM entries; DELETE FROM evidence; UPDATE state SET value = 0 WHERE name = 'followed';"
+        "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'disk is full'); END;"
+    )
+    index.close()
+    with serving(tmp_path / "node.toml") as process:
+        assert process.child.wait(WAIT_SECONDS) == 2
+        process.close()
+        assert process.lines[-1] == "touchplate: writing the index: the database failed: disk is full\n"
+    (config.data / "index.sqlite").unlink()
+    again = Node(config)
+    again.start()
+    assert again.index.followed == 1
+    again.stop()

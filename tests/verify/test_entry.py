@@ -7,11 +7,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import utils
 from tests.verify.support import make_record, mangle, sign, statement_signer
 
-from touchplate.verify.dsse import format_envelope, pae, sign_envelope
+from touchplate.verify.dsse import format_envelope, pae, parse_envelope, sign_envelope
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.entry import (
     MAX_PACKED_BYTES,
     Entry,
+    assemble_entry,
     make_entry,
     pack_entry,
     parse_packed,
@@ -167,3 +168,19 @@ def test_damaged_packed_entries_are_refused_or_break_the_signature(algorithm: Al
         assert pack_entry(entry) == damaged
         with pytest.raises(SignatureError):
             verify_entry(entry)
+
+
+@pytest.mark.parametrize("made", [P256, ED25519])
+def test_an_entry_assembled_from_parsed_parts_is_the_same_entry(made: Entry) -> None:
+    assembled = assemble_entry(made.envelope, parse_envelope(made.envelope), made.key)
+    assert assembled == made
+    for name in ("key", "payload", "signature", "pae", "identity", "leaf_data", "leaf_hash"):
+        assert getattr(assembled, name) == getattr(made, name)
+    assert pack_entry(assembled) == pack_entry(made)
+
+
+def test_assembling_refuses_the_form_of_a_signature_as_making_does() -> None:
+    with pytest.raises(SignatureError):
+        assemble_entry(ED25519.envelope, parse_envelope(ED25519.envelope), P256.key)
+    with pytest.raises(SignatureError):
+        make_entry(ED25519.envelope, P256.spki)

@@ -71,3 +71,18 @@ def test_a_pipe_in_a_folder_keeps_nobody_waiting(log: SimLog) -> None:
         with pytest.raises(TransportError, match="no regular file") as caught:
             LogClient(log.folder, log.policy).checkpoint()
         assert not isinstance(caught.value, NotFoundError)
+
+
+def test_the_names_of_new_folders_are_on_disk_before_the_head_counts_as_remembered(
+    log: SimLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, []
+
+    def noting_fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    state = tmp_path / "new" / "deep" / "state"
+    remembering(log, state).checkpoint()
+    assert synced == [tmp_path.name, "new", ".state.tmp", "deep"]

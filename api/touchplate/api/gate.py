@@ -146,7 +146,7 @@ class Gate:
         if mistakes:
             raise SettingsError("gate: " + "; ".join(mistakes))
         self.rules = tuple(rules)
-        self._reproduced = reproduced
+        self.reproduced = reproduced
 
     def rule_for(self, question: Question) -> Rule:
         """The first rule that matches."""
@@ -156,7 +156,7 @@ class Gate:
         """Judge one file at the time `now` (unix seconds)."""
         rule = self.rule_for(question)
         need = needed(rule, question)
-        base = self._reproduced
+        base = self.reproduced
         operators = max(base.operators, rule.operators or 0)
         demand = ReproducedRule(operators, base.sources, base.stabilizers)
         levels = judge_levels(facts.evidence, demand)  # 6

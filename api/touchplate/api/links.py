@@ -7,13 +7,27 @@ nothing else, since what was seen first stands in the log. They never move to an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Engine, Integer, MetaData, Row, String, Table, insert, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    bindparam,
+    insert,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
 from touchplate.api.blobs import DIGESTS
-from touchplate.base.sql import begin_write
+from touchplate.base.sql import begin_write, database_errors
 from touchplate.verify.files import FileDigests
 
 _METADATA = MetaData()
@@ -30,6 +44,11 @@ _LINKS = Table(
     Column("sha384", String(96), nullable=False),
     Column("sha1", String(40), nullable=False),
     Column("md5", String(32), nullable=False),
+)
+
+# Built once: every request runs it, and building it costs as much as running it.
+_OF_PATH = select(_LINKS).where(
+    _LINKS.c.repository == bindparam("repository"), _LINKS.c.path == bindparam("path")
 )
 
 
@@ -68,11 +87,13 @@ class Link:
 
 
 class Links:
-    """The rows, in a database of their own. Safe to use from several threads."""
+    """The rows, in a database of their own. Safe to use from several threads. What the database refuses is a
+    StorageError."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        _METADATA.create_all(engine)
+        with database_errors("opening the links"):
+            _METADATA.create_all(engine)
 
     def close(self) -> None:
         """Let go of the database. Safe to call twice."""
@@ -80,21 +101,21 @@ class Links:
 
     def find(self, repository: str, path: str) -> Link | None:
         """The row of this path, or None."""
-        query = select(_LINKS).where(_LINKS.c.repository == repository, _LINKS.c.path == path)
-        with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
+        with self._reading() as connection:
+            row = connection.execute(_OF_PATH, {"repository": repository, "path": path}).one_or_none()
         return None if row is None else _link(row)
 
     def add(self, link: Link) -> Link:
         """Store the row, or return the one that stands there already: the first one wins, for ever."""
-        try:
-            with begin_write(self._engine) as connection:
-                connection.execute(insert(_LINKS).values(**vars(link)))
-        except IntegrityError:
-            known = self.find(link.repository, link.path)
-            if known is None:
-                raise
-            return known
+        with database_errors("storing a link"):
+            try:
+                with begin_write(self._engine) as connection:
+                    connection.execute(insert(_LINKS).values(**vars(link)))
+            except IntegrityError:
+                known = self.find(link.repository, link.path)
+                if known is None:
+                    raise
+                return known
         return link
 
     def refers(self, repository: str, sha256: str) -> bool:
@@ -102,14 +123,19 @@ class Links:
         query = (
             select(_LINKS.c.path).where(_LINKS.c.repository == repository, _LINKS.c.sha256 == sha256).limit(1)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.execute(query).first() is not None
 
     def of_blob(self, sha256: str, limit: int = 100) -> list[Link]:
         """The rows that refer to a blob, by repository and path."""
         query = select(_LINKS).where(_LINKS.c.sha256 == sha256).order_by(_LINKS.c.repository, _LINKS.c.path)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_link(row) for row in connection.execute(query.limit(limit))]
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with database_errors("reading links"), self._engine.connect() as connection:
+            yield connection
 
 
 def _link(row: Row[tuple[object, ...]]) -> Link:

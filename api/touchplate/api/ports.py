@@ -73,3 +73,10 @@ class Fetcher(Protocol):
 
         Raises UpstreamError when there is no answer, a cut one, or one of more than `max_bytes`.
         """
+
+
+class EvidenceStore(Protocol):
+    """The files behind statements, each by its digest: definitions, input locks, build logs, reports."""
+
+    def where(self, sha256: str) -> str | None:
+        """The path at which this node serves the file; None when it does not hold it."""

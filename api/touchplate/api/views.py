@@ -4,120 +4,91 @@ nowhere."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import replace
 
+from touchplate.api.accounts import Account, read_account
 from touchplate.api.alarms import Alarm, Alarms
+from touchplate.api.answers import ArtifactView, FamilyView, FileView, Overview, PackageView
 from touchplate.api.errors import BadNameError, NotFoundError, NotReadyError
+from touchplate.api.gate import Facts
+from touchplate.api.history import Said, is_published, pair
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.store import EvidenceRow
-from touchplate.api.links import Link, Links
+from touchplate.api.links import Links
+from touchplate.api.naming import parse_name, version_order
+from touchplate.api.ports import EvidenceStore
 from touchplate.api.proofs import Prover
 from touchplate.verify.check import EntryWarning
-from touchplate.verify.checkpoints import Checkpoint
-from touchplate.verify.errors import MalformedError
 from touchplate.verify.files import FileDigests
-from touchplate.verify.levels import Levels, ReproducedRule, judge_levels
+from touchplate.verify.levels import ReproducedRule, judge_levels
 from touchplate.verify.purl import PackageURL, normalise_purl, parse_purl
 
 LISTED_PACKAGES = 50
 """Package versions on the start page."""
 
+LISTED_CONTRADICTIONS = 10
+"""Contradicted files on the start page: the newest, enough to see that something is going on."""
+
 LISTED_FILES = 200
 """Package files in one view: each costs a few queries. Of more, the first are shown, and a note."""
 
+LISTED_BRIEFLY = 20
+"""Files of each package version where many versions are listed; its own page has them all."""
+
+LISTED_CONTENTS = 50
+"""Contents of one package file: there should be one, and a few that rebuilders got."""
+
+LISTED_VERSIONS = 100
+"""Versions of one package that are named; of very many, the highest."""
+
+LISTED_REBUILDS = 100
+"""Entries of a package version or file whose rebuilds are told in full, the newest: each is parsed again."""
+
+LISTED_IN_FULL = 10
+"""Package files of one artifact whose rebuilds are told: one entry may name these bytes under 256 names."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-
-
-@dataclass(frozen=True)
-class FileView:
-    """One package file with one content: what the log says, and what the trust file makes of it."""
-
-    package: PackageURL
-    sha256: str
-    levels: Levels
-    rows: tuple[EvidenceRow, ...]
-    warnings: tuple[EntryWarning, ...]
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.package.file_name
-
-    @property
-    def result(self) -> str:
-        """The best that any rebuild came to, in one word; empty when nobody tried."""
-        results = {str(row.detail.get("result")) for row in self.rows if row.kind == "comparison"}
-        if self.levels.operators:
-            results.add(self.levels.operators[0].how)
-        order = ("identical", "equivalent", "different", "not-built")
-        return next((result for result in order if result in results), "")
-
-
-@dataclass(frozen=True)
-class ArtifactView:
-    """Some bytes: every package file that they stand for, and where this node serves them."""
-
-    sha256: str
-    files: tuple[FileView, ...]
-    links: tuple[Link, ...]
-    more: bool = False  # whether files were left out
-
-
-@dataclass(frozen=True)
-class PackageView:
-    """One package version and its files."""
-
-    package: PackageURL
-    files: tuple[FileView, ...]
-    more: bool = False  # whether files were left out
-
-    @property
-    def is_reproduced(self) -> bool:
-        """Whether any of its files is reproduced."""
-        return any(file.levels.reproduced for file in self.files)
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The start page."""
-
-    checkpoint: Checkpoint | None
-    problem: str
-    followed: int
-    counts: dict[str, int]
-    packages: tuple[PackageView, ...]
-    alarms: Sequence[Alarm] = field(default=())
 
 
 class Views:
     """Answers for pages and JSON. All methods block; any thread may call them."""
 
     def __init__(
-        self, index: FactIndex, links: Links, prover: Prover, rule: ReproducedRule, alarms: Alarms
+        self,
+        index: FactIndex,
+        links: Links,
+        prover: Prover,
+        rule: ReproducedRule,
+        alarms: Alarms,
+        *,
+        evidence: EvidenceStore,
     ) -> None:
         self._index = index
         self._links = links
         self._prover = prover
         self._rule = rule
         self._alarms = alarms
+        self._evidence = evidence
 
     def overview(self) -> Overview:
-        """The checkpoint, the counts, and the package versions that somebody rebuilt."""
+        """The checkpoint, the counts, the package versions that somebody rebuilt, and what is
+        contradicted."""
         checkpoint, problem = None, ""
         self._index.catch_up()
         try:
             checkpoint = self._prover.checkpoint()
         except NotReadyError as error:
             problem = str(error)
-        names = self._index.store.rebuilt_packages(LISTED_PACKAGES)
+        store = self._index.store
         return Overview(
             checkpoint,
             problem,
             self._index.followed,
-            self._index.store.counts(),
-            tuple(self._package(name) for name in names),
+            store.counts(),
+            tuple(self._package(name, LISTED_BRIEFLY) for name in store.rebuilt_packages(LISTED_PACKAGES)),
             self._alarms.list(),
+            tuple(self.file(sha256, file) for sha256, file in store.contradicted(LISTED_CONTRADICTIONS)),
         )
 
     def artifact(self, sha256: str) -> ArtifactView:
@@ -125,63 +96,150 @@ class Views:
         names, links = self._names(sha256), self._links.of_blob(sha256)
         if not names and not links:
             raise NotFoundError(f"nothing is known about {sha256} here")
-        files = tuple(self.file(sha256, name) for name in sorted(names)[:LISTED_FILES])
-        return ArtifactView(sha256, files, tuple(links), more=len(names) > LISTED_FILES)
+        files = tuple(
+            self._full(sha256, name) if number < LISTED_IN_FULL else self.file(sha256, name)
+            for number, name in enumerate(sorted(names)[:LISTED_FILES])
+        )
+        sizes = [said.account.size for file in files for said in file.records]
+        sizes += [one.compared.account.size for file in files for one in file.rebuilds if one.compared]
+        try:
+            checkpoint = self._prover.checkpoint()
+        except NotReadyError:
+            checkpoint = None
+        return ArtifactView(
+            sha256,
+            files,
+            tuple(links),
+            more=len(names) > LISTED_FILES,
+            digests=self._digests(sha256).digests,
+            size=links[0].size if links else next((size for size in sizes if size is not None), None),
+            checkpoint=checkpoint,
+        )
+
+    def named(self, text: str) -> PackageView | FamilyView:
+        """A package version, or all versions of the package when `text` names none. Raises as `package`."""
+        package, has_version = parse_name(text)
+        return self.package(text) if has_version else self._family(package)
 
     def package(self, text: str) -> PackageView:
-        """The files of a package version, given as a person types it. Raises BadNameError, NotFoundError."""
-        try:
-            package = normalise_purl(text).package
-        except MalformedError as error:
-            raise BadNameError(str(error)) from error
+        """One package version with its history. Raises BadNameError, NotFoundError."""
+        package, has_version = parse_name(text)
+        if not has_version:
+            raise BadNameError(f"{text[:200]!r} names no version")
         self._index.catch_up()
+        versions = self.versions(package)
         view = self._package(str(package))
         if not view.files:
-            raise NotFoundError(f"nothing is known about {package} here")
-        return view
+            known = ", ".join(one.version for one in versions[:5])
+            hint = f"; versions known here: {known}" if known else ""
+            raise NotFoundError(f"nothing is known about {package} here{hint}")
+        rows = self._index.store.evidence_of_package(str(package), LISTED_REBUILDS)
+        rebuilds = tuple(pair(rows, self._account))
+        return PackageView(view.package, view.files, view.more, rebuilds, versions[:LISTED_VERSIONS])
+
+    def _family(self, package: PackageURL) -> FamilyView:
+        self._index.catch_up()
+        versions = self.versions(package)
+        if not versions:
+            raise NotFoundError(f"nothing is known about any version of {package.name} here")
+        shown = tuple(self._package(str(one), LISTED_BRIEFLY) for one in versions[:LISTED_PACKAGES])
+        return FamilyView(package, shown, more=len(versions) > LISTED_PACKAGES)
+
+    def versions(self, package: PackageURL) -> tuple[PackageURL, ...]:
+        """All versions of the package (from the same upstream) that the log speaks of, the highest first."""
+        found = (normalise_purl(name).package for name in self._index.versions_of(package))
+        mine = [one for one in found if one.qualifiers == package.package.qualifiers]
+        return tuple(sorted(mine, key=lambda one: version_order(one.version), reverse=True))
 
     def file(self, sha256: str, file: str) -> FileView:
         """One package file with one content."""
         package = parse_purl(file)
-        facts = self._index.facts(self._digests(sha256), package)
+        facts = self.facts(sha256, package)
         rows = tuple(self._index.store.evidence_of(sha256, file))
-        return FileView(package, sha256, judge_levels(facts.evidence, self._rule), rows, _own(facts.warnings))
+        levels, is_held = judge_levels(facts.evidence, self._rule), bool(self._links.of_blob(sha256, 1))
+        return FileView(package, sha256, levels, rows, _own(facts.warnings), is_held)
+
+    def facts(self, sha256: str, package: PackageURL) -> Facts:
+        """What the log says about these bytes as this package file."""
+        return self._index.facts(self._digests(sha256), package)
+
+    def contents(self, package: PackageURL) -> list[FileView]:
+        """Every content that the log gives for a package file, published ones first."""
+        rows = self._index.store.evidence_of_file(str(package))
+        digests = list(dict.fromkeys(row.sha256 for row in rows))[:LISTED_CONTENTS]
+        views = [self.file(sha256, str(package)) for sha256 in digests]
+        return sorted(views, key=lambda view: not view.is_published)
+
+    def alarm_about(self, explain: str) -> Alarm | None:
+        """The newest alarm about the file whose page this is."""
+        return self._alarms.about(explain)
 
     def bundle(self, sha256: str, text: str | None) -> bytes:
         """The proof bundle of these bytes as the package file `text`; the only one there is when that is
         None."""
-        names, links = self._names(sha256), self._links.of_blob(sha256, 1)
+        wanted, links = self._wanted(sha256, text), self._links.of_blob(sha256, 1)
+        if not links:
+            raise NotFoundError(
+                f"the file {sha256} is not held here, so its size is unknown", reason="blob-missing"
+            )
+        return self._prover.bundle(links[0], wanted)
+
+    def envelopes(self, sha256: str, text: str | None) -> list[bytes]:
+        """The DSSE envelopes about these bytes as the package file `text`, as `bundle` takes it."""
+        return self._prover.envelopes(sha256, self._wanted(sha256, text))
+
+    def find(self, query: str) -> str:
+        """The path of the page that a person means by a digest, a package URL, group:artifact[:version], or
+        name/version."""
+        text = query.strip()
+        if _SHA256.match(text.removeprefix("sha256:").lower()):
+            return f"/artifacts/{text.removeprefix('sha256:').lower()}"
+        parts = text.split(":")
+        if not text.startswith("pkg:") and len(parts) in (2, 3) and all(parts):
+            text = f"pkg:maven/{parts[0]}/{parts[1]}" + "".join(f"@{version}" for version in parts[2:])
+        elif "://" not in text and len(text.split("/")) == 2 and ":" not in text:
+            text = "pkg:conan/" + text.replace("/", "@")
+        package, has_version = parse_name(text)
+        self._index.catch_up()
+        if not has_version:
+            if not self.versions(package):
+                raise NotFoundError(f"nothing is known about any version of {package.name} here")
+            return f"/packages/{text}"
+        if not self._index.store.files_of_package(str(package)):
+            raise NotFoundError(f"nothing is known about {package} here")
+        return f"/packages/{package}"
+
+    def _wanted(self, sha256: str, text: str | None) -> PackageURL:
+        names = self._names(sha256)
         wanted = text if text in names else None
         if text is None and len(names) == 1:
             (wanted,) = names
         if wanted is None:
             listed = ", ".join(sorted(names)[:3]) or "none"
             raise NotFoundError(f"say which file is meant with ?package=…; known for {sha256}: {listed}")
-        if not links:
-            raise NotFoundError(
-                f"the file {sha256} is not held here, so its size is unknown", reason="blob-missing"
-            )
-        return self._prover.bundle(links[0], parse_purl(wanted))
+        return parse_purl(wanted)
 
-    def find(self, query: str) -> str:
-        """The path of the page that a person means by a digest, a package URL, group:artifact:version, or
-        name/version."""
-        text = query.strip()
-        if _SHA256.match(text.removeprefix("sha256:").lower()):
-            return f"/artifacts/{text.removeprefix('sha256:').lower()}"
-        parts = text.split(":")
-        if not text.startswith("pkg:") and len(parts) == 3 and all(parts):
-            text = f"pkg:maven/{parts[0]}/{parts[1]}@{parts[2]}"
-        elif "://" not in text and len(text.split("/")) == 2 and ":" not in text:
-            text = "pkg:conan/" + text.replace("/", "@")
-        try:
-            package = normalise_purl(text).package
-        except MalformedError as error:
-            raise BadNameError(str(error)) from error
-        self._index.catch_up()
-        if not self._index.store.files_of_package(str(package)):
-            raise NotFoundError(f"nothing is known about {package} here")
-        return f"/packages/{package}"
+    def _full(self, sha256: str, file: str) -> FileView:
+        view, store = self.file(sha256, file), self._index.store
+        rows = view.rows[-LISTED_REBUILDS:]
+        named = [str(row.detail["provenance"]) for row in rows if row.detail.get("provenance")]
+        cited = [row for row in store.evidence_of_identities(named) if row.file == file]
+        rebuilds = tuple(
+            pair({(row.entry, row.sha256): row for row in (*cited, *rows)}.values(), self._account)
+        )
+        records = tuple(Said(row, self._account(row)) for row in rows if row.kind == "record")
+        digests = {one.sha256 for rebuild in rebuilds for one in rebuild.evidence}
+        places = {name: self._evidence.where(name) for name in sorted(digests)}
+        published: tuple[str, ...] = ()
+        if not view.is_published:
+            others = (row for row in store.evidence_of_file(file) if row.sha256 != sha256)
+            published = tuple(dict.fromkeys(row.sha256 for row in others if is_published([row])))
+        held = {name: place for name, place in places.items() if place}
+        return replace(view, rebuilds=rebuilds, records=records, evidence=held, published=published)
+
+    def _account(self, row: EvidenceRow) -> Account:
+        entry = self._index.store.entry(row.entry)
+        return read_account(entry.packed) if entry else Account()
 
     def _names(self, sha256: str) -> set[str]:
         """The package files that entries give these bytes out for. Raises BadNameError."""
@@ -194,10 +252,10 @@ class Views:
         links = self._links.of_blob(sha256, 1)
         return links[0].file if links else self._index.attested(sha256)
 
-    def _package(self, name: str) -> PackageView:
+    def _package(self, name: str, most: int = LISTED_FILES) -> PackageView:
         pairs = self._index.store.files_of_package(name)
-        files = tuple(self.file(sha256, file) for file, sha256 in pairs[:LISTED_FILES])
-        return PackageView(normalise_purl(name).package, files, more=len(pairs) > LISTED_FILES)
+        files = tuple(self.file(sha256, file) for file, sha256 in pairs[:most])
+        return PackageView(normalise_purl(name).package, files, more=len(pairs) > most)
 
 
 def check_sha256(text: str) -> None:

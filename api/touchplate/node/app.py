@@ -10,10 +10,14 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from touchplate.api.conan.explain import ConanExplainer
 from touchplate.api.conan.proofs import ConanProofs
 from touchplate.api.conan.routes import ConanRoutes
-from touchplate.api.docker.routes import ImageRoutes
+from touchplate.api.docker.explain import ImageExplainer
+from touchplate.api.docker.routes import ImageRoutes, Pools
 from touchplate.api.errors import STATUS, MethodError, NotFoundError
+from touchplate.api.explain import Explainer
+from touchplate.api.explainers import Explainers
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
 from touchplate.api.http.registry import registry_error
@@ -94,7 +98,8 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
     maven = MavenRoutes(node.maven, node.blobs, node.prover, calls=calls, fetches=node.fetches)
     app.include_router(maven.router(), prefix="/maven")
-    images = ImageRoutes(node.images, node.blobs, node.referrers, calls=calls, fetches=node.fetches)
+    pools = Pools(calls, node.fetches, node.streams)
+    images = ImageRoutes(node.images, node.stores, node.referrers, pools)
     app.include_router(images.router(), prefix="/v2")
     remotes = ConanRoutes(
         node.conan,
@@ -105,8 +110,13 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
         fetches=node.fetches,
     )
     app.include_router(remotes.router(), prefix="/conan")
-    app.include_router(AuditorRoutes(node.views, node.prover, calls).router(), prefix="/api/v1")
-    web = Web(node.views, node.maven, node.images, node.conan, node.gate, pages)
+    explainer = Explainer(node.maven, node.gate, node.views)
+    image_explainer = ImageExplainer(node.images, node.gate, node.views)
+    conan_explainer = ConanExplainer(node.conan, node.gate, node.views)
+    explainers = Explainers(explainer, image_explainer, conan_explainer)
+    auditors = AuditorRoutes(node.views, node.prover, explainers, calls)
+    app.include_router(auditors.router(), prefix="/api/v1")
+    web = Web(node.views, node.maven, node.images, node.conan, node.gate, explainers, pages)
     app.include_router(WebRoutes(web, calls).router())
 
 

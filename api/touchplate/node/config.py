@@ -91,19 +91,22 @@ class UpstreamSection:
     # An upstream on this machine or in a private network; else such addresses are refused.
     allow_private: bool = False
     # For oci only. `default`: images whose name begins with no upstream's; `namespace`: put before names of
-    # one segment. For oci and conan, `credentials`: `user:password` for the upstream and its token service.
+    # one segment; `private_hosts`: other hosts that it sends to (token service, store of blobs) and that may
+    # have private addresses. For oci and conan, `credentials`: `user:password` for the upstream and its token
+    # service.
     default: bool = False
     tags: Literal["follow", "pin"] = "follow"
     namespace: str | None = None
     credentials: Secret | None = None
+    private_hosts: tuple[str, ...] = ()
 
     def check(self) -> list[str]:
         """The form of names and URL."""
         found = self.upstream.check()
         if self.ecosystem == "oci":
             found += self._check_registry()
-        elif self.default or self.tags != "follow" or self.namespace is not None:
-            found.append("default, tags and namespace are for upstreams of ecosystem oci")
+        elif (self.default, self.tags, self.namespace, self.private_hosts) != (False, "follow", None, ()):
+            found.append("default, tags, namespace and private_hosts are for upstreams of ecosystem oci")
         if self.ecosystem == "maven" and self.credentials:
             found.append("credentials are for upstreams of ecosystem oci or conan")
         if not _IDENTITY.match(self.identity):

@@ -1,5 +1,5 @@
 """The neighbours of the adapters, plugged in: the log of this process as their recorder and source of
-proofs."""
+proofs, the builder's evidence as what stands behind statements."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from touchplate.api import errors as api_errors
 from touchplate.api.ports import ProvenEntry
+from touchplate.base.durable import DigestFolder
 from touchplate.log.errors import BusyError, LogError
 from touchplate.log.service import LogService
 from touchplate.verify.checkpoints import Checkpoint
@@ -48,3 +49,14 @@ class LogProofs:
     def _proven(self, index: int, size: int) -> ProvenEntry:
         entry = self._log.reader.entry(index)
         return ProvenEntry(index, entry.envelope, entry.spki, tuple(self._log.reader.inclusion(index, size)))
+
+
+class EvidenceLinks:
+    """`api.ports.EvidenceStore` over the evidence that this node serves."""
+
+    def __init__(self, folder: DigestFolder) -> None:
+        self._folder = folder
+
+    def where(self, sha256: str) -> str | None:
+        """See `EvidenceStore.where`."""
+        return f"/builder/evidence/{sha256}" if self._folder.has(sha256) else None

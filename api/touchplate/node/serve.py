@@ -14,6 +14,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from touchplate.base.collector import settle
 from touchplate.base.errors import ConfigError, TouchplateError
 from touchplate.base.shutdown import Shutdown
 from touchplate.node.app import ASGI, make_app
@@ -71,14 +72,21 @@ async def _serve(node: Node, announce: Announce) -> None:
         ready = asyncio.create_task(_answers(host, port, started))
         await asyncio.wait({serving, stopping, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and not stopping.done():
+            settle()
             announce(format_url(host, port))
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in (ready, stopping):
             task.cancel()
         node.interrupt()
         server.stop()  # type: ignore[no-untyped-call]
-        await _finish(serving, node)
+        try:
+            await _finish(serving, node)
+        except Exception:
+            # The server only says that the start failed; what failed is known here.
+            if started.failure is None:
+                raise
     if started.failure is not None:
+        await asyncio.to_thread(node.stop)  # parts that were started before the one which failed
         raise started.failure
     if not shutdown.is_requested:
         raise TouchplateError("the server stopped by itself; the log lines above say why")

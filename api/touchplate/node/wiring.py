@@ -29,7 +29,7 @@ from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.http.calls import Calls
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import IndexStore
+from touchplate.api.index.store import CACHE_KIB, IndexStore
 from touchplate.api.links import Links
 from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.repository import MetadataSource, Repository
@@ -47,13 +47,16 @@ from touchplate.base.upstreams import AUTO
 from touchplate.log.service import LogService, log_folder
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
-from touchplate.node.neighbours import LogProofs, LogRecorder
+from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine
 
 HELD_THREADS = 16
 """Requests answered at the same time from what is held: they wait for disks and databases only."""
+
+STREAM_THREADS = 32
+"""Layers of images that are fetched at the same time; further ones wait."""
 
 READ_SECONDS = 20.0
 """Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
@@ -90,6 +93,8 @@ class Node:
         # Two pools: requests that wait for a dead upstream must not hold up those that need none.
         self.calls = Calls(HELD_THREADS)
         self.fetches = Calls(config.http.threads)
+        # And a third: layers take minutes, and must not keep manifests waiting.
+        self.streams = Calls(STREAM_THREADS)
         self.log = LogService(config.log, log_folder(config.data))
         self.index = self._open_index()
         engine = sqlite_engine(config.data / "links.sqlite")
@@ -101,7 +106,7 @@ class Node:
             self.records = RecordWriter(LogRecorder(self.log), self.checked.recorder, budget)
         self.fetchers: list[HTTPFetcher | RegistryClient | RemoteClient] = []
         self.clients: list[HTTPClient] = []
-        stores = Stores(self.blobs, self.links, self.index, self.alarms)
+        self.stores = stores = Stores(self.blobs, self.links, self.index, self.alarms)
         pairs = zip(config.upstream, self.checked.urls, strict=True)
         repositories: list[Repository] = []
         registries: list[Registry] = []
@@ -122,7 +127,14 @@ class Node:
         places = Registries(registries, default)
         self.images = ImageJudge(places, stores, ImageLinks(engine), self.gate, sights)
         self.referrers = Referrers(self.images, stores, self.prover)
-        self.views = Views(self.index, self.links, self.prover, self.trust.reproduced, self.alarms)
+        self.views = Views(
+            self.index,
+            self.links,
+            self.prover,
+            self.trust.reproduced,
+            self.alarms,
+            evidence=EvidenceLinks(self.evidence),
+        )
 
     def start(self) -> None:
         """The log first, then what reads it, then what writes to it."""
@@ -144,6 +156,7 @@ class Node:
         self.interrupt()
         self.calls.stop()
         self.fetches.stop()
+        self.streams.stop()
         if self.records is not None:
             self.records.stop()
         self.index.stop()
@@ -194,7 +207,7 @@ class Node:
         )
 
     def _registry(self, section: UpstreamSection, url: str) -> Registry:
-        hosts = {urlsplit(url).hostname or ""} if section.allow_private else ()
+        hosts = [*section.private_hosts, *([urlsplit(url).hostname or ""] if section.allow_private else [])]
         limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
         client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
         credentials = section.credentials.resolve() if section.credentials else None
@@ -225,7 +238,7 @@ def _lock_folder(folder: Path) -> FileLock:
 def _derived_engine(path: Path) -> Engine:
     """The database at `path`, begun again when the file is damaged: all in it can be derived."""
     try:
-        return sqlite_engine(path)
+        return sqlite_engine(path, cache_kib=CACHE_KIB)
     except StorageError as error:
         code = getattr(getattr(error.__cause__, "orig", None), "sqlite_errorcode", None)
         if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -233,4 +246,4 @@ def _derived_engine(path: Path) -> Engine:
         logging.getLogger("touchplate.node").warning("%s; it is made again", error)
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return sqlite_engine(path)
+        return sqlite_engine(path, cache_kib=CACHE_KIB)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from touchplate.builder.errors import HostLack, TooMuchError
+from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
 
 LAYERS = 4
@@ -58,26 +59,43 @@ _DAMAGED: tuple[type[Exception], ...] = (
 class AnswerFinder:
     """Looks for forbidden digests in files. Any number of threads may look at once."""
 
-    def __init__(self, digests: frozenset[str]) -> None:
+    def __init__(self, digests: frozenset[str], known: KnownContents | None = None) -> None:
+        """`known`: what was looked through before, for any build; more is put into it."""
         self._digests = digests
+        self._known = known
         self._left = TOTAL_BYTES
 
-    def find(self, path: Path) -> str | None:
+    def find(self, path: Path, sha256: str | None = None) -> str | None:
         """How the answer is in this file ("itself", "in a.zip!b.jar"-like member path), or None.
 
         Raises TooMuchError when the file cannot be looked through within the limits, HostLack when this host
-        cannot read it or has no room to unpack it.
+        cannot read it or has no room to unpack it. `sha256`: of the file, when it is known.
         """
         if not self._digests:
+            return None
+        if self._known is not None and self._is_known_clean(self._known, path, sha256):
             return None
         search = _Search(self._digests, min(EXPANDED_BYTES, self._left))
         try:
             with path.open("rb") as file:
-                return search.look(file, "", LAYERS)
+                found = search.look(file, "", LAYERS)
+            if self._known is not None and found is None and search.members and not search.troubles:
+                self._known.keep(search.outermost, search.seen)
+            return found
         except OSError as error:
             raise _lack(error) from error
         finally:
             self._left -= search.read_bytes
+
+    def _is_known_clean(self, known: KnownContents, path: Path, sha256: str | None) -> bool:
+        if sha256 is None:
+            try:
+                with path.open("rb") as file:
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise _lack(error) from error
+        contents = known.find(sha256)
+        return contents is not None and self._digests.isdisjoint(contents)
 
     def find_below(self, folder: Path) -> str | None:
         """As `find`, for the first regular file of a tree that is or holds the answer."""
@@ -92,7 +110,11 @@ class _Search:
         self._digests = digests
         self._limit = limit
         self.read_bytes = 0
-        self._members = MEMBERS
+        self.members = 0
+        self.seen: set[str] = set()
+        self.outermost = ""
+        # Taken for damage of the archive, as they mostly are; a failing disk gives them too.
+        self.troubles: list[OSError] = []
 
     def look(self, file: IO[bytes], name: str, layers: int) -> str | None:
         """Hash a seekable file; open it as far as `layers` go."""
@@ -101,25 +123,28 @@ class _Search:
         while data := file.read(_CHUNK):
             hasher.update(data)
             entries += data.count(_ZIP_ENTRY)
-        if hasher.hexdigest() in self._digests:
+        digest = hasher.hexdigest()
+        self.outermost = self.outermost or digest
+        self.seen.add(digest)
+        if digest in self._digests:
             return f"holds it as {name!r}" if name else "is it"
         if layers == 0:
             return None
-        for open_members in _kinds(file, entries):
+        for open_members in _kinds(file, entries, self.troubles):
             # A damaged archive gives what could be read before the damage.
-            with contextlib.suppress(*_DAMAGED):
+            with _ignoring_damage(self.troubles):
                 for member, content in open_members(file):
                     if found := self._look_into(content, f"{name}!{member}" if name else member, layers - 1):
                         return found
         return None
 
     def _look_into(self, content: IO[bytes], name: str, layers: int) -> str | None:
-        self._members -= 1
-        if self._members < 0:
+        self.members += 1
+        if self.members > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
         try:
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
-                while data := _read(content):
+                while data := _read(content, self.troubles):
                     self.read_bytes += len(data)
                     if self.read_bytes > self._limit:
                         raise TooMuchError(f"it unpacks to more than {self._limit} bytes")
@@ -134,9 +159,19 @@ def _lack(error: OSError) -> HostLack:
     return HostLack(f"cannot look through an input for the answer: {error.strerror}", reason="disk-full")
 
 
-def _read(content: IO[bytes]) -> bytes:
+@contextlib.contextmanager
+def _ignoring_damage(troubles: list[OSError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        troubles.append(error)
+    except _DAMAGED:
+        pass
+
+
+def _read(content: IO[bytes], troubles: list[OSError]) -> bytes:
     """The next piece; nothing after damage, which must not hide the members behind it."""
-    with contextlib.suppress(*_DAMAGED):
+    with _ignoring_damage(troubles):
         return content.read(_CHUNK)
     return b""
 
@@ -144,7 +179,7 @@ def _read(content: IO[bytes]) -> bytes:
 _Opener = Callable[[IO[bytes]], Iterator[tuple[str, IO[bytes]]]]
 
 
-def _kinds(file: IO[bytes], zip_entries: int) -> Iterator[_Opener]:
+def _kinds(file: IO[bytes], zip_entries: int, troubles: list[OSError]) -> Iterator[_Opener]:
     """How to open the file, for each kind of container that it is."""
     file.seek(0)
     head = file.read(_TAR_HEADER_BYTES)
@@ -157,7 +192,7 @@ def _kinds(file: IO[bytes], zip_entries: int) -> Iterator[_Opener]:
     if zipfile.is_zipfile(file):  # by its end: something may stand before an archive
         if zip_entries > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
-        yield _open_zip
+        yield partial(_open_zip, troubles)
 
 
 def _unpack(opener: Any, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
@@ -178,12 +213,12 @@ def _open_tar(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
                     yield member.name, content
 
 
-def _open_zip(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+def _open_zip(troubles: list[OSError], file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(file) as archive:
         if len(archive.filelist) > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
         for member in archive.filelist:
-            with contextlib.suppress(*_DAMAGED):
+            with _ignoring_damage(troubles):
                 _read_as_others_do(file, member)
                 with archive.open(member) as content:
                     yield member.filename, content

@@ -152,11 +152,17 @@ def check_member_name(name: str, limits: ArchiveLimits) -> None:
         raise ArchiveError(f"entry name {shown} leaves the folder or is not plain")
 
 
-def checked_files(archive: SafeZip, limits: ArchiveLimits | None = None) -> list[tuple[int, Member]]:
+def _no_link(name: str) -> bool:
+    return False
+
+
+def checked_files(
+    archive: SafeZip, limits: ArchiveLimits | None = None, *, drops_link: Callable[[str], bool] = _no_link
+) -> list[tuple[int, Member]]:
     """(position, member) of all plain files, after the checks that unpacking needs.
 
     Raises ArchiveError for climbing names, links and other special files, names that stand twice, and a
-    file whose name is also a folder.
+    file whose name is also a folder. A link whose name `drops_link` is left out instead; none is ever made.
     """
     limits = limits or ArchiveLimits()
     files: dict[str, tuple[int, Member]] = {}
@@ -164,6 +170,8 @@ def checked_files(archive: SafeZip, limits: ArchiveLimits | None = None) -> list
     for position, member in enumerate(archive.members):
         check_member_name(member.name, limits)
         kind = stat.S_IFMT(member.mode)
+        if kind == stat.S_IFLNK and drops_link(member.name):
+            continue
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise ArchiveError(
                 f"entry {member.name[:80]!r} is a link or a special file; only files are taken"
@@ -183,15 +191,21 @@ def checked_files(archive: SafeZip, limits: ArchiveLimits | None = None) -> list
     return list(files.values())
 
 
-def unpack(archive: SafeZip, target: Path, place: Callable[[str], str | None]) -> int:
+def unpack(
+    archive: SafeZip,
+    target: Path,
+    place: Callable[[str], str | None],
+    *,
+    drops_link: Callable[[str], bool] = _no_link,
+) -> int:
     """Unpack into the empty folder `target` and return the number of files.
 
-    `place` maps a member's name to a relative path below `target`, or None to leave it out. Modes become
-    0755 for files with any x bit, else 0644. Raises ArchiveError as `checked_files`, and when two members
-    are placed at one path.
+    `place` maps a member's name to a relative path below `target`, or None to leave it out; `drops_link` as
+    in `checked_files`. Modes become 0755 for files with any x bit, else 0644. Raises ArchiveError as
+    `checked_files`, and when two members are placed at one path.
     """
     written: set[str] = set()
-    for position, member in checked_files(archive):
+    for position, member in checked_files(archive, drops_link=drops_link):
         place_at = place(member.name)
         if place_at is None:
             continue

@@ -8,6 +8,7 @@ change another.
 from pathlib import Path
 
 from touchplate.base.durable import DigestFolder
+from touchplate.builder.known_contents import KnownContents
 
 
 class Cache:
@@ -17,5 +18,6 @@ class Cache:
         self.folder = folder
         self.inputs = DigestFolder(folder / "inputs")
         self.outputs = DigestFolder(folder / "outputs")
+        self.contents = KnownContents(folder / "contents")
         self.looked_through: set[tuple[str, frozenset[str]]] = set()
         """(input, forbidden digests) found clean by this process: Fetch and Build need not both look."""

@@ -44,6 +44,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     build = parser.add_argument_group("the build")
     build.add_argument("--definition", type=Path, metavar="FILE", help="use this instead of inferring one")
     build.add_argument("--jdk", type=int, metavar="N", help="infer for this JDK, not the manifest's")
+    build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
     build.add_argument("--upstream", metavar="URL", help="Maven repository (default: mvn's own)")
     build.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
@@ -75,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             inference = _infer(args, workshop)
             definition, published = inference.definition, (inference.published,)
-        done = rebuild(workshop, definition, published, to_sign=operator is not None)
+        signing = operator is not None
+        done = rebuild(workshop, definition, published, to_sign=signing, refetch=args.refetch)
         submission = _submit(args, workshop, done, operator)
     _show(args, done, inference, submission)
     return exit_code(done)

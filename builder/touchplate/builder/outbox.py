@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from touchplate.base.durable import make_folder, write_atomic
+from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.builder.errors import HostLack, OutboxError
 from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
@@ -45,7 +45,8 @@ class Outbox:
     """A folder of parcels: waiting ones in it, done ones below `done/` with their indexes, those that a log
     refused below `refused/` with the reason.
 
-    Any number of processes may use one folder; two that send the same parcel at once do no harm.
+    Any number of processes may use one folder; two that send the same parcel at once do no harm. Opening it
+    removes what crashed writers left.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,6 +54,8 @@ class Outbox:
         self._done = folder / "done"
         self._refused = folder / "refused"
         make_folder(self._done)
+        for one in (self._folder, self._done, self._refused):
+            remove_abandoned_writes(one)
 
     def put(self, package: str, envelopes: Sequence[bytes], evidence: Sequence[str], log: str = "") -> Parcel:
         """Store a new parcel; on return it is on disk. Raises HostLack when the disk refuses it."""

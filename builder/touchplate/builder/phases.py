@@ -158,17 +158,18 @@ def _job(
 
 def _check_source(plan: BuildPlan, cache: Cache) -> None:
     """Source and fetched tools are inputs, too: a tree with the published file in it proves nothing."""
-    _check_tree(plan, plan.source, "source")
+    finder = AnswerFinder(plan.forbidden.digests, cache.contents)
+    _check_tree(finder, plan.source, "source")
     for bind in plan.binds:
         seen = (str(bind.host), plan.forbidden.digests)
         if bind.fetched and seen not in cache.looked_through:
-            _check_tree(plan, bind.host, f"tool {bind.inside}, use another version of it:")
+            _check_tree(finder, bind.host, f"tool {bind.inside}, use another version of it:")
             cache.looked_through.add(seen)
 
 
-def _check_tree(plan: BuildPlan, folder: Path, what: str) -> None:
+def _check_tree(finder: AnswerFinder, folder: Path, what: str) -> None:
     try:
-        found = AnswerFinder(plan.forbidden.digests).find_below(folder)
+        found = finder.find_below(folder)
     except TooMuchError as error:
         detail = f"{what} cannot be looked through: {error}"
         raise PhaseFailed("fetch", "refused-input", detail) from error
@@ -193,7 +194,7 @@ def _check_lock(plan: BuildPlan, lock: InputLock) -> None:
 
 def _check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
     """Again before Build: the lock may be somebody else's."""
-    finder = AnswerFinder(plan.forbidden.digests)
+    finder = AnswerFinder(plan.forbidden.digests, cache.contents)
     for one in lock.inputs:
         try:
             check_input(finder, cache, one.sha256, plan.forbidden.digests)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import Limits
+from touchplate.builder.workspace import JOB, locked_folder
 
 if TYPE_CHECKING:
     from touchplate.builder.sandbox import Sandbox
@@ -102,7 +102,8 @@ def probe_sandbox(sandbox: Sandbox) -> Probe:
     """Run a look-around inside and judge it. Raises HostLack when no sandbox starts at all."""
     from touchplate.builder.sandbox import Job
 
-    with tempfile.TemporaryDirectory() as empty, sandbox.workspace(Path(empty)) as workspace:
+    # In the work folder, which the next start tidies up: in /tmp each killed process would leave another one.
+    with locked_folder(sandbox.config.work, JOB) as empty, sandbox.workspace(empty) as workspace:
         secret = workspace.place(0, b"secret")
         secret.chmod(0o600)
         job = Job(command=(PYTHON, "-I", "-S", "-c", _SCRIPT), shown={_SECRET: secret}, limits=_PROBE_LIMITS)

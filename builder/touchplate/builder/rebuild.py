@@ -100,14 +100,19 @@ def rebuild(
     *,
     get_lock: GetLock | None = None,
     to_sign: bool = False,
+    refetch: bool = False,
 ) -> Rebuild:
     """Build `definition` and compare its outputs with `published`.
+
+    Without `get_lock`, the lock that the same build succeeded from before is used, and Fetch runs when
+    there is none, when it no longer builds, or for `refetch`.
 
     What keeps the package from being built is in the result; what this host lacks raises HostLack: with
     `to_sign` also an isolation below what a signature claims, before anything is run.
     """
     clock = _Clock()
     found = _find_tools(workshop, definition)
+    tools = describe_tools(definition, found)
     sources = tuple(_source(workshop, file) for file in definition.source.files)
     sandbox = workshop.open_sandbox()
     if to_sign:
@@ -118,10 +123,17 @@ def rebuild(
         with _tree(workshop, definition, sources) as tree:
             plan = make_plan(definition, tree, found, workshop.repositories, published)
             clock.lap("prepare")
-            outcome.lock = (get_lock or _fetch(workshop))(plan, sandbox, display)
-            clock.lap("fetch")
-            outcome.result = run_build(plan, outcome.lock, sandbox, workshop.cache, display)
-            clock.lap("build")
+            attempt = _Attempt(workshop, plan, sandbox, display, clock)
+            if get_lock is not None:
+                attempt.build(get_lock(plan, sandbox, display), outcome)
+            else:
+                # Inputs that change from day to day are looked for every time.
+                anew = refetch or definition.allow_metadata
+                known = None if anew else workshop.known_locks.find(definition, tools)
+                if known is None or not attempt.build_known(known, outcome):
+                    attempt.build(attempt.fetch(), outcome)
+                if not definition.allow_metadata:
+                    workshop.known_locks.keep(definition, tools, outcome.need_lock())
     except PhaseFailed as error:
         outcome.failure = _failure(error)
         outcome.log = error.log
@@ -132,7 +144,7 @@ def rebuild(
         definition=definition,
         published=tuple(published),
         sources=sources,
-        tools=describe_tools(definition, found),
+        tools=tools,
         backend=sandbox.probe.backend,
         missing=sandbox.probe.missing,
         started=clock.started,
@@ -152,6 +164,11 @@ class _Outcome:
         self.result: BuildResult | None = None
         self.failure: Failure | None = None
         self.log = b""
+
+    def need_lock(self) -> InputLock:
+        """The lock of a build that succeeded."""
+        assert self.lock is not None  # `build` set it
+        return self.lock
 
     def judge(
         self, workshop: Workshop, definition: Definition, published: Sequence[RemoteFile]
@@ -174,6 +191,41 @@ class _Outcome:
         ):
             workshop.evidence.put(data)
         return Built(tuple(verdicts), self.lock, self.result)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The phases of one rebuild."""
+
+    workshop: Workshop
+    plan: BuildPlan
+    sandbox: Sandbox
+    display: PhaseDisplay
+    clock: "_Clock"
+
+    def fetch(self) -> InputLock:
+        """Run Fetch. Raises PhaseFailed, HostLack."""
+        lock = run_fetch(self.plan, self.sandbox, self.workshop.cache, self.display)
+        self.clock.lap("fetch")
+        return lock
+
+    def build(self, lock: InputLock, outcome: _Outcome) -> None:
+        """Run Build from `lock`. Raises PhaseFailed, HostLack."""
+        outcome.lock = lock
+        outcome.result = run_build(self.plan, lock, self.sandbox, self.workshop.cache, self.display)
+        self.clock.lap("build")
+
+    def build_known(self, lock: InputLock, outcome: _Outcome) -> bool:
+        """As `build`, from the lock of an earlier rebuild; whether that worked. What does not build from it
+        may build from what Fetch finds now."""
+        self.workshop.display.step(f"inputs: known from an earlier rebuild, {len(lock.inputs)} files")
+        try:
+            self.build(lock, outcome)
+        except PhaseFailed as failed:
+            self.clock.lap("build")
+            self.workshop.display.step(f"they no longer build ({failed.failure}); fetching anew")
+            return False
+        return True
 
 
 class _Clock:
@@ -226,7 +278,3 @@ def _tree(workshop: Workshop, definition: Definition, sources: Sequence[RemoteFi
         except OSError as error:
             raise HostLack(f"cannot write the source: {error.strerror}", reason="disk-full") from error
         yield folder
-
-
-def _fetch(workshop: Workshop) -> GetLock:
-    return lambda plan, sandbox, display: run_fetch(plan, sandbox, workshop.cache, display)

@@ -137,7 +137,7 @@ class Recorder:
         self._cache = cache
         self._progress = progress
         self._clients = UpstreamClients(plan.upstreams)
-        self._finder = AnswerFinder(plan.forbidden.digests)
+        self._finder = AnswerFinder(plan.forbidden.digests, cache.contents)
         self._looker = ThreadPoolExecutor(1, "looker")
         self._looks: list[Future[None]] = []  # under _lock
         self._closed = threading.Event()
@@ -372,7 +372,7 @@ def check_input(finder: AnswerFinder, cache: Cache, sha256: str, digests: frozen
         return
     path: Path = cache.inputs.path(sha256)
     try:
-        found = finder.find(path)
+        found = finder.find(path, sha256)
     except TooMuchError as error:
         raise RefusedInputError(f"cannot be looked through for the answer: {error}") from error
     if found is not None:

@@ -16,7 +16,7 @@ _NO_PURL = PackageURL("maven", "invalid", "invalid", "0", (("type", "jar"),))
 
 
 def is_text_map(value: object) -> TypeGuard[Mapping[str, str]]:
-    """Whether `value` maps plain names to text without line breaks or NUL."""
+    """Whether `value` maps plain names to text without NUL."""
     return isinstance(value, dict) and all(
         isinstance(item, str) and "\0" not in item and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", key)
         for key, item in value.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from touchplate.base.durable import DigestFolder, make_folder, write_atomic
+from touchplate.base.durable import DigestFolder, make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.environment import read_environment
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import Progress as Display
@@ -16,6 +16,7 @@ from touchplate.builder.cache import Cache
 from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystems.maven.tools import JDK_ROOTS
 from touchplate.builder.errors import HostLack
+from touchplate.builder.known_locks import KnownLocks
 from touchplate.builder.outbox import Outbox
 from touchplate.builder.repository import Repositories, Repository
 from touchplate.builder.sandbox import SHOWN, Sandbox, SandboxConfig, open_sandbox
@@ -42,6 +43,7 @@ class Workshop:
     cache: Cache
     evidence: DigestFolder
     outbox: Outbox
+    known_locks: KnownLocks
     display: Display
     jdk_roots: Sequence[Path] = JDK_ROOTS
     verbose: bool = False
@@ -57,6 +59,7 @@ class Workshop:
         """Write an inferred definition where a person finds it; it is evidence too."""
         path = self.data / "definitions" / f"{definition.name}-{definition.sha256[:12]}.json"
         make_folder(path.parent)
+        remove_abandoned_writes(path.parent)
         write_atomic(path, definition.data)
         self.evidence.put(definition.data)
         return path
@@ -105,6 +108,7 @@ def open_workshop(
             cache=Cache(data / "cache"),
             evidence=DigestFolder(data / "evidence"),
             outbox=Outbox(data / "outbox"),
+            known_locks=KnownLocks(data / "locks"),
             display=display,
             verbose=verbose,
         )

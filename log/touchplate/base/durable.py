@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Protocol
@@ -26,6 +26,7 @@ CHUNK_BYTES = 256 * 1024
 FILE_MODE = 0o644
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SUFFIX = ".tmp"
+_ATOMIC = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.ASCII | re.DOTALL)
 
 
 class Readable(Protocol):
@@ -51,8 +52,15 @@ def sync_folder(path: Path) -> None:
 
 
 def make_folder(path: Path, mode: int = 0o755) -> None:
-    """Make a folder and its parents, each durable before the next stands in it; existing ones are kept."""
+    """Make a folder and its parents, each durable before the next stands in it; existing ones are kept.
+
+    On return the name of `path` is on disk, whoever made it.
+    """
     if path.is_dir():
+        # Another thread may just have made it, or a process that crashed before it could sync the name. A
+        # parent that we may not read has nothing of ours to be synced.
+        with contextlib.suppress(PermissionError):
+            sync_folder(path.parent)
         return
     make_folder(path.parent, mode)
     # Another process may make it at the same moment; a file of this name is an error.
@@ -63,22 +71,36 @@ def make_folder(path: Path, mode: int = 0o755) -> None:
 def write_atomic(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
     """Replace or make the file `path`; on return it is on disk whole.
 
-    Raises StorageError; the old file, if any, is then still the one under this name.
+    Raises StorageError; the old file, if any, is then still the one under this name. A crash may leave the
+    temporary file: `remove_abandoned_writes` takes it away.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_SUFFIX}")
     with _storage_errors(f"writing {path}"):
+        temporary, file = _open_locked(
+            lambda: path.with_name(f".{path.name}.{secrets.token_hex(8)}{_SUFFIX}")
+        )
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
+            # Named while it is locked: nobody may take it for abandoned before.
+            with file:
                 file.write(data)
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
-            temporary.replace(path)
+                temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def remove_abandoned_writes(folder: Path) -> None:
+    """Remove what crashed `write_atomic`s left in `folder`; files that a living writer holds are kept.
+
+    For whoever opens the folder: each crash would leave one more. Raises StorageError.
+    """
+    with _storage_errors(f"opening {folder}"):
+        for path in folder.glob(f".*{_SUFFIX}"):
+            if _ATOMIC.fullmatch(path.name):
+                _remove_if_abandoned(path)
 
 
 class FileLock:
@@ -160,7 +182,7 @@ class DigestWriter:
             os.fsync(self._file.fileno())
             # The bytes are on disk, under a name that a start-up removes.
             target = self._folder.path(sha256)
-            make_folder(target.parent)
+            self._folder.make_folder_of(sha256)
             # Also when the name exists: the same bytes again, or a damaged file healed.
             self._path.replace(target)
             sync_folder(target.parent)
@@ -192,6 +214,7 @@ class DigestFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._temporary = folder / "tmp"
+        self._made: set[str] = set()  # folders whose names are on disk for sure; only ever added to
         with _storage_errors(f"opening {folder}"):
             make_folder(self._temporary)
             for path in self._temporary.glob(f"*{_SUFFIX}"):
@@ -254,14 +277,15 @@ class DigestFolder:
 
     def open_temporary(self) -> tuple[Path, BinaryIO]:
         """A new temporary file, locked by this process for as long as it is open. For `DigestWriter` only."""
-        while True:
-            path = self._temporary / f"{secrets.token_hex(16)}{_SUFFIX}"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # Another process that is starting may have taken the file between open and lock for abandoned.
-            if os.fstat(descriptor).st_nlink == 1:
-                return path, os.fdopen(descriptor, "wb", buffering=CHUNK_BYTES)
-            os.close(descriptor)
+        return _open_locked(lambda: self._temporary / f"{secrets.token_hex(16)}{_SUFFIX}")
+
+    def make_folder_of(self, sha256: str) -> None:
+        """Make the folder in which the file of this digest belongs, durably. For `DigestWriter` only."""
+        folder = self.path(sha256).parent
+        # One sync for each of the 256 in the life of a process: see `make_folder`.
+        if folder.name not in self._made or not folder.is_dir():
+            make_folder(folder)
+            self._made.add(folder.name)
 
 
 def check_sha256(text: str) -> str:
@@ -281,6 +305,24 @@ def _chunks(source: bytes | Iterable[bytes] | Readable) -> Iterator[bytes]:
     else:
         while chunk := source.read(CHUNK_BYTES):
             yield chunk
+
+
+def _open_locked(name: Callable[[], Path]) -> tuple[Path, BinaryIO]:
+    """A new file under a name that nobody else uses, locked by this process for as long as it is open."""
+    while True:
+        path = name()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Another process that is starting may have taken the file between open and lock for abandoned.
+            is_kept = os.fstat(descriptor).st_nlink == 1
+        except BaseException:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        if is_kept:
+            return path, os.fdopen(descriptor, "wb", buffering=CHUNK_BYTES)
+        os.close(descriptor)
 
 
 def _remove_if_abandoned(path: Path) -> None:

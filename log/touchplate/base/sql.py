@@ -10,31 +10,36 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from touchplate.base.durable import make_folder
 from touchplate.base.errors import StorageError
 
-__all__ = ["Engine", "begin_read", "begin_write", "sqlite_engine"]
+__all__ = ["Engine", "begin_read", "begin_write", "database_errors", "sqlite_engine"]
 
 # Seconds a writer waits for another one: many times the longest batch, and short enough to notice a stuck
 # process.
 BUSY_SECONDS = 15.0
 # Connections kept open between uses: one costs up to 2 MB of cache, and opening one a tenth of a millisecond.
 KEPT_CONNECTIONS = 8
+# Pages that a connection keeps in memory: SQLite's own default, enough to append and to read a few rows.
+CACHE_KIB = 2_000
 _WRITE = "touchplate_write"
 
 
-def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
+def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS, cache_kib: int = CACHE_KIB) -> Engine:
     """An engine for the SQLite file `path`, made with its folder when it is not there.
 
     Journal mode WAL (readers never wait for the writer) and synchronous FULL (a commit is on disk before it
-    returns), foreign keys on. Use `begin_read` and `begin_write`; `engine.begin()` gives a deferred
-    transaction. Raises StorageError when the file cannot be opened or its file system cannot do WAL.
+    returns), foreign keys on. `cache_kib`: memory for pages, of each connection. Use `begin_read` and
+    `begin_write`; `engine.begin()` gives a deferred transaction. Raises StorageError when the file cannot
+    be opened or its file system cannot do WAL.
     """
     try:
         make_folder(path.parent)
@@ -46,7 +51,7 @@ def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
     engine = create_engine(
         url, connect_args={"timeout": busy_seconds}, pool_size=KEPT_CONNECTIONS, max_overflow=-1
     )
-    event.listen(engine, "connect", _configure)
+    event.listen(engine, "connect", partial(_configure, cache_kib=cache_kib))
     event.listen(engine, "begin", _begin)
     try:
         with engine.connect() as connection:
@@ -88,12 +93,23 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def _configure(dbapi: sqlite3.Connection, _record: object) -> None:
+@contextlib.contextmanager
+def database_errors(doing: str) -> Iterator[None]:
+    """Turn what the database raises (a full disk, a damaged file) into StorageError, which says what was
+    being done."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StorageError(f"{doing}: the database failed: {_detail(error)}") from error
+
+
+def _configure(dbapi: sqlite3.Connection, _record: object, *, cache_kib: int) -> None:
     # The driver must not begin transactions by itself, nor commit before DDL.
     dbapi.isolation_level = None
     cursor = dbapi.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
         cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute(f"PRAGMA cache_size = -{cache_kib}")  # negative: KiB, not pages
     cursor.close()
 
 

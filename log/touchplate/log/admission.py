@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from touchplate.log.errors import AdmissionError
 from touchplate.log.ports import PackedEntry, pack
 from touchplate.verify.dsse import PAYLOAD_TYPE, Envelope, pae, parse_envelope
-from touchplate.verify.entry import make_entry, pack_entry
+from touchplate.verify.entry import assemble_entry, pack_entry
 from touchplate.verify.errors import SignatureError, VerifyError, shown
 from touchplate.verify.keys import StatementKey, check_signature_form
 from touchplate.verify.statements import Provenance, Statement, parse_predicate, parse_statement
@@ -44,7 +44,7 @@ class Admission:
             key = self._find_key(parsed, hint)
             statement = parse_statement(parsed.payload)
             predicate = parse_predicate(statement)
-            entry = make_entry(envelope, key.spki)
+            entry = assemble_entry(envelope, parsed, key)
         except AdmissionError:
             raise
         except VerifyError as error:
@@ -83,15 +83,14 @@ class Admission:
 def _of_form(keys: Iterable[StatementKey], signature: bytes) -> list[StatementKey]:
     """The keys that could have made a signature of this form. If none could, says what is wrong with the
     form."""
-    candidates = []
+    listed = list(keys)
     refused: dict[str, SignatureError] = {}
-    for key in keys:
+    for algorithm in {key.algorithm for key in listed}:
         try:
-            check_signature_form(key.algorithm, signature)
+            check_signature_form(algorithm, signature)
         except SignatureError as error:
-            refused[key.algorithm] = error
-        else:
-            candidates.append(key)
+            refused[algorithm] = error
+    candidates = [key for key in listed if key.algorithm not in refused]
     if not candidates and refused:
         # What is no Ed25519 signature by its length is an ECDSA one, and that check says which rule it broke.
         raise refused.get("p256") or refused["ed25519"]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from touchplate.base.durable import FileLock, make_folder, sync_folder, write_atomic
+from touchplate.base.durable import FileLock, make_folder, remove_abandoned_writes, sync_folder, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.log.growth import Edge, edge_of, edge_tiles
 from touchplate.verify.checkpoints import Checkpoint
@@ -106,13 +106,13 @@ class Mirror:
 
     def _sweep(self) -> None:
         """After a crash: half-written files, and partials that a finished step no longer needed."""
+        remove_abandoned_writes(self.folder)
         with _storage_errors(self.folder):
-            for path in self.folder.glob(".*.tmp"):
-                path.unlink()
-            for path in list((self.folder / "tile").rglob("*")):
-                if path.name.startswith(".") and path.suffix == ".tmp":
-                    path.unlink()
-                elif path.suffix == _PARTIALS and path.is_dir():
+            for path in [self.folder / "tile", *(self.folder / "tile").rglob("*")]:
+                if not path.is_dir():
+                    continue
+                remove_abandoned_writes(path)
+                if path.suffix == _PARTIALS:
                     self._prune(path)
 
     def _prune(self, partials: Path) -> None:

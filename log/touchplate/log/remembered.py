@@ -15,7 +15,7 @@ from logging import getLogger
 from pathlib import Path
 from threading import Event, Thread
 
-from touchplate.base.durable import write_atomic
+from touchplate.base.durable import remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.log.errors import CheckpointError
 from touchplate.log.ports import Tree
@@ -73,6 +73,7 @@ class Remembered:
 
     def start(self) -> None:
         """Write what is the newest now, then follow. Raises StorageError."""
+        remove_abandoned_writes(self._path.parent)
         self._write()
         self._thread = Thread(target=self._run, name="remember-checkpoint", daemon=True)
         self._thread.start()

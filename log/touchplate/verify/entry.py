@@ -99,6 +99,17 @@ def make_entry(envelope: bytes, spki: bytes) -> Entry:
     return Entry(envelope, spki)
 
 
+def assemble_entry(envelope: bytes, content: Envelope, key: StatementKey) -> Entry:
+    """`make_entry` for whoever has parsed `envelope` into `content` and holds the key: neither is done again.
+
+    Raises SignatureError for the form of the signature.
+    """
+    entry = Entry.__new__(Entry)
+    vars(entry).update(envelope=envelope, spki=key.spki, key=key, _content=content)
+    entry.__post_init__()
+    return entry
+
+
 def verify_entry(entry: Entry) -> None:
     """Check that the entry's key made its signature. Raises SignatureError."""
     entry.key.verify(entry.signature, entry.pae)

@@ -72,7 +72,7 @@ class RememberedHead:
             yield
             return
         with self._failing("locked"):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(self._path.parent)
             lock = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         try:
             with self._failing("locked"):
@@ -137,11 +137,7 @@ class RememberedHead:
         # Until here the old checkpoint stands; from the rename on the new one, and after the folder's fsync
         # for good.
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(path.parent)
 
     def _beside(self, suffix: str) -> Path:
         assert self._path is not None
@@ -156,3 +152,19 @@ class RememberedHead:
                 f"the remembered checkpoint {shown(str(self._path))} cannot be {what}: {error.strerror}",
                 reason="remembered-checkpoint",
             ) from error
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and its parents, each name on disk before the next: with its folder a head is lost."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

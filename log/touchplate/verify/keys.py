@@ -5,6 +5,7 @@ give one statement several leaves. Log and cosigner keys are of another kind: se
 """
 
 import hashlib
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -38,6 +39,10 @@ RAW_SIGNATURE_BYTES = 64
 
 PEM_LIMIT = 16 * 1024
 """Bytes of a PEM file: an encrypted key takes 400, and a file of megabytes is another file."""
+
+RECENT_KEYS = 256
+"""Parsed keys that are remembered: a log has few, and checking that a point is on the curve costs as much as
+parsing its statement's JSON."""
 
 _PEM_BEGIN = "-----BEGIN PUBLIC KEY-----"
 _PEM_END = "-----END PUBLIC KEY-----"
@@ -135,6 +140,7 @@ def check_signature_form(algorithm: Algorithm, signature: bytes) -> None:
         raise SignatureError("ecdsa signature has a high s; send it with n - s", reason="high-s")
 
 
+@lru_cache(RECENT_KEYS)
 def parse_spki(spki: bytes) -> StatementKey:
     """The key with exactly these SPKI bytes. Raises MalformedError for every other key type or form."""
     try:

@@ -10,8 +10,8 @@ from touchplate.verify.errors import MalformedError, shown
 BACKENDS = ("bubblewrap", "gvisor", "runc")
 """Isolations that a builder id may name; a build under anything less is not signed."""
 
-_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~:")
-_PLAIN_OR_SLASH = _PLAIN | frozenset(b"/")
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~:"
+_PLAIN_OR_SLASH = _PLAIN + b"/"
 # Patterns are compiled on use, and then kept by `re`: compiling takes most of the time of importing a module.
 _PERCENT = rb"%([0-9A-Fa-f]{2})"
 _CONTROL = "[\x00-\x1f\x7f]"
@@ -31,6 +31,8 @@ def encode_name(text: str, *, slash: bool = False) -> str:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise MalformedError(f"name {shown(text)} holds a lone surrogate") from error
+    if not data.translate(None, plain):  # nearly every name: nothing is left without the plain bytes
+        return text
     return "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in data)
 
 
@@ -39,6 +41,8 @@ def decode_name(text: str) -> str:
 
     Raises MalformedError when the result is not UTF-8.
     """
+    if "%" not in text and text.isascii():
+        return text
     try:
         data = text.encode("utf-8")
         return re.sub(_PERCENT, lambda match: bytes.fromhex(match[1].decode("ascii")), data).decode("utf-8")
@@ -49,7 +53,7 @@ def decode_name(text: str) -> str:
 def is_path(text: str) -> bool:
     """Whether `text` is a relative path without empty, `.` and `..` segments and control characters."""
     segments = text.split("/")
-    return not re.search(_CONTROL, text) and all(segment not in ("", ".", "..") for segment in segments)
+    return not (re.search(_CONTROL, text) or "" in segments or "." in segments or ".." in segments)
 
 
 def parse_upstream_uri(text: str) -> tuple[str, str]:

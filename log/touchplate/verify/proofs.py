@@ -131,27 +131,28 @@ def check_inclusion(checkpoint: Checkpoint, index: int, leaf_hash: bytes, proof:
     size demand, and a root other than the checkpoint's.
     """
     size = checkpoint.size
-    _require(0 <= index < size, f"index {shown(index)} is not in the tree of size {size}")
+    if not 0 <= index < size:
+        raise ProofError(f"index {shown(index)} is not in the tree of size {size}")
     _require_hashes([leaf_hash, *proof])
     # Below the level where the path of `index` joins the right border of the tree, every node has a sibling.
     inner = (index ^ (size - 1)).bit_length()
     border = (index >> inner).bit_count()
-    _require(
-        len(proof) == inner + border,
-        f"an inclusion proof for index {index} in a tree of size {size} has {inner + border} hashes, "
-        f"not {len(proof)}",
-    )
+    if len(proof) != inner + border:
+        raise ProofError(
+            f"an inclusion proof for index {index} in a tree of size {size} has {inner + border} hashes, "
+            f"not {len(proof)}"
+        )
     computed = leaf_hash
     for level, sibling in enumerate(proof):
         if level < inner and not (index >> level) & 1:
             computed = node_hash(computed, sibling)
         else:
             computed = node_hash(sibling, computed)
-    _require(
-        computed == checkpoint.root,
-        f"the proof for index {index} leads to root {computed.hex()}, the checkpoint of size {size} "
-        f"has {checkpoint.root.hex()}",
-    )
+    if computed != checkpoint.root:
+        raise ProofError(
+            f"the proof for index {index} leads to root {computed.hex()}, the checkpoint of size {size} "
+            f"has {checkpoint.root.hex()}"
+        )
 
 
 def check_consistency(old: Checkpoint, new: Checkpoint, proof: Sequence[bytes]) -> None:
@@ -213,4 +214,5 @@ def _require(condition: bool, message: str) -> None:
 
 def _require_hashes(hashes: Sequence[bytes]) -> None:
     for each in hashes:
-        _require(len(each) == HASH_SIZE, f"a hash has {HASH_SIZE} bytes, not {len(each)}")
+        if len(each) != HASH_SIZE:
+            raise ProofError(f"a hash has {HASH_SIZE} bytes, not {len(each)}")

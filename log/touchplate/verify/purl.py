@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from touchplate.verify.errors import MalformedError, shown
@@ -14,6 +15,10 @@ ECOSYSTEMS: tuple[Ecosystem, ...] = ("maven", "conan", "oci")
 
 DEFAULT_UPSTREAMS: Mapping[Ecosystem, str] = {"maven": "central", "conan": "conancenter"}
 """Identity of the upstream that a purl without `repository_url` speaks of."""
+
+RECENT_PURLS = 256
+"""Parsed package URLs that are remembered: one statement names the same one two or three times. Hostile ones
+fill 16 MiB at most, being shorter than an envelope."""
 
 _QUALIFIERS: Mapping[Ecosystem, frozenset[str]] = {
     "maven": frozenset({"classifier", "repository_url", "type"}),
@@ -102,6 +107,7 @@ def maven_purl(
     return purl
 
 
+@lru_cache(RECENT_PURLS)
 def parse_purl(text: str) -> PackageURL:
     """The package URL in `text`, which must be its one spelling. Raises MalformedError otherwise."""
     purl = _split(text)

@@ -5,7 +5,7 @@ fifty classes that took longer than loading `cryptography`, in a command that pe
 see ordinary frozen dataclasses (PEP 681).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
@@ -57,6 +57,17 @@ def _equip(cls: type[T], order: bool) -> type[T]:
 def _init(self: Any, *args: object, **kwargs: object) -> None:
     cls = type(self)
     names = cls.__match_args__
+    if len(args) == len(names) and not kwargs:  # the usual case, and the quick one
+        vars(self).update(zip(names, args, strict=True))
+    else:
+        vars(self).update(_given(cls, args, kwargs))
+    if hasattr(cls, "__post_init__"):
+        self.__post_init__()
+
+
+def _given(cls: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+    """The value of each field, from arguments and defaults. Raises TypeError."""
+    names = cls.__match_args__
     if len(args) > len(names):
         raise TypeError(f"{cls.__name__} takes {len(names)} values, not {len(args)}")
     given = dict(zip(names, args, strict=False))
@@ -69,9 +80,7 @@ def _init(self: Any, *args: object, **kwargs: object) -> None:
             if name not in vars(cls):
                 raise TypeError(f"{cls.__name__} needs {name!r}")
             given[name] = vars(cls)[name]
-    vars(self).update(given)
-    if hasattr(cls, "__post_init__"):
-        self.__post_init__()
+    return given
 
 
 def _content(self: Any) -> tuple[object, ...]:

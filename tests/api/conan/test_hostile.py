@@ -212,6 +212,9 @@ def test_other_bytes_than_those_recorded_are_refused_loudly(tmp_path: Path) -> N
             assert here.file(PACKAGE, "conaninfo.txt").status == 400
             (alarm, *_) = here.node.alarms.list()
             assert "conan_package.tgz changed" in alarm.message
+            page = here.get(f"/why/conan/team/{PACKAGE.revision.path}/files").text
+            assert "refused whatever the rules say" in page
+            assert "conan_package.tgz changed" in page
             remote.upload(PACKAGE)
             assert here.files(PACKAGE).status == 200
 

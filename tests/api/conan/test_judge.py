@@ -214,6 +214,9 @@ def test_an_archive_that_would_write_elsewhere_is_refused_though_it_was_rebuilt(
     answer = here.files(evil)
     assert answer.status == 400
     assert "is no path inside the archive" in answer.text
+    page = here.get(f"/why/conan/team/{evil.revision.path}/files").text
+    assert "must not be unpacked" in page
+    assert "Do not unpack it anywhere" in page
 
 
 def test_what_needs_no_rebuild_passes_once_it_is_recorded(here: ConanWorld) -> None:

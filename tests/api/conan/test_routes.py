@@ -234,11 +234,15 @@ def test_pages_explain_revisions(here: ConanWorld) -> None:
     here.files(NEWER_PACKAGE)
     text = why(f"{PACKAGE.revision.path}/files")
     assert "This package is served: everything that its rule asks for is in the log" in text
-    assert "built exactly these bytes from source-release" in text
+    assert "built exactly these bytes from the source release" in text
+    assert "Only rebuilds whose provenance names this very recipe" in text
     assert "This recipe is served" in why(f"{RECIPE.revision.path}/files/conanfile.py")
     text = why(f"{NEWER_PACKAGE.revision.path}/files")
     assert "This package is refused" in text
-    assert "2 more independent operators" in text
+    assert "Two operators, independent of each other, must build these bytes from source" in text
+    told = here.get(f"/api/v1/why/conan/team/{NEWER_PACKAGE.revision.path}/files").json
+    assert (told["verdict"], told["path"]) == ("refuse", f"{NEWER_PACKAGE.revision.path}/files")
+    assert "not reproduced: 0 of 2 operators" in told["detail"]
     assert here.get(f"/why/conan/team/{REVISION.reference.path}/latest").status == 404
     assert here.get("/why/conan/other/v1/ping").status == 404
 

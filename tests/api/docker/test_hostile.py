@@ -34,6 +34,7 @@ from tests.images import (
 )
 
 from touchplate.api.docker.evidence import check_evidence
+from touchplate.api.docker.indexes import MAX_NESTED, MAX_OBTAINED
 from touchplate.api.errors import RefusedError
 from touchplate.api.http.streams import HELD_BACK_BYTES
 
@@ -194,7 +195,7 @@ def test_an_upstream_that_sends_other_bytes_is_not_believed(here: ImageWorld, re
     here.registry.acts[f"/v2/team/free/manifests/{reference}"] = lie
     here.registry.acts[f"/v2/team/free/manifests/{BAD.digest}"] = lie
     answer = here.get(f"/v2/team/free/manifests/{reference}")
-    assert (answer.status, error(answer)["detail"]["reason"]) == (502, "upstream-wrong-digest")
+    assert (answer.status, error(answer)["detail"]["reason"]) == (403, "upstream-wrong-digest")
     assert here.size() == 0
 
 
@@ -224,11 +225,15 @@ def test_a_layer_with_one_wrong_bit_never_arrives_whole(
     sent: list[bytes] = []
     status = stream(here, LAYER, sent, {"range": "bytes=0-"} if ranged else {})
     if ranged:
-        assert status == 502
+        assert status == 403
     else:
-        assert status == 200
-        assert 0 < len(b"".join(sent)) <= len(data) - HELD_BACK_BYTES
+        # 403 when all had arrived, and was found wrong, before the first byte was sent.
+        assert status in (200, 403)
+        assert len(b"".join(sent)) <= len(data) - HELD_BACK_BYTES or status == 403
     assert not here.node.blobs.has(FREE.layer)
+    again = here.get(LAYER)
+    assert (again.status, error(again)["detail"]["reason"]) == (403, "upstream-wrong-digest")
+    assert "sent other bytes than" in here.get("/").text
     here.registry.blobs["team/free"][f"sha256:{FREE.layer}"] = data
     assert here.get(LAYER).body == data
 
@@ -274,7 +279,7 @@ def test_a_layer_that_the_upstream_cuts_is_cut_for_the_client(here: ImageWorld) 
     here.registry.acts[LAYER] = cut
     here.get("/v2/team/free/manifests/1")
     sent: list[bytes] = []
-    assert stream(here, LAYER, sent, {}) == 200
+    assert stream(here, LAYER, sent, {}) in (200, 502)  # 502: before the first byte was sent
     assert len(b"".join(sent)) <= len(data) // 2
     assert not here.node.blobs.has(FREE.layer)
     del here.registry.acts[LAYER]
@@ -288,7 +293,7 @@ def test_a_layer_of_another_size_than_announced_is_refused(here: ImageWorld, cha
     image = Image(OCI_MANIFEST, json.dumps(value).encode(), dict(FREE.blobs))
     here.registry.push("team/free", "odd", image)
     assert here.get("/v2/team/free/manifests/odd").status == 200
-    assert stream(here, LAYER, [], {}) in (200, 502)
+    assert stream(here, LAYER, [], {}) in (200, 403, 502)
     assert not here.node.blobs.has(FREE.layer)
 
 
@@ -326,77 +331,6 @@ def test_many_clients_share_one_fetch(here: ImageWorld) -> None:
     assert here.registry.count(f"/v2/team/free/manifests/{FREE.digest}") == 1
     assert here.registry.count(LAYER) == 1
     assert here.size() == 1
-
-
-def test_what_is_held_is_served_while_the_upstream_is_down(here: ImageWorld) -> None:
-    here.built("team/app", GOOD)
-    for path in ("/v2/team/app/manifests/1", f"/v2/team/app/blobs/sha256:{GOOD.layer}"):
-        assert here.get(path).status == 200
-    here.registry.is_down = True
-    here.node.images.tags._kept.clear()
-    for method in ("HEAD", "GET"):
-        assert here.get("/v2/team/app/manifests/1", method).status == 200
-        assert here.get(f"/v2/team/app/blobs/sha256:{GOOD.layer}", method).status == 200
-    assert here.get("/v2/team/app/tags/list").json["tags"] == ["1"]
-    assert here.get(f"/v2/team/app/referrers/{GOOD.digest}").status == 200
-    assert here.get("/v2/team/app/manifests/2").status == 502
-
-
-def test_what_is_absent_is_not_asked_for_again_at_once(here: ImageWorld) -> None:
-    for _ in range(3):
-        assert here.get("/v2/team/none/manifests/1").status == 404
-    assert here.registry.count("/v2/team/none/manifests/1", "HEAD") == 1
-
-
-def test_a_followed_tag_may_move_and_every_move_is_remembered(
-    here: ImageWorld, caplog: pytest.LogCaptureFixture
-) -> None:
-    here.get("/v2/team/free/manifests/1")
-    other = make_image("other")
-    here.registry.push("team/free", "1", other)
-    here.node.images.tags._kept.clear()
-    assert here.get("/v2/team/free/manifests/1").body == other.manifest
-    assert f"moved from {FREE.digest} to {other.digest}" in caplog.text
-    page = here.get("/why/v2/team/free/manifests/1").text
-    assert FREE.digest in page
-    assert other.digest in page
-
-
-def test_a_pinned_tag_that_moves_is_refused_loudly(here: ImageWorld) -> None:
-    path = "/v2/pinned/team/free/manifests/1"
-    assert here.get(path).body == FREE.manifest
-    other = make_image("other")
-    here.registry.push("team/free", "1", other)
-    assert here.get(path).body == FREE.manifest, "the upstream's word holds for a moment"
-    here.node.images.tags._kept.clear()
-    for method in ("HEAD", "GET"):
-        answer = here.get(path, method)
-        assert answer.status == 403
-        assert other.manifest not in answer.body
-    refused = error(here.get(path))
-    assert (refused["code"], refused["detail"]["reason"]) == ("DENIED", "tag-moved")
-    assert FREE.digest in refused["message"]
-    assert other.digest in refused["message"]
-    assert "is pinned to" in here.get("/").text
-    why = here.get(refused["detail"]["explanation"]).text
-    assert "refused: changed" in why
-    assert "the upstream moved it" in why
-    # By digest both can be had: that says which one is meant.
-    for image in (FREE, other):
-        assert here.get(f"/v2/pinned/team/free/manifests/{image.digest}").status == 200
-    here.registry.push("team/free", "1", FREE)
-    assert here.get(path).body == FREE.manifest
-    assert ">served<" in here.get("/why/v2/pinned/team/free/manifests/1").text
-
-
-def test_a_pinned_tag_stays_pinned_after_a_restart(tmp_path: Path) -> None:
-    with running_registry() as registry:
-        registry.push("team/free", "1", FREE)
-        path = write_image_node(tmp_path, upstream_text("hub", registry.url, 'tags = "pin"'))
-        for image, status in ((FREE, 200), (make_image("other"), 403)):
-            registry.push("team/free", "1", image)
-            with image_node(tmp_path, registry, path) as here:
-                assert here.get("/v2/hub/team/free/manifests/1").status == status
 
 
 def test_a_damaged_layer_or_manifest_is_fetched_again(here: ImageWorld) -> None:
@@ -441,81 +375,6 @@ def test_facts_about_one_repository_never_answer_for_another(here: ImageWorld) -
     assert (answer.status, error(answer)["detail"]["reason"]) == (403, "wrong-package")
 
 
-@pytest.fixture
-def private(tmp_path: Path) -> Iterator[ImageWorld]:
-    """A registry that wants a token, and a password for it."""
-    with running_registry() as registry:
-        registry.token, registry.credentials = "a-token", "Basic bWU6c2VjcmV0"
-        registry.push("team/free", "1", FREE)
-        (tmp_path / "hub.password").write_text("me:secret\n")
-        (tmp_path / "hub.password").chmod(0o600)
-        lines = 'default = true\ncredentials = "file:hub.password"'
-        path = write_image_node(tmp_path, upstream_text("hub", registry.url, lines))
-        with image_node(tmp_path, registry, path) as made:
-            yield made
-
-
-def test_a_token_is_asked_for_once_with_the_scope_pull(private: ImageWorld) -> None:
-    for path in ("/v2/team/free/manifests/1", LAYER, "/v2/team/free/tags/list"):
-        assert private.get(path).status == 200
-    assert private.registry.count("/token") == 1
-
-
-def test_a_token_that_ended_is_asked_for_again(private: ImageWorld) -> None:
-    assert private.get("/v2/team/free/manifests/1").status == 200
-    private.registry.token = "another"
-    assert private.get(LAYER).status == 200
-    assert private.registry.count("/token") == 2
-
-
-def test_credentials_go_to_no_other_host_over_plain_http(private: ImageWorld) -> None:
-    with running_registry() as thief:
-        realm = thief.url.replace("127.0.0.1", "localhost")
-
-        def challenge(handler: Handler) -> None:
-            handler.reply(401, b"", WWW_Authenticate=f'Bearer realm="{realm}/token",service="x"')
-
-        private.registry.acts["/v2/team/free/manifests/1"] = challenge
-        assert private.get("/v2/team/free/manifests/1").status == 502
-        assert all("authorization" not in seen for seen in thief.server.seen_headers)
-
-
-def test_a_layer_on_another_host_is_fetched_without_the_token(private: ImageWorld) -> None:
-    with running_registry() as store:
-        store.blobs["x"] = {f"sha256:{FREE.layer}": FREE.blobs[FREE.layer]}
-        elsewhere = f"{store.url}/v2/x/blobs/sha256:{FREE.layer}"
-        private.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location=elsewhere)
-        assert private.get("/v2/team/free/manifests/1").status == 200
-        assert private.get(LAYER).body == FREE.blobs[FREE.layer]
-        (seen,) = store.server.seen_headers
-        assert "authorization" not in seen
-
-
-def test_a_redirect_into_a_private_network_is_refused(here: ImageWorld) -> None:
-    here.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location="http://127.0.0.2:9/x")
-    here.get("/v2/team/free/manifests/1")
-    answer = here.get(LAYER)
-    assert (answer.status, error(answer)["detail"]["reason"]) == (502, "upstream-address-refused")
-
-
-@pytest.mark.parametrize("what", ["manifests", "tags"])
-def test_an_upstream_of_nonsense_is_a_502(here: ImageWorld, what: str) -> None:
-    body = b'{"schemaVersion": 2, "tags": [NaN]}'
-    path = (
-        f"/v2/team/odd/manifests/sha256:{sha256(body)}" if what == "manifests" else "/v2/team/odd/tags/list"
-    )
-    here.registry.acts[path] = lambda handler: handler.reply(200, body, Content_Type=OCI_MANIFEST)
-    answer = here.get(path)
-    assert (answer.status, error(answer)["detail"]["reason"]) == (502, "upstream-nonsense")
-
-
-def test_a_listing_that_goes_on_elsewhere_is_not_followed(here: ImageWorld) -> None:
-    link = '<http://127.0.0.2:9/v2/x/tags/list>; rel="next"'
-    path = "/v2/team/free/tags/list"
-    here.registry.acts[path] = lambda handler: handler.reply(200, b'{"tags":["a"]}', Link=link)
-    assert here.get(path).status == 502
-
-
 def test_a_minimum_age_lets_an_index_in_once_one_of_its_images_is_old_enough(tmp_path: Path) -> None:
     rules = '[[gate.rule]]\necosystem = "oci"\nneed = ["recorded"]\nminimum_age = "3d"\n'
     with image_world(tmp_path, rules=rules + '[[gate.rule]]\nneed = ["recorded"]\n') as here:
@@ -528,39 +387,6 @@ def test_a_minimum_age_lets_an_index_in_once_one_of_its_images_is_old_enough(tmp
         assert here.get("/v2/team/app/manifests/1").status == 200
 
 
-def test_two_upstreams_of_one_identity_share_what_the_log_says(here: ImageWorld) -> None:
-    here.built("team/app", GOOD)
-    for name in ("hub", "pinned"):
-        assert here.get(f"/v2/{name}/team/app/manifests/1").status == 200
-
-
-def test_a_name_of_one_segment_gets_its_namespace(tmp_path: Path) -> None:
-    with image_world(tmp_path, lines=('namespace = "library"',)) as here:
-        here.registry.push("library/app", "1", GOOD)
-        here.built("library/app", GOOD)
-        for name in ("app", "hub/app", "hub/library/app", "library/app"):
-            assert here.get(f"/v2/{name}/manifests/1").body == GOOD.manifest
-
-
-def test_without_a_default_upstream_a_name_must_begin_with_one(tmp_path: Path) -> None:
-    with running_registry() as registry:
-        registry.push("team/free", "1", FREE)
-        path = write_image_node(tmp_path, upstream_text("hub", registry.url))
-        with image_node(tmp_path, registry, path) as here:
-            assert here.get("/v2/hub/team/free/manifests/1").status == 200
-            answer = here.get("/v2/team/free/manifests/1")
-            assert (answer.status, error(answer)["code"]) == (404, "NAME_UNKNOWN")
-            assert "hub" in error(answer)["message"]
-
-
-def test_nothing_is_recorded_for_an_upstream_that_does_not_say_so(tmp_path: Path) -> None:
-    rules = "[[gate.rule]]\nneed = []\n"
-    with image_world(tmp_path, rules=rules, record=False) as here:
-        here.registry.push("team/app", "1", GOOD)
-        assert here.get("/v2/team/app/manifests/1").status == 200
-        assert here.size() == 0
-
-
 def test_the_config_of_an_artifact_without_layers_is_readable(here: ImageWorld) -> None:
     """A chart or a policy: no image, and judged like one."""
     body = b'{"x": 1}'
@@ -570,3 +396,56 @@ def test_the_config_of_an_artifact_without_layers_is_readable(here: ImageWorld) 
     here.registry.push("team/free", "chart", artifact)
     assert here.get("/v2/team/free/manifests/chart").status == 200
     assert here.get(f"/v2/team/free/blobs/sha256:{sha256(body)}").body == body
+
+
+def test_an_index_of_thousands_of_images_costs_a_bounded_number_of_fetches(tmp_path: Path) -> None:
+    rules = '[[gate.rule]]\necosystem = "oci"\nneed = ["recorded"]\nminimum_age = "3d"\n'
+    with image_world(tmp_path, rules=rules + '[[gate.rule]]\nneed = ["recorded"]\n') as here:
+        digests = [f"sha256:{number:064x}" for number in range(3000)]
+        children = [{"mediaType": OCI_MANIFEST, "digest": digest, "size": 3} for digest in digests]
+        body = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}).encode()
+        here.registry.push("team/app", "1", Image(OCI_INDEX, body))
+        assert here.get("/v2/team/app/manifests/1").status == 403
+        asked = [digest for digest in digests if here.registry.count(f"/v2/team/app/manifests/{digest}")]
+        assert len(asked) == MAX_OBTAINED
+
+
+def test_indexes_within_indexes_are_followed_to_a_depth(here: ImageWorld) -> None:
+    here.built("team/app", GOOD)
+    chain = [make_index({"amd64": GOOD})]
+    for _ in range(MAX_NESTED + 1):
+        inner = chain[-1]
+        children = [describe(OCI_INDEX, inner.manifest)]
+        body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}
+        chain.append(Image(OCI_INDEX, json.dumps(body).encode(), {}, (inner,)))
+    here.registry.push("team/app", "deep", chain[-1])
+    here.registry.push("team/app", "well", chain[-2])
+    assert here.get("/v2/team/app/manifests/well").body == chain[-2].manifest
+    assert here.get("/v2/team/app/manifests/deep").status == 403
+
+
+def test_a_layer_of_an_image_that_is_no_longer_allowed_does_not_come_back_as_evidence(tmp_path: Path) -> None:
+    """It was fetched through this very repository, when a rule let its image pass."""
+    with running_registry() as registry:
+        registry.push("team/app", "1", FREE)
+        disguised = make_attestation(GOOD, FREE.blobs[FREE.layer])
+        registry.push("team/app", "a", disguised)
+        path = f"/v2/hub/team/app/blobs/sha256:{FREE.layer}"
+        for need, status in (('["recorded"]', 200), ('["reproduced"]', 403)):
+            rules = f"[[gate.rule]]\nneed = {need}\n"
+            config = write_image_node(tmp_path, upstream_text("hub", registry.url), rules)
+            with image_node(tmp_path, registry, config) as here:
+                assert here.get("/v2/hub/team/app/manifests/1").status == status
+                assert here.get("/v2/hub/team/app/manifests/a").status == 200
+                assert here.get(path).status == status
+                assert here.get(path, Range="bytes=0-9").status == (206 if status == 200 else 403)
+
+
+def test_evidence_of_other_bytes_is_refused(here: ImageWorld) -> None:
+    attestation = make_attestation(GOOD, b'{"_type":"one"}')
+    here.registry.push("team/bad", "a", attestation)
+    here.registry.blobs["team/bad"][f"sha256:{attestation.layer}"] = b'{"_type":"two"}'
+    assert here.get("/v2/team/bad/manifests/a").status == 200
+    answer = here.get(f"/v2/team/bad/blobs/sha256:{attestation.layer}")
+    assert (answer.status, error(answer)["detail"]["reason"]) == (403, "upstream-wrong-digest")
+    assert "sent other bytes" in here.get("/").text

@@ -360,3 +360,77 @@ def test_a_refusal_is_a_403_with_the_reason_for_people_and_programs(here: ImageW
     assert answer.headers["warning"] == f'299 - "{line}"'
     assert here.get("/v2/team/bad/manifests/1", "HEAD").status == 403
     assert json.loads(answer.body)["errors"][0]["detail"]["explanation"].startswith("/why/v2/hub/team/bad/")
+
+
+def test_the_decision_about_an_index_names_each_of_its_images(here: ImageWorld) -> None:
+    index = make_index({"amd64": GOOD, "arm64": ARM})
+    here.registry.push("team/app", "multi", index)
+    assert here.get("/v2/team/app/manifests/multi").status == 200
+    page = here.get("/why/v2/hub/team/app/manifests/multi").text
+    assert ">served<" in page
+    assert "list of images for several platforms" in page
+    assert f"linux/amd64, <code>sha256:{GOOD.hex}</code>: everything is there." in page
+    assert f"linux/arm64, <code>sha256:{ARM.hex}</code>: not reproduced: 0 of 2 operators." in page
+
+
+def test_a_first_sight_that_was_missing_is_asked_for_in_the_explanation(tmp_path: Path) -> None:
+    with image_world(tmp_path, record=False, rules='[[gate.rule]]\nneed = ["recorded"]\n') as here:
+        here.registry.push("team/bad", "1", BAD)
+        assert error(here.get("/v2/team/bad/manifests/1"))["detail"]["reason"] == "not-recorded"
+        assert "record = true" in here.get("/why/v2/hub/team/bad/manifests/1").text
+
+
+def test_an_image_of_an_index_that_is_not_to_be_had_does_not_cost_the_others(tmp_path: Path) -> None:
+    rules = '[[gate.rule]]\necosystem = "oci"\nneed = ["recorded", "reproduced"]\n'
+    with image_world(tmp_path, rules=rules + '[[gate.rule]]\nneed = ["recorded"]\n') as here:
+        here.registry.push("team/app", "1", make_index({"arm64": ARM, "amd64": GOOD}))
+        del here.registry.manifests["team/app"][ARM.digest]
+        here.built("team/app", GOOD)
+        assert here.get("/v2/team/app/manifests/1").status == 200, "its first sight was what was missing"
+
+
+def test_the_artifact_of_an_entry_is_made_once(here: ImageWorld) -> None:
+    """Also when a second request began before the first one had made it."""
+    listed = referrers(here, GOOD)
+    place = here.node.images.registries.place("team/app")
+    entry = int(listed[0]["annotations"]["dev.touchplate.entry"])
+    assert here.get("/v2/team/free/manifests/1").status == 200  # the log grows, and a new bundle would differ
+    again = here.node.referrers._made(place, GOOD.hex, entry, {})
+    assert f"sha256:{again.manifest}" == listed[0]["digest"]
+
+
+def test_an_artifact_that_was_lost_is_made_again(here: ImageWorld) -> None:
+    before = referrers(here, GOOD)
+    for kind in ("manifest", "bundle"):
+        made = here.node.images.links.referrers("hub/team/app", GOOD.hex)[0]
+        here.node.blobs.path(getattr(made, kind)).unlink()
+        assert here.get("/v2/team/free/manifests/1").status == 200  # another checkpoint, so another bundle
+        listed = referrers(here, GOOD)
+        assert len(listed) == len(before)
+        manifest = here.get(f"/v2/team/app/manifests/{listed[0]['digest']}")
+        assert manifest.status == 200
+        assert here.get(f"/v2/team/app/blobs/{manifest.json['layers'][0]['digest']}").status == 200
+
+
+def test_an_empty_layer_is_a_layer(here: ImageWorld) -> None:
+    empty = sha256(b"")
+    manifest = json.loads(GOOD.manifest)
+    manifest["layers"].append({**manifest["layers"][0], "digest": f"sha256:{empty}", "size": 0})
+    image = Image(OCI_MANIFEST, json.dumps(manifest).encode(), {**GOOD.blobs, empty: b""})
+    here.registry.push("team/free", "empty", image)
+    assert here.get("/v2/team/free/manifests/empty").status == 200
+    for method in ("HEAD", "GET", "GET"):
+        answer = here.get(f"/v2/team/free/blobs/sha256:{empty}", method)
+        assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")
+
+
+def test_an_explanation_is_also_json_and_its_page_leads_to_it(here: ImageWorld) -> None:
+    here.get("/v2/hub/team/bad/manifests/1")
+    why = here.get("/api/v1/why/v2/hub/team/bad/manifests/1").json
+    assert (why["verdict"], why["detail"]) == ("refuse", "not reproduced: 0 of 2 operators")
+    assert why["package"].startswith("pkg:oci/bad@sha256:")
+    page = here.get("/why/v2/hub/team/bad/manifests/1").text
+    path = page.partition('href="/api/v1/why/')[2].partition('"')[0]
+    assert here.get(f"/api/v1/why/{path}").json["sha256"] == BAD.hex
+    nothing = here.get("/api/v1/why/v2/hub/TEAM/manifests/1")
+    assert (nothing.status, nothing.json["verdict"]) == (400, "none")

@@ -62,12 +62,12 @@ def test_explains_a_refusal(here: World) -> None:
     for words in (
         "This file is refused",
         "Rule 1 of 2 decides",
-        "operators, independent of each other, built these very bytes from source",
+        "enough operators, independent of each other, built these very bytes from source",
         "https://recorder.example.org saw these bytes first",
-        "https://rebuild-a.example.org built exactly these bytes from source-release",
-        "https://rebuild-c.example.org could not build it",
+        "https://rebuild-a.example.org built exactly these bytes from the source release",
+        "https://rebuild-c.example.org tried and could not build it",
         "1 of 2 operators",
-        "1 more independent operator",
+        "One more rebuilder of another operator must build these bytes",
         SHA256,
     ):
         assert words in page
@@ -82,7 +82,7 @@ def test_explaining_fetches_and_writes_nothing(here: World) -> None:
     path = "org/example/lib/9.9/lib-9.9.jar"
     here.upstream.put(path, b"new")
     size = here.size()
-    assert "Nobody asked this node for the file yet" in here.get(f"/why/maven/central/{path}").text
+    assert "This node never fetched the file" in here.get(f"/why/maven/central/{path}").text
     assert here.upstream.asked(path) == 0
     assert here.size() == size
 
@@ -146,7 +146,7 @@ def test_prose_escapes_text_and_code_alike() -> None:
 
 def test_what_a_supporting_file_will_be_asked_for_is_said_before_it_is_seen(here: World) -> None:
     pom = JAR.replace(".jar", ".pom")
-    assert "it need only be “recorded”" in here.get(f"/why/maven/central/{pom}").text
+    assert "The file must be “recorded”" in here.get(f"/why/maven/central/{pom}").text
 
 
 def test_escapes_what_strangers_write(here: World) -> None:
@@ -160,6 +160,8 @@ def test_escapes_what_strangers_write(here: World) -> None:
     ("query", "found"),
     [
         ("org.example:lib:1.0", f"/packages/{PACKAGE}"),
+        ("org.example:lib", "/packages/pkg:maven/org.example/lib"),
+        ("pkg:maven/org.example/lib", "/packages/pkg:maven/org.example/lib"),
         ("pkg:maven/org.example/lib@1.0", f"/packages/{PACKAGE}"),
         (SHA256, f"/artifacts/{SHA256}"),
         (f"sha256:{SHA256}", f"/artifacts/{SHA256}"),

@@ -21,10 +21,12 @@ from tests.verify.support import LIB, OTHER, PUBLISHED, SEEN
 from touchplate.api.errors import NotReadyError
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import LISTED_ROWS, Batch, EntryRow, EvidenceRow, IndexStore
+from touchplate.api.index.queries import LISTED_ROWS
+from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, IndexStore
 from touchplate.base.sql import sqlite_engine
 from touchplate.verify.entry import Entry
 from touchplate.verify.files import digest_file
+from touchplate.verify.purl import maven_purl
 
 ENTRIES = [
     record(),
@@ -56,6 +58,24 @@ def test_a_deleted_index_comes_back_with_the_same_facts(tmp_path: Path) -> None:
     assert first.store.counts() == again.store.counts()
     assert first.facts(DIGESTS, LIB).first_seen == SEEN
     assert len(first.facts(DIGESTS, LIB).evidence) == 5
+
+
+def test_contradicted_files_are_listed_the_newest_first_and_once(tmp_path: Path) -> None:
+    other = maven_purl("org.example", "other", "1")
+    index = followed(
+        tmp_path,
+        [
+            comparison("rebuilder-c", "not-built"),
+            comparison("rebuilder-c", "different"),
+            comparison("rebuilder-c", "different", uri=other),
+            comparison("rebuilder-b", "different"),
+            comparison("rebuilder-b", "identical", uri=other),
+        ],
+    )
+    sha256 = DIGESTS.sha256
+    assert index.store.contradicted(10) == [(sha256, str(LIB)), (sha256, str(other))]
+    assert index.store.contradicted(1) == [(sha256, str(LIB))]
+    assert [row.entry for row in index.store.evidence_of_package(str(LIB.package), 2)] == [3, 1]
 
 
 def test_following_in_steps_gives_the_same_facts(tmp_path: Path) -> None:

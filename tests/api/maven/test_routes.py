@@ -1,6 +1,7 @@
 """Maven through a whole node in this process, over a real upstream on loopback."""
 
 import hashlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -405,3 +406,22 @@ def test_a_mutable_snapshot_is_asked_for_every_time_and_never_recorded(tmp_path:
             here.upstream.put(path, body)
             assert here.get(f"{CENTRAL}/{path}").body == body
         assert here.size() == 0
+
+
+def test_a_disk_that_takes_no_link_is_told_without_names_of_folders(tmp_path: Path) -> None:
+    with world(tmp_path, rules='[[gate.rule]]\nneed = ["recorded"]\n') as one:
+        one.upstream.put(JAR, PUBLISHED)
+        database = sqlite3.connect(tmp_path / "data" / "links.sqlite")
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON links BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        )
+        database.commit()
+        answer = one.get(f"/maven/central/{JAR}")
+        assert (answer.status, answer.json["reason"]) == (503, "storage-failed")
+        assert "disk" not in answer.json["detail"]
+        database.execute("DROP TRIGGER full")
+        database.commit()
+        database.close()
+        # Recorded it was before; now it is linked, too.
+        assert one.get(f"/maven/central/{JAR}").body == PUBLISHED
+        assert one.size() == 1

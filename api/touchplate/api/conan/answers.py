@@ -21,7 +21,7 @@ from touchplate.api.conan.layout import Revision, RevisionsRequest, check_revisi
 from touchplate.api.conan.upstream import RemoteClient
 from touchplate.api.errors import BadNameError, NotFoundError, UpstreamError
 from touchplate.api.pull import SingleFlight
-from touchplate.base.sql import begin_write
+from touchplate.base.sql import begin_write, database_errors
 
 FRESH_SECONDS = 15.0
 """How long an answer is used again: one install asks for the same revisions several times."""
@@ -80,7 +80,8 @@ class Answers:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # under self._lock, as is _bytes
         self._bytes = 0
         self._flights: SingleFlight[Answer] = SingleFlight()
-        _METADATA.create_all(engine)
+        with database_errors("opening the answers of upstreams"):
+            _METADATA.create_all(engine)
 
     def revisions(self, asked: RevisionsRequest) -> Answer:
         """The revisions of a recipe or package, newest first, or the newest one.
@@ -161,14 +162,14 @@ class Answers:
 
     def _stored(self, path: str) -> Answer | None:
         query = select(_ANSWERS.c.body).where(_ANSWERS.c.repository == self._name, _ANSWERS.c.path == path)
-        with self._engine.connect() as connection:
+        with database_errors("reading the answers of upstreams"), self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else json.loads(row.body)
 
     def _store(self, path: str, body: Answer) -> None:
         if self._stored(path) == body:
             return
-        with begin_write(self._engine) as connection:
+        with database_errors("storing an answer of an upstream"), begin_write(self._engine) as connection:
             where = (_ANSWERS.c.repository == self._name, _ANSWERS.c.path == path)
             connection.execute(delete(_ANSWERS).where(*where))
             row = {"repository": self._name, "path": path, "body": json.dumps(body), "seen": int(self._now())}

@@ -267,8 +267,9 @@ class ConanJudge:
         self, remote: Remote, revision: Revision, name: str, sha256: str, because: str
     ) -> ChangedError:
         message = f"{revision}, {name} changed: it has sha256 {sha256} now, but {because}"
-        self._stores.alarms.raise_alarm(f"{remote.name}: {message}")
-        return ChangedError(message, explain=remote.why(revision))
+        why = remote.why(revision)
+        self._stores.alarms.raise_alarm(f"{remote.name}: {message}", explain=why)
+        return ChangedError(message, explain=why)
 
 
 def refusal(judged: JudgedRevision) -> RefusedError:

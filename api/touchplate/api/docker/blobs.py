@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections import OrderedDict
 from pathlib import Path
 
+from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import BlobStore
 from touchplate.api.docker.evidence import MAX_EVIDENCE_BYTES, check_evidence
 from touchplate.api.docker.judge import BlobAccess
 from touchplate.api.docker.links import ImageLinks
-from touchplate.api.errors import NotFoundError, RefusedError
+from touchplate.api.errors import ChangedError, NotFoundError, RefusedError
 from touchplate.api.http.streams import Download
+
+MAX_CHECKED = 10_000
+"""Evidence that was looked at and is not looked at again, about 1 MB: the same digest is the same bytes."""
 
 
 class ImageBlobs:
     """Reads and fetches the blobs that `ImageJudge.blob` let pass. All methods block."""
 
-    def __init__(self, blobs: BlobStore, links: ImageLinks) -> None:
+    def __init__(self, blobs: BlobStore, links: ImageLinks, alarms: Alarms) -> None:
         self._blobs = blobs
+        self._alarms = alarms
+        self._lock = threading.Lock()
+        self._checked: OrderedDict[str, None] = OrderedDict()  # under self._lock
         self._links = links
 
     def stored(self, access: BlobAccess) -> tuple[Path, int] | None:
@@ -28,10 +38,21 @@ class ImageBlobs:
             return None
         path = self._blobs.path(access.sha256)
         size = path.stat().st_size
-        if access.is_evidence:
+        if access.is_evidence and not self._is_checked(access.sha256):
             _check_size(size)
             check_evidence(path.read_bytes())
+            self._keep_checked(access.sha256)
         return path, size
+
+    def _is_checked(self, sha256: str) -> bool:
+        with self._lock:
+            return sha256 in self._checked
+
+    def _keep_checked(self, sha256: str) -> None:
+        with self._lock:
+            self._checked[sha256] = None
+            while len(self._checked) > MAX_CHECKED:
+                self._checked.popitem(last=False)
 
     def confirm(self, access: BlobAccess) -> bool:
         """Take a blob that another repository gave, once this one's registry says that it has it as well:
@@ -49,11 +70,16 @@ class ImageBlobs:
     def fetch_evidence(self, access: BlobAccess) -> None:
         """Fetch a blob that is never judged, whole, and look at it before it is stored.
 
-        Raises RefusedError, NotFoundError, UpstreamError.
+        Raises RefusedError (ChangedError for other bytes than those that were named), NotFoundError,
+        UpstreamError.
         """
         _check_size(access.size)
         place, pieces = access.place, bytearray()
         place.registry.client.blob(place.path, access.sha256, pieces.extend, max_bytes=access.size)
+        if hashlib.sha256(pieces).hexdigest() != access.sha256:
+            message = f"the upstream sent other bytes than sha256:{access.sha256}"
+            self._alarms.raise_alarm(f"{place.repository}: {message}")
+            raise ChangedError(message, reason="upstream-wrong-digest")
         check_evidence(bytes(pieces))
         with self._blobs.expecting(access.sha256, access.size) as writer:
             writer.write(bytes(pieces))
@@ -68,7 +94,8 @@ class ImageBlobs:
             sha256,
             access.size,
             lambda sink: place.registry.client.blob(place.path, sha256, sink, max_bytes=access.size),
-            lambda: self._links.add_held(place.repository, sha256),
+            stored=lambda: self._links.add_held(place.repository, sha256),
+            wrong=lambda message: self._alarms.raise_alarm(f"{place.repository}: {message}"),
         )
 
 

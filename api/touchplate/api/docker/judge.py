@@ -10,7 +10,9 @@ its record. Config and layers pass while a manifest that names them in the same 
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -21,12 +23,16 @@ from touchplate.api.docker.links import ImageLinks, KnownManifest, Named
 from touchplate.api.docker.manifests import Manifest, parse_manifest
 from touchplate.api.docker.repository import Place, Registries
 from touchplate.api.docker.tags import Tags
-from touchplate.api.errors import NotFoundError, RefusedError
+from touchplate.api.docker.upstream import FetchedManifest
+from touchplate.api.errors import ChangedError, NotFoundError, RefusedError
 from touchplate.api.gate import Decision, Facts, Gate, Question
 from touchplate.api.links import Link
 from touchplate.api.pull import SingleFlight
 from touchplate.api.records import FirstSight
 from touchplate.api.stores import FirstSights, Stores
+
+MAX_PASSED = 10_000
+"""Decisions that are kept while the log does not grow, about 20 MB; the oldest go first."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class ImageJudge:
         self._sights = sights
         self._now = now
         self._flights: SingleFlight[tuple[Link, Manifest]] = SingleFlight()
+        self._lock = threading.Lock()
+        self._passed: OrderedDict[tuple[str, str], tuple[int, Decision]] = OrderedDict()  # under self._lock
 
     def digest(self, place: Place, asked: RegistryRequest) -> str:
         """The digest (hex) that a request for a manifest means. Raises as `Tags.resolve`."""
@@ -133,11 +141,14 @@ class ImageJudge:
             return None
         return link, parse_manifest(self._stores.blobs.path(sha256).read_bytes(), known.media_type)
 
-    def is_held(self, place: Place, asked: RegistryRequest) -> bool:
-        """Whether `serve` can answer without asking the upstream or the log."""
+    def ready(self, place: Place, asked: RegistryRequest) -> Served | None:
+        """What `serve` would answer, when neither the upstream nor the log need be asked for it."""
         sha256 = asked.sha256 or self.tags.kept(place, asked.reference)
         held = self.held(place, sha256) if sha256 else None
-        return held is not None and held[1].kind != "index" and not self._lacks_record(place, *held)
+        if held is None or self._lacks_record(place, *held):
+            return None
+        served = self._judge(Served(place, *held, None))
+        return served if served.passes else None
 
     def known(self, place: Place, sha256: str) -> Served | None:
         """The decision about a manifest that is held already; None otherwise. Fetches and writes nothing."""
@@ -197,8 +208,21 @@ class ImageJudge:
 
     def decide(self, place: Place, link: Link) -> Decision:
         """The decision about one image, by the log's facts about these very bytes."""
+        key, followed = (place.repository, link.sha256), self._stores.index.followed
+        with self._lock:
+            known_at, decision = self._passed.get(key, (-1, None))
+        # The facts cannot have changed while the log did not grow.
+        if decision is not None and known_at == followed:
+            return decision
         facts = self._stores.index.facts(link.file, place.package(link.sha256))
-        return self._gate.decide(self.question(place, link.sha256), facts, int(self._now()))
+        decision = self._gate.decide(self.question(place, link.sha256), facts, int(self._now()))
+        if decision.passes and not decision.rule.minimum_age:
+            with self._lock:
+                self._passed[key] = (followed, decision)
+                self._passed.move_to_end(key)
+                while len(self._passed) > MAX_PASSED:
+                    self._passed.popitem(last=False)
+        return decision
 
     def expect(self, place: Place, sha256: str) -> Decision:
         """The decision about an image that was not fetched yet, as it would be if it was."""
@@ -236,7 +260,7 @@ class ImageJudge:
         if held is not None:
             link, manifest = held
         else:
-            fetched = place.registry.client.manifest(place.path, f"sha256:{sha256}")
+            fetched = self._fetch(place, sha256)
             manifest = parse_manifest(fetched.body, fetched.media_type)
             with self._stores.blobs.writer() as sink:
                 sink.write(fetched.body)
@@ -254,6 +278,13 @@ class ImageJudge:
         known = KnownManifest(sha256, manifest.media_type, manifest.kind)
         self.links.add_manifest(place.repository, known, named, link.seen)
         return self._stores.links.add(link), manifest
+
+    def _fetch(self, place: Place, sha256: str) -> FetchedManifest:
+        try:
+            return place.registry.client.manifest(place.path, f"sha256:{sha256}")
+        except ChangedError as error:
+            self._stores.alarms.raise_alarm(f"{place.repository}: {error}")
+            raise
 
     def _link(self, place: Place, blob: Blob) -> Link:
         digests = {name: getattr(blob, name) for name in DIGESTS}

@@ -72,25 +72,35 @@ class Referrers:
         ]
 
     def _own(self, place: Place, sha256: str) -> list[dict[str, JSONValue]]:
-        package = place.package(sha256)
         try:
-            size = self._prover.checkpoint().size
-        except NotReadyError:
-            return []
-        self._stores.index.catch_up()
-        entries = self._prover.entries_about(sha256, package, size)
-        if not entries:
-            return []
-        made = {one.entry: one for one in self._links.referrers(place.repository, sha256)}
-        try:
+            if not self._entries(place, sha256):
+                return []
             subject = self._subject(place, sha256)
-        except NotFoundError:
+        except (NotReadyError, NotFoundError):
             return []
-        for entry in entries:
-            if entry not in made:
-                key = (place.repository, sha256, entry)
-                made[entry] = self._flights.run(key, lambda: self._made(place, sha256, entry, subject))  # noqa: B023
-        return [_descriptor(made[entry]) for entry in entries]
+        entries = self._entries(place, sha256)  # the first sight of the subject may be one more
+        made = self._whole(place, sha256)
+        return [
+            _descriptor(made.get(entry) or self._shared(place, sha256, entry, subject)) for entry in entries
+        ]
+
+    def _entries(self, place: Place, sha256: str) -> list[int]:
+        size = self._prover.checkpoint().size
+        self._stores.index.catch_up()
+        return self._prover.entries_about(sha256, place.package(sha256), size)
+
+    def _whole(self, place: Place, sha256: str) -> dict[int, OwnReferrer]:
+        """The artifacts that were made before and are still in the store, by entry."""
+        blobs = self._stores.blobs
+        return {
+            one.entry: one
+            for one in self._links.referrers(place.repository, sha256)
+            if blobs.is_sound(one.manifest) and blobs.is_sound(one.bundle)
+        }
+
+    def _shared(self, place: Place, sha256: str, entry: int, subject: dict[str, JSONValue]) -> OwnReferrer:
+        key = (place.repository, sha256, entry)
+        return self._flights.run(key, lambda: self._made(place, sha256, entry, subject))
 
     def _subject(self, place: Place, sha256: str) -> dict[str, JSONValue]:
         link, manifest = self._judge.fetch(place, sha256)
@@ -98,8 +108,8 @@ class Referrers:
 
     def _made(self, place: Place, sha256: str, entry: int, subject: dict[str, JSONValue]) -> OwnReferrer:
         """The artifact of an entry: the one that a request before this one made, or a new one."""
-        known = [one for one in self._links.referrers(place.repository, sha256) if one.entry == entry]
-        return known[0] if known else self._make(place, sha256, entry, subject)
+        known = self._whole(place, sha256).get(entry)
+        return known or self._make(place, sha256, entry, subject)
 
     def _make(self, place: Place, sha256: str, entry: int, subject: dict[str, JSONValue]) -> OwnReferrer:
         """The artifact of one entry, stored and linked. Its bundle proves inclusion in the checkpoint of this
@@ -122,7 +132,7 @@ class Referrers:
             }
         )
         manifest = self._store(body)
-        referrer = OwnReferrer(sha256, entry, manifest.sha256, manifest.size, predicate_type)
+        referrer = OwnReferrer(sha256, entry, manifest.sha256, layer.sha256, manifest.size, predicate_type)
         self._link(place, manifest, [layer, config])
         self._links.add_referrer(place.repository, referrer)
         return referrer

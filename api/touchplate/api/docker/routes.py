@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from touchplate.api.blobs import BlobStore
 from touchplate.api.docker.blobs import ImageBlobs
 from touchplate.api.docker.judge import BlobAccess, ImageJudge, Served
 from touchplate.api.docker.layout import RegistryRequest, parse_registry_path
@@ -23,6 +23,7 @@ from touchplate.api.http.calls import Calls
 from touchplate.api.http.files import file_response, parse_range
 from touchplate.api.http.registry import format_warning
 from touchplate.api.http.streams import HELD_BACK_BYTES, Download, Downloads, StreamedFile
+from touchplate.api.stores import Stores
 
 MAX_PAGE = 1_000
 """Tags of one page."""
@@ -33,20 +34,28 @@ CACHE = "no-cache"
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
 
+@dataclass(frozen=True)
+class Pools:
+    """Threads for what blocks: `held` answers from what is here, `fetches` may wait for upstreams, `streams`
+    fetches layers for minutes. A dead upstream then stops only those who want something new of it, and large
+    layers nobody."""
+
+    held: Calls
+    fetches: Calls
+    streams: Calls
+
+
 class ImageRoutes:
     """Answers requests below `/v2`; made once per node."""
 
-    def __init__(
-        self, judge: ImageJudge, blobs: BlobStore, referrers: Referrers, *, calls: Calls, fetches: Calls
-    ) -> None:
-        """`calls` answers from what is held, `fetches` may wait for upstreams: a dead one then stops only
-        those who want something new."""
+    def __init__(self, judge: ImageJudge, stores: Stores, referrers: Referrers, pools: Pools) -> None:
         self._judge = judge
-        self._store = blobs
-        self._blobs = ImageBlobs(blobs, judge.links)
+        self._store = stores.blobs
+        self._blobs = ImageBlobs(stores.blobs, judge.links, stores.alarms)
         self._referrers = referrers
-        self._calls = calls
-        self._fetches = fetches
+        self._calls = pools.held
+        self._fetches = pools.fetches
+        self._streams = pools.streams
         self._downloads = Downloads()
 
     def router(self) -> APIRouter:
@@ -82,9 +91,11 @@ class ImageRoutes:
     async def _manifest(
         self, request: Request, place: Place, asked: RegistryRequest, headers: dict[str, str]
     ) -> Response:
-        is_held = await self._calls.run(lambda: self._judge.is_held(place, asked))
-        pool = self._calls if is_held else self._fetches
-        served = await pool.run(lambda: self._judge.serve(place, self._judge.digest(place, asked)))
+        served = await self._calls.run(lambda: self._judge.ready(place, asked))
+        if served is None:
+            served = await self._fetches.run(
+                lambda: self._judge.serve(place, self._judge.digest(place, asked))
+            )
         described = {
             **headers,
             **_content(served.sha256),
@@ -120,12 +131,14 @@ class ImageRoutes:
         if await self._fetches.run(lambda: self._blobs.confirm(access)):
             return None
         span = parse_range(request.headers.get("range"), access.size)
+        key = (access.place.repository, access.sha256)
+        is_streamed = span is None and access.size > HELD_BACK_BYTES and not self._downloads.was_wrong(key)
         download = self._downloads.start(
-            (access.place.repository, access.sha256),
+            key,
             lambda: self._blobs.download(access),
-            lambda made: self._fetches.run(made.run),
+            lambda made: self._streams.run(made.run),
         )
-        if span is None and access.size > HELD_BACK_BYTES:
+        if is_streamed:
             # Nothing is answered before the first bytes are here: until then a failure can still be told.
             await download.readable(0)
             return download

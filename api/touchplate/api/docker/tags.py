@@ -22,8 +22,9 @@ TAG_SECONDS = 15.0
 """How long an upstream's word about a tag is used again: a client asks by HEAD and then by GET, and both must
 agree."""
 
-DOWN_SECONDS = 5.0
-"""How long a dead upstream is not asked again for a tag whose place is known from before."""
+DOWN_SECONDS = 60.0
+"""How long a dead upstream is not asked again for a tag whose place is known from before: finding out that it
+is dead may take a third of that."""
 
 MAX_TAGS = 10_000
 """Tags whose place is kept in memory, about 3 MB; the oldest go first."""

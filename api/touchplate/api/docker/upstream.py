@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from touchplate.api.docker.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES
 from touchplate.api.docker.tokens import Tokens
-from touchplate.api.errors import NotFoundError, UpstreamError
+from touchplate.api.errors import ChangedError, NotFoundError, UpstreamError
 from touchplate.api.pull import NegativeCache
 from touchplate.base.errors import FetchError
 from touchplate.base.http import HTTPClient, Response
@@ -83,7 +83,10 @@ class RegistryClient:
         return match[1] if match else None
 
     def manifest(self, path: str, reference: str) -> FetchedManifest:
-        """The manifest of a tag or `sha256:…`; its bytes are those that the reference names."""
+        """The manifest of a tag or `sha256:…`; its bytes are those that the reference names.
+
+        Raises ChangedError for others.
+        """
         response = self._ask(
             "GET", path, f"manifests/{reference}", {"Accept": ACCEPT}, max_bytes=MAX_MANIFEST_BYTES
         )
@@ -91,7 +94,7 @@ class RegistryClient:
         said = response.headers.get("docker-content-digest", f"sha256:{sha256}")
         wanted = reference if reference.startswith("sha256:") else said
         if wanted != f"sha256:{sha256}" or said != wanted:
-            raise UpstreamError(
+            raise ChangedError(
                 f"upstream {self._name!r} sent other bytes for {path}: sha256:{sha256}, not {wanted[:90]}",
                 reason="upstream-wrong-digest",
             )

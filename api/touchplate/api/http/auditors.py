@@ -7,22 +7,31 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from touchplate.api.answers import FamilyView
+from touchplate.api.explainers import Explainers
 from touchplate.api.http.calls import Calls
-from touchplate.api.index.store import EvidenceRow
+from touchplate.api.http.formats import format_artifact, format_explanation, format_family, format_package
 from touchplate.api.proofs import Prover
-from touchplate.api.views import ArtifactView, FileView, PackageView, Views, check_sha256
+from touchplate.api.views import Views, check_sha256
 from touchplate.verify.bundle import MEDIA_TYPE as BUNDLE_TYPE
-from touchplate.verify.check import EntryWarning
 from touchplate.verify.encoding import format_time, parse_decimal
-from touchplate.verify.levels import Finding
 from touchplate.verify.sigstore import MEDIA_TYPE as SIGSTORE_TYPE
+
+INTOTO_TYPE = "application/vnd.in-toto.bundle"
 
 
 class AuditorRoutes:
     """The JSON face; made once per node."""
 
-    def __init__(self, views: Views, prover: Prover, calls: Calls) -> None:
+    def __init__(
+        self,
+        views: Views,
+        prover: Prover,
+        explainers: Explainers,
+        calls: Calls,
+    ) -> None:
         self._views = views
+        self._explainers = explainers
         self._prover = prover
         self._calls = calls
 
@@ -32,8 +41,10 @@ class AuditorRoutes:
         for path, answer in (
             ("/artifacts/{sha256}", self.artifact),
             ("/artifacts/{sha256}/bundle", self.bundle),
+            ("/artifacts/{sha256}/intoto.jsonl", self.intoto),
             ("/artifacts/{sha256}/sigstore/{name}", self.sigstore),
             ("/packages/{purl:path}", self.package),
+            ("/why/{ecosystem}/{upstream}/{path:path}", self.why),
             ("/checkpoint", self.checkpoint),
         ):
             router.add_api_route(path, answer, methods=["GET", "HEAD"], response_model=None)
@@ -49,6 +60,12 @@ class AuditorRoutes:
         body = await self._calls.run(lambda: self._views.bundle(sha256, package))
         return Response(body, headers={"Cache-Control": "no-cache"}, media_type=BUNDLE_TYPE)
 
+    async def intoto(self, sha256: str, package: str | None = None) -> Response:
+        """The statements about these bytes (as `package`), one DSSE envelope a line."""
+        lines = await self._calls.run(lambda: self._views.envelopes(sha256, package))
+        body = b"".join(line + b"\n" for line in lines)
+        return Response(body, headers={"Cache-Control": "no-cache"}, media_type=INTOTO_TYPE)
+
     async def sigstore(self, sha256: str, name: str) -> Response:
         """One entry about these bytes as a Sigstore bundle v0.3: `<index>.json`."""
         check_sha256(sha256)
@@ -57,9 +74,15 @@ class AuditorRoutes:
         return Response(body, headers={"Cache-Control": "no-cache"}, media_type=SIGSTORE_TYPE)
 
     async def package(self, request: Request, purl: str) -> Response:
-        """The files of one package version. The package URL may stand in the path as it is."""
-        view = await self._calls.run(lambda: self._views.package(with_query(request, purl)))
-        return _json(format_package(view))
+        """The files of one package version, or all versions. The package URL may stand in the path as it
+        is."""
+        view = await self._calls.run(lambda: self._views.named(with_query(request, purl)))
+        return _json(format_family(view) if isinstance(view, FamilyView) else format_package(view))
+
+    async def why(self, ecosystem: str, upstream: str, path: str) -> Response:
+        """The decision about a path, as its page explains it."""
+        found = await self._calls.run(lambda: self._explainers.explain(ecosystem, upstream, path))
+        return _json(format_explanation(found), found.status)
 
     async def checkpoint(self) -> Response:
         """The newest checkpoint, taken apart, and how far the index has followed the log."""
@@ -87,81 +110,6 @@ def with_query(request: Request, purl: str) -> str:
     return f"{purl}?{request.url.query}" if request.url.query else purl
 
 
-def format_artifact(view: ArtifactView) -> dict[str, Any]:
-    """The JSON of an artifact."""
-    body: dict[str, Any] = {"sha256": view.sha256}
-    if view.links:
-        link = view.links[0]
-        body["size"] = link.size
-        body["digest"] = link.digests
-    body["served"] = [link.served for link in view.links]
-    body["files"] = [format_file(file) for file in view.files]
-    if view.more:
-        body["more"] = True
-    return body
-
-
-def format_package(view: PackageView) -> dict[str, Any]:
-    """The JSON of a package version."""
-    body: dict[str, Any] = {
-        "package": str(view.package),
-        "files": [format_file(file) for file in view.files],
-    }
-    if view.more:
-        body["more"] = True
-    return body
-
-
-def format_file(file: FileView) -> dict[str, Any]:
-    """The JSON of one package file with one content."""
-    levels = file.levels
-    return {
-        "package": str(file.package),
-        "name": file.name,
-        "sha256": file.sha256,
-        "levels": list(levels.reached),
-        "explanations": {level: levels.explain(level) for level in ("recorded", "reproduced")},
-        "operators": [
-            {
-                "operator": counted.operator,
-                "index": str(counted.index),
-                "how": counted.how,
-                "sources": list(counted.sources),
-                "toolsPinned": counted.tools_pinned,
-            }
-            for counted in levels.operators
-        ],
-        "needed": levels.needed,
-        "notCounted": [
-            {"operator": left.operator, "index": str(left.index), "why": left.why}
-            for left in levels.uncounted
-        ],
-        "equivalent": [_finding(finding) for finding in levels.equivalent],
-        "contradicted": [_finding(finding) for finding in levels.contradicted_by],
-        "notBuilt": [_finding(finding) for finding in levels.not_built],
-        "entries": [_entry(row) for row in file.rows],
-        "ignored": [_ignored(warning) for warning in file.warnings],
-    }
-
-
-def _finding(finding: Finding) -> dict[str, str]:
-    return {"operator": finding.operator, "index": str(finding.index), "detail": finding.detail}
-
-
-def _entry(row: EvidenceRow) -> dict[str, str]:
-    sigstore = f"/api/v1/artifacts/{row.sha256}/sigstore/{row.entry}.json"
-    return {"index": str(row.entry), "kind": row.kind, "operator": row.operator, "sigstore": sigstore}
-
-
-def _ignored(warning: EntryWarning) -> dict[str, Any]:
-    return {
-        "index": str(warning.index),
-        "step": warning.step,
-        "reason": warning.reason,
-        "message": warning.message,
-    }
-
-
-def _json(body: dict[str, Any]) -> Response:
+def _json(body: dict[str, Any], status: int = 200) -> Response:
     text = json.dumps(body, ensure_ascii=False, indent=1)
-    return Response(text, headers={"Cache-Control": "no-cache"}, media_type="application/json")
+    return Response(text, status, headers={"Cache-Control": "no-cache"}, media_type="application/json")

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, BinaryIO
 
 from fastapi import Response
 
 from touchplate.api.blobs import BlobStore
-from touchplate.api.errors import APIError, NotReadyError, UpstreamError
+from touchplate.api.errors import APIError, ChangedError, NotReadyError, UpstreamError
 from touchplate.base.durable import DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
 
@@ -26,24 +27,35 @@ HELD_BACK_BYTES = 64 * 1024
 PIECE_BYTES = 1024 * 1024
 """Bytes per read and send: the same as for stored files."""
 
+MAX_WRONG = 1_000
+"""Downloads of wrong bytes that are remembered; the oldest go first."""
+
 _log = logging.getLogger("touchplate.api")
 
-Fetch = Callable[[Callable[[bytes], object]], None]
+Fetch = Callable[[Callable[[bytes], object]], object]
 
 
 class Download:
     """One file on its way into the store. `run` blocks in a thread; readers wait in the event loop."""
 
     def __init__(
-        self, blobs: BlobStore, sha256: str, size: int, fetch: Fetch, stored: Callable[[], None]
+        self,
+        blobs: BlobStore,
+        sha256: str,
+        size: int,
+        fetch: Fetch,
+        *,
+        stored: Callable[[], None],
+        wrong: Callable[[str], None],
     ) -> None:
         """`fetch` passes the bytes to the callable that it is given; `stored` is called when all is in the
-        store and before anybody hears of it."""
+        store and before anybody hears of it, `wrong` with a message when they are other bytes."""
         self.size = size
         self._blobs = blobs
         self._sha256 = sha256
         self._fetch = fetch
         self._stored = stored
+        self._wrong = wrong
         self._lock = threading.Lock()
         self._writer: DigestWriter | None = None  # under self._lock, as are the four below
         self._there = 0
@@ -69,10 +81,11 @@ class Download:
         except APIError as failure:
             error = failure
         except (WrongDigestError, TooLargeError) as failure:
-            _log.error("fetching sha256:%s: %s", self._sha256, failure)
-            error = UpstreamError(
+            _log.debug("fetching sha256:%s: %s", self._sha256, failure)
+            error = ChangedError(
                 f"the upstream sent other bytes than sha256:{self._sha256}", reason="upstream-wrong-digest"
             )
+            self._wrong(str(error))
         except Exception as failure:
             # Every reader must hear of it, whatever it was, or he would wait for ever.
             _log.error("fetching sha256:%s failed", self._sha256, exc_info=failure)
@@ -80,6 +93,12 @@ class Download:
         with self._lock:
             self._done, self._error = True, error
         self._tell()
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it ended with other bytes."""
+        with self._lock:
+            return isinstance(self._error, ChangedError)
 
     def abandon(self) -> None:
         """Tell those who wait that `run` never began. Without effect when it did."""
@@ -89,17 +108,17 @@ class Download:
             self._done, self._error = True, NotReadyError("this node is stopping")
         self._tell()
 
-    def open(self) -> BinaryIO:
+    async def open(self) -> BinaryIO:
         """What there is of the file, for reading. Raises the error of a fetch that failed."""
         with self._lock:
-            if self._error is not None:
-                raise self._error
             writer = None if self._done else self._writer
         if writer is not None:
-            # It may get its name, or be given up, at this very moment.
             with contextlib.suppress(StorageError):
-                return writer.open()
-        return self._blobs.path(self._sha256).open("rb")
+                return await asyncio.to_thread(writer.open)
+        # It got its name, or was given up, at this very moment.
+        await self.finished()
+        path = self._blobs.path(self._sha256)
+        return await asyncio.to_thread(path.open, "rb")
 
     async def readable(self, beyond: int) -> int:
         """Wait until more than `beyond` bytes may be read, or all; their number. Raises what went wrong."""
@@ -139,6 +158,12 @@ class Downloads:
 
     def __init__(self) -> None:
         self._running: dict[Hashable, tuple[Download, asyncio.Task[None]]] = {}
+        self._wrong: OrderedDict[Hashable, None] = OrderedDict()
+
+    def was_wrong(self, key: Hashable) -> bool:
+        """Whether the last download of this key gave other bytes. The next one is better not sent before it
+        is whole: then the client hears why, instead of being cut off again."""
+        return key in self._wrong
 
     def start(self, key: Hashable, make: Callable[[], Download], run: Callable[[Download], Any]) -> Download:
         """The download of this key that runs, or a new one; `run` gives what awaits its end. It goes on when
@@ -155,6 +180,11 @@ class Downloads:
             # A node that stops drops what has not begun yet; then nobody may go on waiting for it.
             if task.cancelled() or task.exception() is not None:
                 download.abandon()
+            self._wrong.pop(key, None)
+            if download.is_wrong:
+                self._wrong[key] = None
+                while len(self._wrong) > MAX_WRONG:
+                    self._wrong.popitem(last=False)
 
         task.add_done_callback(ended)
         return download
@@ -168,20 +198,23 @@ class StreamedFile(Response):
         super().__init__(None, 200, {**headers, "Content-Length": str(download.size)})
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """ASGI. An error after the first byte cuts the connection: the server sees too few bytes."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        """ASGI. An error before the first byte can still be told as such; one after it cuts the connection,
+        since the server sees too few bytes."""
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         download, sent = self._download, 0
-        file = await asyncio.to_thread(download.open)
+        file: BinaryIO | None = None
         try:
             while sent < download.size:
                 limit = await download.readable(sent)
-                while sent < limit:
-                    piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, limit - sent))
-                    if not piece:
-                        raise UpstreamError("the file became shorter while it was sent")
-                    sent += len(piece)
-                    await send(
-                        {"type": "http.response.body", "body": piece, "more_body": sent < download.size}
-                    )
+                if file is None:
+                    file = await download.open()
+                piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, limit - sent))
+                if not piece:
+                    raise UpstreamError("the file became shorter while it was sent")
+                if not sent:
+                    await send(start)
+                sent += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": sent < download.size})
         finally:
-            file.close()
+            if file is not None:
+                file.close()

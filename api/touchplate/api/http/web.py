@@ -8,12 +8,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from touchplate.api.conan.explain import explain_conan
 from touchplate.api.conan.judge import ConanJudge
-from touchplate.api.docker.explain import explain_image
 from touchplate.api.docker.judge import ImageJudge
-from touchplate.api.errors import NotFoundError
-from touchplate.api.explain import explain_maven
+from touchplate.api.explainers import Explainers
 from touchplate.api.gate import Gate
 from touchplate.api.http.auditors import with_query
 from touchplate.api.http.calls import Calls
@@ -43,6 +40,7 @@ class Web:
     images: ImageJudge
     conan: ConanJudge
     gate: Gate
+    explainers: Explainers
     pages: Pages
 
 
@@ -59,6 +57,7 @@ class WebRoutes:
         for path, answer in (
             ("/", self.start),
             ("/style.css", self.style),
+            ("/icon.svg", self.icon),
             ("/find", self.find),
             ("/packages/{purl:path}", self.package),
             ("/artifacts/{sha256}", self.artifact),
@@ -87,34 +86,32 @@ class WebRoutes:
             self._web.pages.style, headers={"Cache-Control": "max-age=300"}, media_type="text/css"
         )
 
+    async def icon(self) -> Response:
+        """The mark that browsers show beside the title."""
+        return Response(
+            self._web.pages.icon, headers={"Cache-Control": "max-age=300"}, media_type="image/svg+xml"
+        )
+
     async def find(self, q: str = "") -> Response:
         """The search field of the start page."""
         path = await self._calls.run(lambda: self._web.views.find(q))
         return RedirectResponse(quote(path, safe="/:@?=&%"), 303)
 
     async def package(self, request: Request, purl: str) -> Response:
-        """One package version."""
-        view = await self._calls.run(lambda: self._web.views.package(with_query(request, purl)))
-        return _page(self._web.pages.package(view))
+        """One package version, or all of them."""
+        view = await self._calls.run(lambda: self._web.views.named(with_query(request, purl)))
+        return _page(self._web.pages.package(view, base(request)))
 
     async def artifact(self, request: Request, sha256: str) -> Response:
         """One artifact."""
         view = await self._calls.run(lambda: self._web.views.artifact(sha256))
         return _page(self._web.pages.artifact(view, base(request)))
 
-    async def why(self, ecosystem: str, upstream: str, path: str) -> Response:
+    async def why(self, request: Request, ecosystem: str, upstream: str, path: str) -> Response:
         """The decision about one file, in prose."""
-        if ecosystem not in ("maven", "v2", "conan"):
-            raise NotFoundError(f"no adapter is named {ecosystem[:40]!r}; there are: maven, v2, conan")
         web = self._web
-        if ecosystem == "v2":
-            asked = f"{upstream}/{path}"
-            explanation = await self._calls.run(lambda: explain_image(web.images, web.gate, asked))
-        elif ecosystem == "conan":
-            explanation = await self._calls.run(lambda: explain_conan(web.conan, web.gate, upstream, path))
-        else:
-            explanation = await self._calls.run(lambda: explain_maven(web.judge, web.gate, upstream, path))
-        return _page(web.pages.why(explanation))
+        explanation = await self._calls.run(lambda: web.explainers.explain(ecosystem, upstream, path))
+        return _page(web.pages.why(explanation, base(request)), explanation.status)
 
 
 def base(request: Request) -> str:
@@ -123,5 +120,5 @@ def base(request: Request) -> str:
     return configured or f"{request.url.scheme}://{request.url.netloc}"
 
 
-def _page(text: str) -> Response:
-    return Response(text, headers=PAGE_HEADERS, media_type="text/html; charset=utf-8")
+def _page(text: str, status: int = 200) -> Response:
+    return Response(text, status, headers=PAGE_HEADERS, media_type="text/html; charset=utf-8")

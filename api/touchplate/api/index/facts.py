@@ -10,7 +10,7 @@ from typing import cast
 from touchplate.api.errors import NotReadyError
 from touchplate.api.gate import Facts
 from touchplate.api.index.observe import Observer
-from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, IndexStore
+from touchplate.api.index.store import Batch, EntryRow, EvidenceRow, FileRows, IndexStore
 from touchplate.api.ports import EntrySource
 from touchplate.base.errors import TouchplateError
 from touchplate.verify.check import EntryWarning
@@ -72,45 +72,29 @@ class FactIndex:
 
     def facts(self, file: FileDigests, package: PackageURL) -> Facts:
         """What the log says about these bytes as this package file (steps 3 to 5 of the check)."""
+        return self.facts_and_first(file, package)[0]
+
+    def facts_and_first(self, file: FileDigests, package: PackageURL) -> tuple[Facts, EvidenceRow | None]:
+        """As `facts`, and the earliest good record of this package file, both as of one moment."""
         name = format_purl(package)
-        rows = self.store.evidence_of_digest(file.sha256)
+        rows = self.store.rows_about(file.sha256, name)
         warnings = {
-            row.entry: EntryWarning(row.entry, row.step, row.reason, row.message)
-            for row in self.store.lost_of_digest(file.sha256)
+            row.entry: EntryWarning(row.entry, row.step, row.reason, row.message) for row in rows.lost
         }
-        mine, good = self.store.evidence_of(file.sha256, name), []
-        for row in mine:
+        good = []
+        for row in rows.mine:
             differing = file.differing(cast("dict[str, str]", row.detail["digests"]))
             if differing:
                 message = f"its sha256 is right, its {', '.join(differing)} is another file's"
                 warnings[row.entry] = EntryWarning(row.entry, 5, "wrong-digest", message)
             else:
                 good.append(row)
-        warnings |= self._elsewhere(rows, mine, file.sha256, package)
+        warnings |= _elsewhere(rows, file.sha256, package)
         seen = [row.seen for row in good if row.seen is not None]
         ordered = tuple(warnings[entry] for entry in sorted(warnings))
-        return Facts(tuple(self._evidence(good, name)), ordered, min(seen, default=None))
-
-    def _elsewhere(
-        self, rows: Sequence[EvidenceRow], mine: Sequence[EvidenceRow], sha256: str, package: PackageURL
-    ) -> dict[int, EntryWarning]:
-        """Good entries about these bytes as something else, or about this package file with other bytes."""
-        named = [row for row in mine if row.kind == "comparison"]
-        own = {row.entry for row in mine}
-        cited = self.store.evidence_of_identities(str(row.detail["provenance"]) for row in named)
-        warnings = {}
-        for row in (*rows, *self.store.evidence_of_file(str(package)), *cited):
-            taken = any(one.detail["provenance"] == row.identity and _is_named(row, one) for one in named)
-            if row.entry in own or taken:
-                continue
-            reason, message = "wrong-package", f"it speaks of these bytes as {row.file}, not as {package}"
-            if row.sha256 != sha256:
-                reason, message = (
-                    "wrong-artifact",
-                    f"it speaks of other bytes ({row.sha256}), not of {sha256}",
-                )
-            warnings[row.entry] = EntryWarning(row.entry, 5, reason, message)
-        return warnings
+        provenances = {row.identity: row for row in rows.cited if row.file == name}
+        evidence = tuple(_piece(row, provenances) for row in good)
+        return Facts(evidence, ordered, min(seen, default=None)), rows.first
 
     def attested(self, sha256: str) -> FileDigests:
         """The digests that the log gives for bytes that are not at hand; of two claims the earlier one."""
@@ -145,13 +129,6 @@ class FactIndex:
             return False  # the log does not reach that far
         return bool(found) and known is not None and found[0] == (last, known.packed)
 
-    def _evidence(self, rows: Sequence[EvidenceRow], file: str) -> list[Evidence]:
-        named = [str(row.detail["provenance"]) for row in rows if row.detail.get("provenance")]
-        provenances = {
-            row.identity: row for row in self.store.evidence_of_identities(named) if row.file == file
-        }
-        return [_piece(row, provenances) for row in rows]
-
     def _take(self, entries: Sequence[tuple[int, bytes]]) -> None:
         seen = [self._observer.observe(index, packed) for index, packed in entries]
         batch = Batch(
@@ -176,6 +153,26 @@ class FactIndex:
                 # The index is behind but right; requests that need more say so. Try again.
                 logging.getLogger(_LOG).exception("following the log failed; trying again")
                 self._stopping.wait(POLL_SECONDS)
+
+
+def _elsewhere(rows: FileRows, sha256: str, package: PackageURL) -> dict[int, EntryWarning]:
+    """Good entries about these bytes as something else, or about this package file with other bytes."""
+    named = [row for row in rows.mine if row.kind == "comparison"]
+    own = {row.entry for row in rows.mine}
+    warnings = {}
+    for row in (*rows.of_digest, *rows.of_file, *rows.cited):
+        if row.entry in own:
+            continue
+        if any(one.detail["provenance"] == row.identity and _is_named(row, one) for one in named):
+            continue
+        reason, message = "wrong-package", f"it speaks of these bytes as {row.file}, not as {package}"
+        if row.sha256 != sha256:
+            reason, message = (
+                "wrong-artifact",
+                f"it speaks of other bytes ({row.sha256}), not of {sha256}",
+            )
+        warnings[row.entry] = EntryWarning(row.entry, 5, reason, message)
+    return warnings
 
 
 def _piece(row: EvidenceRow, provenances: dict[str, EvidenceRow]) -> Evidence:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, Row, Select, desc, insert, select
+from sqlalchemy import Connection, Engine, MetaData, Select, insert
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DatabaseError
 
+from touchplate.api.index import queries
+from touchplate.api.index.queries import LISTED_ROWS
 from touchplate.api.index.tables import (
     ENTRIES,
     EVIDENCE,
@@ -18,14 +22,18 @@ from touchplate.api.index.tables import (
     KINDS,
     LOST,
     METADATA,
-    REBUILT,
     STATE,
     VERSION,
 )
-from touchplate.base.sql import begin_read, begin_write
+from touchplate.base.sql import begin_read, begin_write, database_errors
 
-LISTED_ROWS = 1_000
-"""Rows of one answer about some bytes or some package: one page of a listing (ARCHITECTURE, limits)."""
+Query = Select[tuple[Any, ...]]
+
+CACHE_KIB = 16 * 1024
+"""Memory for pages, of each connection to the index: with a million facts the inner nodes of its trees. With
+less, a look-up now and then reads them all again."""
+
+_DETAIL = list(EVIDENCE.c).index(EVIDENCE.c.detail)
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,27 @@ class Batch:
     inputs: Sequence[InputRow] = ()
 
 
+@dataclass(frozen=True)
+class FileRows:
+    """What bears on some bytes as one package file. Lists are by entry, `cited` in no order.
+
+    `of_digest`: evidence about these bytes under whatever package, the first of very many; `mine`: all of
+    it as this package file; `of_file`: about this file with whatever bytes, the first of very many;
+    `cited`: of the provenances that the comparisons among `mine` name; `lost`: what counts for nothing, the
+    first of very many; `first`: the earliest record of this file.
+    """
+
+    of_digest: Sequence[EvidenceRow]
+    mine: Sequence[EvidenceRow]
+    of_file: Sequence[EvidenceRow]
+    cited: Sequence[EvidenceRow]
+    lost: Sequence[LostRow]
+    first: EvidenceRow | None
+
+
 class IndexStore:
-    """The database of the index. Any thread may read; one at a time writes."""
+    """The database of the index. Any thread may read; one at a time writes. What the database refuses is a
+    StorageError."""
 
     def __init__(self, engine: Engine, trust: str) -> None:
         """Open the index; it is emptied when it was built by other code or with another trust file.
@@ -106,7 +133,7 @@ class IndexStore:
     def clear(self) -> None:
         """Forget everything, also tables that other code made: the follower begins again."""
         state = {"version": str(VERSION), "trust": self._trust, "followed": "0"}
-        with begin_write(self._engine) as transaction:
+        with self._writing() as transaction:
             found = MetaData()
             found.reflect(transaction)
             found.drop_all(transaction)
@@ -118,21 +145,19 @@ class IndexStore:
     def _held_state(self) -> dict[str, str]:
         try:
             with begin_read(self._engine) as transaction:
-                return {row.name: row.value for row in transaction.execute(select(STATE))}
+                return {row.name: row.value for row in transaction.execute(queries.HELD_STATE)}
         except DatabaseError:
             return {}  # a new file, or one whose tables other code made
 
     def followed(self) -> int:
         """How many entries of the log are in the index: all below this number."""
-        with self._engine.connect() as connection:
-            return int(
-                connection.execute(select(STATE.c.value).where(STATE.c.name == "followed")).scalar_one()
-            )
+        with self._reading() as connection:
+            return int(connection.execute(queries.FOLLOWED).scalar_one())
 
     def add(self, batch: Batch) -> None:
         """Store a batch and its position in one transaction: a crash leaves neither or both."""
         followed = batch.entries[-1].entry + 1
-        with begin_write(self._engine) as transaction:
+        with self._writing() as transaction:
             transaction.execute(insert(ENTRIES), [vars(row) for row in batch.entries])
             evidence = {(row.entry, row.sha256, row.file): row for row in batch.evidence}
             if evidence:
@@ -149,95 +174,117 @@ class IndexStore:
 
     def evidence_of_digest(self, sha256: str) -> list[EvidenceRow]:
         """Good evidence about these bytes, under whatever package, by entry; the first of very many."""
-        query = select(EVIDENCE).where(EVIDENCE.c.sha256 == sha256)
-        return self._evidence(query.order_by(EVIDENCE.c.entry).limit(LISTED_ROWS))
+        return self._evidence(queries.OF_DIGEST, sha256=sha256)
 
     def evidence_of(self, sha256: str, file: str) -> list[EvidenceRow]:
         """All good evidence about these bytes as this package file, by entry."""
-        query = select(EVIDENCE).where(EVIDENCE.c.sha256 == sha256, EVIDENCE.c.file == file)
-        return self._evidence(query.order_by(EVIDENCE.c.entry))
+        return self._evidence(queries.OF_BOTH, sha256=sha256, file=file)
 
     def evidence_of_file(self, file: str) -> list[EvidenceRow]:
         """Good evidence about this package file, for whatever bytes, by entry; the first of very many."""
-        query = select(EVIDENCE).where(EVIDENCE.c.file == file)
-        return self._evidence(query.order_by(EVIDENCE.c.entry).limit(LISTED_ROWS))
+        return self._evidence(queries.OF_FILE, file=file)
+
+    def rows_about(self, sha256: str, file: str) -> FileRows:
+        """All that a decision about these bytes as this package file needs, as of one moment."""
+        with database_errors("reading the index"), begin_read(self._engine) as connection:
+            of_digest = _evidence_rows(connection, queries.OF_DIGEST, sha256=sha256)
+            mine = [row for row in of_digest if row.file == file]
+            if len(of_digest) == LISTED_ROWS:  # there may be more, and none of these may be left out
+                mine = _evidence_rows(connection, queries.OF_BOTH, sha256=sha256, file=file)
+            named = {str(row.detail["provenance"]) for row in mine if row.detail.get("provenance")}
+            return FileRows(
+                of_digest=of_digest,
+                mine=mine,
+                of_file=_evidence_rows(connection, queries.OF_FILE, file=file),
+                cited=_evidence_rows(connection, queries.OF_IDENTITIES, wanted=sorted(named))
+                if named
+                else [],
+                lost=_lost_rows(connection, sha256),
+                first=_first_record(connection, file),
+            )
+
+    def evidence_of_package(self, package: str, limit: int = LISTED_ROWS) -> list[EvidenceRow]:
+        """Good evidence about the files of one package version, the newest first; not more than `limit`."""
+        return self._evidence(queries.OF_PACKAGE, package=package, rows=limit)
 
     def files_of_package(self, package: str) -> list[tuple[str, str]]:
         """(package file, sha256) of what there is good evidence about in one package version, in order."""
-        query = select(EVIDENCE.c.file, EVIDENCE.c.sha256).where(EVIDENCE.c.package == package).distinct()
-        query = query.order_by(EVIDENCE.c.file, EVIDENCE.c.sha256).limit(LISTED_ROWS)
-        with self._engine.connect() as connection:
-            return [(row.file, row.sha256) for row in connection.execute(query)]
+        with self._reading() as connection:
+            found = connection.execute(queries.FILES_OF_PACKAGE, {"package": package})
+            return [(row.file, row.sha256) for row in found]
 
     def packages_between(self, first: str, end: str) -> set[str]:
         """The package versions with good evidence whose package URLs are at least `first` and below `end`."""
-        query = select(EVIDENCE.c.package).where(EVIDENCE.c.package >= first, EVIDENCE.c.package < end)
-        with self._engine.connect() as connection:
-            return {row.package for row in connection.execute(query.distinct())}
+        with self._reading() as connection:
+            return set(connection.execute(queries.PACKAGES_BETWEEN, {"first": first, "end": end}).scalars())
 
     def evidence_of_identities(self, identities: Iterable[str]) -> list[EvidenceRow]:
         """The evidence that comes from entries of these identities (hex)."""
         wanted = sorted(set(identities))
-        return self._evidence(select(EVIDENCE).where(EVIDENCE.c.identity.in_(wanted))) if wanted else []
+        return self._evidence(queries.OF_IDENTITIES, wanted=wanted) if wanted else []
 
     def entries_with_input(self, sha256: str, file: str) -> set[int]:
         """The entries whose good provenance names these bytes, as this package file, as an input."""
-        query = select(INPUTS.c.entry).where(INPUTS.c.sha256 == sha256, INPUTS.c.file == file)
-        with self._engine.connect() as connection:
-            return {row.entry for row in connection.execute(query)}
+        with self._reading() as connection:
+            return set(connection.execute(queries.WITH_INPUT, {"sha256": sha256, "file": file}).scalars())
 
     def files_built_from(self, inputs: Iterable[tuple[str, str]]) -> list[str]:
         """The package files, in order, with a good provenance that names all these inputs (sha256, package
         file); the first of very many."""
-        query = select(EVIDENCE.c.file).distinct()
-        for sha256, file in inputs:
-            naming = select(INPUTS.c.entry).where(INPUTS.c.sha256 == sha256, INPUTS.c.file == file)
-            query = query.where(EVIDENCE.c.entry.in_(naming))
-        with self._engine.connect() as connection:
-            return [
-                row.file for row in connection.execute(query.order_by(EVIDENCE.c.file).limit(LISTED_ROWS))
-            ]
+        with self._reading() as connection:
+            return list(connection.execute(queries.built_from(inputs)).scalars())
 
     def first_record(self, file: str) -> EvidenceRow | None:
         """The earliest good record of this package file: what everybody is to get."""
-        query = select(EVIDENCE).where(EVIDENCE.c.file == file, EVIDENCE.c.kind == "record")
-        return next(iter(self._evidence(query.order_by(EVIDENCE.c.entry).limit(1))), None)
+        with self._reading() as connection:
+            return _first_record(connection, file)
 
     def lost_of_digest(self, sha256: str) -> list[LostRow]:
         """The entries about these bytes that count for nothing, by entry; the first of very many."""
-        query = select(LOST).where(LOST.c.sha256 == sha256).order_by(LOST.c.entry).limit(LISTED_ROWS)
-        with self._engine.connect() as connection:
-            return [LostRow(**row._asdict()) for row in connection.execute(query)]
+        with self._reading() as connection:
+            return _lost_rows(connection, sha256)
 
     def is_about(self, number: int, sha256: str) -> bool:
         """Whether an entry, good or not, is about these bytes."""
-        queries = (
-            select(table.c.entry).where(table.c.entry == number, table.c.sha256 == sha256).limit(1)
-            for table in (EVIDENCE, LOST)
-        )
-        with self._engine.connect() as connection:
-            return any(connection.execute(query).first() is not None for query in queries)
+        asked = {"number": number, "sha256": sha256}
+        with self._reading() as connection:
+            return any(connection.execute(query, asked).first() is not None for query in queries.ABOUT)
 
     def entry(self, number: int) -> EntryRow | None:
         """One entry of the log, or None when the index does not know it yet."""
-        with self._engine.connect() as connection:
-            row = connection.execute(select(ENTRIES).where(ENTRIES.c.entry == number)).one_or_none()
-        return None if row is None else EntryRow(**row._asdict())
+        with self._reading() as connection:
+            row = connection.execute(queries.ENTRY, {"number": number}).one_or_none()
+        return None if row is None else EntryRow(*row)
 
     def rebuilt_packages(self, limit: int) -> list[str]:
         """Package versions about which there is a provenance or a comparison, the newest evidence first."""
-        query = select(REBUILT.c.package).order_by(desc(REBUILT.c.newest)).limit(limit)
-        with self._engine.connect() as connection:
-            return [row.package for row in connection.execute(query)]
+        with self._reading() as connection:
+            return list(connection.execute(queries.REBUILT_PACKAGES, {"rows": limit}).scalars())
+
+    def contradicted(self, limit: int) -> list[tuple[str, str]]:
+        """(sha256, package file) of published files of which somebody built other bytes, the newest first."""
+        with self._reading() as connection:
+            found = connection.execute(queries.CONTRADICTED_FILES, {"rows": limit})
+            return [(row.sha256, row.file) for row in found]
 
     def counts(self) -> dict[str, int]:
         """Number of entries by kind."""
-        with self._engine.connect() as connection:
-            return {row.kind: row.number for row in connection.execute(select(KINDS))}
+        with self._reading() as connection:
+            return {row.kind: row.number for row in connection.execute(queries.COUNTS)}
 
-    def _evidence(self, query: Select[tuple[object, ...]]) -> list[EvidenceRow]:
-        with self._engine.connect() as connection:
-            return [_evidence_row(row) for row in connection.execute(query)]
+    def _evidence(self, query: Query, **asked: object) -> list[EvidenceRow]:
+        with self._reading() as connection:
+            return _evidence_rows(connection, query, **asked)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with database_errors("reading the index"), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with database_errors("writing the index"), begin_write(self._engine) as connection:
+            yield connection
 
 
 def _count(transaction: Connection, batch: Batch) -> None:
@@ -246,14 +293,32 @@ def _count(transaction: Connection, batch: Batch) -> None:
         transaction.execute(
             added.on_conflict_do_update(index_elements=["kind"], set_={"number": KINDS.c.number + number})
         )
-    for row in batch.evidence:
-        if row.kind != "record":
-            newest = upsert(REBUILT).values(package=row.package, newest=row.entry)
-            transaction.execute(
-                newest.on_conflict_do_update(index_elements=["package"], set_={"newest": row.entry})
-            )
+    newest = {row.package: row.entry for row in batch.evidence if row.kind != "record"}
+    if newest:
+        rows = [{"package": package, "newest": entry} for package, entry in newest.items()]
+        transaction.execute(queries.PUT_REBUILT, rows)
+    told = {
+        (row.file, row.sha256): row.entry
+        for row in batch.evidence
+        if row.kind == "comparison" and row.detail["result"] == "different"
+    }
+    if told:
+        rows = [{"file": file, "sha256": sha256, "newest": entry} for (file, sha256), entry in told.items()]
+        transaction.execute(queries.PUT_CONTRADICTED, rows)
 
 
-def _evidence_row(row: Row[tuple[object, ...]]) -> EvidenceRow:
-    values = row._asdict()
-    return EvidenceRow(**{**values, "detail": json.loads(values["detail"])})
+def _evidence_rows(connection: Connection, query: Query, **asked: object) -> list[EvidenceRow]:
+    found = []
+    for row in connection.execute(query, asked):
+        values: list[Any] = list(row)  # in the order of the fields; only `detail` is stored in another form
+        values[_DETAIL] = json.loads(values[_DETAIL])
+        found.append(EvidenceRow(*values))
+    return found
+
+
+def _first_record(connection: Connection, file: str) -> EvidenceRow | None:
+    return next(iter(_evidence_rows(connection, queries.FIRST_RECORD, file=file)), None)
+
+
+def _lost_rows(connection: Connection, sha256: str) -> list[LostRow]:
+    return [LostRow(*row) for row in connection.execute(queries.LOST_OF_DIGEST, {"sha256": sha256})]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table
 
-VERSION = 3
+VERSION = 4
 """Goes up whenever a table or the meaning of a column changes; another version in the file means: build
 again."""
 
@@ -41,6 +41,16 @@ REBUILT = Table(  # package versions that somebody rebuilt, with the newest entr
     METADATA,
     Column("package", String, primary_key=True),
     Column("newest", Integer, nullable=False, index=True),
+)
+
+CONTRADICTED = (
+    Table(  # published files of which somebody built other bytes, with the newest entry that says so
+        "contradicted",
+        METADATA,
+        Column("file", String, primary_key=True),
+        Column("sha256", String(64), primary_key=True),
+        Column("newest", Integer, nullable=False, index=True),
+    )
 )
 
 EVIDENCE = Table(

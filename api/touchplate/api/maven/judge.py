@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from touchplate.api.blobs import DIGESTS, Blob
 from touchplate.api.errors import ChangedError, RefusedError, UnknownUpstreamError
 from touchplate.api.gate import Decision, Gate, Question
+from touchplate.api.index.store import EvidenceRow
 from touchplate.api.links import Link
 from touchplate.api.maven.layout import MavenFile, MetadataRequest, main_file
 from touchplate.api.maven.metadata import format_metadata
@@ -68,14 +69,16 @@ class MavenJudge:
                 f"no maven upstream is named {name[:80]!r}; there is: {known}"
             ) from None
 
-    def obtain(self, repository: Repository, file: MavenFile) -> Judged:
+    def obtain(self, repository: Repository, file: MavenFile, held: Link | None = None) -> Judged:
         """Fetch the file if need be, record it, and judge it. The caller looks at the decision.
+
+        `held`: what `held` said a moment ago, so that it is not found out again.
 
         Raises NotFoundError, UpstreamError, BusyError, NotReadyError, and ChangedError whatever the rules
         say.
         """
-        link = self._held(repository, file)
-        if link is None or not self._is_recorded(repository, file):
+        link = held or self.held(repository, file)
+        if link is None:
             link = self._flights.run((repository.name, file.path), lambda: self._admit(repository, file))
         judged = self.judge(repository, file, link)
         if judged.decision.passes:
@@ -84,13 +87,15 @@ class MavenJudge:
         self._stores.index.catch_up()
         return self.judge(repository, file, link)
 
-    def is_held(self, repository: Repository, file: MavenFile) -> bool:
-        """Whether `obtain` can answer without asking the upstream or the log."""
-        return self._held(repository, file) is not None and self._is_recorded(repository, file)
+    def held(self, repository: Repository, file: MavenFile) -> Link | None:
+        """The row of a file about which `obtain` need ask neither the upstream nor the log; None
+        otherwise."""
+        link = self._held(repository, file)
+        return link if link is not None and self._is_recorded(repository, file) else None
 
-    def serve(self, repository: Repository, file: MavenFile) -> Judged:
+    def serve(self, repository: Repository, file: MavenFile, held: Link | None = None) -> Judged:
         """As `obtain`, and raises RefusedError when the gate says no."""
-        judged = self.obtain(repository, file)
+        judged = self.obtain(repository, file, held)
         if judged.decision.verdict == "refuse":
             raise refusal(judged)
         return judged
@@ -104,7 +109,8 @@ class MavenJudge:
     def judge(self, repository: Repository, file: MavenFile, link: Link) -> Judged:
         """The decision about the bytes of `link`. Raises ChangedError when others were recorded first."""
         package = file.package_url(repository.repository_url)
-        self._check_unchanged(repository, file, link.sha256)
+        facts, first = self._stores.index.facts_and_first(link.file, package)
+        self._refuse_changed(repository, file, link.sha256, first)
         question = Question(
             package,
             repository.name,
@@ -112,7 +118,6 @@ class MavenJudge:
             is_supporting=file.is_supporting,
             is_snapshot=file.is_snapshot,
         )
-        facts = self._stores.index.facts(link.file, package)
         decision = self._gate.decide(question, facts, int(self._now()))
         return Judged(file, package, link, decision, why_path(repository, file))
 
@@ -192,17 +197,22 @@ class MavenJudge:
         return known
 
     def _check_unchanged(self, repository: Repository, file: MavenFile, sha256: str) -> None:
-        if file.is_mutable:
-            return
         first = self._stores.index.first_record(file.package_url(repository.repository_url))
-        if first is not None and first.sha256 != sha256:
+        self._refuse_changed(repository, file, sha256, first)
+
+    def _refuse_changed(
+        self, repository: Repository, file: MavenFile, sha256: str, first: EvidenceRow | None
+    ) -> None:
+        """Raise ChangedError, loudly, when other bytes were recorded first."""
+        if first is not None and first.sha256 != sha256 and not file.is_mutable:
             because = f"{first.operator} recorded {first.sha256} at index {first.entry}"
             raise self._changed(repository, file, sha256, because)
 
     def _changed(self, repository: Repository, file: MavenFile, sha256: str, because: str) -> ChangedError:
         message = f"{repository.name}/{file.path} changed: it has sha256 {sha256} now, but {because}"
-        self._stores.alarms.raise_alarm(message)
-        return ChangedError(message, explain=why_path(repository, file))
+        why = why_path(repository, file)
+        self._stores.alarms.raise_alarm(message, explain=why)
+        return ChangedError(message, explain=why)
 
 
 def refusal(judged: Judged) -> RefusedError:

@@ -58,20 +58,30 @@ class MavenRoutes:
         raw = request.scope.get("raw_path", b"").lower()
         if b"%2f" in raw or b"%5c" in raw:
             raise BadNameError("the path holds an encoded slash; a maven path has none")
-        is_held = await self._calls.run(lambda: self._is_held(upstream, path))
-        pool = self._calls if is_held else self._fetches
-        return await pool.run(lambda: self._answer(request, upstream, path))
+        answer = await self._calls.run(lambda: self._answer_held(request, upstream, path))
+        if answer is not None:
+            return answer
+        return await self._fetches.run(lambda: self._answer(request, upstream, path))
 
-    def _is_held(self, upstream: str, path: str) -> bool:
+    def _answer_held(self, request: Request, upstream: str, path: str) -> Response | None:
+        """The answer when nobody else need be asked for it, else None. One turn of a thread for most
+        requests."""
         repository, asked = self._judge.repository(upstream), parse_path(path)
-        return isinstance(asked, FileRequest) and self._judge.is_held(repository, asked.file)
+        if not isinstance(asked, FileRequest):
+            return None
+        held = self._judge.held(repository, asked.file)
+        if held is None:
+            return None
+        return self._judged(request, asked, self._judge.serve(repository, asked.file, held))
 
     def _answer(self, request: Request, upstream: str, path: str) -> Response:
         repository = self._judge.repository(upstream)
         asked = parse_path(path)
         if isinstance(asked, MetadataRequest):
             return self._metadata(repository, asked)
-        judged = self._judge.serve(repository, asked.file)
+        return self._judged(request, asked, self._judge.serve(repository, asked.file))
+
+    def _judged(self, request: Request, asked: FileRequest, judged: Judged) -> Response:
         headers = _warning(judged)
         match asked.aspect:
             case "checksum":

@@ -1,10 +1,10 @@
 """A definition for a released library, from what was published with it: nobody writes one by hand.
 
-Read are the published jar's manifest (which JDK), the source (a release archive, else the sources jar with
-the POM) and the POM with its parents (which goals). What was inferred is saved, shown and attested.
+Read are the published jar's manifest (which JDK), the POM with its parents (which goals) and the source (a
+release archive, its own or its parent's, else the sources jar with the POM). What was inferred is saved,
+shown and attested.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from touchplate.builder.definitions import Definition, MavenTool, make_definition
@@ -12,12 +12,14 @@ from touchplate.builder.ecosystems.maven.coordinates import Coordinates, coordin
 from touchplate.builder.ecosystems.maven.goals import shaping_goals
 from touchplate.builder.ecosystems.maven.manifest import BuildTraces, read_traces
 from touchplate.builder.ecosystems.maven.model import MAX_PARENTS, Host, Model, effective_model
-from touchplate.builder.ecosystems.maven.pom import Pom, interpolate, parse_pom
+from touchplate.builder.ecosystems.maven.modules import find_parents_release, module_folder
+from touchplate.builder.ecosystems.maven.pom import Pom, parse_pom
 from touchplate.builder.ecosystems.maven.sources import (
     POM_NAME,
     SOURCE_RELEASE,
     FoundSource,
-    find_source,
+    find_release,
+    need_sources_jar,
 )
 from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN
 from touchplate.builder.errors import DefinitionError
@@ -28,8 +30,6 @@ _MVN = ("mvn", "-B", "-ntp")  # no questions, no progress lines
 
 _PACKAGE = (*_MVN, "clean", "package", "-DskipTests", "-Drat.skip")
 """For a release tree, which has all that the publisher's own build needs."""
-
-_MAX_MODULES = 500  # POMs of one release tree that are looked at
 
 _JAR_PACKAGINGS = ("jar", "bundle", "maven-plugin", "ejb")
 
@@ -57,14 +57,20 @@ def infer(
     traces = read_traces(published.data)
     major = jdk if jdk is not None else _jdk_major(traces, package)
     pom = repository.need(coordinates.sibling("pom").path)
-    source = find_source(repository, coordinates, pom)
     chain = read_chain(repository, parse_pom(pom.data))
-    names = source.names()
-    if not names - {POM_NAME}:
+    source = (
+        find_release(repository, coordinates)
+        or find_parents_release(repository, coordinates, chain)
+        or need_sources_jar(repository, coordinates, pom)
+    )
+    tree = source.names()
+    if not tree - {POM_NAME}:
         raise DefinitionError(f"the {source.kind} of {coordinates.folder} holds nothing to build")
+    folder = _project_folder(source, coordinates)
+    names = frozenset(name.removeprefix(folder) for name in tree if name.startswith(folder))
     model = effective_model(chain, Host(jdk_major=major, file_exists=lambda path: _exists(names, path)))
     _check_model(model, coordinates)
-    way = _release_way(source, names, model) if source.kind == SOURCE_RELEASE else _sources_way(model)
+    way = _release_way(folder) if source.kind == SOURCE_RELEASE else _sources_way(model)
     definition = make_definition(
         {
             "version": 1,
@@ -116,6 +122,16 @@ def _jdk_major(traces: BuildTraces, package: PackageURL) -> int:
     return traces.jdk_major
 
 
+def _project_folder(source: FoundSource, coordinates: Coordinates) -> str:
+    """Where in the source tree the project stands: empty for the top, else with a final slash."""
+    if source.kind != SOURCE_RELEASE:
+        return ""
+    folder = module_folder(source, coordinates.group, coordinates.artifact)
+    if folder is None:
+        raise DefinitionError(f"the source release has no POM of {coordinates.artifact}; write a definition")
+    return folder
+
+
 def _exists(names: frozenset[str], path: str) -> bool:
     return path in names or any(name.startswith(path.rstrip("/") + "/") for name in names)
 
@@ -134,34 +150,8 @@ def _sources_way(model: Model) -> _Way:
     return _Way([*_MVN, *plan.goals], "", notes)
 
 
-def _release_way(source: FoundSource, names: frozenset[str], model: Model) -> _Way:
+def _release_way(folder: str) -> _Way:
     """`package` at the top of the release tree; for a module, the module and what it needs."""
-    folder = _module_folder(source, names, model)
     if not folder:
         return _Way(list(_PACKAGE), "")
     return _Way([*_PACKAGE, "-pl", folder.rstrip("/"), "-am"], folder, (f"module {folder}",))
-
-
-def _module_folder(source: FoundSource, names: frozenset[str], model: Model) -> str:
-    """Folder (with a final slash) of the POM in the tree that is `model`'s; empty for the top."""
-    poms = sorted(
-        (name for name in names if name.rpartition("/")[2] == POM_NAME), key=lambda name: name.count("/")
-    )
-    for name in poms[:_MAX_MODULES]:
-        data = source.read(name)
-        if data is not None and _is_of(parse_pom(data), model):
-            return name.removesuffix(POM_NAME)
-    raise DefinitionError(f"the source release has no POM of {model.artifact}; write a definition")
-
-
-def _is_of(pom: Pom, model: Model) -> bool:
-    group = pom.group or (pom.parent.group if pom.parent else "")
-    properties: Mapping[str, str] = {**pom.properties, "project.groupId": group}
-    return pom.artifact == model.artifact and _resolved(group, properties) == model.group
-
-
-def _resolved(text: str, properties: Mapping[str, str]) -> str:
-    try:
-        return interpolate(text, properties)
-    except DefinitionError:  # a test fixture among the sources, not a module
-        return ""

@@ -1,19 +1,22 @@
 """The source of a release: its source-release archive, else the sources jar with the POM; as a tree."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.archives import SafeZip, checked_files, unpack
+from touchplate.builder.archives import Member, SafeZip, checked_files, unpack
 from touchplate.builder.definitions import Source
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.layout import place_source
+from touchplate.builder.ecosystems.maven.pom import MAX_POM_BYTES
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.repository import RemoteFile, Repository
 
 SOURCE_RELEASE = "source-release"
 SOURCES_JAR = "sources-jar"
 POM_NAME = "pom.xml"
+
+_MAX_MODULES = 500  # POMs of one release tree that are looked at
 
 
 @dataclass(frozen=True)
@@ -30,19 +33,34 @@ class FoundSource:
             placed = (place_source(member.name) for _, member in checked_files(archive))
             return frozenset(name for name in placed if name is not None) | {POM_NAME}
         top = _top_folder(archive)
-        return frozenset(member.name.removeprefix(top) for _, member in checked_files(archive))
+        return frozenset(member.name.removeprefix(top) for _, member in _release_files(archive))
 
-    def read(self, path: str) -> bytes | None:
-        """One file of a source-release's tree; None when there is none."""
+    def poms(self) -> Iterator[tuple[str, bytes]]:
+        """Path in the tree and content of each POM of a source release, topmost first.
+
+        Those of its tests are left out: fixtures are no modules, and may claim to be any.
+        """
         archive = SafeZip(self.files[0].data)
-        return archive.read_named(_top_folder(archive) + path)
+        top = _top_folder(archive)
+        found = {
+            member.name.removeprefix(top): position
+            for position, member in _release_files(archive)
+            if member.name.rpartition("/")[2] == POM_NAME
+            and member.size <= MAX_POM_BYTES
+            and not is_test_file(member.name)
+        }
+        for name in sorted(found, key=lambda name: (name.count("/"), name))[:_MAX_MODULES]:
+            yield name, archive.read(found[name])
 
 
-def find_source(repository: Repository, coordinates: Coordinates, pom: RemoteFile) -> FoundSource:
-    """The best source that the upstream holds. Raises DefinitionError when it has none."""
+def find_release(repository: Repository, coordinates: Coordinates) -> FoundSource | None:
+    """The source-release archive that was published under these coordinates; None when there is none."""
     release = repository.get(coordinates.sibling("zip", SOURCE_RELEASE).path)
-    if release is not None:
-        return FoundSource(SOURCE_RELEASE, (release,))
+    return None if release is None else FoundSource(SOURCE_RELEASE, (release,))
+
+
+def need_sources_jar(repository: Repository, coordinates: Coordinates, pom: RemoteFile) -> FoundSource:
+    """The sources jar with the POM, where no archive is. Raises DefinitionError when there is none either."""
     sources = repository.get(coordinates.sibling("jar", "sources").path)
     if sources is None:
         raise DefinitionError(
@@ -62,7 +80,7 @@ def prepare_tree(source: Source, files: Sequence[RemoteFile], target: Path) -> N
             raise DefinitionError(f"a source-release is one archive, not {len(files)} files")
         archive = SafeZip(files[0].data)
         top = _top_folder(archive)
-        unpack(archive, target, lambda name: name.removeprefix(top))
+        unpack(archive, target, lambda name: name.removeprefix(top), drops_link=is_test_file)
         return
     jars = [file for file in files if file.path.endswith(".jar")]
     poms = [file for file in files if file.path.endswith(".pom")]
@@ -74,9 +92,21 @@ def prepare_tree(source: Source, files: Sequence[RemoteFile], target: Path) -> N
     path.chmod(0o644)
 
 
+def is_test_file(name: str) -> bool:
+    """Whether a file of a release tree belongs to its tests, of which no main jar is made.
+
+    Links among them are left out: archivers are tested with links, also with some that lead nowhere or away.
+    """
+    return any(f"/{folder}/" in f"/{name}" for folder in ("src/test", "src/it"))
+
+
+def _release_files(archive: SafeZip) -> list[tuple[int, Member]]:
+    return checked_files(archive, drops_link=is_test_file)
+
+
 def _top_folder(archive: SafeZip) -> str:
     """`name/` of the single folder that holds everything, or an empty string."""
-    tops = {member.name.split("/")[0] for _, member in checked_files(archive)}
+    tops = {member.name.split("/")[0] for _, member in _release_files(archive)}
     only = min(tops) if len(tops) == 1 else ""
     return (
         f"{only}/" if only and all(member.name.startswith(f"{only}/") for member in archive.members) else ""

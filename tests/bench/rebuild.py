@@ -1,0 +1,196 @@
+"""`touchplate rebuild` with everything cached, beside the same goals run by the same Maven without a sandbox.
+
+Both use the same JDK, Maven, source tree and inputs, in turns. The peer is `mvn -o` with a local repository
+that is warm; a rebuild fills an empty one from its locked inputs each time, hashes what it uses, looks
+through it for the answer, compares, and keeps the evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.harness import (
+    Goal,
+    Row,
+    SkippedError,
+    Spent,
+    WrongResultError,
+    check,
+    in_turns,
+    median,
+    ratio,
+    spent_by_children,
+)
+
+from touchplate.base.progress import QuietProgress
+from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.ecosystems.maven.plan import SHORT_RUN
+from touchplate.builder.ecosystems.maven.sources import prepare_tree
+from touchplate.builder.ecosystems.maven.tools import JDK, Maven, need_jdk, need_maven
+from touchplate.builder.errors import HostLack
+from touchplate.builder.lock import InputLock, parse_lock
+from touchplate.builder.workshop import Workshop, default_data, open_workshop
+
+PACKAGE = "pkg:maven/org.apache.commons/commons-csv@1.12.0"
+ROUNDS = 3
+RUN_SECONDS = 900
+GOAL = Goal("<=", 1.3, "x")
+
+Said = dict[str, Any]
+"""The JSON that `touchplate rebuild` prints."""
+
+
+def rebuild(rounds: int = ROUNDS) -> list[Row]:
+    """CPU of all processes, the compiler's and the sandbox's included."""
+    data = default_data()
+    first = run_rebuild()  # fills the caches, and says which definition and lock the others use
+    try:
+        with open_workshop(data, QuietProgress()) as workshop, peer(workshop, first) as maven:
+            run_maven(maven)  # fills the local repository
+            mine, theirs, alike = in_turns(
+                rounds,
+                lambda: spent_by_children(lambda: run_rebuild(must_be_warm=True)),
+                lambda: spent_by_children(lambda: run_maven(maven, offline=True)),
+                lambda: spent_by_children(lambda: run_maven(maven, offline=True, options=SHORT_RUN)),
+            )
+    except HostLack as lack:
+        raise SkippedError(str(lack)) from lack
+    name = f"rebuild of {PACKAGE.rpartition('/')[2]}, warm, beside mvn -o"
+    return [
+        _row(name, mine, theirs, GOAL),
+        _row("the same, beside mvn -o with our JVM options", mine, alike, None),
+    ]
+
+
+def _row(name: str, mine: list[Spent], theirs: list[Spent], goal: Goal | None) -> Row:
+    cpu = [median(one.cpu for one in side) for side in (mine, theirs)]
+    value = ratio(mine, theirs)
+    note = f"CPU seconds, ratio {value:.2f}; wall {_wall_ratio(mine, theirs)}"
+    return Row(name, f"{cpu[0]:.2f} s", f"{cpu[1]:.2f} s", value, goal, note)
+
+
+def _wall_ratio(mine: list[Spent], theirs: list[Spent]) -> str:
+    ours, peers = (median(one.wall for one in side) for side in (mine, theirs))
+    return f"{ours:.1f} and {peers:.1f} s, ratio {ours / peers:.2f}"
+
+
+def run_rebuild(*, must_be_warm: bool = False) -> Said:
+    """The command itself, in a process of its own; its JSON, which must say `identical`."""
+    command = [sys.executable, "-m", "touchplate.verify", "rebuild", PACKAGE, "--json", "--quiet"]
+    done = subprocess.run(command, capture_output=True, timeout=RUN_SECONDS, check=False)
+    if done.returncode == 2:
+        raise SkippedError(f"nothing can be rebuilt here: {done.stderr.decode()[-300:]}")
+    check(done.returncode == 0, f"the rebuild ended with {done.returncode}: {done.stderr.decode()[-500:]}")
+    said: Said = json.loads(done.stdout)
+    check(said["result"] == "identical", f"the rebuild is {said['result']}")
+    check(not must_be_warm or "fetch" not in said["milliseconds"], "a warm rebuild ran Fetch")
+    return said
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The same build without us: a tree, its command, and what the jar must be."""
+
+    pristine: Path
+    work: Path
+    settings: Path
+    local: Path
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    output: str
+    sha256: str
+
+
+@contextmanager
+def peer(workshop: Workshop, said: Said) -> Iterator[Peer]:
+    """The parts of the rebuild that `said` tells of, laid out for plain Maven."""
+    definition, lock = _definition(workshop, said), _lock(workshop, said)
+    jdk, maven = _tools(workshop, definition)
+    sources = [workshop.repositories.exact(one.uri, one.sha256) for one in definition.source.files]
+    with tempfile.TemporaryDirectory(prefix="touchplate-bench-") as name:
+        folder = Path(name)
+        for made in ("pristine", "repo", "home", "local"):
+            (folder / made).mkdir()
+        prepare_tree(definition.source, sources, folder / "pristine")
+        for one in lock.inputs:
+            target = folder / "repo" / one.upstream / one.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(workshop.cache.inputs.path(one.sha256), target)
+        settings = folder / "settings.xml"
+        settings.write_text(
+            "<settings><mirrors><mirror><id>central</id><mirrorOf>*</mirrorOf>"
+            f"<url>file://{folder}/repo/central/</url></mirror></mirrors></settings>"
+        )
+        environment = {
+            **definition.environment,
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder / "home"),
+            "JAVA_HOME": str(jdk.home),
+        }
+        (output,) = definition.outputs
+        arguments = (str(maven.home / "bin" / "mvn"), *definition.command[1:])
+        yield Peer(
+            folder / "pristine",
+            folder / "work",
+            settings,
+            folder / "local",
+            arguments,
+            environment,
+            output.path,
+            _published(said),
+        )
+
+
+def run_maven(peer: Peer, *, offline: bool = False, options: str = "") -> None:
+    """The goals over a fresh copy of the tree; the jar must be the published one. `options`: of the JVM."""
+    shutil.rmtree(peer.work, ignore_errors=True)
+    shutil.copytree(peer.pristine, peer.work)
+    program, *goals = peer.arguments
+    flags = ["-s", str(peer.settings), f"-Dmaven.repo.local={peer.local}", *(["-o"] if offline else [])]
+    done = subprocess.run(
+        [program, *flags, *goals],
+        cwd=peer.work,
+        env={**peer.environment, "MAVEN_OPTS": options},
+        capture_output=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    check(done.returncode == 0, f"mvn ended with {done.returncode}: {done.stdout.decode()[-500:]}")
+    found = hashlib.sha256((peer.work / peer.output).read_bytes()).hexdigest()
+    check(found == peer.sha256, f"plain Maven made another jar: {found}, not {peer.sha256}")
+
+
+def _definition(workshop: Workshop, said: Said) -> Definition:
+    return parse_definition(_evidence(workshop, said["definition"]["sha256"]))
+
+
+def _lock(workshop: Workshop, said: Said) -> InputLock:
+    return parse_lock(_evidence(workshop, said["lock"]["sha256"]))
+
+
+def _evidence(workshop: Workshop, sha256: str) -> bytes:
+    with workshop.evidence.open(sha256) as stream:
+        return stream.read()
+
+
+def _published(said: Said) -> str:
+    (output,) = said["outputs"]
+    return str(output["published"]["sha256"])
+
+
+def _tools(workshop: Workshop, definition: Definition) -> tuple[JDK, Maven]:
+    jdk, maven = definition.tools.jdk, definition.tools.maven
+    if jdk is None or maven is None:
+        raise WrongResultError(f"the definition of {PACKAGE} names no JDK or no Maven")
+    central = workshop.repositories.named("central")
+    return need_jdk(jdk, workshop.jdk_roots), need_maven(maven, central, workshop.tools)

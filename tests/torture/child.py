@@ -1,0 +1,70 @@
+"""The parent of all processes that are killed: imports everything once, then forks one for each run.
+
+`python -m tests.torture.child`: one JSON object per line on stdin. `{"argv": …, "out": …, "err": …,
+"plan": …}` starts `touchplate ARGV` in a forked process and is answered by its pid; `{"wait": pid}` is
+answered by its exit code, -N for signal N. The process runs the same `main` as the console script does.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+from typing import Any
+
+from tests.torture.hooks import Hooks, Plan
+
+import touchplate.builder.cli
+import touchplate.node.serve
+import touchplate.node.wiring  # noqa: F401  # imported here, once, so that no run pays for it
+from touchplate.verify.cli import main
+
+
+def run(order: dict[str, Any]) -> int:
+    """In the forked process."""
+    for number, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, order["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (2, order["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    ):
+        descriptor = os.open(name, flags, 0o644)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    Hooks(Plan(**order["plan"])).install()
+    code = main(order["argv"])
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+def fork(order: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        code = run(order)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def serve() -> None:
+    assert threading.active_count() == 1, "a thread would be lost in every fork"
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            _, status = os.waitpid(order["wait"], 0)
+            answer = os.waitstatus_to_exitcode(status)
+        else:
+            answer = fork(order)
+        os.write(1, f"{answer}\n".encode())
+
+
+if __name__ == "__main__":
+    serve()

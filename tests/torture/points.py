@@ -1,0 +1,171 @@
+"""The durable steps of every store, in one table: what a process does to its disk that outlives it.
+
+A step is one call: a file made, a file or folder synced, a name given or taken away, a transaction committed.
+`Table.find` gives the point of a call, or None for one that nobody has listed here: then the series fails.
+A new store (a job queue, say) is a few rows more.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+CREATE, SYNC, RENAME, REMOVE, FOLDER = "create", "sync", "rename", "remove", "folder"
+"""Calls on files: O_CREAT, fsync, rename (by its new name), unlink or rmdir, mkdir."""
+
+DATABASE, COMMIT, CLOSE = "database", "commit", "close"
+"""Calls on databases: the first write to an empty file, COMMIT (with the tables written), the last close."""
+
+
+class Point(NamedTuple):
+    """One durable step of one store. `pattern` matches `<root>/<path>`, for a commit with ` <tables>`."""
+
+    store: str
+    step: str
+    call: str
+    pattern: str
+
+    @property
+    def name(self) -> str:
+        """How it is printed and told to the process that dies there."""
+        return f"{self.store}: {self.step}"
+
+
+_HEX = "[0-9a-f]"
+
+
+def _digest_folder(store: str, folder: str) -> Iterator[Point]:
+    """base/durable.DigestFolder."""
+    temporary = f"{folder}/tmp/{_HEX}{{32}}\\.tmp"
+    yield Point(store, "its folders made", FOLDER, f"{folder}(/tmp)?")
+    yield Point(store, "temporary file made", CREATE, temporary)
+    yield Point(store, "temporary file synced", SYNC, temporary)
+    yield Point(store, "folder made", FOLDER, f"{folder}/{_HEX}{{2}}")
+    yield Point(store, "name of a folder synced", SYNC, folder)
+    yield Point(store, "renamed", RENAME, f"{folder}/{_HEX}{{2}}/{_HEX}{{64}}")
+    yield Point(store, "name of the file synced", SYNC, f"{folder}/{_HEX}{{2}}")
+    yield Point(store, "abandoned file removed", REMOVE, temporary)
+
+
+def _atomic_file(store: str, folder: str, name: str) -> Iterator[Point]:
+    """base/durable.write_atomic."""
+    temporary = f"{folder}/\\.{name}\\.{_HEX}{{16}}\\.tmp"
+    yield Point(store, "temporary file made", CREATE, temporary)
+    yield Point(store, "temporary file synced", SYNC, temporary)
+    yield Point(store, "renamed", RENAME, f"{folder}/{name}")
+    yield Point(store, "name of the file synced", SYNC, folder)
+    yield Point(store, "abandoned file removed", REMOVE, temporary)
+
+
+def _database(store: str, path: str, commits: dict[str, str]) -> Iterator[Point]:
+    """base/sql: `commits` gives the tables of each kind of transaction."""
+    yield Point(store, "database made", DATABASE, path)
+    for step, tables in commits.items():
+        yield Point(store, step, COMMIT, f"{path} {tables}")
+    yield Point(store, "database closed", CLOSE, path)
+
+
+_LOG = {
+    "tree committed": "create( \\w+)* heads( \\w+)* trees( \\w+)*",
+    "first checkpoint committed": "heads",
+    "batch committed": "heads identities leaves tiles",
+}
+_INDEX = {
+    "emptied": "create( drop)?( \\w+)* state( \\w+)*",
+    "entries committed": "entries( evidence)? kinds( lost)?( rebuilt)? state",
+}
+
+NODE: Sequence[Point] = (
+    Point("node", "folders made", FOLDER, "node(/log)?"),
+    Point("node", "names of its folders synced", SYNC, "node(/\\.\\.)?"),
+    Point("node", "lock file made", CREATE, "node/(node\\.lock|log/lock)"),
+    *_digest_folder("blobs", "node/blobs"),
+    *_digest_folder("evidence", "node/evidence"),
+    *_database("links", "node/links\\.sqlite", {"tables committed": "create", "row committed": "links"}),
+    *_database("log", "node/log/log\\.sqlite", _LOG),
+    *_atomic_file("log's head", "node/log", "newest\\.checkpoint"),
+    *_database("index", "node/index\\.sqlite", _INDEX),
+    Point("index", "damaged file removed", REMOVE, "node/index\\.sqlite(-wal|-shm)?"),
+)
+
+_PARCEL = "[0-9]{20}-[0-9a-f]{8}\\.json"
+
+BUILDER: Sequence[Point] = (
+    Point("builder", "folders made", FOLDER, "builder(/work|/cache)?"),
+    Point("builder", "names of its folders synced", SYNC, "builder(/\\.\\.|/cache)?"),
+    Point("builder", "workspace made", FOLDER, f"builder/(work/job-|tree-){_HEX}+"),
+    Point("builder", "workspace removed", REMOVE, f"builder/(work/job-|tree-){_HEX}+"),
+    *_digest_folder("downloads", "builder/downloads"),
+    *_digest_folder("inputs", "builder/cache/inputs"),
+    *_digest_folder("outputs", "builder/cache/outputs"),
+    *_digest_folder("own evidence", "builder/evidence"),
+    Point("outbox", "its folders made", FOLDER, "builder/outbox(/done)?"),
+    *_atomic_file("outbox", "builder/outbox", _PARCEL),
+    *_atomic_file("outbox, done", "builder/outbox/done", _PARCEL),
+    Point("outbox, refused", "folder made", FOLDER, "builder/outbox/refused"),
+    *_atomic_file("outbox, refused", "builder/outbox/refused", _PARCEL),
+    Point("outbox", "parcel removed", REMOVE, f"builder/outbox/{_PARCEL}"),
+    Point("input locks", "folder made", FOLDER, "builder/locks"),
+    *_atomic_file("input locks", "builder/locks", f"{_HEX}{{64}}\\.json"),
+    Point("definitions", "folder made", FOLDER, "builder/definitions"),
+    *_atomic_file("definitions", "builder/definitions", "[^/]+\\.json"),
+)
+
+READER: Sequence[Point] = (
+    Point("reader's head", "folder made", FOLDER, "state"),
+    Point("reader's head", "name of the folder synced", SYNC, "state/\\.\\."),
+    Point("reader's head", "lock file made", CREATE, "state/\\.head-[^/]+\\.lock"),
+    Point("reader's head", "temporary file made", CREATE, "state/\\.head-[^/]+\\.tmp"),
+    Point("reader's head", "temporary file synced", SYNC, "state/\\.head-[^/]+\\.tmp"),
+    Point("reader's head", "renamed", RENAME, "state/head-[^/]+"),
+    Point("reader's head", "name of the file synced", SYNC, "state"),
+)
+
+POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER)
+
+SCRATCH = (
+    # What a job or a tree holds: nothing of it is read by anybody after a crash, all of it is removed.
+    f"builder/(work/job-|tree-){_HEX}+/.*",
+    # What archives hold: made again from them, and checked by a sum of its own.
+    "builder/cache/contents(/.*)?",
+)
+"""Not durable, below the roots."""
+
+OUTSIDE = ("/sys/fs/cgroup/", "/proc/", "/dev/", "/run/lock/touchplate", "/memfd:")
+"""Not durable, elsewhere: control groups, descriptors, devices, memory, and the locks of job uids."""
+
+
+class Table:
+    """Finds the point of a call. `roots`: name → folder, as the process was given them."""
+
+    def __init__(self, roots: dict[str, str]) -> None:
+        # The deepest first: a state folder may lie beside or below another root.
+        self._roots = sorted(roots.items(), key=lambda item: -len(item[1]))
+        self._points = [(point, re.compile(point.pattern)) for point in POINTS]
+        self._scratch = [re.compile(pattern) for pattern in SCRATCH]
+
+    def find(self, call: str, path: str, tables: str = "") -> Point | None:
+        """The point of this call. Raises LookupError for a call that stands nowhere in the table."""
+        subject = self._named(path)
+        if subject == path and path.startswith(OUTSIDE):
+            return None
+        if any(pattern.fullmatch(subject) for pattern in self._scratch):
+            return None
+        wanted = f"{subject} {tables}" if call == COMMIT else subject
+        for point, pattern in self._points:
+            if point.call == call and pattern.fullmatch(wanted):
+                return point
+        raise LookupError(f"{call} {wanted}")
+
+    def is_ours(self, path: str) -> bool:
+        """Whether the path is in one of the roots."""
+        return self._named(path) != path
+
+    def _named(self, path: str) -> str:
+        for name, folder in self._roots:
+            if path == folder:
+                return name
+            if path.startswith(f"{folder}/"):
+                return f"{name}/{path[len(folder) + 1 :]}"
+            if folder.startswith(f"{path.rstrip('/')}/"):
+                return f"{name}/.."  # a folder in which the root itself was made
+        return path
