@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -41,6 +41,10 @@ e2e-peers: setup  ## four peers of one log: quorum, kills, lies, partitions (bui
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.docker
+
+e2e-conan:      ## packages through touchplate: a stock conan_server and client; half a minute
+	@deploy/dev/setup conan
+	$(PYTHON) -m tests.e2e.conan
 
 pages:          ## every page looked at in a browser (needs chromium); pictures in build/pages
 	@deploy/dev/setup browser
@@ -88,12 +92,15 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	  --no-header --no-annotate --no-emit-package touchplate pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:fuzz --generate-hashes \
 	  --no-header --no-annotate -o tests/fuzz/requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:conan --generate-hashes \
+	  --no-header --no-annotate -o tests/e2e/conan.lock
 
 proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test checks that nothing differs)
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
+	$(PYTHON) -m tests.full $^
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -8,7 +8,7 @@ from tests.verify.cases import CASES
 
 from touchplate.api.errors import ChangedError
 from touchplate.api.ignored import group
-from touchplate.api.reasons import LOST, OTHERWISE, REFUSALS, meaning
+from touchplate.api.reasons import LOST, OTHERWISE, REFUSALS, UNFIT, meaning
 from touchplate.verify.check import EntryWarning
 from touchplate.verify.levels import LEVELS
 
@@ -38,6 +38,14 @@ def test_every_word_of_the_check_has_a_meaning() -> None:
     words = set().union(*(words_of(path) for path in files)) - NEVER_HERE
     assert {"unknown-key", "wrong-builder", "wrong-digest", "high-s", "unknown-build-type"} <= words
     assert sorted(words - LOST.keys()) == []
+
+
+def test_every_word_about_files_of_conan_has_a_meaning() -> None:
+    folder = ROOT / "api" / "touchplate" / "api" / "conan"
+    words = set().union(*(words_of(folder / f"{name}.py") for name in ("archive", "manifest", "manifests")))
+    # Some are named by a helper of their own.
+    assert words <= UNFIT.keys() == {"wrong-manifest", "bad-archive", "unsafe-archive"}
+    assert all(meaning(word) is UNFIT[word] for word in UNFIT)
 
 
 def test_the_default_words_of_errors_have_a_meaning() -> None:

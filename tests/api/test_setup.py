@@ -15,6 +15,7 @@ SERVER = Server(
     "https://packages.example.org",
     ["central"],
     [("hub", "registry.example.org"), ("internal", "internal.example.org:5000")],
+    ["center", "team"],
 )
 PLAIN = Server("http://127.0.0.1:8350", ["central"], [("hub", "registry.example.org")])
 
@@ -61,6 +62,16 @@ def test_docker_gets_no_mirror() -> None:
 def test_plain_http_is_said_to_podman() -> None:
     conf = files("podman", PLAIN)["/etc/containers/registries.conf.d/touchplate.conf"]
     assert all(one["insecure"] for one in tomllib.loads(conf)["registry"])
+
+
+def test_conan_knows_no_other_remote() -> None:
+    found = json.loads(files("conan")["~/.conan2/remotes.json"])
+    assert found == {
+        "remotes": [
+            {"name": f"touchplate-{name}", "url": f"{SERVER.url}/conan/{name}", "verify_ssl": True}
+            for name in ("center", "team")
+        ]
+    }
 
 
 def test_maven_asks_nobody_else() -> None:

@@ -69,7 +69,7 @@ def test_reads_the_smallest_configuration(tmp_path: Path) -> None:
         ('url = "auto"', 'url = "ftp://example.org"', "upstream[0]"),
         ('name = "central"', 'name = "other"', 'url "auto" is known for the Maven upstream named central'),
         ('name = "central"', 'name = "Central"', "lower-case"),
-        ('ecosystem = "maven"', 'ecosystem = "conan"', "ecosystem"),
+        ('ecosystem = "maven"', 'ecosystem = "npm"', "ecosystem"),
         ('listen = "127.0.0.1:8350"', 'listen = "8350"', "host:port"),
         ('listen = "127.0.0.1:8350"', 'listen = "127.0.0.1:99999"', "host:port"),
         ("threads = 48", "threads = 0", "1 to 1024"),

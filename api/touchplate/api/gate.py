@@ -229,8 +229,8 @@ def pattern_mistake(pattern: str) -> str | None:
                 continue
     return (
         f"package {pattern[:80]!r} matches no package version; write pkg:maven/GROUP/ARTIFACT@VERSION "
-        "(without type and classifier) or pkg:oci/NAME@DIGEST?repository_url=REGISTRY/PATH/NAME, with * for "
-        "any characters"
+        "(without type and classifier), pkg:conan/NAME@VERSION or "
+        "pkg:oci/NAME@DIGEST?repository_url=REGISTRY/PATH/NAME, with * for any characters"
     )
 
 

@@ -74,9 +74,10 @@ class Link:
 
     @property
     def served(self) -> str:
-        """The path of the request that it answers. Upstreams of images are called `oci:NAME` here."""
-        name = self.repository.removeprefix("oci:")
-        return f"/{'maven' if name == self.repository else 'v2'}/{name}/{self.path}"
+        """The path of the request that it answers. Upstreams of images and of Conan are called `oci:NAME`
+        and `conan:NAME` here."""
+        kind, _, name = self.repository.rpartition(":")
+        return f"/{'v2' if kind == 'oci' else kind or 'maven'}/{name}/{self.path}"
 
     @property
     def file(self) -> FileDigests:

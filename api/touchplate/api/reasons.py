@@ -48,6 +48,22 @@ REFUSALS: Mapping[str, Meaning] = {
 }
 """Why a file is not served."""
 
+UNFIT: Mapping[str, Meaning] = {
+    "wrong-manifest": Meaning(
+        "Its `conanmanifest.txt` lists something else than its files hold.",
+        "Tell the publisher: this revision contradicts itself, and has to be made again.",
+    ),
+    "bad-archive": Meaning(
+        "Its archive cannot be read whole, so nobody can tell what clients would unpack.",
+        "Tell the publisher: the archive has to be made again, packed with gzip or xz.",
+    ),
+    "unsafe-archive": Meaning(
+        "Its archive would write outside its folder, or holds a file twice; clients unpack it unseen.",
+        "Do not unpack it anywhere, and tell the publisher.",
+    ),
+}
+"""Why the files of a Conan revision do not belong together, whatever was rebuilt."""
+
 _SIGNER = "Ask its signer to submit a right one; until then it is as if the entry was not there."
 
 LOST: Mapping[str, Meaning] = {
@@ -86,6 +102,11 @@ LOST: Mapping[str, Meaning] = {
         "It speaks of this package file, but of other bytes than the ones judged here.",
         "Open its page to see who built or saw which bytes.",
     ),
+    "wrong-recipe": Meaning(
+        "It speaks of these very bytes, but was built from another recipe than the one that is served with "
+        "them: it does not name every file of this recipe revision with the same sha256.",
+        "Let the rebuilder take the recipe revision as it is published, and name its files.",
+    ),
     "wrong-digest": Meaning(
         "Its sha256 is right, yet another digest beside it is some other file's. Nobody who hashed the file "
         "writes that.",
@@ -116,4 +137,4 @@ OTHERWISE = Meaning("It fails the check that every entry must pass.", _SIGNER)
 
 def meaning(word: str) -> Meaning:
     """What a reason means, for a file or for an entry."""
-    return REFUSALS.get(word) or LOST.get(word) or OTHERWISE
+    return REFUSALS.get(word) or UNFIT.get(word) or LOST.get(word) or OTHERWISE

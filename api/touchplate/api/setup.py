@@ -11,17 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-CLIENTS = ("docker", "containerd", "podman", "maven")
+CLIENTS = ("docker", "containerd", "podman", "maven", "conan")
 
 
 @dataclass(frozen=True)
 class Server:
     """The node as clients see it. `url`: without a slash at its end; `maven`: names of Maven upstreams;
-    `registries`: (name, identity) of the upstreams of images."""
+    `registries`: (name, identity) of the upstreams of images; `remotes`: names of Conan upstreams."""
 
     url: str
     maven: Sequence[str] = ()
     registries: Sequence[tuple[str, str]] = ()
+    remotes: Sequence[str] = ()
 
     @property
     def host(self) -> str:
@@ -142,6 +143,28 @@ def _maven(server: Server) -> ClientSettings:
     )
 
 
+def _conan(server: Server) -> ClientSettings:
+    names = server.remotes or ("conancenter",)
+    remotes = [
+        {"name": f"touchplate-{name}", "url": f"{server.url}/conan/{name}", "verify_ssl": True}
+        for name in names
+    ]
+    return ClientSettings(
+        "conan",
+        "remotes.json names this node and nothing else, so that there is no remote to go on to",
+        (SettingsFile("~/.conan2/remotes.json", _json({"remotes": remotes})),),
+        (
+            "With any other remote beside it nothing is enforced: Conan asks its remotes in their order, and "
+            "goes on for what one of them does not have.",
+            "Put the file into the folder or repository that your team installs with `conan config install`; "
+            "it takes the place of the remotes that were there.",
+            "What was installed before stays in the cache: begin with an empty one (`conan remove '*' -c`).",
+            "`--build` runs recipes that fetch sources from elsewhere, which the node does not see: leave it "
+            "out, or block the way out for the rest.",
+        ),
+    )
+
+
 def _hosts(server: Server) -> str:
     return f'server = "{server.url}"\n\n[host."{server.url}"]\n  capabilities = ["pull", "resolve"]\n'
 
@@ -155,4 +178,5 @@ _MAKERS: Mapping[str, Callable[[Server], ClientSettings]] = {
     "containerd": _containerd,
     "podman": _podman,
     "maven": _maven,
+    "conan": _conan,
 }

@@ -199,14 +199,16 @@ class Views:
         return self._prover.envelopes(sha256, self._wanted(sha256, text))
 
     def find(self, query: str) -> str:
-        """The path of the page that a person means by a digest, a package URL, or
-        group:artifact[:version]."""
+        """The path of the page that a person means by a digest, a package URL, group:artifact[:version], or
+        name/version."""
         text = query.strip()
         if _SHA256.match(text.removeprefix("sha256:").lower()):
             return f"/artifacts/{text.removeprefix('sha256:').lower()}"
         parts = text.split(":")
         if not text.startswith("pkg:") and len(parts) in (2, 3) and all(parts):
             text = f"pkg:maven/{parts[0]}/{parts[1]}" + "".join(f"@{version}" for version in parts[2:])
+        elif "://" not in text and len(text.split("/")) == 2 and ":" not in text:
+            text = "pkg:conan/" + text.replace("/", "@")
         package, has_version = parse_name(text)
         self._index.catch_up()
         if not has_version:

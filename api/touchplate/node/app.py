@@ -10,13 +10,18 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from touchplate.api.conan.explain import ConanExplainer
+from touchplate.api.conan.proofs import ConanProofs
+from touchplate.api.conan.routes import ConanRoutes
 from touchplate.api.docker.explain import ImageExplainer
 from touchplate.api.docker.routes import ImageRoutes, Pools
 from touchplate.api.errors import STATUS, MethodError, NotFoundError
 from touchplate.api.explain import Explainer
+from touchplate.api.explainers import Explainers
 from touchplate.api.http.auditors import AuditorRoutes
 from touchplate.api.http.problem import problem
 from touchplate.api.http.registry import registry_error
+from touchplate.api.http.remote import remote_error
 from touchplate.api.http.web import PAGE_HEADERS, Web, WebRoutes
 from touchplate.api.maven.routes import MavenRoutes
 from touchplate.api.pages.render import Pages
@@ -32,7 +37,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _KEPT = ("Retry-After", "Allow", "Cache-Control")
-_MACHINES = ("/maven/", "/v2/", "/log/", "/builder/", "/api/")
+_MACHINES = ("/maven/", "/v2/", "/conan/", "/log/", "/builder/", "/api/")
 _GUARDS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -96,11 +101,22 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     pools = Pools(calls, node.fetches, node.streams)
     images = ImageRoutes(node.images, node.stores, node.referrers, pools)
     app.include_router(images.router(), prefix="/v2")
+    remotes = ConanRoutes(
+        node.conan,
+        node.blobs,
+        ConanProofs(node.prover),
+        node.listing,
+        calls=calls,
+        fetches=node.fetches,
+    )
+    app.include_router(remotes.router(), prefix="/conan")
     explainer = Explainer(node.maven, node.gate, node.views)
     image_explainer = ImageExplainer(node.images, node.gate, node.views)
-    auditors = AuditorRoutes(node.views, node.prover, explainer, image_explainer, calls)
+    conan_explainer = ConanExplainer(node.conan, node.gate, node.views)
+    explainers = Explainers(explainer, image_explainer, conan_explainer)
+    auditors = AuditorRoutes(node.views, node.prover, explainers, calls)
     app.include_router(auditors.router(), prefix="/api/v1")
-    web = Web(node.views, node.maven, node.images, node.gate, explainer, image_explainer, pages)
+    web = Web(node.views, node.maven, node.images, node.conan, node.gate, explainers, pages)
     app.include_router(WebRoutes(web, calls).router())
 
 
@@ -110,6 +126,9 @@ def _add_errors(app: FastAPI, pages: Pages, public_url: str) -> None:
             error = _translated(request, error)
         if request.url.path.startswith("/v2/"):
             return registry_error(error, request.url.path, public_url=public_url, table=_TABLE)
+        if request.url.path.startswith("/conan/"):
+            is_anonymous = "authorization" not in request.headers
+            return remote_error(error, is_anonymous=is_anonymous, public_url=public_url, table=_TABLE)
         response = problem(error, public_url=public_url, table=_TABLE)
         is_page = request.url.path.startswith(_MACHINES) or "text/html" not in request.headers.get(
             "accept", ""

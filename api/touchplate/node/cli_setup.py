@@ -62,4 +62,5 @@ def _server(config: NodeConfig, url: str | None) -> Server:
         found,
         [one.name for one in config.upstream if one.ecosystem == "maven"],
         sorted((name, identity) for identity, name in registries.items()),
+        [one.name for one in config.upstream if one.ecosystem == "conan"],
     )

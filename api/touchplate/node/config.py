@@ -80,19 +80,20 @@ class EvidenceSection:
 
 @dataclass(frozen=True)
 class UpstreamSection:
-    """One upstream: served at /maven/<name>/… or /v2/<name>/…; `identity` is how statements speak of it
-    (format 1)."""
+    """One upstream: served at /maven/<name>/…, /v2/<name>/… or /conan/<name>/…; `identity` is how statements
+    speak of it (format 1)."""
 
     name: str
-    ecosystem: Literal["maven", "oci"]
+    ecosystem: Literal["maven", "conan", "oci"]
     identity: str
     url: str = AUTO
     record: bool = False
     # An upstream on this machine or in a private network; else such addresses are refused.
     allow_private: bool = False
     # For oci only. `default`: images whose name begins with no upstream's; `namespace`: put before names of
-    # one segment; `credentials`: `user:password` for the registry and its token service; `private_hosts`:
-    # other hosts that it sends to (token service, store of blobs) and that may have private addresses.
+    # one segment; `private_hosts`: other hosts that it sends to (token service, store of blobs) and that may
+    # have private addresses. For oci and conan, `credentials`: `user:password` for the upstream and its token
+    # service.
     default: bool = False
     tags: Literal["follow", "pin"] = "follow"
     namespace: str | None = None
@@ -104,11 +105,10 @@ class UpstreamSection:
         found = self.upstream.check()
         if self.ecosystem == "oci":
             found += self._check_registry()
-        elif (self.default, self.tags, self.namespace, self.credentials, self.private_hosts) != (
-            False, "follow", None, None, (),
-        ):  # fmt: skip
-            names = "default, tags, namespace, credentials and private_hosts"
-            found.append(f"{names} are for upstreams of ecosystem oci")
+        elif (self.default, self.tags, self.namespace, self.private_hosts) != (False, "follow", None, ()):
+            found.append("default, tags, namespace and private_hosts are for upstreams of ecosystem oci")
+        if self.ecosystem == "maven" and self.credentials:
+            found.append("credentials are for upstreams of ecosystem oci or conan")
         if not _IDENTITY.match(self.identity):
             found.append(f"identity {self.identity!r}: write letters, digits and . _ ~ : -")
         if self.url == AUTO and self.name != "central":

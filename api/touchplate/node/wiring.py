@@ -15,6 +15,11 @@ from urllib.parse import urlsplit
 
 from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import BlobStore
+from touchplate.api.conan.answers import Answers
+from touchplate.api.conan.judge import ConanJudge
+from touchplate.api.conan.listing import Listing
+from touchplate.api.conan.repository import Remote
+from touchplate.api.conan.upstream import ABSENT_SECONDS, RemoteClient
 from touchplate.api.docker.judge import ImageJudge
 from touchplate.api.docker.links import ImageLinks
 from touchplate.api.docker.referrers import Referrers
@@ -29,7 +34,7 @@ from touchplate.api.links import Links
 from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.repository import MetadataSource, Repository
 from touchplate.api.proofs import Prover
-from touchplate.api.pull import HTTPFetcher, Puller
+from touchplate.api.pull import HTTPFetcher, NegativeCache, Puller
 from touchplate.api.records import Budget, RecordWriter
 from touchplate.api.stores import FirstSights, Stores
 from touchplate.api.views import Views
@@ -59,7 +64,8 @@ order."""
 
 
 BLOB_SECONDS = 3600.0
-"""Fetching one blob of an image, from request to last byte: 10 GB at 3 MB/s."""
+"""Fetching one large file, a blob of an image or a Conan package, from request to last byte: 10 GB at
+3 MB/s."""
 
 
 class Node:
@@ -98,19 +104,24 @@ class Node:
         if self.checked.recorder is not None:
             budget = Budget(config.records_per_minute)
             self.records = RecordWriter(LogRecorder(self.log), self.checked.recorder, budget)
-        self.fetchers: list[HTTPFetcher | RegistryClient] = []
+        self.fetchers: list[HTTPFetcher | RegistryClient | RemoteClient] = []
         self.clients: list[HTTPClient] = []
         self.stores = stores = Stores(self.blobs, self.links, self.index, self.alarms)
         pairs = zip(config.upstream, self.checked.urls, strict=True)
         repositories: list[Repository] = []
         registries: list[Registry] = []
+        remotes: list[Remote] = []
         for section, url in pairs:
             if section.ecosystem == "oci":
                 registries.append(self._registry(section, url))
+            elif section.ecosystem == "conan":
+                remotes.append(self._remote(section, url, engine))
             else:
                 repositories.append(self._repository(section, url))
         sights = FirstSights(stores, self.records)
         self.maven = MavenJudge(repositories, stores, self.gate, sights)
+        self.conan = ConanJudge(remotes, stores, self.gate, sights)
+        self.listing = Listing(self.gate, self.index)
         self.prover = Prover(self.index.store, LogProofs(self.log), self.trust.policy)
         default = next((section.name for section in config.upstream if section.default), None)
         places = Registries(registries, default)
@@ -176,6 +187,24 @@ class Node:
             section.record,
             Puller(section.name, fetcher, self.blobs),
             MetadataSource(section.name, fetcher),
+        )
+
+    def _remote(self, section: UpstreamSection, url: str, engine: Engine) -> Remote:
+        hosts = {urlsplit(url).hostname or ""} if section.allow_private else ()
+        limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
+        # Large remotes keep their files elsewhere.
+        client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
+        credentials = section.credentials.resolve() if section.credentials else None
+        remote = RemoteClient(section.name, url, client, credentials)
+        self.clients.append(client)
+        self.fetchers.append(remote)
+        negative = NegativeCache(ABSENT_SECONDS)
+        return Remote(
+            section.name,
+            section.identity,
+            section.record,
+            Puller(section.name, remote, self.blobs, negative=negative),
+            Answers(section.name, remote, engine),
         )
 
     def _registry(self, section: UpstreamSection, url: str) -> Registry:

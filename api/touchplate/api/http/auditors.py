@@ -8,9 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from touchplate.api.answers import FamilyView
-from touchplate.api.docker.explain import ImageExplainer
-from touchplate.api.errors import NotFoundError
-from touchplate.api.explain import Explainer
+from touchplate.api.explainers import Explainers
 from touchplate.api.http.calls import Calls
 from touchplate.api.http.formats import format_artifact, format_explanation, format_family, format_package
 from touchplate.api.proofs import Prover
@@ -18,9 +16,6 @@ from touchplate.api.views import Views, check_sha256
 from touchplate.verify.bundle import MEDIA_TYPE as BUNDLE_TYPE
 from touchplate.verify.encoding import format_moment, format_time, parse_decimal
 from touchplate.verify.sigstore import MEDIA_TYPE as SIGSTORE_TYPE
-
-IMAGES = "v2"
-"""How paths name the adapter for images: as the registry API does."""
 
 INTOTO_TYPE = "application/vnd.in-toto.bundle"
 
@@ -32,13 +27,11 @@ class AuditorRoutes:
         self,
         views: Views,
         prover: Prover,
-        explainer: Explainer,
-        image_explainer: ImageExplainer,
+        explainers: Explainers,
         calls: Calls,
     ) -> None:
         self._views = views
-        self._explainer = explainer
-        self._image_explainer = image_explainer
+        self._explainers = explainers
         self._prover = prover
         self._calls = calls
 
@@ -88,11 +81,7 @@ class AuditorRoutes:
 
     async def why(self, ecosystem: str, upstream: str, path: str) -> Response:
         """The decision about a path, as its page explains it."""
-        check_ecosystem(ecosystem)
-        if ecosystem == IMAGES:
-            found = await self._calls.run(lambda: self._image_explainer.explain(f"{upstream}/{path}"))
-        else:
-            found = await self._calls.run(lambda: self._explainer.explain(upstream, path))
+        found = await self._calls.run(lambda: self._explainers.explain(ecosystem, upstream, path))
         return _json(format_explanation(found), found.status)
 
     async def checkpoint(self) -> Response:
@@ -114,12 +103,6 @@ class AuditorRoutes:
             for alarm in view.alarms
         ]
         return _json(body)
-
-
-def check_ecosystem(name: str) -> None:
-    """Raises NotFoundError for an ecosystem that has no adapter here."""
-    if name not in ("maven", IMAGES):
-        raise NotFoundError(f"no adapter is named {name[:40]!r}; there are: maven, {IMAGES}")
 
 
 def with_query(request: Request, purl: str) -> str:

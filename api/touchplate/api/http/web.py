@@ -8,11 +8,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from touchplate.api.docker.explain import ImageExplainer
+from touchplate.api.conan.judge import ConanJudge
 from touchplate.api.docker.judge import ImageJudge
-from touchplate.api.explain import Explainer
+from touchplate.api.explainers import Explainers
 from touchplate.api.gate import Gate
-from touchplate.api.http.auditors import IMAGES, check_ecosystem, with_query
+from touchplate.api.http.auditors import with_query
 from touchplate.api.http.calls import Calls
 from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.pages.render import Pages
@@ -38,9 +38,9 @@ class Web:
     views: Views
     judge: MavenJudge
     images: ImageJudge
+    conan: ConanJudge
     gate: Gate
-    explainer: Explainer
-    image_explainer: ImageExplainer
+    explainers: Explainers
     pages: Pages
 
 
@@ -76,6 +76,7 @@ class WebRoutes:
             web.pages.start(
                 overview, web.gate.rules, sorted(web.judge.repositories.values(), key=lambda one: one.name),
                 base(request), sorted(web.images.registries.by_name.values(), key=lambda one: one.name),
+                sorted(web.conan.remotes),
             )
         )  # fmt: skip
 
@@ -108,12 +109,8 @@ class WebRoutes:
 
     async def why(self, request: Request, ecosystem: str, upstream: str, path: str) -> Response:
         """The decision about one file, in prose."""
-        check_ecosystem(ecosystem)
         web = self._web
-        if ecosystem == IMAGES:
-            explanation = await self._calls.run(lambda: web.image_explainer.explain(f"{upstream}/{path}"))
-        else:
-            explanation = await self._calls.run(lambda: web.explainer.explain(upstream, path))
+        explanation = await self._calls.run(lambda: web.explainers.explain(ecosystem, upstream, path))
         return _page(web.pages.why(explanation, base(request)), explanation.status)
 
 

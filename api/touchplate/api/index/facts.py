@@ -138,6 +138,7 @@ class FactIndex:
             ],
             [row for one in seen for row in one.evidence],
             [row for one in seen for row in one.lost],
+            [row for one in seen for row in one.inputs],
         )
         self.store.add(batch)
         # On disk; from here on requests may see it.

@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from touchplate.api.index.store import EvidenceRow, LostRow
+from touchplate.api.index.store import EvidenceRow, InputRow, LostRow
 from touchplate.verify.check import TrustedEntry, check_entry_trust, gather
 from touchplate.verify.dsse import MAX_ENVELOPE_BYTES
 from touchplate.verify.entry import Entry, parse_packed
@@ -37,6 +37,7 @@ class Observation:
     operator: str = ""
     evidence: tuple[EvidenceRow, ...] = ()
     lost: tuple[LostRow, ...] = ()
+    inputs: tuple[InputRow, ...] = ()
 
 
 class Observer:
@@ -80,7 +81,7 @@ class Observer:
             )
             for subject in trusted.statement.subjects
         )
-        return Observation(kind, trusted.operator, tuple(rows))
+        return Observation(kind, trusted.operator, tuple(rows), inputs=_inputs(trusted.index, predicate))
 
     def _detail(
         self, trusted: TrustedEntry, predicate: Predicate
@@ -113,6 +114,17 @@ class Observer:
             "provenance": comparison.provenance,
             "rebuilt": dict(comparison.rebuilt.digests) if comparison.rebuilt else None,
         }
+
+
+def _inputs(index: int, predicate: Predicate) -> tuple[InputRow, ...]:
+    """The package files that it was built from. Kept for Conan alone, whose recipes are judged by them."""
+    if not isinstance(predicate, Provenance) or predicate.package.ecosystem != "conan":
+        return ()
+    return tuple(
+        InputRow(index, each.digests["sha256"], each.uri)
+        for each in predicate.dependencies
+        if each.uri is not None and each.uri.startswith("pkg:")
+    )
 
 
 def _subjects(entry: Entry) -> Iterator[Subject]:

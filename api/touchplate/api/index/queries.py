@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, desc, select
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Select, bindparam, desc, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from touchplate.api.index.tables import CONTRADICTED, ENTRIES, EVIDENCE, KINDS, LOST, REBUILT, STATE
+from touchplate.api.index.tables import CONTRADICTED, ENTRIES, EVIDENCE, INPUTS, KINDS, LOST, REBUILT, STATE
 
 LISTED_ROWS = 1_000
 """Rows of one answer about some bytes or some package: one page of a listing (ARCHITECTURE, limits)."""
@@ -64,3 +67,16 @@ ABOUT = tuple(
     for table in (EVIDENCE, LOST)
 )
 """Whether an entry, good or not, is about some bytes: two queries, either may find it."""
+
+WITH_INPUT = select(INPUTS.c.entry).where(
+    INPUTS.c.sha256 == bindparam("sha256"), INPUTS.c.file == bindparam("file")
+)
+
+
+def built_from(inputs: Iterable[tuple[str, str]]) -> Select[Any]:
+    """The package files with a good provenance that names all these inputs (sha256, package file)."""
+    query = select(EVIDENCE.c.file).distinct().order_by(EVIDENCE.c.file).limit(LISTED_ROWS)
+    for sha256, file in inputs:
+        naming = select(INPUTS.c.entry).where(INPUTS.c.sha256 == sha256, INPUTS.c.file == file)
+        query = query.where(EVIDENCE.c.entry.in_(naming))
+    return query

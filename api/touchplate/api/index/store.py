@@ -18,6 +18,7 @@ from touchplate.api.index.queries import LISTED_ROWS
 from touchplate.api.index.tables import (
     ENTRIES,
     EVIDENCE,
+    INPUTS,
     KINDS,
     LOST,
     METADATA,
@@ -63,6 +64,15 @@ class LostRow:
 
 
 @dataclass(frozen=True)
+class InputRow:
+    """A package file, with its bytes, from which the good provenance at `entry` says that it built."""
+
+    entry: int
+    sha256: str
+    file: str
+
+
+@dataclass(frozen=True)
 class EntryRow:
     """One entry of the log as the pages list it."""
 
@@ -79,6 +89,7 @@ class Batch:
     entries: Sequence[EntryRow]
     evidence: Sequence[EvidenceRow]
     lost: Sequence[LostRow]
+    inputs: Sequence[InputRow] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +166,8 @@ class IndexStore:
             lost = {(row.entry, row.sha256, row.file): row for row in batch.lost}
             if lost:
                 transaction.execute(insert(LOST), [vars(row) for row in lost.values()])
+            if inputs := {(row.entry, row.sha256, row.file): row for row in batch.inputs}:
+                transaction.execute(insert(INPUTS), [vars(row) for row in inputs.values()])
             _count(transaction, batch)
             update = STATE.update().where(STATE.c.name == "followed").values(value=str(followed))
             transaction.execute(update)
@@ -209,6 +222,17 @@ class IndexStore:
         """The evidence that comes from entries of these identities (hex)."""
         wanted = sorted(set(identities))
         return self._evidence(queries.OF_IDENTITIES, wanted=wanted) if wanted else []
+
+    def entries_with_input(self, sha256: str, file: str) -> set[int]:
+        """The entries whose good provenance names these bytes, as this package file, as an input."""
+        with self._reading() as connection:
+            return set(connection.execute(queries.WITH_INPUT, {"sha256": sha256, "file": file}).scalars())
+
+    def files_built_from(self, inputs: Iterable[tuple[str, str]]) -> list[str]:
+        """The package files, in order, with a good provenance that names all these inputs (sha256, package
+        file); the first of very many."""
+        with self._reading() as connection:
+            return list(connection.execute(queries.built_from(inputs)).scalars())
 
     def first_record(self, file: str) -> EvidenceRow | None:
         """The earliest good record of this package file: what everybody is to get."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table
 
-VERSION = 3
+VERSION = 4
 """Goes up whenever a table or the meaning of a column changes; another version in the file means: build
 again."""
 
@@ -69,6 +69,15 @@ EVIDENCE = Table(
     Index("evidence_file", "file"),
     Index("evidence_package", "package"),
     Index("evidence_identity", "identity"),
+)
+
+INPUTS = Table(  # package files that a provenance names as what it built from: recipes of Conan
+    "inputs",
+    METADATA,
+    Column("entry", Integer, primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("file", String, primary_key=True),  # package URL of the file
+    Index("inputs_sha256", "sha256", "file"),
 )
 
 LOST = Table(

@@ -75,14 +75,16 @@ class Pages:
         repositories: Sequence[Repository],
         base: str,
         registries: Sequence[Registry] = (),
+        remotes: Sequence[str] = (),
     ) -> str:
-        """The start page; `base` is the node's own address."""
+        """The start page; `base` is the node's own address, `remotes` the names of its Conan upstreams."""
         return self._render(
             "start.html",
             overview=overview,
             rules=rules,
             repositories=repositories,
             registries=registries,
+            remotes=remotes,
             base=base,
         )
 
@@ -164,8 +166,11 @@ def prose(text: str) -> Markup:
 
 def coordinates(package: PackageURL) -> str:
     """How people of the ecosystem write a package version: group:artifact:version for Maven, the repository
-    with the beginning of the digest for images."""
+    with the beginning of the digest for images, name/version for Conan."""
     if package.type == "oci":
         return f"{package.qualifier('repository_url')}@{package.version[:19]}…"
+    if package.type == "conan":
+        owner = "/".join(package.qualifier(key) or "" for key in ("user", "channel")).strip("/")
+        return f"{package.name}/{package.version}{f'@{owner}' if owner else ''}"
     parts = (package.namespace, package.name, package.version)
     return ":".join(part for part in parts if part)

@@ -1,0 +1,1 @@
+"""The Conan 2 remote, reading half: paths, pull-through, decisions."""
