@@ -30,7 +30,7 @@ from touchplate.api.http.calls import Calls
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import CACHE_KIB, IndexStore
-from touchplate.api.links import Links
+from touchplate.api.links import Link, Links
 from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.repository import MetadataSource, Repository
 from touchplate.api.proofs import Prover
@@ -48,6 +48,7 @@ from touchplate.log.service import log_folder, open_log
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
 from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
+from touchplate.verify.purl import PackageURL
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine
@@ -134,8 +135,13 @@ class Node:
             self.trust.reproduced,
             self.alarms,
             evidence=EvidenceLinks(self.evidence),
-            package_of=self.maven.package_of,
+            package_of=self._package_of,
         )
+
+    def _package_of(self, link: Link) -> PackageURL | None:
+        """The package file as which a link serves its bytes, whichever adapter made the link."""
+        adapters = (self.maven.package_of, self.images.registries.package_of, self.conan.package_of)
+        return next((package for find in adapters if (package := find(link)) is not None), None)
 
     def start(self) -> None:
         """The log first, then what reads it, then what writes to it."""

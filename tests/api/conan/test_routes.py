@@ -260,3 +260,13 @@ def test_pages_and_json_know_packages(here: ConanWorld) -> None:
     assert view["served"] == [f"{TEAM}/{PACKAGE.revision.file_path('conan_package.tgz')}"]
     assert view["files"][0]["levels"] == ["recorded", "reproduced"]
     assert here.get(f"/artifacts/{link.sha256}").status == 200
+
+
+def test_a_held_file_is_held_as_its_own_package_file(here: ConanWorld) -> None:
+    assert here.files(PACKAGE).status == 200
+    files = here.node.conan.known(here.node.conan.remote("team"), PACKAGE.revision)
+    assert files is not None
+    for file in files.files:
+        assert here.node.views.file(file.link.sha256, str(file.package)).is_held
+        other = str(file.package).replace("rrev=", "rrev=0")
+        assert not here.node.views.file(file.link.sha256, other).is_held

@@ -21,6 +21,7 @@ from tests.images import (
     sha256,
 )
 
+from touchplate.api.docker.layout import image_purl
 from touchplate.verify.sigstore import MEDIA_TYPE as BUNDLE_TYPE
 
 GOOD = make_image("good")
@@ -434,3 +435,11 @@ def test_an_explanation_is_also_json_and_its_page_leads_to_it(here: ImageWorld) 
     assert here.get(f"/api/v1/why/{path}").json["sha256"] == BAD.hex
     nothing = here.get("/api/v1/why/v2/hub/TEAM/manifests/1")
     assert (nothing.status, nothing.json["verdict"]) == (400, "none")
+
+
+def test_a_held_image_is_held_as_its_own_package_file(here: ImageWorld) -> None:
+    assert here.get("/v2/team/app/manifests/1").status == 200
+    held = image_purl(IDENTITY, "team/app", GOOD.hex)
+    assert here.node.views.file(GOOD.hex, str(held)).is_held
+    elsewhere = image_purl(IDENTITY, "team/other", GOOD.hex)
+    assert not here.node.views.file(GOOD.hex, str(elsewhere)).is_held

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from touchplate.api.blobs import DIGESTS, Blob
 from touchplate.api.conan.evidence import RecipeEvidence
-from touchplate.api.conan.layout import MANIFEST, Revision
+from touchplate.api.conan.layout import MANIFEST, FileRequest, Revision, parse_conan_path
 from touchplate.api.conan.manifests import Manifests
 from touchplate.api.conan.repository import Remote
 from touchplate.api.errors import (
@@ -102,6 +102,15 @@ class ConanJudge:
             raise UnknownUpstreamError(
                 f"no conan upstream is named {name[:80]!r}; there is: {known}"
             ) from None
+
+    def package_of(self, link: Link) -> PackageURL | None:
+        """The package file as which a link serves its bytes; None when it is of no remote that there is (any
+        more)."""
+        for remote in self.remotes.values():
+            if remote.link_repository == link.repository:
+                asked = parse_conan_path(link.path)
+                return remote.package(asked.revision, asked.name) if isinstance(asked, FileRequest) else None
+        return None
 
     def serve(self, remote: Remote, revision: Revision) -> JudgedRevision:
         """As `obtain`, and raises RefusedError when the gate says no."""

@@ -13,6 +13,7 @@ from typing import Literal
 from touchplate.api.docker.layout import image_purl
 from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.errors import RefusedError, UnknownUpstreamError
+from touchplate.api.links import Link
 from touchplate.verify.purl import PackageURL
 
 TagPolicy = Literal["follow", "pin"]
@@ -70,6 +71,16 @@ class Registries:
         self.by_name: Mapping[str, Registry] = {one.name: one for one in registries}
         self._by_identity = {one.identity: one for one in reversed(registries)}
         self._default = self.by_name[default] if default is not None else None
+
+    def package_of(self, link: Link) -> PackageURL | None:
+        """The package URL as which a link serves its bytes; None when it is of no registry that there is (any
+        more)."""
+        path, manifests, sha256 = link.path.rpartition("/manifests/sha256:")
+        for registry in self.by_name.values():
+            place = Place(registry, path, path)
+            if manifests and place.link_repository == link.repository:
+                return place.package(sha256)
+        return None
 
     def place(self, name: str, namespace: str | None = None) -> Place:
         """The repository that a request means; `namespace` is its `ns=`.

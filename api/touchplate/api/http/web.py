@@ -74,11 +74,14 @@ class WebRoutes:
         overview = await self._calls.run(web.views.overview)
         return _page(
             web.pages.start(
-                overview, web.gate.rules, sorted(web.judge.repositories.values(), key=lambda one: one.name),
-                base(request), sorted(web.images.registries.by_name.values(), key=lambda one: one.name),
-                sorted(web.conan.remotes),
+                overview,
+                web.gate.rules,
+                sorted(web.judge.repositories.values(), key=lambda one: one.name),
+                base(request),
+                registries=sorted(web.images.registries.by_name.values(), key=lambda one: one.name),
+                remotes=sorted(web.conan.remotes),
             )
-        )  # fmt: skip
+        )
 
     async def style(self) -> Response:
         """The style sheet."""

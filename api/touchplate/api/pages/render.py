@@ -74,6 +74,7 @@ class Pages:
         rules: Sequence[Rule],
         repositories: Sequence[Repository],
         base: str,
+        *,
         registries: Sequence[Registry] = (),
         remotes: Sequence[str] = (),
     ) -> str:
