@@ -8,7 +8,7 @@ import hashlib
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -259,7 +259,8 @@ def load_signer(pem: bytes, password: bytes | None = None) -> StatementSigner:
         raise MalformedError("private key is not encrypted, yet a password was given", reason="bad-key")
     try:
         private = load_pem_private_key(pem, password)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+        # InternalError: what the library makes of a key of another curve with a wrong length.
         # `from None`: the library's message may quote what it read.
         problem = "with this password" if encrypted else "as pkcs#8"
         raise MalformedError(f"private key cannot be read {problem}", reason="bad-key") from None
