@@ -225,7 +225,8 @@ def _keys() -> list[bytes]:
     good = [signer.key.spki for signer in signers]
     good += [format_public_pem(signer.key).encode() for signer in signers]
     good += [signer.private_pem() for signer in signers]
-    compressed = good[0][:26] + b"\x02" + good[0][27:59]
+    # The same key as a compressed point, lengths and all: readers of SPKI take it, ours must not.
+    compressed = bytes.fromhex("3039") + good[0][2:23] + b"\x03\x22\x00\x02" + good[0][27:59]
     return [*good, SIGNATURE, SIGNATURE[:-1], compressed, good[2].replace(b"\n", b"\r\n")]
 
 
