@@ -7,8 +7,6 @@ from tests.fuzz.target import Target, attempt, expect, text_of
 from tests.verify import cases
 from tests.verify.support import (
     LIB,
-    OTHER,
-    digests_of,
     make_comparison,
     make_provenance,
     make_record,
@@ -42,10 +40,12 @@ from touchplate.verify.statements import (
     STATEMENT_TYPE,
     Admission,
     Comparison,
+    LogSubject,
+    PeerChange,
     Predicate,
     Provenance,
+    make_log_statement,
     make_statement,
-    make_subject,
     parse_predicate,
     parse_statement,
 )
@@ -102,7 +102,7 @@ def statement(data: bytes) -> bool:
     if parsed is None:
         return False
     predicate = attempt(partial(parse_predicate, parsed))
-    if predicate is None or isinstance(predicate, Admission):
+    if predicate is None or isinstance(predicate, Admission | PeerChange):
         return predicate is not None
     again = parse_statement(make_statement(parsed.subjects, parsed.predicate_type, _format(predicate)))
     expect(again.subjects == parsed.subjects, "other subjects when written")
@@ -115,7 +115,7 @@ def _format(predicate: Predicate) -> dict[str, JSONValue]:
         return format_provenance(predicate)
     if isinstance(predicate, Comparison):
         return format_comparison(predicate)
-    assert not isinstance(predicate, Admission)
+    assert not isinstance(predicate, Admission | PeerChange)
     return format_record(predicate)
 
 
@@ -136,7 +136,7 @@ def _admission() -> bytes:
         "threshold": 1,
         "from_index": 4,
     }
-    return make_statement([make_subject(LIB, digests_of(OTHER))], ADMISSION_TYPE, predicate)
+    return make_log_statement(LogSubject("log.example.org", "ab" * 32), ADMISSION_TYPE, predicate)
 
 
 def statement_seeds() -> list[bytes]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from tests.log.peers.support import VALIDATORS, tx
+from tests.log.peers.support import NAMES, VALIDATORS, member, tx
 from tests.log.support import STRANGER, admission_list, open_sqlite, signed_entry
 from tests.simkeys import ORIGIN
 
@@ -20,6 +20,7 @@ from touchplate.verify.jcs import format_json
 
 LISTED = admission_list()
 NODE = "ab" * 20
+GENESIS = format_json(format_app_state(ORIGIN, LISTED, map(member, NAMES), 0))
 
 
 class CrashError(Exception):
@@ -66,7 +67,7 @@ class Peer:
         ]
         asked = abci.InitChainRequest(
             validators=validators,
-            app_state_bytes=format_json(format_app_state(ORIGIN, LISTED)),
+            app_state_bytes=GENESIS,
             initial_height=1,
         )
         return self.ask(init_chain=asked).init_chain.app_hash
@@ -216,7 +217,7 @@ def test_only_listed_nodes_may_connect_and_nothing_else_is_told(tmp_path: Path, 
 
 def test_a_genesis_of_another_log_stops_the_engine(tmp_path: Path) -> None:
     peer = Peer(tmp_path)
-    other = format_json(format_app_state("other.example.org", LISTED))
+    other = format_json(format_app_state("other.example.org", LISTED, map(member, NAMES), 0))
     validators = [abci.ValidatorUpdate(pub_key=abci.PublicKey(ed25519=b"k" * 32), power=1)]
     asked = abci.InitChainRequest(validators=validators, app_state_bytes=other, initial_height=1)
     assert "other.example.org" in peer.ask(init_chain=asked).exception.error
@@ -226,7 +227,7 @@ def test_a_genesis_of_another_log_stops_the_engine(tmp_path: Path) -> None:
 def test_an_engine_that_begins_again_is_stopped(tmp_path: Path) -> None:
     peer = Peer(tmp_path)
     replay(peer)
-    asked = abci.InitChainRequest(app_state_bytes=format_json(format_app_state(ORIGIN, LISTED)))
+    asked = abci.InitChainRequest(app_state_bytes=GENESIS)
     assert "has executed 4 blocks" in peer.ask(init_chain=asked).exception.error
     assert peer.info()[0] == 4
 

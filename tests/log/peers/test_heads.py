@@ -1,7 +1,7 @@
 """Signed heads and the quorum over them, between real peers in one process."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
 from touchplate.log.peers.gathering import Gathering, format_heads, parse_heads
 from touchplate.log.peers.guard import SigningGuard
-from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads
+from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.errors import PolicyError, VerifyError
 from touchplate.verify.notes import sign_note
@@ -24,10 +24,14 @@ ROOT, OTHER = b"r" * 32, b"o" * 32
 SECONDS = 30
 
 
+def members_of(name: str, names: Iterable[str] = NAMES) -> Members:
+    """All peers, as the one called `name` sees them."""
+    return Members(tuple(keys(other) for other in names if other != name), name in names)
+
+
 def heads_of(name: str, folder: Path, root: bytes = ROOT) -> Heads:
-    others = [keys(other) for other in NAMES if other != name]
     guard = SigningGuard(folder / name, ORIGIN)
-    return Heads(ORIGIN, signers(name), others, guard, lambda size: root, now=lambda: 1_700_000_000)
+    return Heads(ORIGIN, signers(name), members_of(name), guard, lambda size: root, now=lambda: 1_700_000_000)
 
 
 def policy(threshold: int) -> Policy:
@@ -42,7 +46,7 @@ def test_a_checkpoint_is_published_at_three_of_four_and_not_before(tmp_path: Pat
     for each in peers.values():
         each.sign(5, ROOT)
     mine = peers["a"]
-    assert mine.quorum == 3
+    assert members_of("a").quorum == 3
     assert mine.published() is None
     assert mine.take("b", peers["b"].signed()[0])
     assert mine.published() is None
@@ -173,20 +177,25 @@ class World:
             name: Gathering(
                 self.trees[name],
                 self.heads[name],
-                {other: self._fetch(other) for other in NAMES if other != name},
+                self._fetch,
                 folder / name,
             )
             for name in NAMES
         }
 
     def _heads(self, name: str, folder: Path) -> Heads:
-        others = [keys(other) for other in NAMES if other != name]
         tree = self.trees[name]
         return Heads(
-            ORIGIN, signers(name), others, SigningGuard(folder / name, ORIGIN), lambda size: tree.head().root
+            ORIGIN,
+            signers(name),
+            members_of(name),
+            SigningGuard(folder / name, ORIGIN),
+            lambda size: tree.head().root,
         )
 
-    def _fetch(self, name: str) -> Callable[[int], bytes]:
+    def _fetch(self, peer: PeerKeys) -> Callable[[int], bytes]:
+        name = peer.name
+
         def fetch(start: int) -> bytes:
             if name in self.down:
                 raise UnreachableError(f"{name} is down")
@@ -194,11 +203,14 @@ class World:
 
         return fetch
 
-    def block(self, start: int, count: int, names: tuple[str, ...] = NAMES) -> None:
+    def block(
+        self, start: int, count: int, names: tuple[str, ...] = NAMES, *, agreed: Iterable[str] = NAMES
+    ) -> None:
+        """A block at the peers `names`, after which all peers are `agreed`."""
         for name in names:
             self.trees[name].apply(signed_entries(count, start), decided=b"a block")
             head = self.trees[name].head()
-            self.parts[name].decided(head.size, head.root)
+            self.parts[name].decided(head.size, head.root, members_of(name, agreed))
 
     def checkpoint(self, name: str, size: int, cosigners: int) -> bytes:
         """Wait for a checkpoint of that size with at least so many cosignatures."""
