@@ -35,6 +35,7 @@ from touchplate.log.peers.transactions import MAX_TX_BYTES
 from touchplate.log.ports import PackedEntry, pack
 from touchplate.verify.dsse import PAYLOAD_TYPE, format_envelope, pae
 from touchplate.verify.entry import make_entry, pack_entry
+from touchplate.verify.keys import StatementSigner
 from touchplate.verify.values import replace
 
 
@@ -85,7 +86,7 @@ def test_a_repeat_of_an_older_block_adds_nothing() -> None:
 
 def test_one_statement_with_two_signatures_is_one_entry_and_the_first_signature_is_logged() -> None:
     first = signed_entry(1)
-    other = _signed_again(1, first)
+    other = signed_again(record_payload(1), RECORDER, first)
     assert other.identity == first.identity
     assert other.leaf_hash != first.leaf_hash
     for order in ((first, other), (other, first)):
@@ -94,7 +95,7 @@ def test_one_statement_with_two_signatures_is_one_entry_and_the_first_signature_
         assert [entry.packed for entry in chain.entries] == [order[0].packed]
 
 
-def _signed_again(number: int, like: PackedEntry) -> PackedEntry:
+def signed_again(payload: bytes, signer: StatementSigner, like: PackedEntry) -> PackedEntry:
     """The same statement by the same key, with another good signature (ECDSA with a random nonce)."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -102,11 +103,10 @@ def _signed_again(number: int, like: PackedEntry) -> PackedEntry:
 
     from touchplate.verify.keys import format_private_pem, normalise_signature
 
-    key = load_pem_private_key(format_private_pem(RECORDER), None)
+    key = load_pem_private_key(format_private_pem(signer), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    payload = record_payload(number)
     signature = normalise_signature(key.sign(pae(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256())))
-    entry = make_entry(format_envelope(payload, signature), RECORDER.key.spki)
+    entry = make_entry(format_envelope(payload, signature), signer.key.spki)
     made = pack(entry, pack_entry(entry))
     assert made.packed != like.packed
     return made
