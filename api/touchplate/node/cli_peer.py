@@ -44,7 +44,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=int,
         metavar="N",
-        help="administrators that a change takes; absent: more than half",
+        help="administrators that a change takes; else more than half",
     )
     _add_local(genesis)
     genesis.set_defaults(run_peer=_genesis)
@@ -70,7 +70,7 @@ def _register_join(join: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="the list that the genesis was made with",
+        help="the list it was made with",
     )
     join.add_argument(
         "--card",

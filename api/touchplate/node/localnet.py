@@ -47,7 +47,8 @@ class LocalPeer:
 def make_network(folder: Path, count: int, admission: Path | None) -> list[LocalPeer]:
     """Keys, cards, genesis and configurations of `count` peers below `folder`; what is there is kept.
 
-    Without an admission list one is made, with the keys of a recorder and an administrator. Raises ConfigError, StorageError.
+    Without an admission list one is made, with the keys of a recorder and an administrator. Raises
+    ConfigError, StorageError.
     """
     folders = [folder / f"peer{number}" for number in range(count)]
     if all((each / CONFIG_NAME).exists() for each in folders):

@@ -140,7 +140,7 @@ class Node:
         assert status == 200
         return str(json.loads(body)["key"])
 
-    def call(self, method: str, **parameters: int) -> dict[str, object]:
+    def call(self, method: str, **parameters: int | str) -> dict[str, object]:
         """The engine's RPC."""
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
         with urllib.request.urlopen(f"{self.rpc}/{method}?{query}", timeout=10) as answer:
