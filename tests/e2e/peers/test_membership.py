@@ -186,7 +186,7 @@ def test_a_fifth_peer_joins_by_replay_and_signs(world: World, capsys: pytest.Cap
     world.nodes.append(world.node(fifth))
     new = world.nodes[4]
     address = validator_address(folder / "engine")
-    assert all(len(node.validators()) == 5 for node in world.nodes)
+    wait_until(lambda: all(len(node.validators()) == 5 for node in world.nodes), "it is no validator")
     assert new.add(record_envelope(next(NUMBERS))) is not None
     wait_until(lambda: _has_signed(world.nodes[0], address), "the fifth peer does not vote")
     for node in world.nodes:
