@@ -30,7 +30,11 @@ class CrashError(Exception):
 class Peer:
     """An application over a tree in a folder; `fail` is called around the commit and may raise."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first: State | None = None) -> None:
+        """`first`: the state that its genesis stands for, if it is not the usual one."""
+        self.listed = LISTED if first is None else first.admission
+        threshold = 0 if first is None else first.rules.threshold
+        self.genesis = format_json(format_app_state(ORIGIN, self.listed, map(member, NAMES), threshold))
         self.tree: SQLTree = open_sqlite(folder)
         self.fail: Callable[[str], None] = lambda when: None
         self.app = Application(
@@ -47,7 +51,7 @@ class Peer:
         )
 
     def _begin(self, app_state: bytes, validators: Iterable[Validator]) -> State:
-        return begin(app_state, validators, ORIGIN, LISTED)
+        return begin(app_state, validators, ORIGIN, self.listed)
 
     def _commit(self, done: Executed) -> None:
         self.fail("before")
@@ -67,16 +71,19 @@ class Peer:
         ]
         asked = abci.InitChainRequest(
             validators=validators,
-            app_state_bytes=GENESIS,
+            app_state_bytes=self.genesis,
             initial_height=1,
         )
         return self.ask(init_chain=asked).init_chain.app_hash
 
     def finalize(self, height: int, *txs: bytes) -> bytes:
+        return self.execute(height, *txs).app_hash
+
+    def execute(self, height: int, *txs: bytes) -> abci.FinalizeBlockResponse:
         answer = self.ask(finalize_block=abci.FinalizeBlockRequest(height=height, txs=txs))
         assert answer.WhichOneof("value") == "finalize_block", answer
         assert len(answer.finalize_block.tx_results) == len(txs)
-        return answer.finalize_block.app_hash
+        return answer.finalize_block
 
     def commit(self) -> str | None:
         found: str | None = self.ask(commit=abci.Empty()).WhichOneof("value")
