@@ -9,6 +9,7 @@ from tests.log.peers.test_application import CrashError, Peer
 from tests.log.support import listed
 
 from touchplate.log.peers.overview import format_overview, parse_overview
+from touchplate.log.peers.state import Validator
 from touchplate.proto.abci import abci_pb2 as abci
 from touchplate.verify.keys import generate_signer
 
@@ -99,7 +100,7 @@ def test_a_refused_proposal_approves_nothing(tmp_path: Path) -> None:
     assert peer.ask(check_tx=abci.CheckTxRequest(tx=tx(1, signer=NEW))).check_tx.code == 1
     good = abci.ProcessProposalRequest(height=1, txs=[*approved(payload, 0, 1), tx(1, signer=NEW)])
     assert peer.ask(process_proposal=good).process_proposal.status == abci.ProcessProposalResponse.ACCEPT
-    assert peer.app.state == governed().__class__(0, governed().edge, peer.app.state.agreed)  # type: ignore[union-attr]
+    assert peer.app.state == governed()
 
 
 def may_connect(peer: Peer, node: str) -> bool:
@@ -128,8 +129,8 @@ def test_proof_of_two_votes_closes_the_door_whoever_named_the_node(tmp_path: Pat
     peer = Peer(tmp_path, governed())
     peer.init()
     guilty = member("c")
-    address = abci.Validator(address=__import__("hashlib").sha256(guilty.public).digest()[:20], power=1)
-    proof = abci.Misbehavior(type=1, validator=address)
+    validator = abci.Validator(address=Validator(guilty.public, 1).address, power=1)
+    proof = abci.Misbehavior(type=1, validator=validator)
     asked = abci.FinalizeBlockRequest(height=1, misbehavior=[proof])
     answer = peer.ask(finalize_block=asked).finalize_block
     assert [(each.pub_key.ed25519, each.power) for each in answer.validator_updates] == [(guilty.public, 0)]

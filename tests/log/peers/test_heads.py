@@ -162,6 +162,60 @@ def test_signs_no_second_head_of_one_size_after_a_restart(tmp_path: Path) -> Non
     assert len(again.signed()) == 1
 
 
+def test_who_has_to_cosign_is_a_matter_of_each_head(tmp_path: Path) -> None:
+    peers = {name: heads_of(name, tmp_path) for name in NAMES}
+    mine = peers["a"]
+    for each in peers.values():
+        each.sign(5, ROOT)
+    for name, each in peers.items():
+        each.follow(members_of(name, "abc"))  # d was removed after the head of 5 entries
+        each.sign(6, ROOT)
+    for name in ("b", "d"):
+        mine.take(name, peers[name].signed(5)[0])
+    # d is asked no more, and its line under the older head, of which it was a peer, was not taken in time.
+    assert mine.published() is None
+    assert not mine.take("d", signers("d").note(ORIGIN, 6, ROOT, 1))
+    assert mine.take("b", peers["b"].signed(6)[0])
+    assert mine.published() is None
+    assert mine.take("c", peers["c"].signed(6)[0])
+    found = mine.published()
+    assert found is not None
+    assert (found[0], found[2]) == (6, 3)
+
+
+def test_a_line_that_came_before_its_peer_was_removed_still_counts_under_that_head(tmp_path: Path) -> None:
+    mine, other, third = (heads_of(name, tmp_path) for name in "abd")
+    for each in (mine, other, third):
+        each.sign(5, ROOT)
+    assert mine.take("d", third.signed()[0])
+    mine.follow(members_of("a", "abc"))
+    assert mine.take("b", other.signed()[0])
+    found = mine.published()
+    assert found is not None
+    assert (found[0], found[2]) == (5, 3)
+
+
+def test_who_is_no_peer_signs_nothing_and_publishes_what_the_others_signed(tmp_path: Path) -> None:
+    late = heads_of("e", tmp_path)
+    late.follow(members_of("e"))
+    late.sign(5, ROOT)
+    assert late.signed() == []
+    assert not (tmp_path / "e" / "signed.head").exists()
+    for name in ("a", "b"):
+        assert late.take(name, signers(name).note(ORIGIN, 5, ROOT, 1))
+    assert late.published() is None  # two of four, and its own does not count
+    assert late.take("c", signers("c").note(ORIGIN, 5, ROOT, 1))
+    found = late.published()
+    assert found is not None
+    assert sorted(name for name, _ in open_checkpoint(found[1], policy(3)).cosigners) == ["a", "b", "c"]
+    late.follow(members_of("e", (*NAMES, "e")))
+    late.sign(5, ROOT)  # it was admitted in a block without entries
+    assert len(late.signed()) == 1
+    found = late.published()
+    assert found is not None
+    assert found[2] == 4
+
+
 # --- gathering ----------------------------------------------------------------------------------------------
 
 
@@ -279,6 +333,23 @@ def test_evidence_of_a_fork_is_kept_and_the_others_go_on(tmp_path: Path) -> None
         while not evidence.exists():
             assert not ended.wait(0.05)
         assert "another history" in evidence.read_text()
+
+
+def test_a_new_peer_is_asked_and_one_that_left_is_not(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.block(0, 1, agreed="abc")
+        world.checkpoint("a", 1, 3)
+        world.checkpoint("d", 1, 3)  # it executes the blocks, and is no peer yet
+        assert world.heads["d"].signed() == []
+        world.block(1, 1)
+        for name in NAMES:
+            world.checkpoint(name, 2, 4)
+        world.block(2, 1, agreed="abd")
+        for name in NAMES:
+            opened = open_checkpoint(world.checkpoint(name, 3, 3), policy(3))
+            assert sorted(each for each, _ in opened.cosigners) == ["a", "b", "d"]
+        world.block(3, 1, agreed="abcd")  # and back again: asked anew
+        world.checkpoint("a", 4, 4)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"heads": 3}', b'{"heads": null}', b"\xff"])
