@@ -25,6 +25,7 @@ from touchplate.log.peers.joining import (
 )
 from touchplate.node import cli_rules
 from touchplate.verify.output import print_json, print_line, print_note, print_pairs
+from touchplate.verify.trust import load_admission
 from touchplate.verify.usage import OK, UNDETERMINED
 
 
@@ -129,6 +130,8 @@ def _genesis(args: argparse.Namespace) -> int:
     cards = list(dict.fromkeys([own, *map(load_card, args.card)]))
     local = Local(args.listen, args.rpc)
     config = join_network(args.folder, cards, args.admission, local, threshold=args.threshold)
+    if all(block.kind != "administrator" for block in load_admission(args.admission).keys):
+        print_note("the list names no administrator: neither it nor the peers can ever change")
     return _tell_network(args, config)
 
 

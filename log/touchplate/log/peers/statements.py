@@ -36,6 +36,7 @@ def make_admission(
     `threshold`: administrators that the next change takes; None: as many as now. Raises AdmissionError
     `bad-change` for a change that the rules do not allow, MalformedError for one that is too long.
     """
+    _require_administrators(rules)
     will = [key for key in rules.administrators if key.spki_sha256.hex() not in remove]
     will += [block.key for block in add.keys if block.kind == "administrator" and block.key not in will]
     needed = rules.threshold if threshold is None else threshold
@@ -55,6 +56,7 @@ def make_membership(
 ) -> Change:
     """The change by which `add` join the peers, and those named in `remove` leave. Raises as
     `make_admission`."""
+    _require_administrators(rules)
     return _made(rules, PEERS_TYPE, PeerChange(tuple(add), tuple(remove), from_index))
 
 
@@ -71,12 +73,16 @@ def check_change(rules: Rules, change: Change) -> Rules:
 
 def check_administrator(rules: Rules, key: StatementKey) -> None:
     """Raise RequestError unless this key may approve changes of these rules."""
+    _require_administrators(rules)
+    if key not in rules.administrators:
+        raise RequestError(f"the key {key.spki_sha256.hex()} is none of this log's administrators'")
+
+
+def _require_administrators(rules: Rules) -> None:
     if not rules.administrators:
         raise RequestError(
             "this log has no administrators: its list and its peers are those of its genesis for good"
         )
-    if key not in rules.administrators:
-        raise RequestError(f"the key {key.spki_sha256.hex()} is none of this log's administrators'")
 
 
 def describe_change(rules: Rules, change: Change) -> list[tuple[str, str]]:
