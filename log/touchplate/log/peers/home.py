@@ -2,7 +2,7 @@
 
 config/priv_validator_key.json   votes; whoever has it twice can make its owner vote twice
 config/node_key.json             names this node to the others (its id)
-config/genesis.json              who decides, whose log, who may write: the same bytes at every peer
+config/genesis.json              who decides and may write at the beginning, whose log: the same at every peer
 config/config.toml               addresses, peers, times; written anew at each start
 data/priv_validator_state.json   what it has voted for last; never put back from a backup
 """

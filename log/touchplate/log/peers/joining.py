@@ -2,7 +2,7 @@
 
 A *card* is what a peer tells the others of itself: names, addresses and public keys, no secret. From all
 cards and the admission list everybody makes the same genesis, a configuration of his own, and the policy
-for readers.
+for readers. Who comes later takes the genesis as it is.
 """
 
 import json
@@ -215,7 +215,7 @@ def format_log_tables(own: Card, others: Sequence[Card], admission: Path, rpc: s
 mode = "peers"
 origin = {json.dumps(own.origin)}
 key = "file:keys/log.key"
-# Who may write. The same list at every peer: it is part of what they agree on.
+# Who may write at the beginning: the list of the genesis. Changed by statements, never here.
 admission = {json.dumps(str(admission))}
 
 [log.peers]
