@@ -310,6 +310,23 @@ def test_there_is_a_limit_of_administrators() -> None:
     assert f"at most {MAX_ADMINISTRATORS}" in found.reason
 
 
+def test_rules_stay_small_enough_to_be_read_back() -> None:
+    start = governed()
+    long = f"https://elsewhere.example.org/{'x' * 40_000}"
+    number = 0
+    while True:
+        payload = admission(start.rules, listed(generate_signer("ed25519"), operator=f"{long}{number}"))
+        found = Chain(start)
+        verdicts = found.run(*approved(payload, 0, 1)).verdicts
+        if verdicts[0].code != OK:
+            break
+        start, number = found.state, number + 1
+    assert "the rules would have" in verdicts[0].reason
+    assert number > 10
+    again = restarted(start)
+    assert again.app_hash() == start.app_hash()
+
+
 # --- peers --------------------------------------------------------------------------------------------------
 
 

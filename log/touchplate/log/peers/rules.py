@@ -35,6 +35,10 @@ block."""
 MAX_REMOVED = 1_000
 """Peers that a log has ever removed; their node ids stand in the state of every block."""
 
+MAX_RULES_BYTES = 2 * 1024 * 1024
+"""Bytes of the rules as JSON: four times what a thousand keys need. They are stored with each block, and what
+could not be read back would stop every peer at its next start."""
+
 NODE_ID_BYTES = 20
 
 _FIELDS = ("admission", "origin", "peers", "removed", "revision", "seats", "threshold")
@@ -137,6 +141,11 @@ def check_rules(rules: Rules) -> None:
         if parse_verifier_key(peer.log_key).name != rules.origin:
             raise MalformedError(f"the log key of {peer.name} is not one of {rules.origin}")
     _check_roles(rules)
+    length = len(format_json(rules.document))
+    if length > MAX_RULES_BYTES:
+        raise MalformedError(
+            f"the rules would have {length} bytes, and a log's have at most {MAX_RULES_BYTES}"
+        )
 
 
 def _check_administrators(rules: Rules) -> None:

@@ -209,6 +209,12 @@ class PeerService(LogService):
                 others.append(keys)
                 self._urls.setdefault(keys, peer.url)
         self._members = Members(tuple(others), len(others) < len(rules.peers))
+        if not self._members.own:
+            logger.warning(
+                "%s is none of the peers of revision %d: it follows, and signs nothing",
+                self._peers.name,
+                rules.revision,
+            )
 
     def _fetch_from(self, peer: PeerKeys) -> Fetch:
         return http_fetch(self._urls[peer])
