@@ -502,6 +502,7 @@ def test_reads_changes_of_peers() -> None:
         (["add", 0, "node"], "e.example.org:26656", "40 hex digits"),
         (["add", 0, "node"], "ab" * 20 + "@e.example.org", "40 hex digits"),
         (["add", 0, "node"], "AB" * 20 + "@e.example.org:1", "40 hex digits"),
+        (["add", 0, "node"], "ab" * 20 + "@e.example.org:65536", "40 hex digits"),
         (["add", 0, "node"], "ab" * 20 + "@" + "e" * 600 + ":1", "40 hex digits"),
         (["add", 0, "url"], "https://e.example.org/log/", "without a slash"),
         (["add", 0, "url"], "file:///log", "no URL"),

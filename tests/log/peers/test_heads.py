@@ -11,7 +11,7 @@ from tests.simkeys import ORIGIN, verifier_key
 
 from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
-from touchplate.log.peers.gathering import Gathering, format_heads, parse_heads
+from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, parse_heads
 from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
@@ -361,3 +361,17 @@ def test_an_answer_that_is_no_list_of_heads_is_refused(body: bytes) -> None:
 def test_an_answer_is_read_back_as_it_was() -> None:
     notes = [signers("a").note(ORIGIN, 5, ROOT, 1), signers("a").note(ORIGIN, 6, ROOT, 1)]
     assert parse_heads(format_heads(notes)) == notes
+
+
+def test_a_peer_whose_url_cannot_be_used_costs_the_others_nothing(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        reached = world._fetch
+
+        def fetch_from(peer: PeerKeys) -> Callable[[int], bytes]:
+            return http_fetch("https://[:::]/log") if peer.name == "d" else reached(peer)
+
+        world.parts["a"]._fetch_from = fetch_from  # before the first head, when nobody is asked yet
+        world.block(0, 3)
+        world.checkpoint("a", 3, 3)
+        world.block(3, 1)
+        world.checkpoint("a", 4, 3)

@@ -145,8 +145,8 @@ class Gathering:
         for peer in members.others:
             with self._queued:
                 if peer not in self._asking and not self._stopping.is_set():
-                    ask = (peer, self._fetch_from(peer))
-                    thread = Thread(target=self._ask, args=ask, name=f"peers-ask-{peer.name}", daemon=True)
+                    name = f"peers-ask-{peer.name}"
+                    thread = Thread(target=self._ask, args=(peer,), name=name, daemon=True)
                     self._asking[peer] = thread
                     thread.start()
 
@@ -183,9 +183,14 @@ class Gathering:
         found = self._heads.published()
         return found if found is not None and (found[0], found[2]) > self._stored else None
 
-    def _ask(self, peer: PeerKeys, fetch: Fetch) -> None:
+    def _ask(self, peer: PeerKeys) -> None:
         """Ask one peer as long as it is one."""
         pause, name = ASK_SECONDS, peer.name
+        try:
+            fetch = self._fetch_from(peer)
+        except Exception:  # administrators chose its URL: whatever it is, only this peer is not asked
+            logger.exception("the peer %s cannot be asked", name)
+            return
         while not self._stopping.is_set():
             with self._heads.changed:
                 self._heads.changed.wait_for(lambda: self._stopping.is_set() or self._is_due(peer))

@@ -110,7 +110,8 @@ class Heads:
             note = self._signers.note(self._origin, size, root, int(self._now()))
         with self.changed:
             before = self._heads.get(size)
-            self._heads[size] = _Head(root, members, note, before.lines if before else {})
+            lines = {} if before is None else before.lines_for(members)
+            self._heads[size] = _Head(root, members, note, lines)
             self._heads.move_to_end(size)
             while len(self._heads) > KEPT_HEADS:
                 self._heads.popitem(last=False)
@@ -192,3 +193,9 @@ class _Head:
     members: Members
     note: bytes | None
     lines: dict[str, str]
+
+    def lines_for(self, members: Members) -> dict[str, str]:
+        """The lines of those who are peers, under the same keys, among `members` too."""
+        return {
+            name: two for name, two in self.lines.items() if self.members.find(name) == members.find(name)
+        }

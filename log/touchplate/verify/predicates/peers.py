@@ -21,6 +21,8 @@ VALIDATOR_BYTES = 32
 MAX_URL = 512
 """Characters of a peer's URL, and of its engine's address: they stand in the state of every block."""
 
+MAX_PORT = 65_535
+
 _ADDRESS = r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[1-9][0-9]{0,4}"
 _NAME = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 _NODE_ID = r"[0-9a-f]{40}"
@@ -69,7 +71,10 @@ class PeerChange:
 
 def is_address(text: str) -> bool:
     """Whether this is host:port."""
-    return len(text) <= MAX_URL and re.fullmatch(_ADDRESS, text) is not None
+    if len(text) > MAX_URL or not re.fullmatch(_ADDRESS, text):
+        return False
+    # An engine that is given an impossible port does not start.
+    return int(text.rpartition(":")[2]) <= MAX_PORT
 
 
 def is_peer_name(text: str) -> bool:
