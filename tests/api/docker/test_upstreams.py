@@ -164,6 +164,22 @@ def test_a_layer_on_another_host_is_fetched_without_the_token(private: ImageWorl
         assert "authorization" not in seen
 
 
+def test_a_host_that_the_registry_sends_us_to_gets_no_password_for_asking(private: ImageWorld) -> None:
+    """It may be anybody's store of blobs, and name a token service of its own."""
+    with running_registry() as store:
+        challenge = f'Bearer realm="{store.url}/token",service="x"'
+        store.acts["/here"] = lambda handler: handler.reply(401, b"", WWW_Authenticate=challenge)
+        private.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location=f"{store.url}/here")
+        assert private.get("/v2/team/free/manifests/1").status == 200
+        answer = private.get(LAYER)
+        assert (answer.status, error(answer)["detail"]["reason"]) == (502, "upstream-status")
+        assert store.count("/token") == 0
+        assert all("authorization" not in seen for seen in store.server.seen_headers)
+        # Nor does its refusal say that the registry has no such layer.
+        del private.registry.acts[LAYER]
+        assert private.get(LAYER).body == FREE.blobs[FREE.layer]
+
+
 def test_a_redirect_into_a_private_network_is_refused(here: ImageWorld) -> None:
     here.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location="http://127.0.0.2:9/x")
     here.get("/v2/team/free/manifests/1")

@@ -13,6 +13,7 @@ from touchplate.api.docker.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MAN
 from touchplate.api.docker.tokens import Tokens
 from touchplate.api.errors import ChangedError, NotFoundError, UpstreamError
 from touchplate.api.pull import NegativeCache
+from touchplate.base.connections import parse_origin
 from touchplate.base.errors import FetchError
 from touchplate.base.http import HTTPClient, Response
 from touchplate.verify.errors import VerifyError
@@ -32,7 +33,8 @@ NO_METHOD = "upstream-method"
 ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _NEXT = re.compile(r"<([^>]*)>\s*;\s*rel=\"?next\"?")
-_GONE = (401, 403, 404, 410)  # many registries answer 401 or 403 for what does not exist
+_HIDDEN = (401, 403)  # what many registries answer for what does not exist; a store of blobs is just broken
+_GONE = (*_HIDDEN, 404, 410)
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ class RegistryClient:
         url = url or f"{self._url}/v2/{key}"
         try:
             response = self._send(method, url, {**headers, **self._tokens.header(path)}, max_bytes, sink)
-            if response.status == 401:
+            # Whoever the registry sends us to may ask for a password too, and is not to get this one's.
+            if response.status == 401 and self._is_own(response.url):
                 self._tokens.forget(path)
                 answered = self._tokens.answer(path, response.headers.get("www-authenticate", ""))
                 if answered:
@@ -192,7 +195,7 @@ class RegistryClient:
                 f"upstream {self._name!r} gave no usable answer for {key[:200]!r}: {error}",
                 reason=f"upstream-{error.reason}",
             ) from error
-        if response.status in _GONE:
+        if response.status in _GONE and (response.status not in _HIDDEN or self._is_own(response.url)):
             self._negative.add(key)
             told = (
                 "" if response.status in (404, 410) else f" (or does not show it: status {response.status})"
@@ -220,6 +223,10 @@ class RegistryClient:
         if method == "HEAD":
             return self._client.head(url, headers=headers)
         return self._client.request(method, url, headers=headers, max_bytes=max_bytes)
+
+    def _is_own(self, url: str) -> bool:
+        """Whether the registry itself is at `url`: the same host and port, and TLS where it has TLS."""
+        return parse_origin(url)[0] == parse_origin(self._url)[0]
 
     def _useless(self, path: str, what: str) -> UpstreamError:
         return UpstreamError(f"upstream {self._name!r} {what} ({path[:200]!r})", reason="upstream-nonsense")
