@@ -55,7 +55,7 @@ def parse_registry_path(path: str) -> RegistryRequest:
         raise NotFoundError(f"/v2/{path[:200]} is no endpoint of a registry", reason="no-endpoint")
     check_name(name)
     if kind == "manifests" and ":" not in last:
-        if not _TAG.match(last):
+        if not is_tag(last):
             raise BadNameError(
                 f"{last[:80]!r} is no tag: 128 characters of a-z A-Z 0-9 . _ -", reason="bad-tag"
             )
@@ -72,6 +72,11 @@ def check_name(name: str) -> str:
     if len(name) > MAX_NAME or not _NAME.match(name):
         raise BadNameError(f"{name[:80]!r} is no repository: lower case, digits and . _ - between slashes")
     return name
+
+
+def is_tag(text: str) -> bool:
+    """Whether a manifest can be tagged so."""
+    return _TAG.match(text) is not None
 
 
 def image_purl(identity: str, path: str, sha256: str) -> PackageURL:

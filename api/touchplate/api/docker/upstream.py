@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
+from touchplate.api.docker.layout import is_tag
 from touchplate.api.docker.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES
 from touchplate.api.docker.tokens import Tokens
 from touchplate.api.errors import ChangedError, NotFoundError, UpstreamError
@@ -29,10 +31,14 @@ MAX_PAGES = 100
 MAX_LISTED = 20_000
 """Tags or referrers taken from one listing."""
 
+MAX_LISTING_BYTES = 16 * 1024**2
+"""Bytes of all pages of one listing: 20,000 tags of full length have 3 MB, referrers with notes more."""
+
 NO_METHOD = "upstream-method"
 ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
-_NEXT = re.compile(r"<([^>]*)>\s*;\s*rel=\"?next\"?")
+# No `<` within: else a header of nothing else is searched once more for each of them.
+_NEXT = re.compile(r"<([^<>]*)>\s*;\s*rel=\"?next\"?")
 _HIDDEN = (401, 403)  # what many registries answer for what does not exist; a store of blobs is just broken
 _GONE = (*_HIDDEN, 404, 410)
 
@@ -122,49 +128,54 @@ class RegistryClient:
         self._ask("GET", path, f"blobs/sha256:{sha256}", {}, max_bytes=max_bytes, sink=take)
 
     def tags(self, path: str) -> list[str]:
-        """All tags of a repository, in the registry's order, at most MAX_LISTED."""
-        found: list[str] = []
-        for page in self._pages(path, "tags/list?n=1000"):
-            listed = page.get("tags")
-            found += [tag for tag in listed if isinstance(tag, str)] if isinstance(listed, list) else []
-            if len(found) >= MAX_LISTED:
-                break
-        return found[:MAX_LISTED]
+        """All tags of a repository that can be asked for, in the registry's order, at most MAX_LISTED."""
+        listed = self._listed(path, "tags/list?n=1000", "tags")
+        tags = (tag for tag in listed if isinstance(tag, str) and is_tag(tag))
+        return list(itertools.islice(tags, MAX_LISTED))
 
     def referrers(self, path: str, sha256: str) -> list[dict[str, JSON]]:
         """Descriptors of what refers to a manifest: from the referrers API, or from the tag that stands in
         for it (distribution specification 1.1, "Referrers Tag Schema"). Empty when there is neither."""
-        found: list[dict[str, JSON]] = []
         for target in (f"referrers/sha256:{sha256}", f"manifests/sha256-{sha256}"):
             try:
-                for page in self._pages(path, target):
-                    listed = page.get("manifests")
-                    found += (
-                        [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-                    )
-                return found[:MAX_LISTED]
+                listed = self._listed(path, target, "manifests")
+                return list(itertools.islice((one for one in listed if isinstance(one, dict)), MAX_LISTED))
             except NotFoundError:
                 continue
-        return found
+        return []
 
-    def _pages(self, path: str, target: str) -> list[dict[str, JSON]]:
-        pages: list[dict[str, JSON]] = []
-        url: str | None = f"{self._url}/v2/{path}/{target}"
-        while url and len(pages) < MAX_PAGES:
+    def _listed(self, path: str, target: str, member: str) -> Iterator[JSON]:
+        """What the pages of a listing hold under `member`; no more pages than somebody takes from it."""
+        for page in self._pages(path, target):
+            listed = page.get(member)
+            yield from listed if isinstance(listed, list) else []
+
+    def _pages(self, path: str, target: str) -> Iterator[dict[str, JSON]]:
+        url = f"{self._url}/v2/{path}/{target}"
+        left = MAX_LISTING_BYTES
+        for _ in range(MAX_PAGES):
             headers = {"Accept": f"{INDEX_TYPES[0]}, application/json"}
-            response = self._ask("GET", path, target, headers, max_bytes=MAX_MANIFEST_BYTES, url=url)
+            most = min(left, MAX_MANIFEST_BYTES)
+            response = self._ask("GET", path, target, headers, max_bytes=most, url=url)
+            left -= len(response.body)
             try:
                 page = parse_json(response.body, max_bytes=MAX_MANIFEST_BYTES)
             except VerifyError as error:
                 raise self._useless(path, f"sends a listing that is no JSON: {error}") from error
             if not isinstance(page, dict):
                 raise self._useless(path, "sends a listing that is no JSON object")
-            pages.append(page)
+            yield page
             following = _NEXT.search(response.headers.get("link", ""))
-            url = urljoin(url, following[1]) if following else None
-            if url and urlsplit(url).netloc != urlsplit(self._url).netloc:
+            if following is None:
+                return
+            try:
+                url = urljoin(url, following[1])
+                is_own = self._is_own(url)
+            except (ValueError, FetchError) as error:
+                raise self._useless(path, f"continues a listing at no address: {error}") from error
+            if not is_own:
+                # Also the same host without TLS: the token would go along for everybody to read.
                 raise self._useless(path, "continues a listing on another host")
-        return pages
 
     def _ask(
         self,
