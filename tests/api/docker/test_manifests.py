@@ -49,6 +49,16 @@ def test_an_index_has_images_and_attestations_that_do_not_count(*, docker: bool)
     assert len(index.children) == 3
 
 
+@pytest.mark.parametrize(
+    "system", ["li\0nux", "\x1b[2J", "a b", "x" * 41, 7, ["linux"], "l\u0131nux", "linux\n"]
+)
+def test_a_platform_of_other_than_words_is_not_shown_to_anybody(system: object) -> None:
+    value = json.loads(make_index({"amd64": make_image()}).manifest)
+    value["manifests"][0]["platform"]["os"] = system
+    (child,) = parse_manifest(json.dumps(value).encode(), OCI_INDEX).images
+    assert child.platform == ""
+
+
 def test_only_manifests_all_of_whose_layers_are_statements_are_evidence() -> None:
     image = make_image()
     assert parsed(make_attestation(image, b"{}")).kind == "evidence"

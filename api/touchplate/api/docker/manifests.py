@@ -51,6 +51,8 @@ EVIDENCE_LAYERS = frozenset(
 ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 """The annotation by which an index marks a child that no machine runs."""
 
+# How systems, architectures and variants are called; other text would be told to people as it stands.
+_PLATFORM = re.compile(r"[A-Za-z0-9._-]{1,40}\Z")
 _GENERIC = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _KEYS = (
@@ -154,8 +156,10 @@ def _descriptor(value: JSON | None) -> Descriptor:
 def _platform(value: JSON | None) -> str:
     if not isinstance(value, dict):
         return ""
-    parts = (value.get("os"), value.get("architecture"), value.get("variant"))
-    return "/".join(str(part)[:40] for part in parts if part)
+    parts = [part for name in ("os", "architecture", "variant") if (part := value.get(name))]
+    # It is shown to people, and its publisher may write anything there.
+    are_words = all(isinstance(part, str) and _PLATFORM.match(part) for part in parts)
+    return "/".join(str(part) for part in parts) if are_words else ""
 
 
 def _object(value: JSON | None, what: str) -> dict[str, JSON]:
