@@ -1,5 +1,6 @@
 """Upstream registries of the OCI adapter: tokens, tags, redirects, outages, and answers that are nonsense."""
 
+import hashlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,6 +248,28 @@ def test_a_registry_that_knows_no_head_is_asked_by_get(here: ImageWorld) -> None
 
     here.registry.acts["/v2/team/free/manifests/1"] = get_only
     assert here.get("/v2/team/free/manifests/1").body == FREE.manifest
+
+
+@pytest.mark.parametrize("algorithm", ["sha512", "blake3"])
+def test_a_registry_that_names_manifests_by_another_digest_is_understood(
+    here: ImageWorld, algorithm: str
+) -> None:
+    value = hashlib.sha512(FREE.manifest).hexdigest() if algorithm == "sha512" else "0" * 64
+    headers = {"Content_Type": OCI_MANIFEST, "Docker_Content_Digest": f"{algorithm}:{value}"}
+    here.registry.acts["/v2/team/free/manifests/1"] = lambda handler: handler.reply(
+        200, FREE.manifest, **headers
+    )
+    answer = here.get("/v2/team/free/manifests/1")
+    assert (answer.status, answer.headers["docker-content-digest"]) == (200, FREE.digest)
+
+
+def test_a_wrong_digest_in_another_algorithm_is_a_lie_too(here: ImageWorld) -> None:
+    headers = {"Content_Type": OCI_MANIFEST, "Docker_Content_Digest": f"sha512:{'0' * 128}"}
+    here.registry.acts["/v2/team/free/manifests/1"] = lambda handler: handler.reply(
+        200, FREE.manifest, **headers
+    )
+    answer = here.get("/v2/team/free/manifests/1")
+    assert (answer.status, error(answer)["detail"]["reason"]) == (403, "upstream-wrong-digest")
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain"])

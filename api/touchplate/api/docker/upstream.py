@@ -36,6 +36,8 @@ MAX_LISTING_BYTES = 16 * 1024**2
 
 NO_METHOD = "upstream-method"
 ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
+# Registries name a manifest by the digest under which it was pushed (image specification, "Digests").
+_ALGORITHMS = ("sha256", "sha512")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 # No `<` within: else a header of nothing else is searched once more for each of them.
 _NEXT = re.compile(r"<([^<>]*)>\s*;\s*rel=\"?next\"?")
@@ -99,11 +101,12 @@ class RegistryClient:
             "GET", path, f"manifests/{reference}", {"Accept": ACCEPT}, max_bytes=MAX_MANIFEST_BYTES
         )
         sha256 = hashlib.sha256(response.body).hexdigest()
-        said = response.headers.get("docker-content-digest", f"sha256:{sha256}")
-        wanted = reference if reference.startswith("sha256:") else said
-        if wanted != f"sha256:{sha256}" or said != wanted:
+        said = response.headers.get("docker-content-digest", "")
+        wanted = [reference if ":" in reference else "", said]
+        wrong = [one for one in wanted if not _is_digest_of(one, response.body)]
+        if wrong:
             raise ChangedError(
-                f"upstream {self._name!r} sent other bytes for {path}: sha256:{sha256}, not {wanted[:90]}",
+                f"upstream {self._name!r} sent other bytes for {path}: sha256:{sha256}, not {wrong[0][:90]}",
                 reason="upstream-wrong-digest",
             )
         media_type = response.headers.get("content-type", "").partition(";")[0].strip()
@@ -241,3 +244,10 @@ class RegistryClient:
 
     def _useless(self, path: str, what: str) -> UpstreamError:
         return UpstreamError(f"upstream {self._name!r} {what} ({path[:200]!r})", reason="upstream-nonsense")
+
+
+def _is_digest_of(digest: str, body: bytes) -> bool:
+    """Whether a digest is that of these bytes. One in an algorithm that is not known here, or none, says
+    nothing against them."""
+    algorithm, _, value = digest.partition(":")
+    return algorithm not in _ALGORITHMS or hashlib.new(algorithm, body).hexdigest() == value
