@@ -33,6 +33,7 @@ from tests.images import (
     sha256,
 )
 
+from touchplate.api.docker import judge as judge_module
 from touchplate.api.docker.evidence import check_evidence
 from touchplate.api.docker.indexes import MAX_NESTED, MAX_OBTAINED
 from touchplate.api.errors import RefusedError
@@ -108,6 +109,39 @@ def test_a_manifest_that_names_a_blob_of_another_repository_does_not_open_it(her
     here.node.images.registries.by_name["hub"].client._negative._until.clear()
     assert here.get(path).body == GOOD.blobs[GOOD.layer]
     assert here.registry.count(path) == 0, "its registry's word is enough: the bytes are here"
+
+
+def test_a_registry_cannot_lay_claim_to_the_blobs_of_another(tmp_path: Path) -> None:
+    """It names them in a manifest of its own, and says that it has them."""
+    with running_registry() as registry, running_registry() as thief:
+        registry.push("team/free", "1", FREE)
+        thief.push("x/free", "1", Image(FREE.media_type, FREE.manifest.replace(b'"layers"', b'\n"layers"')))
+        stolen = f"/v2/x/free/blobs/sha256:{FREE.layer}"
+        thief.acts[stolen] = lambda handler: handler.reply(200 if handler.command == "HEAD" else 404, b"")
+        text = upstream_text("hub", registry.url) + upstream_text(
+            "thief", thief.url, identity="thief.example"
+        )
+        path = write_image_node(tmp_path, text, '[[gate.rule]]\nneed = ["recorded"]\n')
+        with image_node(tmp_path, registry, path) as here:
+            for name, status in (("hub/team/free", 200), ("thief/x/free", 404)):
+                assert here.get(f"/v2/{name}/manifests/1").status == 200
+                assert here.get(f"/v2/{name}/blobs/sha256:{FREE.layer}").status == status
+
+
+def test_refused_manifests_that_name_a_layer_do_not_stand_before_the_one_that_was_served(
+    here: ImageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base layer is in every nightly build, and anybody may ask for those."""
+    monkeypatch.setattr(judge_module, "MOST_JUDGED", 3)
+    here.built("team/app", GOOD)
+    assert here.get("/v2/team/app/manifests/1").status == 200
+    later = here.node.images._now() + 60
+    here.node.images._now = lambda: later
+    for number in range(5):
+        manifest = GOOD.manifest.replace(b'"layers"', b" " * number + b' "layers"')
+        here.registry.push("team/app", "n", Image(GOOD.media_type, manifest, GOOD.blobs))
+        assert here.get(f"/v2/team/app/manifests/sha256:{sha256(manifest)}").status == 403
+    assert here.get(f"/v2/team/app/blobs/sha256:{GOOD.layer}").body == GOOD.blobs[GOOD.layer]
 
 
 def test_an_image_that_calls_itself_an_attestation_is_judged_as_an_image(here: ImageWorld) -> None:

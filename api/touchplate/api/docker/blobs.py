@@ -55,11 +55,16 @@ class ImageBlobs:
                 self._checked.popitem(last=False)
 
     def confirm(self, access: BlobAccess) -> bool:
-        """Take a blob that another repository gave, once this one's registry says that it has it as well:
-        else a manifest that names somebody else's digest would be a way to read it."""
-        if not self._blobs.is_sound(access.sha256):
-            return False
+        """Take a blob that another repository of the same upstream gave, once the registry says that this one
+        has it as well: else a manifest that names somebody else's digest would be a way to read it.
+
+        What another upstream gave, or another adapter, has to be fetched: a registry's word is nothing
+        against that of the one whose bytes they are.
+        """
         place = access.place
+        known = self._links.is_held_from(place.registry.name, access.sha256)
+        if not known or not self._blobs.is_sound(access.sha256):
+            return False
         if not place.registry.client.has_blob(place.path, access.sha256):
             raise NotFoundError(
                 f"{place.asked} has no blob sha256:{access.sha256} at its registry", reason="blob-unknown"
