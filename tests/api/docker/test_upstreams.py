@@ -250,6 +250,20 @@ def test_a_registry_that_knows_no_head_is_asked_by_get(here: ImageWorld) -> None
     assert here.get("/v2/team/free/manifests/1").body == FREE.manifest
 
 
+def test_a_registry_that_knows_no_head_gives_a_layer_of_two_repositories_twice(here: ImageWorld) -> None:
+    def get_only(handler: Handler) -> None:
+        handler.reply(405 if handler.command == "HEAD" else 200, FREE.blobs[FREE.layer])
+
+    rest = f"blobs/sha256:{FREE.layer}"
+    for name in ("team/free", "other/team/free"):
+        here.registry.push(name, "1", FREE)
+        here.registry.acts[f"/v2/{name}/{rest}"] = get_only
+    here.built("other/team/free", FREE)
+    for name in ("team/free", "other/team/free"):
+        assert here.get(f"/v2/{name}/manifests/1").status == 200
+        assert here.get(f"/v2/{name}/{rest}").body == FREE.blobs[FREE.layer]
+
+
 @pytest.mark.parametrize("algorithm", ["sha512", "blake3"])
 def test_a_registry_that_names_manifests_by_another_digest_is_understood(
     here: ImageWorld, algorithm: str

@@ -65,7 +65,10 @@ class ImageBlobs:
         known = self._links.is_held_from(place.registry.name, access.sha256)
         if not known or not self._blobs.is_sound(access.sha256):
             return False
-        if not place.registry.client.has_blob(place.path, access.sha256):
+        is_there = place.registry.client.has_blob(place.path, access.sha256)
+        if is_there is None:
+            return False
+        if not is_there:
             raise NotFoundError(
                 f"{place.asked} has no blob sha256:{access.sha256} at its registry", reason="blob-unknown"
             )

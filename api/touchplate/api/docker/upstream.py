@@ -112,12 +112,16 @@ class RegistryClient:
         media_type = response.headers.get("content-type", "").partition(";")[0].strip()
         return FetchedManifest(response.body, media_type, sha256)
 
-    def has_blob(self, path: str, sha256: str) -> bool:
-        """Whether the registry gives this blob out in this repository."""
+    def has_blob(self, path: str, sha256: str) -> bool | None:
+        """Whether the registry gives this blob out in this repository; None when it does not say."""
         try:
             self._ask("HEAD", path, f"blobs/sha256:{sha256}", {})
         except NotFoundError:
             return False
+        except UpstreamError as error:
+            if error.reason != NO_METHOD:
+                raise
+            return None
         return True
 
     def blob(self, path: str, sha256: str, sink: Callable[[bytes], object], *, max_bytes: int) -> None:
