@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,8 +34,9 @@ from tests.images import (
     sha256,
 )
 
+from touchplate.api.docker import blobs as blobs_module
 from touchplate.api.docker import judge as judge_module
-from touchplate.api.docker.evidence import check_evidence
+from touchplate.api.docker.evidence import MAX_ARRAYS, check_evidence
 from touchplate.api.docker.indexes import MAX_NESTED, MAX_OBTAINED
 from touchplate.api.errors import RefusedError
 from touchplate.api.http.streams import HELD_BACK_BYTES
@@ -218,6 +220,42 @@ def test_a_document_that_is_also_an_archive_is_refused() -> None:
     assert json.loads(tar)
     with pytest.raises(RefusedError):
         check_evidence(tar)
+
+
+def test_looking_at_evidence_takes_little_memory() -> None:
+    """Objects are what most of a document of nonsense could consist of: thirty times its length."""
+    body = b"[" + b",".join([b'{"":0}'] * 100_000) + b"]"
+    tracemalloc.start()
+    try:
+        check_evidence(body)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(body)
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(RefusedError):
+        check_evidence(b"[" + b",".join([b"[]"] * (MAX_ARRAYS + 1)) + b"]")
+
+
+def test_evidence_is_looked_at_one_by_one(here: ImageWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most, second = [0], [0], threading.Event()
+
+    def counting(body: bytes) -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        if inside[0] > 1:
+            second.set()
+        second.wait(0.3)
+        check_evidence(body)
+        inside[0] -= 1
+
+    monkeypatch.setattr(blobs_module, "check_evidence", counting)
+    layers = [json.dumps({"n": number}).encode() for number in range(4)]
+    for number, layer in enumerate(layers):
+        here.registry.push("team/bad", f"a{number}", make_attestation(BAD, layer))
+        assert here.get(f"/v2/team/bad/manifests/a{number}").status == 200
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(here.get, f"/v2/team/bad/blobs/sha256:{sha256(layer)}") for layer in layers]
+        assert [one.result(60).body for one in asked] == layers
+    assert most == [1]
 
 
 @pytest.mark.parametrize("reference", ["1", BAD.digest])

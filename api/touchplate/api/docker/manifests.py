@@ -19,6 +19,11 @@ from touchplate.verify.jcs import JSON, parse_json
 MAX_MANIFEST_BYTES = 4 * 1024**2
 """Bytes of a manifest or an index: what the specification asks registries to take at least."""
 
+MAX_VALUES = 100_000
+"""Members and items of one document, also those in texts: 4,000 descriptors with all that can be said of them
+have 80,000. In memory each takes thirty times its place in the text, and any client can have a document read
+many times at once."""
+
 MAX_DESCRIPTORS = 4_000
 """Layers or children of one manifest: a container file may have 127 layers, artifacts more."""
 
@@ -106,6 +111,8 @@ class Manifest:
 def parse_manifest(body: bytes, media_type: str) -> Manifest:
     """The manifest in `body`, which its registry calls `media_type`. Raises UpstreamError
     (`upstream-nonsense`)."""
+    if body.count(b",") + body.count(b"{") + body.count(b"[") > MAX_VALUES:
+        raise _nonsense(f"it has more than {MAX_VALUES} members and items")
     try:
         value = parse_json(body, max_bytes=MAX_MANIFEST_BYTES)
     except VerifyError as error:
