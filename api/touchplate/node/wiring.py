@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -63,6 +64,10 @@ READ_SECONDS = 20.0
 """Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
 order."""
 
+
+ANSWER_SECONDS = 120.0
+"""A manifest, a listing or a token, from request to last byte: 4 MiB at 35 kB/s. Else an upstream that sends
+a byte now and then would hold a thread for an hour, and with a few dozen requests all of them."""
 
 BLOB_SECONDS = 3600.0
 """Fetching one large file, a blob of an image or a Conan package, from request to last byte: 10 GB at
@@ -197,12 +202,9 @@ class Node:
 
     def _remote(self, section: UpstreamSection, url: str, engine: Engine) -> Remote:
         hosts = {urlsplit(url).hostname or ""} if section.allow_private else ()
-        limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
-        # Large remotes keep their files elsewhere.
-        client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
+        client, slow = self._upstream_clients(hosts)
         credentials = section.credentials.resolve() if section.credentials else None
-        remote = RemoteClient(section.name, url, client, credentials)
-        self.clients.append(client)
+        remote = RemoteClient(section.name, url, client, credentials, slow=slow)
         self.fetchers.append(remote)
         negative = NegativeCache(ABSENT_SECONDS)
         return Remote(
@@ -213,13 +215,25 @@ class Node:
             Answers(section.name, remote, engine),
         )
 
+    def _upstream_clients(self, hosts: Iterable[str]) -> tuple[HTTPClient, HTTPClient]:
+        """For short answers, and for files. Large upstreams keep their files elsewhere."""
+        made = [
+            HTTPClient(
+                AddressRules.parse(hosts=hosts),
+                HTTPLimits(read=READ_SECONDS, total=total),
+                foreign_redirects=True,
+            )
+            for total in (ANSWER_SECONDS, BLOB_SECONDS)
+        ]
+        self.clients += made
+        return made[0], made[1]
+
     def _registry(self, section: UpstreamSection, url: str) -> Registry:
         hosts = [*section.private_hosts, *([urlsplit(url).hostname or ""] if section.allow_private else [])]
-        limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
-        client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
+        client, slow = self._upstream_clients(hosts)
         credentials = section.credentials.resolve() if section.credentials else None
-        registry = RegistryClient(section.name, url, client, Tokens(section.name, url, client, credentials))
-        self.clients.append(client)
+        tokens = Tokens(section.name, url, client, credentials)
+        registry = RegistryClient(section.name, url, client, tokens, slow=slow)
         self.fetchers.append(registry)
         return Registry(
             section.name,

@@ -129,6 +129,9 @@ def test_an_answer_is_used_again_for_some_seconds_only(
         (f"{REFERENCE}/latest", {"revision": "../../x", "time": TIME}),
         (f"{REFERENCE}/latest", {"revision": "abc", "time": "yesterday\n"}),
         (f"{REFERENCE}/latest", {"revision": "abc", "time": None}),
+        (f"{REFERENCE}/latest", {"revision": "abc", "time": "2026-02-30T08:00:00Z"}),
+        (f"{REFERENCE}/latest", {"revision": "abc", "time": "2026-11-28T08:00:00+24:00"}),
+        (f"{REFERENCE}/latest", {"revision": "abc", "time": "\uff12\uff10\uff12\uff16-11-28T08:00:00Z"}),
         (f"{REFERENCE}/revisions", {"revisions": {"a": 1}}),
         (f"{REFERENCE}/revisions", {"revisions": [None]}),
         (f"{REFERENCE}/revisions", b'{"revisions": [], "revisions": []}'),
@@ -146,6 +149,13 @@ def test_nonsense_of_an_upstream_is_a_502(here: ConanWorld, path: str, body: obj
     answer = here.get(f"{TEAM}/{path}")
     assert answer.status == 502
     assert "answers" in answer.text
+
+
+@pytest.mark.parametrize("time", [TIME, "2026-11-28T08:00:00Z", "2026-11-28T08:00:00.123+0100"])
+def test_times_are_passed_on_as_they_are(here: ConanWorld, time: str) -> None:
+    answer = {"revision": "abc", "time": time}
+    here.remote.acts[f"{REFERENCE}/latest"] = reply(answer)
+    assert here.get(f"{TEAM}/{REFERENCE}/latest").json == answer
 
 
 def test_a_search_drops_what_cannot_be_asked_for(here: ConanWorld) -> None:

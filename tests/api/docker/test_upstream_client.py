@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.api.docker.support import FakeRegistry, running_registry
+from tests.api.docker.support import FakeRegistry, image_world, running_registry
 from tests.base.support import Handler, client, make_certificate, running
 from tests.images import OCI_MANIFEST
 
@@ -15,6 +15,8 @@ from touchplate.api.docker import upstream as upstream_module
 from touchplate.api.docker.tokens import Tokens
 from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.errors import UpstreamError
+from touchplate.base.http import HTTPLimits
+from touchplate.node.wiring import ANSWER_SECONDS, BLOB_SECONDS
 
 TAGS = "/v2/team/app/tags/list"
 REFERRERS = f"/v2/team/app/referrers/sha256:{'1' * 64}"
@@ -123,3 +125,36 @@ def test_a_header_of_nonsense_costs_no_more_time_than_its_length(
 
     seconds(1_000)
     assert seconds(60_000) < 0.5 + 4 * seconds(6_000)
+
+
+def test_only_blobs_may_take_the_time_of_blobs(registry: FakeRegistry) -> None:
+    """An upstream that trickles would hold a thread for as long, and there are a few dozen of them."""
+
+    def trickle(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "12")
+        handler.end_headers()
+        for _ in range(12):
+            handler.wfile.write(b"x")
+            registry.server.released.wait(0.1)
+
+    blob = f"sha256:{'1' * 64}"
+    for path in (f"blobs/{blob}", f"manifests/{blob}", "tags/list"):
+        registry.acts[f"/v2/team/app/{path}"] = trickle
+    short = HTTPLimits(connect=5, read=5, total=0.5)
+    with client(limits=short) as http, client() as slow:
+        asking = RegistryClient("hub", registry.url, http, Tokens("hub", registry.url, http), slow=slow)
+        pieces: list[bytes] = []
+        asking.blob("team/app", "1" * 64, pieces.append, max_bytes=100)
+        assert b"".join(pieces) == b"x" * 12
+        for ask in (lambda: asking.manifest("team/app", blob), lambda: asking.tags("team/app")):
+            with pytest.raises(UpstreamError) as refused:
+                ask()
+            assert refused.value.reason == "upstream-timeout"
+
+
+def test_a_node_gives_short_answers_less_time_than_blobs(tmp_path: Path) -> None:
+    with image_world(tmp_path) as here:
+        asking = here.node.images.registries.by_name["hub"].client
+        assert (asking._client.limits.total, asking._slow.limits.total) == (ANSWER_SECONDS, BLOB_SECONDS)
+        assert {asking._client, asking._slow} <= set(here.node.clients)

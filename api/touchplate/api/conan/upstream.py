@@ -35,12 +35,15 @@ class RemoteClient:
         client: HTTPClient,
         credentials: str | None = None,
         *,
+        slow: HTTPClient | None = None,
         negative: NegativeCache | None = None,
     ) -> None:
-        """`credentials`: `user:password`, sent to the remote's own host only, when it asks for them."""
+        """`credentials`: `user:password`, sent to the remote's own host only, when it asks for them. `slow`:
+        as `client`, for files, with the time that large ones take."""
         self._name = name
         self._url = url.rstrip("/")
         self._client = client
+        self._slow = slow or client
         self._basic = base64.b64encode(credentials.encode()).decode() if credentials else None
         self._negative = negative or NegativeCache(ABSENT_SECONDS)
         self._lock = threading.Lock()
@@ -108,7 +111,7 @@ class RemoteClient:
         try:
             if sink is None:
                 return self._client.get(url, max_bytes=max_bytes, headers=headers)
-            return self._client.stream(url, take, max_bytes=max_bytes, headers=headers)
+            return self._slow.stream(url, take, max_bytes=max_bytes, headers=headers)
         except FetchError as error:
             raise UpstreamError(
                 f"upstream {self._name!r} gave no usable answer for {path[:200]!r}: {error}",

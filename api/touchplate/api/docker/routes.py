@@ -126,7 +126,7 @@ class ImageRoutes:
     async def _bring(self, request: Request, access: BlobAccess) -> Download | None:
         """Get a blob into the store. A download that may be sent while it runs, or None when all is there."""
         if access.is_evidence:
-            await self._fetches.run(lambda: self._blobs.fetch_evidence(access))
+            await self._streams.run(lambda: self._blobs.fetch_evidence(access))
             return None
         if await self._fetches.run(lambda: self._blobs.confirm(access)):
             return None

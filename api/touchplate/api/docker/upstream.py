@@ -64,12 +64,15 @@ class RegistryClient:
         client: HTTPClient,
         tokens: Tokens,
         *,
+        slow: HTTPClient | None = None,
         negative: NegativeCache | None = None,
     ) -> None:
-        """`client` must follow redirects to other hosts: registries keep blobs elsewhere."""
+        """`client` must follow redirects to other hosts: registries keep blobs elsewhere. `slow`: the same
+        for blobs, with the time that large ones take."""
         self._name = name
         self._url = url.rstrip("/")
         self._client = client
+        self._slow = slow or client
         self._tokens = tokens
         self._negative = negative or NegativeCache(ABSENT_SECONDS)
         self._stopping = threading.Event()
@@ -237,7 +240,7 @@ class RegistryClient:
         sink: Callable[[bytes], object] | None,
     ) -> Response:
         if sink is not None:
-            return self._client.stream(url, sink, max_bytes=max_bytes, headers=headers)
+            return self._slow.stream(url, sink, max_bytes=max_bytes, headers=headers)
         if method == "HEAD":
             return self._client.head(url, headers=headers)
         return self._client.request(method, url, headers=headers, max_bytes=max_bytes)
