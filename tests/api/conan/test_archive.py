@@ -7,6 +7,7 @@ import lzma
 import os
 import random
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +173,26 @@ def test_a_bomb_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_MEMBERS", 1)
     with pytest.raises(RefusedError, match="more than 1 files"):
         digests(tmp_path, archive({"a": b"", "b": b""}))
+
+
+def test_names_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders within folders: 60 KB of archive took 600 MB."""
+    deep = "a/" * (module.MAX_PARTS - 1)
+    assert digests(tmp_path, archive({f"{deep}x": b"1"})) == {f"{deep}x": md5(b"1")}
+    with pytest.raises(RefusedError, match="no path inside the archive"):
+        digests(tmp_path, archive({f"{deep}a/x": b"1"}))
+    many: dict[str, bytes | str] = {f"{number:04}/{deep[6:]}x": b"" for number in range(1000)}
+    monkeypatch.setattr(module, "MAX_NAMES_BYTES", 3_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RefusedError, match="bytes of names"):
+            digests(tmp_path, archive(many))
+        with pytest.raises(RefusedError, match="bytes of names"):
+            digests(tmp_path, archive({f"{number}": f"{number}" + "x" * 1000 for number in range(3000)}))
+    finally:
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert used < 30_000_000
 
 
 @pytest.mark.parametrize("what", ["recipe", "package"])
