@@ -214,3 +214,8 @@ def _check_packages(answer: Answer) -> Answer:
 
 def _check_search(answer: Answer) -> Answer:
     return {"results": [one for one in answer["results"] if isinstance(one, str)]}
+
+
+CHECKS: tuple[Check, ...] = (_check_latest, _check_revisions, _check_packages, _check_search)
+"""What an answer has to be, of each call. They raise BadNameError, KeyError, TypeError, ValueError and
+AttributeError for others."""
