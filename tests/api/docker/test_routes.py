@@ -13,8 +13,10 @@ from tests.images import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,
+    OCI_LAYER,
     OCI_MANIFEST,
     Image,
+    describe,
     make_attestation,
     make_image,
     make_index,
@@ -130,6 +132,22 @@ def test_serves_parts_of_a_layer(
     assert (answer.status, answer.body) == (206, data[first:end])
     assert answer.headers["content-range"].endswith(f"/{len(data)}")
     assert answer.headers["content-length"] == str(len(answer.body))
+    assert here.registry.count(path) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 131_072, 131_073])
+def test_layers_of_every_size_around_what_is_held_back_arrive_whole(here: ImageWorld, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    value = json.loads(BIG.manifest)
+    value["layers"] = [describe(OCI_LAYER, data)]
+    here.registry.push(
+        "team/free", "odd", Image(OCI_MANIFEST, json.dumps(value).encode(), {sha256(data): data})
+    )
+    assert here.get("/v2/team/free/manifests/odd").status == 200
+    path = f"/v2/team/free/blobs/sha256:{sha256(data)}"
+    before, first, later = here.get(path, "HEAD"), here.get(path), here.get(path)
+    assert (first.status, first.body, later.body) == (200, data, data)
+    assert first.headers == later.headers == before.headers == here.get(path, "HEAD").headers
     assert here.registry.count(path) == 1
 
 
@@ -303,6 +321,25 @@ def test_the_decision_is_explained(here: ImageWorld) -> None:
     assert here.get("/v2/team/app/manifests/1").status == 200
     assert ">served<" in here.get("/why/v2/team/app/manifests/1").text
     assert here.get(f"/why/v2/team/app/blobs/sha256:{GOOD.layer}").status == 404
+
+
+def test_a_list_of_images_is_explained_by_its_images(here: ImageWorld) -> None:
+    """Nothing in the log speaks of the list: nobody is told to fetch proofs that are not there."""
+    lists = {
+        "team/app": make_index({"amd64": GOOD, "arm64": ARM}),
+        "team/bad": make_index({"arm64": ARM, "amd64": BAD}),
+    }
+    for name, image in lists.items():
+        here.registry.push(name, "list", image)
+        status = here.get(f"/v2/{name}/manifests/list").status
+        why = here.get(f"/api/v1/why/v2/hub/{name}/manifests/list").json
+        assert (status, why["verdict"]) in ((200, "allow"), (403, "refuse"))
+        assert why["changes"]
+        assert all(line[0].isupper() and line.endswith(".") for line in why.get("missing", ()))
+        told = " ".join(why["advice"])
+        assert "/bundle" not in told
+        assert why["sha256"] not in told
+        assert here.get(f"/api/v1/artifacts/{image.hex}/bundle").status == 404
 
 
 def test_auditors_find_images(here: ImageWorld) -> None:
