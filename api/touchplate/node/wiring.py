@@ -27,7 +27,7 @@ from touchplate.api.docker.referrers import Referrers
 from touchplate.api.docker.repository import Registries, Registry
 from touchplate.api.docker.tokens import Tokens
 from touchplate.api.docker.upstream import RegistryClient
-from touchplate.api.http.calls import Calls
+from touchplate.api.http.calls import Calls, Lanes
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import CACHE_KIB, IndexStore
@@ -58,7 +58,7 @@ HELD_THREADS = 16
 """Requests answered at the same time from what is held: they wait for disks and databases only."""
 
 STREAM_THREADS = 32
-"""Layers of images that are fetched at the same time; further ones wait."""
+"""Layers that are fetched at the same time from one upstream; further ones wait."""
 
 READ_SECONDS = 20.0
 """Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
@@ -96,11 +96,12 @@ class Node:
         config = self.config
         self.evidence = DigestFolder(config.data / "evidence")
         self.alarms = Alarms()
-        # Two pools: requests that wait for a dead upstream must not hold up those that need none.
+        # Requests that wait for a dead upstream must not hold up those that need none, or another one.
         self.calls = Calls(HELD_THREADS)
-        self.fetches = Calls(config.http.threads)
-        # And a third: layers take minutes, and must not keep manifests waiting.
-        self.streams = Calls(STREAM_THREADS)
+        upstreams = [f"{section.ecosystem}:{section.name}" for section in config.upstream]
+        self.fetches = Lanes(config.http.threads, upstreams)
+        # Layers take minutes, and must not keep manifests waiting.
+        self.streams = Lanes(STREAM_THREADS, upstreams)
         self.log = open_log(config.log, log_folder(config.data))
         self.index = self._open_index()
         engine = sqlite_engine(config.data / "links.sqlite")
