@@ -181,6 +181,21 @@ def test_a_host_that_the_registry_sends_us_to_gets_no_password_for_asking(privat
         assert private.get(LAYER).body == FREE.blobs[FREE.layer]
 
 
+def test_the_signed_address_of_a_layer_is_told_to_nobody(
+    here: ImageWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever has it can fetch the layer from its store, whatever he may do here."""
+    with running_registry() as store:
+        store.acts["/x"] = lambda handler: handler.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1")
+        elsewhere = f"{store.url}/x?X-Signature=secret-signature"
+        here.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location=elsewhere)
+        here.get("/v2/team/free/manifests/1")
+        answer = here.get(LAYER, Range="bytes=0-3")
+    assert (answer.status, error(answer)["detail"]["reason"]) == (502, "upstream-truncated-response")
+    assert store.url in answer.text
+    assert "secret-signature" not in answer.text + caplog.text
+
+
 def test_a_redirect_into_a_private_network_is_refused(here: ImageWorld) -> None:
     here.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location="http://127.0.0.2:9/x")
     here.get("/v2/team/free/manifests/1")
