@@ -36,6 +36,7 @@ from tests.images import (
 
 from touchplate.api.docker import blobs as blobs_module
 from touchplate.api.docker import judge as judge_module
+from touchplate.api.docker import tags as tags_module
 from touchplate.api.docker.evidence import MAX_ARRAYS, check_evidence
 from touchplate.api.docker.indexes import MAX_NESTED, MAX_OBTAINED
 from touchplate.api.errors import RefusedError
@@ -403,6 +404,32 @@ def test_many_clients_share_one_fetch(here: ImageWorld) -> None:
     assert here.registry.count(f"/v2/team/free/manifests/{FREE.digest}") == 1
     assert here.registry.count(LAYER) == 1
     assert here.size() == 1
+
+
+def test_many_listings_of_tags_share_one_fetch_and_take_little_memory(
+    here: ImageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tags_module, "MAX_LISTED_TAGS", 25)
+    go_on, path = threading.Event(), "/v2/team/t0/tags/list"
+
+    def slow(handler: Handler) -> None:
+        go_on.wait(60)
+        handler.reply(200, b'{"tags":["a"]}')
+
+    here.registry.acts[path] = slow
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(here.get, path) for _ in range(6)]
+        while here.registry.count(path) == 0:
+            threading.Event().wait(0.01)
+        go_on.set()
+        assert {one.result(60).status for one in asked} == {200}
+    assert here.registry.count(path) == 1
+    body = json.dumps({"tags": [f"v{number}" for number in range(9)]}).encode()
+    for number in range(5):
+        path = f"/v2/team/t{number}/tags/list"
+        here.registry.acts[path] = lambda handler: handler.reply(200, body)
+        assert here.get(path).status == 200
+    assert sum(len(tags) for tags, _ in here.node.images.tags._listings.values()) <= 25
 
 
 def test_a_damaged_layer_or_manifest_is_fetched_again(here: ImageWorld) -> None:
