@@ -290,6 +290,37 @@ def test_referrers_of_the_upstream_are_listed_after_ours_and_filtered(here: Imag
     assert answer.headers["oci-filters-applied"] == "artifactType"
 
 
+FOREIGN = {"mediaType": OCI_MANIFEST, "digest": f"sha256:{'1' * 64}", "size": 3}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "x"}, {"digest": None}, {"size": -1}, {"size": "3"}, {"size": True}, {"mediaType": 7},
+        {"artifactType": ["text/x"]}, {"annotations": {"a": 1}}, {"annotations": []},
+    ],
+)  # fmt: skip
+def test_a_referrer_that_clients_cannot_read_is_left_out(here: ImageWorld, change: dict[str, Any]) -> None:
+    """They would drop the whole list, and our statements with it."""
+    here.registry.referrers[GOOD.digest] = [{**FOREIGN, **change}, FOREIGN]
+    assert referrers(here, GOOD)[-2:] != [{**FOREIGN, **change}, FOREIGN]
+    assert referrers(here, GOOD)[-1] == FOREIGN
+    assert len(referrers(here, GOOD)) == 4
+
+
+def test_very_many_referrers_of_the_upstream_do_not_hide_ours(here: ImageWorld) -> None:
+    """Clients read no list beyond 4 MiB."""
+    huge = {"note": "x" * 10_000}
+    listed = [{**FOREIGN, "digest": f"sha256:{number:064x}", "annotations": huge} for number in range(410)]
+    listed.append({**FOREIGN, "annotations": {"note": "x" * (4 * 1024**2 - len(json.dumps(listed)) - 300)}})
+    here.registry.referrers[GOOD.digest] = listed
+    answer = here.get(f"/v2/team/app/referrers/{GOOD.digest}")
+    assert len(answer.body) < 4 * 1024**2
+    manifests = answer.json["manifests"]
+    assert [one.get("artifactType") for one in manifests[:3]] == [BUNDLE_TYPE] * 3
+    assert manifests[3:] == listed[: len(manifests) - 3]
+
+
 def test_the_tag_that_stands_in_for_the_referrers_api_is_read(here: ImageWorld) -> None:
     attestation = make_attestation(GOOD, b'{"_type":"x"}')
     here.registry.push("team/app", GOOD.digest.replace(":", "-"), make_index({}, [attestation]))

@@ -61,7 +61,7 @@ def parse_registry_path(path: str) -> RegistryRequest:
             )
         return RegistryRequest("manifests", name, last)
     if not _DIGEST.match(last):
-        what = "an algorithm that is not served here" if _ANY_DIGEST.match(last) else "no digest"
+        what = "an algorithm that is not served here" if is_digest(last) else "no digest"
         raise BadNameError(f"{last[:90]!r} is {what}; write sha256: and 64 hex digits", reason="bad-digest")
     found: Kind = next(one for one in _KINDS if one == kind)
     return RegistryRequest(found, name, last)
@@ -77,6 +77,11 @@ def check_name(name: str) -> str:
 def is_tag(text: str) -> bool:
     """Whether a manifest can be tagged so."""
     return _TAG.match(text) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a digest in whatever algorithm."""
+    return _ANY_DIGEST.match(text) is not None
 
 
 def image_purl(identity: str, path: str, sha256: str) -> PackageURL:
