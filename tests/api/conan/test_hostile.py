@@ -171,6 +171,15 @@ def test_answers_over_the_limit_are_cut_off(here: ConanWorld, monkeypatch: pytes
     assert here.get(f"{TEAM}/{REFERENCE}/latest").status == 502
 
 
+@pytest.mark.parametrize("value", ["[]", '"ab"', '{"":0}'])
+def test_answers_of_very_many_values_are_not_even_parsed(here: ConanWorld, value: str) -> None:
+    body = b'{"results":[' + ",".join([value] * upstream_module.MAX_ANSWER_VALUES).encode() + b"]}"
+    here.remote.acts["v2/conans/search"] = reply(body)
+    answer = here.get(f"{TEAM}/v2/conans/search?q=x")
+    assert answer.status == 502
+    assert "more than 250000 members" in answer.text
+
+
 @pytest.mark.parametrize("missing", ["conanfile.py", MANIFEST])
 def test_an_upload_that_is_not_complete_is_not_there_yet(here: ConanWorld, missing: str) -> None:
     recipe = make_recipe("free", "3.0")

@@ -18,6 +18,10 @@ MAX_ANSWER_BYTES = 16 * 1024**2
 """Bytes of one JSON answer: a search for everything at the largest remote has 2 MB, all packages of a recipe
 with their settings 5."""
 
+MAX_ANSWER_VALUES = 250_000
+"""Members and items of one answer, also those in texts: 10,000 packages with their settings have 100,000. In
+memory each takes thirty times its place in the text."""
+
 MAX_TOKEN_BYTES = 64 * 1024
 """Bytes of a token."""
 
@@ -66,6 +70,8 @@ class RemoteClient:
             raise NotFoundError(f"upstream {self._name!r} has no {path[:200]!r}")
         if response.status != 200:
             raise self._failed(path, response.status)
+        if sum(response.body.count(mark) for mark in (b",", b"{", b"[")) > MAX_ANSWER_VALUES:
+            raise self.useless(path, f"more than {MAX_ANSWER_VALUES} members and items")
         try:
             value = parse_json(response.body, max_bytes=MAX_ANSWER_BYTES)
         except VerifyError as error:
