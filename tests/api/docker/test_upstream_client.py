@@ -12,6 +12,7 @@ from tests.base.support import Handler, client, make_certificate, running
 from tests.images import OCI_MANIFEST
 
 from touchplate.api.docker import upstream as upstream_module
+from touchplate.api.docker.manifests import MAX_VALUES
 from touchplate.api.docker.tokens import Tokens
 from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.errors import UpstreamError
@@ -75,6 +76,15 @@ def test_the_pages_of_a_listing_are_bounded_together(
         asking.referrers("team/app", "1" * 64)
     assert refused.value.reason == "upstream-response-too-large"
     assert registry.count(REFERRERS) == 11
+
+
+def test_a_page_of_very_many_values_is_not_even_parsed(
+    registry: FakeRegistry, asking: RegistryClient
+) -> None:
+    body = b'{"manifests":[' + b",".join([b"{}"] * MAX_VALUES) + b"]}"
+    registry.acts[REFERRERS] = lambda handler: handler.reply(200, body)
+    with pytest.raises(UpstreamError, match="more than 100000 values"):
+        asking.referrers("team/app", "1" * 64)
 
 
 def test_a_listing_that_goes_on_without_tls_does_not_take_the_token_along(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import urllib.parse
 from touchplate.api.errors import NotFoundError, UpstreamError
 from touchplate.api.ports import Fetched, Sink
 from touchplate.api.pull import NegativeCache
+from touchplate.api.values import most_values
 from touchplate.base.errors import FetchError
 from touchplate.base.http import HTTPClient, Response
 from touchplate.verify.errors import VerifyError
@@ -19,8 +20,7 @@ MAX_ANSWER_BYTES = 16 * 1024**2
 with their settings 5."""
 
 MAX_ANSWER_VALUES = 250_000
-"""Members and items of one answer, also those in texts: 10,000 packages with their settings have 100,000. In
-memory each takes thirty times its place in the text."""
+"""Values of one answer: 10,000 packages with their settings have 100,000."""
 
 MAX_TOKEN_BYTES = 64 * 1024
 """Bytes of a token."""
@@ -70,7 +70,7 @@ class RemoteClient:
             raise NotFoundError(f"upstream {self._name!r} has no {path[:200]!r}")
         if response.status != 200:
             raise self._failed(path, response.status)
-        if sum(response.body.count(mark) for mark in (b",", b"{", b"[")) > MAX_ANSWER_VALUES:
+        if most_values(response.body) > MAX_ANSWER_VALUES:
             raise self.useless(path, f"more than {MAX_ANSWER_VALUES} members and items")
         try:
             value = parse_json(response.body, max_bytes=MAX_ANSWER_BYTES)

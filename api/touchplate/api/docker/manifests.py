@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from touchplate.api.errors import UpstreamError
+from touchplate.api.values import most_values
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, parse_json
 
@@ -20,9 +21,7 @@ MAX_MANIFEST_BYTES = 4 * 1024**2
 """Bytes of a manifest or an index: what the specification asks registries to take at least."""
 
 MAX_VALUES = 100_000
-"""Members and items of one document, also those in texts: 4,000 descriptors with all that can be said of them
-have 80,000. In memory each takes thirty times its place in the text, and any client can have a document read
-many times at once."""
+"""Values of one document or page of a listing: 4,000 descriptors with all that can be said have 80,000."""
 
 MAX_DESCRIPTORS = 4_000
 """Layers or children of one manifest: a container file may have 127 layers, artifacts more."""
@@ -111,7 +110,7 @@ class Manifest:
 def parse_manifest(body: bytes, media_type: str) -> Manifest:
     """The manifest in `body`, which its registry calls `media_type`. Raises UpstreamError
     (`upstream-nonsense`)."""
-    if body.count(b",") + body.count(b"{") + body.count(b"[") > MAX_VALUES:
+    if most_values(body) > MAX_VALUES:
         raise _nonsense(f"it has more than {MAX_VALUES} members and items")
     try:
         value = parse_json(body, max_bytes=MAX_MANIFEST_BYTES)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from touchplate.api.docker.layout import is_tag
-from touchplate.api.docker.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES
+from touchplate.api.docker.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, MAX_VALUES
 from touchplate.api.docker.tokens import Tokens
 from touchplate.api.errors import ChangedError, NotFoundError, UpstreamError
 from touchplate.api.pull import NegativeCache
+from touchplate.api.values import most_values
 from touchplate.base.connections import parse_origin
 from touchplate.base.errors import FetchError
 from touchplate.base.http import HTTPClient, Response
@@ -168,6 +169,8 @@ class RegistryClient:
             most = min(left, MAX_MANIFEST_BYTES)
             response = self._ask("GET", path, target, headers, max_bytes=most, url=url)
             left -= len(response.body)
+            if most_values(response.body) > MAX_VALUES:
+                raise self._useless(path, f"sends a page of more than {MAX_VALUES} values")
             try:
                 page = parse_json(response.body, max_bytes=MAX_MANIFEST_BYTES)
             except VerifyError as error:
