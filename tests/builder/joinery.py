@@ -95,6 +95,7 @@ class Joinery:
     """The ecosystem. `bench` is what the last rebuild ran on."""
 
     name = "conan"
+    stabilizers = ("gzip-header@1", "tar-times@1", "tar-owners@1")
     form = DefinitionForm(
         required=("glue",), optional=(), source_kinds=("source-release",), upstreams=("conancenter",)
     )
