@@ -1,4 +1,4 @@
-"""Stabilizers together: their names, the shortest list that makes two files equal, what none of them hides."""
+"""Stabilizers together: names, the shortest list that makes two files equal, and what none of them hides."""
 
 import hashlib
 import tarfile

@@ -52,16 +52,18 @@ def rebuild_json(rebuild: Rebuild, notes: Sequence[str] = ()) -> dict[str, JSONV
 
 def _verdict_json(verdict: OutputVerdict) -> dict[str, JSONValue]:
     found = verdict.comparison
-    return {
+    value: dict[str, JSONValue] = {
         "result": found.result,
         "published": {"sha256": verdict.published.sha256, "size": len(verdict.published.data)},
         "rebuilt": {"sha256": verdict.rebuilt.sha256, "size": verdict.rebuilt.size},
         "stabilizers": found.stabilizers,
-        "stabilized": {"sha256": found.stabilized} if found.stabilized else None,
         "causes": found.causes,
         "summary": found.summary,
         "differences": found.count,
     }
+    if found.stabilized:
+        value["stabilized"] = {"sha256": found.stabilized}
+    return value
 
 
 def print_rebuild(rebuild: Rebuild, indexes: Sequence[int] = ()) -> None:
