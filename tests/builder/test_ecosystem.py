@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -201,6 +201,27 @@ def test_other_bytes_that_an_allowed_stabilizer_makes_equal_are_equivalent(shop:
     assert (said[1].stabilized, said[1].differences) == (stabilized, None)
     other = rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and tulips", time=1))
     assert other.result == "different"
+
+
+def test_a_rebuild_is_as_good_as_the_worst_of_its_outputs(shop: Shop) -> None:
+    done = {
+        one.result: one
+        for one in (
+            built(shop, Joinery()),
+            rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and violets", time=1)),
+            rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and tulips")),
+        )
+    }
+
+    def together(*results: str) -> str:
+        first = done[results[0]].built
+        assert first is not None
+        verdicts = [verdict for one in results for verdict in getattr(done[one].built, "verdicts", ())]
+        return replace(done[results[0]], built=replace(first, verdicts=tuple(verdicts))).result
+
+    assert together("identical", "equivalent") == "equivalent"
+    assert together("equivalent", "different") == "different"
+    assert together("different", "identical") == "different"
 
 
 def test_people_see_after_what_the_files_are_equal(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
