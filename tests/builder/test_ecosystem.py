@@ -347,6 +347,8 @@ def test_two_names_for_one_identity_are_refused() -> None:
     texts = [f"{name}=http://h,identity=docker.io,ecosystem=oci" for name in ("a", "b")]
     with pytest.raises(UsageError, match=r"a and b are both 'docker.io' of oci"):
         parse_upstreams(texts)
+    with pytest.raises(UsageError, match=r"central and own are both 'central' of maven"):
+        parse_upstreams(["own=http://h,identity=central,ecosystem=maven"])
 
 
 def test_a_host_without_maven_needs_no_central_for_other_ecosystems(
