@@ -14,9 +14,12 @@ from threading import Condition
 from touchplate.log.errors import CheckpointError
 from touchplate.log.peers.guard import RootAt, SigningGuard
 from touchplate.log.peers.state import quorum_of
-from touchplate.verify.checkpoints import format_checkpoint_body, parse_checkpoint_body
+from touchplate.verify.checkpoints import format_checkpoint_body, open_checkpoint, parse_checkpoint_body
 from touchplate.verify.errors import MalformedError
-from touchplate.verify.notes import NoteKey, NoteSigner, open_note, sign_note
+from touchplate.verify.forks import fork_report
+from touchplate.verify.jcs import JSONValue
+from touchplate.verify.notes import NoteKey, NoteSigner, format_verifier_key, open_note, sign_note
+from touchplate.verify.policy import parse_policy
 
 KEPT_HEADS = 64
 """Heads kept on both sides: peers execute the same blocks at slightly different times, and a quorum needs one
@@ -45,9 +48,16 @@ class Signers:
 
 
 class ForkError(CheckpointError):
-    """Another peer signed a head that contradicts our tree: it, or we, hold another history."""
+    """Another peer signed a head that contradicts our tree: it, or we, hold another history.
+
+    `report`: both heads, for anybody to check offline (report format 9).
+    """
 
     default_reason = "fork"
+
+    def __init__(self, message: str, report: Mapping[str, JSONValue]) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class Heads:
@@ -124,7 +134,8 @@ class Heads:
             if root != body.root:
                 raise ForkError(
                     f"{name} has signed a head of {body.size} entries with root {body.root.hex()}, ours has"
-                    f" {root.hex()}: one of us holds another history; its note is {note!r}"
+                    f" {root.hex()}: one of us holds another history",
+                    _report(self._signed[body.size], self._signers.log.key, note, peer.log_key),
                 )
             lines = self._lines.setdefault(body.size, {})
             is_new = name not in lines
@@ -151,3 +162,10 @@ class Heads:
 def _joined(own: bytes, lines: Mapping[str, str]) -> bytes:
     """Our note with the other peers' lines below ours."""
     return own + "".join(lines[name] for name in sorted(lines)).encode()
+
+
+def _report(ours: bytes, own_key: NoteKey, theirs: bytes, their_key: NoteKey) -> dict[str, JSONValue]:
+    """Two heads of one size, each signed by a log key of this origin. Of the two, theirs is the news."""
+    keys = "".join(f"log {format_verifier_key(key)}\n" for key in (own_key, their_key))
+    policy = parse_policy(f"{keys}quorum none\n")
+    return fork_report(open_checkpoint(ours, policy), open_checkpoint(theirs, policy))
