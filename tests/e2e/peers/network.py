@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.api.support import write_node
 from tests.e2e.peers.proxies import Links
@@ -64,11 +65,12 @@ class Node:
         self.rpc = f"http://127.0.0.1:{rpc}"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, liar: bool = False) -> None:
-        module = ["-m", "tests.e2e.peers.liar"] if liar else ["-m", "touchplate.verify", "serve", "--config"]
+    def start(self, program: str = "") -> None:
+        """`program`: a module of this folder that serves otherwise than touchplate does (liar, twin)."""
+        module = [f"tests.e2e.peers.{program}"] if program else ["touchplate.verify", "serve", "--config"]
         with (self.folder / "node.out").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *module, str(self.folder / "node.toml")],
+                [sys.executable, "-m", *module, str(self.folder / "node.toml")],
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,
@@ -196,6 +198,15 @@ class Node:
     def output(self) -> str:
         return (self.folder / "node.out").read_text(errors="replace")
 
+    def double_votes(self, start: int) -> list[dict[str, Any]]:
+        """The evidence of double votes in the blocks from `start` on, as the chain holds it."""
+        found: list[dict[str, Any]] = []
+        for height in range(start, self.height() + 1):
+            block = self.call("block", height=height)["block"]
+            assert isinstance(block, dict)
+            found += [each["value"] for each in block["evidence"]["evidence"]]
+        return found
+
     def forget(self) -> None:
         """Lose everything but keys, the memory of votes, and the memory of what was signed."""
         keep = (self.folder / "data/log/signed.head").read_bytes()
@@ -217,7 +228,7 @@ class Network:
         self.acknowledged: dict[int, bytes] = {}
         self._lock = threading.Lock()
         ports = iter(free_ports(3 * len(NAMES)))
-        places = {name: (next(ports), next(ports), next(ports)) for name in NAMES}  # p2p, rpc, http
+        self._places = places = {name: (next(ports), next(ports), next(ports)) for name in NAMES}  # p2p, rpc, http
         for (_, other), link in self.links.by_pair.items():
             link.target = ("127.0.0.1", places[other][0])
         self.nodes = {name: Node(name, folder / name, places[name][2], places[name][1]) for name in NAMES}
@@ -242,6 +253,24 @@ class Network:
         """The card of another peer as `own` reaches it."""
         port = self.links.by_pair[own.name, other.name].port
         return dataclasses.replace(other, node=f"{other.node.partition('@')[0]}@127.0.0.1:{port}")
+
+    def make_twin(self, name: str, beside: str) -> Node:
+        """A second process of a peer: its keys, none of its memory. Its engine reaches the peers `beside`,
+        which take it for the one whose node key it shows."""
+        folder, origin = self.folder / f"{name}-twin", self.nodes[name].folder
+        shutil.copytree(origin, folder, ignore=shutil.ignore_patterns("data", "run", "*.lock", "node.out"))
+        (folder / HOME_NAME / "data").mkdir()
+        state = {"height": "0", "round": 0, "step": 0}
+        (folder / HOME_NAME / "data/priv_validator_state.json").write_text(json.dumps(state))
+        config, nowhere = folder / "node.toml", free_ports(4)
+        text = config.read_text()
+        for old, new in zip(self._places[name], nowhere[:3], strict=True):
+            text = text.replace(f'"127.0.0.1:{old}"', f'"127.0.0.1:{new}"')
+        for (one, other), link in self.links.by_pair.items():
+            port = self._places[other][0] if other in beside else nowhere[3]
+            text = text.replace(f"@127.0.0.1:{link.port}", f"@127.0.0.1:{port}") if one == name else text
+        config.write_text(text)
+        return Node(f"{name}-twin", folder, nowhere[2], nowhere[1])
 
     def write_trust(self, path: Path, quorum: int) -> Path:
         """A trust file whose policy wants `quorum` of the four."""

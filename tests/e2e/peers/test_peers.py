@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from tests.api.support import JAR, running_upstream
-from tests.e2e.peers.evidence import double_vote
 from tests.e2e.peers.network import NAMES, Network, is_running, running_network, wait_until
 from tests.verify.cases import provenance, record, second
 from tests.verify.support import LIB, PUBLISHED
@@ -163,7 +162,7 @@ def test_a_peer_that_lost_its_data_catches_up_and_signs_nothing_twice(network: N
 def test_a_lying_proposer_is_voted_down_and_the_log_goes_on(network: Network) -> None:
     liar = network.nodes["d"]
     assert liar.stop() == 0
-    liar.start(liar=True)
+    liar.start("liar")
     network.await_size(liar, 0)
     wait_until(lambda: liar.height() >= network.nodes["a"].height() - 1, "the liar does not catch up")
     honest = [network.nodes[name] for name in "abc"]
@@ -253,22 +252,35 @@ def test_random_kills_of_peers_and_engines_lose_nothing(network: Network) -> Non
     network.check_agreement()
 
 
-def test_a_validator_that_voted_twice_loses_its_vote_and_the_log_goes_on(network: Network) -> None:
+def test_a_twin_with_a_stolen_key_votes_twice_and_the_validator_loses_its_vote(network: Network) -> None:
+    """The twin is with a and b, the validator itself with c: each side hears another vote of the same key."""
     node, guilty = network.nodes["a"], network.nodes["d"]
     assert len(node.validators()) == 4
-    height = node.height()
-    time = node.block_time(height)
-    status = node.call("status")["node_info"]
-    assert isinstance(status, dict)
     key_file = guilty.folder / "engine/config/priv_validator_key.json"
     address = json.loads(key_file.read_text())["address"]
-    index = node.validators().index(address)
-    node.post(
-        "broadcast_evidence",
-        {"evidence": json.loads(double_vote(key_file, status["network"], height, time, index))},
-    )
-    network.add("b", envelope())
-    wait_until(lambda: address not in node.validators(), "the validator keeps its vote")
+    network.links.split_pairs(("a", "d"), ("b", "d"))
+    start, twin = node.height(), network.make_twin("d", "ab")
+    twin.start("twin")
+    try:
+        wait_until(lambda: twin.height() >= start, f"the twin does not catch up:\n{twin.output()[-3000:]}")
+
+        def removed() -> bool:
+            for name in "abc":
+                network.add(name, envelope(), timeout=20)
+            return address not in node.validators()
+
+        wait_until(removed, "the validator keeps its vote")
+    finally:
+        assert twin.stop() == 0
+    network.links.heal()
+    found = node.double_votes(start)
+    assert found
+    for each in found:
+        first, other = each["vote_a"], each["vote_b"]
+        assert first["validator_address"] == other["validator_address"] == address
+        places = [(vote["height"], vote["round"], vote["type"]) for vote in (first, other)]
+        assert places[0] == places[1]
+        assert first["block_id"]["hash"] != other["block_id"]["hash"]
     assert len(node.validators()) == 3
     assert network.add("c", envelope()) is not None
     network.check_agreement()
