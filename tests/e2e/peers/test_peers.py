@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 from tests.api.support import JAR, running_upstream
-from tests.e2e.peers.network import NAMES, Network, is_running, running_network, wait_until
+from tests.conformance.go_programs import program
+from tests.conformance.readers import ask_fsck
+from tests.e2e.peers.network import (
+    NAMES,
+    Network,
+    is_running,
+    running_network,
+    wait_until,
+    with_cosigners,
+)
 from tests.verify.cases import provenance, record, second
 from tests.verify.support import LIB, PUBLISHED
 
@@ -18,7 +27,6 @@ from touchplate.base.environment import read_environment
 from touchplate.log.peers.engine import EngineMissingError, install_engine, installed_path
 from touchplate.log.peers.home import EngineSettings, format_config, make_home, node_id, write_genesis
 from touchplate.node.localnet import free_ports
-from touchplate.verify.bundle import parse_bundle
 from touchplate.verify.cli import main
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.purl import format_purl
@@ -69,24 +77,10 @@ def test_a_bundle_from_a_third_peer_carries_a_quorum_that_a_reader_accepts(
     command += ["--package", format_purl(LIB)]
     assert main(command) == 0
     assert len(json.loads(capsys.readouterr().out)["checkpoint"]["cosigners"]) >= 3
-    (tmp_path / "lib-1.0.jar.touchplate.json").write_bytes(_with_cosigners(bundle, 2))
+    (tmp_path / "lib-1.0.jar.touchplate.json").write_bytes(with_cosigners(bundle, 2))
     assert main(command) == 1
     assert json.loads(capsys.readouterr().out)["reason"] == "quorum"
     network.check_agreement()
-
-
-def _with_cosigners(bundle: bytes, count: int) -> bytes:
-    """The bundle with only `count` of its cosignature lines."""
-    text, _, lines = parse_bundle(bundle).checkpoint.decode().rpartition("\n\n")
-    kept, cosigned = [], 0
-    for line in lines.splitlines():
-        is_log = line.startswith("— log.example.org ")
-        cosigned += not is_log
-        if is_log or cosigned <= count:
-            kept.append(line)
-    document = json.loads(bundle)
-    document["checkpoint"] = f"{text}\n\n" + "".join(f"{line}\n" for line in kept)
-    return json.dumps(document).encode()
 
 
 def test_one_entry_submitted_to_all_peers_at_once_gets_one_index(network: Network) -> None:
@@ -285,6 +279,25 @@ def test_a_twin_with_a_stolen_key_votes_twice_and_the_validator_loses_its_vote(n
     assert network.add("c", envelope()) is not None
     network.check_agreement()
     assert f"validator {address.lower()} voted twice" in node.output()
+
+
+def test_tesseras_fsck_finds_the_tiles_of_every_peer_whole(network: Network, tmp_path: Path) -> None:
+    fsck = program("fsck")
+    for card in network.cards:
+        words = ask_fsck(fsck, f"{network.nodes[card.name].url}/log", card.log_key, tmp_path)
+        assert words.good, words.text
+
+
+def test_after_all_of_this_and_a_start_of_all_peers_nothing_is_lost(network: Network) -> None:
+    before = network.nodes["a"].roots()
+    for node in network.nodes.values():
+        assert node.stop() == 0, node.output()[-2000:]
+    network.start()
+    network.check_agreement()
+    assert network.nodes["a"].roots()[: len(before)] == before
+    assert network.add("b", envelope()) is not None
+    network.check_agreement()
+    assert sorted(network.acknowledged)[0] == 0
 
 
 def test_every_peer_ends_in_order(network: Network) -> None:

@@ -1,6 +1,7 @@
 """`touchplate serve` for a validator that runs elsewhere already: `python -m tests.e2e.peers.twin CONFIG`.
 
-What a thief does with stolen keys, or an operator with a backup: nothing asks whether the validator runs twice.
+What a thief does with stolen keys, or an operator with a backup: nothing asks whether the validator runs
+twice.
 """
 
 import sys
