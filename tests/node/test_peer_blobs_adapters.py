@@ -85,6 +85,25 @@ def test_a_layer_that_its_registry_lost_comes_from_a_peer(tmp_path: Path) -> Non
         pull(peers, "b", "team/app", APP)
 
 
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_a_layer_that_breaks_off_in_the_middle_is_ended_by_a_peer(is_wrong: bool, tmp_path: Path) -> None:
+    with running_registry() as registry, pair(*image_pair(tmp_path, registry.url)) as peers:
+        registry.push("team/app", "1", APP)
+        pull(peers, "a", "team/app", APP)
+        peers.share()
+        assert peers.b.get(f"/v2/team/app/manifests/{APP.digest}").status == 200
+        sha256, data = max(APP.blobs.items(), key=lambda item: len(item[1]))
+        begun = bytes(150_000) if is_wrong else data[:150_000]
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data)
+        registry.acts[f"/v2/team/app/blobs/sha256:{sha256}"] = lambda handler: handler.raw(head + begun)
+        path = f"/v2/team/app/blobs/sha256:{sha256}"
+        if is_wrong:
+            # The connection is cut, after all but the last 64 KiB.
+            with pytest.raises(RuntimeError, match="already started"):
+                peers.b.get(path)
+        assert peers.b.get(path).body == data
+
+
 def test_images_of_a_registry_that_is_not_recorded_stay_where_they_are(tmp_path: Path) -> None:
     configs = image_pair(tmp_path, "http://127.0.0.1:9")
     with running_registry() as registry:

@@ -110,24 +110,25 @@ class ImageBlobs:
         )
 
     def _fetch(self, access: BlobAccess, sink: Callable[[bytes], object]) -> None:
-        """The bytes from the registry, else from another peer: unless some of the registry's are with the
-        reader already, who then has to come again."""
-        place, is_begun = access.place, False
+        """The bytes from the registry; from another peer those that it does not give. The caller hashes all
+        of them: if what the registry gave before it broke off was wrong, the whole is."""
+        place, taken = access.place, 0
 
         def take(piece: bytes) -> None:
-            nonlocal is_begun
-            is_begun = True
+            nonlocal taken
+            taken += len(piece)
             sink(piece)
 
         try:
             place.registry.client.blob(place.path, access.sha256, take, max_bytes=access.size)
         except (NotFoundError, UpstreamError):
-            if is_begun or not self._asks_peers(place):
+            if not self._asks_peers(place):
                 raise
             # Only what a recording upstream gave to a peer comes from there, so it is nobody's secret.
             if self._stores.of_peers(access.sha256, access.size) is None:
                 raise
             with self._blobs.path(access.sha256).open("rb") as file:
+                file.seek(taken)
                 while piece := file.read(CHUNK_BYTES):
                     sink(piece)
 

@@ -3,7 +3,8 @@
     Authorization: Touchplate-Peer <node's public key, hex>.<unix time>.<signature, hex>
 
 Ed25519 over four lines (peers format 10). The node id that everybody has listed is a digest of the public
-key, so no further secret has to be exchanged. The id of the peer that is asked is signed, too: what one peer
+key, so no further secret has to be exchanged. (Engines sign 32 bytes with the same key when they connect, so
+neither signature can stand for the other.) The id of the peer that is asked is signed, too: what one peer
 was shown is of no use at another. Pure but for the clock.
 """
 
