@@ -10,8 +10,8 @@ import pytest
 from tests.api.support import DEFAULT_RULES, JAR, Upstream, running_upstream, write_node
 from tests.base.support import Handler
 from tests.node.peered import IDS, Everywhere, Pair, pair, requests_of
-from tests.verify.cases import default_blocks, provenance, second
-from tests.verify.support import PUBLISHED
+from tests.verify.cases import default_blocks, provenance, record, second
+from tests.verify.support import LIB, PUBLISHED
 
 from touchplate.api.peers import REQUESTS_PER_MINUTE
 
@@ -179,6 +179,24 @@ def test_when_every_peer_lies_the_upstreams_failure_is_told(
         assert len(peers.liar.requests) == 1  # not again for a while
         assert peers.b.node is not None
         assert list(peers.b.node.blobs._folder.digests()) == []
+
+
+def test_a_recorder_and_a_peer_together_have_a_file_served_that_no_upstream_ever_had(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """What `recorded` is worth: a recorder's word. A rule that needs `reproduced` does not take it."""
+    never = b"bytes that nobody published"
+    with pair(*configs(tmp_path, upstream.url), with_liar=True) as peers:
+        upstream.act(JAR, lambda handler: handler.reply(404, b""))
+        peers.liar.actions = Everywhere(lambda handler: handler.reply(200, never))
+        assert peers.b.node is not None
+        peers.b.node.log.append([record(never, LIB).envelope])
+        assert peers.b.get(f"/maven/central/{JAR}").body == never
+    with pair(*configs(tmp_path / "2", upstream.url, rules=DEFAULT_RULES), with_liar=True) as peers:
+        peers.liar.actions = Everywhere(lambda handler: handler.reply(200, never))
+        assert peers.b.node is not None
+        peers.b.node.log.append([record(never, LIB).envelope])
+        assert peers.b.get(f"/maven/central/{JAR}").status == 403
 
 
 # --- who may ask --------------------------------------------------------------------------------------------

@@ -161,7 +161,8 @@ def test_a_third_peer_serves_maven_after_the_upstream_is_gone(
     assert jar.read_bytes() == blob_of(c).read_bytes()
     assert len(relay.asked) == before
     assert f"sha256:{SHA256} came from the peer a" in c.output()
-    # What none of them holds, nobody has.
+    # Blobs are for peers, which sign what they ask; what none of them holds, nobody has.
+    assert network.nodes["a"].get(f"/log/peers/blobs/{SHA256}")[0] == 403
     assert c.get(f"/maven/central/{JAR.replace(VERSION, '1.11.0')}")[0] == 502
 
 

@@ -34,7 +34,7 @@ CACHE_KIB = 16 * 1024
 less, a look-up now and then reads them all again."""
 
 LOOKED_UP_AT_ONCE = 500
-"""Identities in one query: SQLite takes 32,766 parameters (999 before 3.32), and bytes that very many
+"""Identities in one query: SQLite takes 32,766 parameters (Debian's 250,000), and bytes that very many
 comparisons speak of name as many."""
 
 _DETAIL = list(EVIDENCE.c).index(EVIDENCE.c.detail)
