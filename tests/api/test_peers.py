@@ -129,6 +129,8 @@ def test_more_bytes_than_were_recorded_are_not_taken(tmp_path: Path) -> None:
     made, blobs = store(tmp_path, [Holder("a", {SHA256: DATA})])
     assert made.obtain(SHA256, len(DATA) - 1) is None
     assert not blobs.has(SHA256)
+    # Whoever recorded a wrong size keeps the blob from nobody else.
+    assert made.obtain(SHA256) is not None
 
 
 def test_a_stop_breaks_off_what_is_being_fetched(tmp_path: Path) -> None:
@@ -170,12 +172,13 @@ def test_nothing_is_given_that_no_recording_upstream_gave(tmp_path: Path) -> Non
     allowed: set[str] = set()
     given = GivenBlobs(blobs, allowed.__contains__)
     with pytest.raises(NotFoundError):
-        given.path("a", SHA256)
+        given.file("a", SHA256)
     allowed.add(SHA256)
-    assert given.path("a", SHA256).read_bytes() == DATA
+    path, size = given.file("a", SHA256)
+    assert (path.read_bytes(), size) == (DATA, len(DATA))
     blobs.path(SHA256).write_bytes(DATA[:-1])
     with pytest.raises(NotFoundError):
-        given.path("a", SHA256)
+        given.file("a", SHA256)
 
 
 def test_each_peer_has_a_budget_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,4 +186,4 @@ def test_each_peer_has_a_budget_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     given = GivenBlobs(BlobStore(DigestFolder(tmp_path)), lambda sha256: False)
     for peer, error in (("a", NotFoundError), ("a", BusyError), ("b", NotFoundError)):
         with pytest.raises(error):
-            given.path(peer, SHA256)
+            given.file(peer, SHA256)

@@ -55,7 +55,7 @@ class PeeredNode(Node):
         super().__init__(config)
 
     def _open_peers(self) -> PeerBlobs | None:
-        self.requests, holders = self._given
+        self.peer_requests, holders = self._given
         return PeerBlobs(holders, self.blobs, self.alarms)
 
 

@@ -74,11 +74,13 @@ class PeerBlobs:
 
         `max_bytes`: its size, where that is known. No repository refers to the blob yet.
         """
-        if not self._holders or sha256 in self._absent:
+        # With the size: whoever expects too few bytes of a blob must not keep it from those who do not.
+        key = f"{sha256}:{max_bytes}"
+        if not self._holders or key in self._absent:
             return None
-        return self._flights.run(sha256, lambda: self._ask_all(sha256, max_bytes))
+        return self._flights.run(key, lambda: self._ask_all(key, sha256, max_bytes))
 
-    def _ask_all(self, sha256: str, max_bytes: int) -> Blob | None:
+    def _ask_all(self, key: str, sha256: str, max_bytes: int) -> Blob | None:
         for holder in self._in_order():
             if self._stopping.is_set():
                 return None
@@ -90,7 +92,7 @@ class PeerBlobs:
             if blob is not None:
                 _log.info("sha256:%s came from the peer %s", sha256, holder.name)
                 return blob
-        self._absent.add(sha256)
+        self._absent.add(key)
         return None
 
     def _fetch(self, holder: BlobHolder, sha256: str, max_bytes: int) -> Blob | None:
@@ -140,9 +142,12 @@ class GivenBlobs:
         self._lock = threading.Lock()
         self._budgets: dict[str, Budget] = {}  # by peer; under self._lock
 
-    def path(self, peer: str, sha256: str) -> Path:
-        """The file for the peer of this name. Raises BusyError when it asks too often, and NotFoundError for
-        what is not held, not whole or not to be given: one answer for all three."""
+    def file(self, peer: str, sha256: str) -> tuple[Path, int]:
+        """File and size of a blob, for the peer of this name.
+
+        Raises BusyError when it asks too often, and NotFoundError for what is not held, not whole or not to
+        be given: one answer for all three.
+        """
         with self._lock:
             budget = self._budgets.setdefault(peer, Budget(REQUESTS_PER_MINUTE))
         try:
@@ -155,4 +160,5 @@ class GivenBlobs:
             ) from None
         if not (self._refers(sha256) and self._blobs.is_sound(sha256)):
             raise NotFoundError(f"blob {sha256} is not given from here", reason="blob-missing")
-        return self._blobs.path(sha256)
+        path = self._blobs.path(sha256)
+        return path, path.stat().st_size

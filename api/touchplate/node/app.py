@@ -99,7 +99,7 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(node.log.routes())
     if node.peers is not None:
         given = GivenBlobs(node.blobs, node.gave)
-        peers = make_peer_routes(given, authenticate(node.requests), calls)
+        peers = make_peer_routes(given, authenticate(node.peer_requests), calls)
         app.include_router(peers, prefix="/log")
     token = node.config.evidence.token.resolve() if node.config.evidence else None
     app.include_router(evidence_routes(node.evidence, token), prefix="/builder")

@@ -184,8 +184,8 @@ class Node:
         """Other peers as holders of blobs; None for a log that is held alone."""
         if self.config.log.peers is None:
             return None
-        self.requests = open_requests(self.config.log.peers)
-        holders = open_holders(self.config.log.peers, self.requests)
+        self.peer_requests = open_requests(self.config.log.peers)
+        holders = open_holders(self.config.log.peers, self.peer_requests)
         self.clients += [holder.client for holder in holders]
         return PeerBlobs(holders, self.blobs, self.alarms)
 

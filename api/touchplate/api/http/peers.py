@@ -31,12 +31,12 @@ def make_peer_routes(given: GivenBlobs, who: Authenticate, calls: Calls) -> APIR
         peer = who(request.headers.get("authorization", ""), f"{BLOBS_PATH}/{sha256}")
         if not _SHA256.fullmatch(sha256):
             raise BadNameError(f"{sha256[:80]!r} is not a sha256 in lower-case hex")
-        path = await calls.run(lambda: given.path(peer, sha256))
+        path, size = await calls.run(lambda: given.file(peer, sha256))
         headers = {
             "Cache-Control": "private, no-store",
             "Content-Type": "application/octet-stream",
             "ETag": f'"sha256:{sha256}"',
         }
-        return file_response(request, path, path.stat().st_size, headers)
+        return file_response(request, path, size, headers)
 
     return router
