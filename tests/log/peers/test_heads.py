@@ -16,6 +16,7 @@ from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.errors import PolicyError, VerifyError
+from touchplate.verify.forks import FORK, open_report
 from touchplate.verify.notes import sign_note
 from touchplate.verify.policy import Policy, parse_policy
 
@@ -328,11 +329,17 @@ def test_evidence_of_a_fork_is_kept_and_the_others_go_on(tmp_path: Path) -> None
         world.block(50, 2, ("d",))
         world.block(0, 2, ("a", "b", "c"))
         world.checkpoint("a", 2, 3)
-        evidence = tmp_path / "a" / "fork-d.txt"
         ended = threading.Event()
-        while not evidence.exists():
+        while not (found := list((tmp_path / "a").glob("fork-*.json"))):
             assert not ended.wait(0.05)
-        assert "another history" in evidence.read_text()
+        root = world.trees["d"].head().root
+        assert [path.name for path in found] == [f"fork-{ORIGIN}-2-{root.hex()[:8]}.json"]
+        report = open_report(found[0].read_bytes(), policy(1))
+        assert report.finding == FORK
+        assert report.old is not None
+        assert (report.old.root, report.new.root) == (world.trees["a"].head().root, root)
+        with pytest.raises(PolicyError):  # one peer's word about each: no quorum ever said both
+            open_report(found[0].read_bytes(), policy(2))
 
 
 def test_a_new_peer_is_asked_and_one_that_left_is_not(tmp_path: Path) -> None:

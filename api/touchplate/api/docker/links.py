@@ -182,6 +182,16 @@ class ImageLinks:
         with self._reading() as connection:
             return connection.execute(query).first() is not None
 
+    def gave(self, registry: str, sha256: str) -> bool:
+        """Whether any repository of an upstream gave the blob before."""
+        # `/` follows the upstream's name, and `0` follows `/`.
+        first, end = f"{registry}/", f"{registry}0"
+        query = select(_HELD.c.sha256).where(
+            _HELD.c.sha256 == sha256, _HELD.c.repository >= first, _HELD.c.repository < end
+        )
+        with self._reading() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def tag(self, repository: str, tag: str) -> str | None:
         """Where a tag pointed when it was asked for last; None when it never was."""
         query = select(_TAGS.c.sha256).where(_TAGS.c.repository == repository, _TAGS.c.tag == tag)
