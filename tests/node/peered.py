@@ -34,7 +34,7 @@ LISTED = "abc"
 
 def requests_of(name: str) -> PeerRequests:
     """How the peer of this name shows who it is, and checks who asks it."""
-    return PeerRequests(KEYS[name], {IDS[other]: other for other in LISTED if other != name})
+    return PeerRequests(KEYS[name], {IDS[other]: other for other in LISTED if other != name}.get)
 
 
 class Everywhere(dict[str, Any]):

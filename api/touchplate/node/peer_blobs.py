@@ -1,5 +1,5 @@
-"""Blobs between peers, plugged in: who the others are comes from the log's configuration, who asks is shown
-by node keys, and what is given is a matter of this node's links."""
+"""Blobs between peers, plugged in: who is asked comes from the log's configuration, who asks is shown by node
+keys and is a peer by the log's rules, and what is given is a matter of this node's links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from touchplate.base.errors import FetchError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.log.peers import home as homes
 from touchplate.log.peers.config import PeersConfig
-from touchplate.log.peers.requests import PeerRequests, StrangerError
+from touchplate.log.peers.requests import FindPeer, PeerRequests, StrangerError
 
 LIMITS = HTTPLimits(connect=3.0, read=10.0, total=3600.0, redirects=0)
 """A peer is a server that is meant to be up: a short wait, then the next one. Silence ends an answer, and
@@ -46,9 +46,9 @@ class PeerHolder:
         return True
 
 
-def open_requests(peers: PeersConfig) -> PeerRequests:
-    """This peer's node key, and the ids of the others. Raises StorageError."""
-    return PeerRequests(homes.node_key(peers.home), {peer.node_id: peer.name for peer in peers.peer})
+def open_requests(peers: PeersConfig, find: FindPeer) -> PeerRequests:
+    """This peer's node key, and who the others are. Raises StorageError."""
+    return PeerRequests(homes.node_key(peers.home), find)
 
 
 def open_holders(peers: PeersConfig, requests: PeerRequests) -> Sequence[PeerHolder]:

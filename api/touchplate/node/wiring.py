@@ -184,7 +184,11 @@ class Node:
         """Other peers as holders of blobs; None for a log that is held alone."""
         if self.config.log.peers is None:
             return None
-        self.peer_requests = open_requests(self.config.log.peers)
+        # On use: a log alone needs no protobuf.
+        from touchplate.log.peers.service import PeerService
+
+        assert isinstance(self.log, PeerService)
+        self.peer_requests = open_requests(self.config.log.peers, self.log.find_peer)
         holders = open_holders(self.config.log.peers, self.peer_requests)
         self.clients += [holder.client for holder in holders]
         return PeerBlobs(holders, self.blobs, self.alarms)

@@ -15,8 +15,9 @@ from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, 
 from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
-from touchplate.verify.errors import PolicyError, VerifyError
+from touchplate.verify.errors import MalformedError, PolicyError, VerifyError
 from touchplate.verify.forks import FORK, open_report
+from touchplate.verify.jcs import format_json
 from touchplate.verify.notes import sign_note
 from touchplate.verify.policy import Policy, parse_policy
 
@@ -98,6 +99,20 @@ def test_a_contradicting_head_is_a_fork_and_never_counts(tmp_path: Path) -> None
     with pytest.raises(ForkError, match="another history"):
         mine.take("b", signers("b").note(ORIGIN, 5, OTHER, 1))
     assert mine.lacks("b")
+
+
+def test_who_is_no_peer_sees_a_fork_too_and_reports_it_with_what_another_signed(tmp_path: Path) -> None:
+    late = heads_of("e", tmp_path)
+    late.follow(members_of("e"))
+    late.sign(5, ROOT)
+    forked = signers("b").note(ORIGIN, 5, OTHER, 1)
+    with pytest.raises(MalformedError, match="nobody has signed ours yet"):
+        late.take("b", forked)
+    assert late.take("a", signers("a").note(ORIGIN, 5, ROOT, 1))
+    with pytest.raises(ForkError, match="another history") as caught:
+        late.take("b", forked)
+    report = open_report(format_json(caught.value.report), policy(1))
+    assert report.finding == FORK
 
 
 def _cases() -> list[bytes]:

@@ -14,7 +14,7 @@ IDS = {name: node_id_of(key.public_key().public_bytes_raw()) for name, key in KE
 def peer(name: str, now: float = NOW) -> PeerRequests:
     """A peer that has listed the others; `x` is listed by nobody."""
     others = {IDS[other]: other for other in "abc" if other != name}
-    return PeerRequests(KEYS[name], others, now=lambda: now)
+    return PeerRequests(KEYS[name], others.get, now=lambda: now)
 
 
 def test_a_listed_peer_is_known_by_its_name() -> None:
@@ -36,6 +36,17 @@ def test_an_old_request_is_not_answered_again(late: int) -> None:
 def test_a_node_that_nobody_listed_is_a_stranger() -> None:
     with pytest.raises(StrangerError, match="not listed"):
         peer("b").check(peer("x").sign(IDS["b"], PATH), PATH)
+
+
+def test_who_is_a_peer_is_asked_each_time() -> None:
+    others = {IDS["a"]: "a"}
+    asked = PeerRequests(KEYS["b"], others.get, now=lambda: NOW)
+    for name in "ac":
+        others.pop(IDS["a"], None)
+        with pytest.raises(StrangerError, match="not listed"):
+            asked.check(peer(name).sign(IDS["b"], PATH), PATH)
+        others[IDS[name]] = name
+        assert asked.check(peer(name).sign(IDS["b"], PATH), PATH) == name
 
 
 def test_what_one_peer_was_shown_is_of_no_use_at_another() -> None:

@@ -11,7 +11,7 @@ was shown is of no use at another. Pure but for the clock.
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -26,6 +26,10 @@ repeated: it then gives the same bytes that were sent over that connection befor
 
 _CONTEXT = "touchplate.peer-request/v1"
 _CREDENTIALS = re.compile(r"([0-9a-f]{64})\.([1-9][0-9]{0,17})\.([0-9a-f]{128})", re.ASCII)
+
+
+FindPeer = Callable[[str], str | None]
+"""The name of the peer with this node id; None when there is none now."""
 
 
 class StrangerError(LogError):
@@ -43,13 +47,13 @@ class PeerRequests:
     """One peer's side of both: it signs what it asks, and checks who asks it. Safe from any thread."""
 
     def __init__(
-        self, key: Ed25519PrivateKey, peers: Mapping[str, str], *, now: Callable[[], float] = time.time
+        self, key: Ed25519PrivateKey, find: FindPeer, *, now: Callable[[], float] = time.time
     ) -> None:
-        """`key`: of this node. `peers`: the others, their node ids -> their names."""
+        """`key`: of this node. `find`: who the others are, each time that one asks."""
         self._key = key
         self._public = key.public_key().public_bytes_raw()
         self._id = node_id_of(self._public)
-        self._peers = dict(peers)
+        self._find = find
         self._now = now
 
     def sign(self, asked: str, path: str) -> str:
@@ -67,7 +71,7 @@ class PeerRequests:
             raise StrangerError("this is for the other peers only, which sign their requests")
         public, at, signature = bytes.fromhex(match[1]), int(match[2]), bytes.fromhex(match[3])
         # Strangers cost one hash: the signature is looked at for listed keys only.
-        name = self._peers.get(node_id_of(public))
+        name = self._find(node_id_of(public))
         if name is None:
             raise StrangerError(f"the node {node_id_of(public)} is not listed here as a peer")
         try:
