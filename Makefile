@@ -35,7 +35,7 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
 
-e2e-peers: setup  ## four peers of one log: quorum, kills, lies, partitions (builds CometBFT once; needs go)
+e2e-peers: setup  ## four peers of one log: quorum, kills, lies, twins, real rebuilds (builds CometBFT once; needs go)
 	$(PYTHON) -m pytest -q tests/e2e/peers
 
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute

@@ -44,7 +44,7 @@ class Peer:
                 check=check_packed,
                 commit=self._commit,
                 reload=self._reload,
-                is_listed={NODE}.__contains__,
+                named={NODE: "x"}.get,
                 failed=lambda: None,
             ),
             load_state(self.tree),

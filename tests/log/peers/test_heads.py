@@ -15,7 +15,9 @@ from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, 
 from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
-from touchplate.verify.errors import PolicyError, VerifyError
+from touchplate.verify.errors import MalformedError, PolicyError, VerifyError
+from touchplate.verify.forks import FORK, open_report
+from touchplate.verify.jcs import format_json
 from touchplate.verify.notes import sign_note
 from touchplate.verify.policy import Policy, parse_policy
 
@@ -97,6 +99,20 @@ def test_a_contradicting_head_is_a_fork_and_never_counts(tmp_path: Path) -> None
     with pytest.raises(ForkError, match="another history"):
         mine.take("b", signers("b").note(ORIGIN, 5, OTHER, 1))
     assert mine.lacks("b")
+
+
+def test_who_is_no_peer_sees_a_fork_too_and_reports_it_with_what_another_signed(tmp_path: Path) -> None:
+    late = heads_of("e", tmp_path)
+    late.follow(members_of("e"))
+    late.sign(5, ROOT)
+    forked = signers("b").note(ORIGIN, 5, OTHER, 1)
+    with pytest.raises(MalformedError, match="nobody has signed ours yet"):
+        late.take("b", forked)
+    assert late.take("a", signers("a").note(ORIGIN, 5, ROOT, 1))
+    with pytest.raises(ForkError, match="another history") as caught:
+        late.take("b", forked)
+    report = open_report(format_json(caught.value.report), policy(1))
+    assert report.finding == FORK
 
 
 def _cases() -> list[bytes]:
@@ -328,11 +344,17 @@ def test_evidence_of_a_fork_is_kept_and_the_others_go_on(tmp_path: Path) -> None
         world.block(50, 2, ("d",))
         world.block(0, 2, ("a", "b", "c"))
         world.checkpoint("a", 2, 3)
-        evidence = tmp_path / "a" / "fork-d.txt"
         ended = threading.Event()
-        while not evidence.exists():
+        while not (found := list((tmp_path / "a").glob("fork-*.json"))):
             assert not ended.wait(0.05)
-        assert "another history" in evidence.read_text()
+        root = world.trees["d"].head().root
+        assert [path.name for path in found] == [f"fork-{ORIGIN}-2-{root.hex()[:8]}.json"]
+        report = open_report(found[0].read_bytes(), policy(1))
+        assert report.finding == FORK
+        assert report.old is not None
+        assert (report.old.root, report.new.root) == (world.trees["a"].head().root, root)
+        with pytest.raises(PolicyError):  # one peer's word about each: no quorum ever said both
+            open_report(found[0].read_bytes(), policy(2))
 
 
 def test_a_new_peer_is_asked_and_one_that_left_is_not(tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ class Ports:
     upon."""
     reload: Callable[[], State | None]
     """The state as storage has it, after a `commit` that failed and may have happened all the same."""
-    is_listed: Callable[[str], bool]
-    """Whether this peer's operator has named the node of this id: it may connect until the peers removed
-    it."""
+    named: Callable[[str], str | None]
+    """What this peer's operator calls the node of this id, if he has named it: it may connect until the
+    peers removed it."""
     failed: Callable[[], None]
     """An exception was answered: the engine has to end now. Returns at once."""
 
@@ -75,6 +75,18 @@ class Application:
     def state(self) -> State | None:
         """The state after the newest durable block; None before the genesis."""
         return self._state
+
+    def find_peer(self, node: str) -> str | None:
+        """The name of the peer whose node has this id; None for one that may not connect.
+
+        The peers that are agreed on; and, since a late one begins where the first ones were, those that its
+        operator has named, unless they were removed.
+        """
+        state = self._state
+        if state is not None and node in state.rules.removed:
+            return None
+        agreed = () if state is None else state.rules.peers
+        return next((peer.name for peer in agreed if peer.node_id == node), self._ports.named(node))
 
     def answer(self, request: abci.Request) -> abci.Response:
         """The answer to one request. An exception in it makes the engine stop: it is started anew, and asks
@@ -132,7 +144,7 @@ class Application:
 
     def _query(self, path: str) -> abci.QueryResponse:
         # The engine asks this about whoever connects (filter_peers); by RPC anybody on this host may.
-        if path.startswith(NODE_FILTER) and self._may_connect(path.removeprefix(NODE_FILTER)):
+        if path.startswith(NODE_FILTER) and self.find_peer(path.removeprefix(NODE_FILTER)) is not None:
             return abci.QueryResponse()
         if path.startswith(ADDRESS_FILTER):
             return abci.QueryResponse()
@@ -140,15 +152,6 @@ class Application:
             self._turned_away.add(path)
             logger.warning("not let in, or not answered: %s", quote(path))
         return abci.QueryResponse(code=REFUSED, log="not a listed peer, or not a question that is answered")
-
-    def _may_connect(self, node: str) -> bool:
-        """The peers that are agreed on; and, since a late one begins where the first ones were, those that
-        its operator has named, unless they were removed."""
-        state = self._state
-        if state is not None and node in state.rules.removed:
-            return False
-        agreed = state is not None and any(peer.node_id == node for peer in state.rules.peers)
-        return agreed or self._ports.is_listed(node)
 
     def _check_tx(self, tx: bytes) -> abci.CheckTxResponse:
         verdict = check_tx(self._require_state(), tx, self._ports.known, self._ports.check)

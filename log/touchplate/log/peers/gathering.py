@@ -12,13 +12,13 @@ from threading import Condition, Event, Thread
 from urllib.parse import urlsplit
 
 from touchplate.base.addresses import AddressRules
-from touchplate.base.durable import write_atomic
 from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.log.errors import CheckpointError, LogError, RequestError
 from touchplate.log.peers.heads import ForkError, Heads, Members, PeerKeys
 from touchplate.log.ports import Tree
 from touchplate.verify.errors import VerifyError
+from touchplate.verify.forks import keep_report
 
 HEADS_PATH = "/peers/heads"
 """Below a log's prefix: this peer's signed heads, for the other peers."""
@@ -219,16 +219,18 @@ class Gathering:
             news = [self._heads.take(name, note) for note in notes]  # all of them, not only one
             return any(news)
         except ForkError as error:
-            self._keep_evidence(name, error)
+            self._keep_evidence(error)
         except (FetchError, LogError) as error:
             logger.info("the peer %s does not tell its heads: %s", name, error)
         except VerifyError as error:
             logger.warning("a head of the peer %s is not taken: %s", name, error)
         return None
 
-    def _keep_evidence(self, name: str, error: ForkError) -> None:
-        logger.critical("FORK: %s", error)
+    def _keep_evidence(self, error: ForkError) -> None:
         try:
-            write_atomic(self._folder / f"fork-{name}.txt", f"{error}\n".encode())
-        except StorageError as failed:
-            logger.error("the evidence of a fork could not be kept: %s", failed)
+            kept = keep_report(self._folder, error.report)
+        except OSError as failed:
+            # What the peer did is the news; that the disk is full may not hide it.
+            logger.critical("FORK: %s; the report could not be kept: %s", error, failed.strerror)
+            return
+        logger.critical("FORK: %s; the report is in %s", error, kept)

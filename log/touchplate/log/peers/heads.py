@@ -9,16 +9,19 @@ nothing, and publishes what the others signed.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Condition
 
 from touchplate.log.errors import CheckpointError
 from touchplate.log.peers.guard import RootAt, SigningGuard
 from touchplate.log.peers.rules import quorum_of
-from touchplate.verify.checkpoints import format_checkpoint_body, parse_checkpoint_body
+from touchplate.verify.checkpoints import format_checkpoint_body, open_checkpoint, parse_checkpoint_body
 from touchplate.verify.errors import MalformedError
-from touchplate.verify.notes import NoteKey, NoteSigner, open_note, sign_note
+from touchplate.verify.forks import fork_report
+from touchplate.verify.jcs import JSONValue
+from touchplate.verify.notes import NoteKey, NoteSigner, format_verifier_key, open_note, sign_note
+from touchplate.verify.policy import parse_policy
 
 KEPT_HEADS = 64
 """Heads kept on both sides: peers execute the same blocks at slightly different times, and a quorum needs one
@@ -64,9 +67,16 @@ class Signers:
 
 
 class ForkError(CheckpointError):
-    """Another peer signed a head that contradicts our tree: it, or we, hold another history."""
+    """Another peer signed a head that contradicts our tree: it, or we, hold another history.
+
+    `report`: both heads, for anybody to check offline (report format 9).
+    """
 
     default_reason = "fork"
+
+    def __init__(self, message: str, report: Mapping[str, JSONValue]) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class Heads:
@@ -158,13 +168,27 @@ class Heads:
             if head.root != body.root:
                 raise ForkError(
                     f"{name} has signed a head of {body.size} entries with root {body.root.hex()}, ours has"
-                    f" {head.root.hex()}: one of us holds another history; its note is {note!r}"
+                    f" {head.root.hex()}: one of us holds another history",
+                    self._report(body.size, head, note, peer.log_key),
                 )
             is_new = name not in head.lines
             head.lines[name] = note.decode().rpartition("\n\n")[2]
             if is_new:
                 self.changed.notify_all()
             return is_new
+
+    def _report(self, size: int, head: "_Head", theirs: bytes, their_key: NoteKey) -> dict[str, JSONValue]:
+        """Both heads, ours as this peer or, while it is none of them, another one signed it."""
+        ours, own_key = head.note, self._signers.log.key
+        for name in head.lines if ours is None else ():
+            signed_by = head.members.find(name)
+            if signed_by is not None:
+                body = format_checkpoint_body(self._origin, size, head.root)
+                ours, own_key = f"{body}\n{head.lines[name]}".encode(), signed_by.log_key
+                break
+        if ours is None:
+            raise MalformedError("a head contradicts ours, and nobody has signed ours yet that we know of")
+        return _report(ours, own_key, theirs, their_key)
 
     def lacks(self, name: str) -> bool:
         """Whether our newest head has no line of the peer called `name` yet."""
@@ -199,3 +223,10 @@ class _Head:
         return {
             name: two for name, two in self.lines.items() if self.members.find(name) == members.find(name)
         }
+
+
+def _report(ours: bytes, own_key: NoteKey, theirs: bytes, their_key: NoteKey) -> dict[str, JSONValue]:
+    """Two heads of one size, each signed by a log key of this origin. Of the two, theirs is the news."""
+    keys = "".join(f"log {format_verifier_key(key)}\n" for key in (own_key, their_key))
+    policy = parse_policy(f"{keys}quorum none\n")
+    return fork_report(open_checkpoint(ours, policy), open_checkpoint(theirs, policy))

@@ -89,6 +89,11 @@ def node_id(home: Path) -> str:
     return _address(_read_key(home / "config/node_key.json")).lower()
 
 
+def node_key(home: Path) -> Ed25519PrivateKey:
+    """The key by which this node shows the others who it is. Raises StorageError."""
+    return _read_key(home / "config/node_key.json")
+
+
 def format_genesis(origin: str, peers: Sequence[Peer], listed: AdmissionList, threshold: int) -> bytes:
     """The genesis of a network: the same bytes whoever writes it from the same peers and list.
 

@@ -114,7 +114,7 @@ class PeerService(LogService):
                 check=RememberedChecks(),
                 commit=self._commit,
                 reload=self._reload,
-                is_listed=frozenset(peer.node_id for peer in peers.peer).__contains__,
+                named={peer.node_id: peer.name for peer in peers.peer}.get,
                 failed=self.engine.kick,
             ),
             state,
@@ -178,6 +178,10 @@ class PeerService(LogService):
             make_heads_routes(lambda start: format_heads(self.heads.signed(start)), HEADS_PATH)
         )
         return router
+
+    def find_peer(self, node: str) -> str | None:
+        """The name of the peer whose node has this id, as the rules are now; None for anybody else."""
+        return self.application.find_peer(node)
 
     def _begin(self, app_state: bytes, validators: Iterable[Validator]) -> State:
         return begin(app_state, validators, self._config.origin, self._listed)
