@@ -350,7 +350,10 @@ class Network:
         size = max(self.acknowledged) + 1 if self.acknowledged else 0
         for node in self.nodes.values():
             self.await_size(node, size)
-        height = min(node.height() for node in self.nodes.values())
+        nodes = self.nodes.values()
+        wait_until(lambda: min(node.height() for node in nodes) > 0, "not every engine answers")
+        height = max(node.height() for node in nodes)
+        wait_until(lambda: min(node.height() for node in nodes) >= height, f"not all reach {height}")
         seen = [node.app_hashes(1, height) for node in self.nodes.values()]
         assert len(seen[0]) == height
         assert all(each == seen[0] for each in seen)
