@@ -16,7 +16,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,23 +47,24 @@ def read_evidence(path: Path) -> Evidence:
     """
     facts = json.loads(path.read_text(encoding="utf-8"))
     folder = path.parent / facts["folder"]
-    keys = read_keys(file.read_text(encoding="ascii") for file in sorted(folder.glob("*.pem")))
+    pems = {file.name: file.read_text(encoding="ascii") for file in sorted(folder.glob("*.pem"))}
     return Evidence(
         {name: _document(folder / name) for name in facts["sigstore"]["bundles"]},
         _document(folder / facts["sigstore"]["trusted_root"]),
         facts["artifact"]["sha256"],
-        keys,
+        read_keys(pems),
     )
 
 
-def read_keys(pems: Iterable[str]) -> dict[str, str]:
-    """Public keys in PEM by the hint that bundles give for them. Raises ValueError."""
+def read_keys(pems: Mapping[str, str]) -> dict[str, str]:
+    """Public keys in PEM, from their names to the hints that bundles give for them. Raises ValueError, which
+    names the key that is none."""
     keys = {}
-    for pem in pems:
+    for name, pem in pems.items():
         try:
             keys[b64(parse_public_pem(pem).spki_sha256)] = pem
         except VerifyError as error:
-            raise ValueError(f"{pem.strip()[-60:]}: {error}") from None
+            raise ValueError(f"{name}: {error}") from None
     return keys
 
 

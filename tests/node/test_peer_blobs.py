@@ -95,11 +95,22 @@ def test_what_was_reproduced_needs_no_record_where_nothing_is_recorded(
     with pair(a, b) as peers:
         held_by_a(peers, upstream)
         assert peers.b.get(f"/maven/central/{JAR}").status == 502
-        assert peers.a.asked() == 0
+        assert peers.b.node is not None
+        peers.b.node.log.append([provenance().envelope])
+        assert peers.b.get(f"/maven/central/{JAR}").status == 502
+        assert peers.a.asked() == 0  # one of two operators is not enough
+        peers.b.node.log.append([second().envelope])
+        assert peers.b.get(f"/maven/central/{JAR}").body == PUBLISHED
+
+
+def test_no_first_sight_is_made_up_for_what_was_only_reproduced(tmp_path: Path, upstream: Upstream) -> None:
+    with pair(*configs(tmp_path, upstream.url, rules=DEFAULT_RULES)) as peers:
+        assert peers.a.get(f"/maven/central/{JAR}").status == 200
+        upstream.act(JAR, lambda handler: handler.raw(b""))
         assert peers.b.node is not None
         peers.b.node.log.append([provenance().envelope, second().envelope])
-        peers.b.node.index.catch_up()
-        assert peers.b.get(f"/maven/central/{JAR}").body == PUBLISHED
+        assert peers.b.get(f"/maven/central/{JAR}").status == 502
+        assert (peers.a.asked(), peers.b.node.log.reader.size()) == (0, 2)
 
 
 # --- a peer that lies ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tests.node.peered import Pair, pair
 
 RULES = '[[gate.rule]]\nneed = ["recorded"]\n'
 APP = make_image("app", layers=[{"big": random.Random(1).randbytes(300_000)}, {"small": b"text"}])
+OTHER = make_image("other")
 INDEX = make_index({"amd64": APP, "arm64": make_image("arm", architecture="arm64")})
 RECIPE = make_recipe("free")
 PACKAGE = make_package(RECIPE)
@@ -101,19 +102,41 @@ def test_a_layer_that_breaks_off_in_the_middle_is_ended_by_a_peer(is_wrong: bool
             # The connection is cut, after all but the last 64 KiB.
             with pytest.raises(RuntimeError, match="already started"):
                 peers.b.get(path)
-        assert peers.b.get(path).body == data
+            assert peers.b.get(path).status == 403  # the next time it is told why
+        else:
+            assert peers.b.get(path).body == data
 
 
 def test_images_of_a_registry_that_is_not_recorded_stay_where_they_are(tmp_path: Path) -> None:
-    configs = image_pair(tmp_path, "http://127.0.0.1:9")
-    with running_registry() as registry:
-        configs = image_pair(tmp_path, registry.url, record=False)
-        with pair(*configs) as peers:
-            registry.push("team/app", "1", APP)
-            pull(peers, "a", "team/app", APP)
-            registry.is_down = True
-            assert peers.b.get(f"/v2/team/app/manifests/{APP.digest}").status == 502
-            assert peers.a.asked() == 0
+    with (
+        running_registry() as registry,
+        pair(*image_pair(tmp_path, registry.url, record=False)) as peers,
+    ):
+        registry.push("team/app", "1", APP)
+        registry.push("team/app", "2", OTHER)
+        pull(peers, "a", "team/app", APP)
+        pull(peers, "a", "team/app", OTHER)
+        assert peers.b.get(f"/v2/team/app/manifests/{APP.digest}").status == 200
+        registry.is_down = True
+        assert peers.b.get(f"/v2/team/app/manifests/{OTHER.digest}").status == 502
+        assert peers.b.get(f"/v2/team/app/blobs/sha256:{APP.layer}").status == 502
+        assert peers.a.asked() == 0
+
+
+@pytest.mark.parametrize("is_down", [False, True], ids=["lost", "down"])
+def test_a_layer_that_is_here_through_another_repository_needs_a_peers_word(
+    is_down: bool, tmp_path: Path
+) -> None:
+    with running_registry() as registry, pair(*image_pair(tmp_path, registry.url)) as peers:
+        for name in ("team/app", "team/copy"):
+            registry.push(name, "1", APP)
+            pull(peers, "a", name, APP)
+        pull(peers, "b", "team/app", APP)
+        assert peers.b.get(f"/v2/team/copy/manifests/{APP.digest}").status == 200
+        del registry.blobs["team/copy"]
+        registry.is_down = is_down
+        pull(peers, "b", "team/copy", APP)
+        assert peers.a.asked() == len(APP.blobs)
 
 
 def test_an_attestation_comes_from_a_peer(tmp_path: Path) -> None:

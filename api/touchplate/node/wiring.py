@@ -205,7 +205,11 @@ class Node:
             prefix = "" if section.ecosystem == "maven" else f"{section.ecosystem}:"
             if section.record and self.links.refers(f"{prefix}{section.name}", sha256):
                 return True
-            if section.record and section.ecosystem == "oci" and self.image_links.gave(section.name, sha256):
+            if (
+                section.record
+                and section.ecosystem == "oci"
+                and self.image_links.is_held_from(section.name, sha256)
+            ):
                 return True
         return False
 

@@ -341,19 +341,27 @@ class Network:
         for node in self.nodes.values():
             self.await_size(node, size)
 
+    def _roots_with(self, node: Node, newest: bytes) -> list[bytes]:
+        """The node's roots, once it publishes `newest`: its checkpoint comes a moment after the block."""
+        wait_until(lambda: newest in node.roots(), f"{node.name} never publishes the root {newest.hex()}")
+        return node.roots()
+
     def check_agreement(self) -> None:
         """All peers hold all that was acknowledged, the same root at every height, and clean trees."""
         size = max(self.acknowledged) + 1 if self.acknowledged else 0
         for node in self.nodes.values():
             self.await_size(node, size)
-        height = min(node.height() for node in self.nodes.values())
+        nodes = self.nodes.values()
+        wait_until(lambda: min(node.height() for node in nodes) > 0, "not every engine answers")
+        height = max(node.height() for node in nodes)
+        wait_until(lambda: min(node.height() for node in nodes) >= height, f"not all reach {height}")
         seen = [node.app_hashes(1, height) for node in self.nodes.values()]
         assert len(seen[0]) == height
         assert all(each == seen[0] for each in seen)
         # What the engines agreed on, against the trees themselves: each node's own entries, hashed anew.
         agreed = [bytes.fromhex(each)[:32] for _, each in sorted(seen[0].items())]
         for node in self.nodes.values():
-            roots, at = node.roots(), 0
+            roots, at = self._roots_with(node, agreed[-1]), 0
             for number, root in enumerate(agreed, 1):
                 assert root in roots[at:], f"{node.name} never had the root of height {number}"
                 at = roots.index(root, at)

@@ -207,9 +207,8 @@ def test_sigstores_verifier_takes_the_bundles_of_the_third_peer(
         status, body = c.get(f"/api/v1/artifacts/{SHA256}/sigstore/{index}.json")
         assert status == 200, body
         bundles[index] = json.loads(body)
-    pems = [
-        format_public_pem(statement_signer(name).key) for name in ("rebuilder-a", "rebuilder-b", "recorder")
-    ]
+    signers = ("rebuilder-a", "rebuilder-b", "recorder")
+    pems = {name: format_public_pem(statement_signer(name).key) for name in signers}
     path = write_questions(Evidence(bundles, root, SHA256, read_keys(pems)), tmp_path)
     verdicts = run_checker(checker, path)
     expected = {case["name"]: case["expect"] for case in json.loads(path.read_text())}
