@@ -74,8 +74,8 @@ fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SE
 exhaustive: setup  ## every mutation of whole bundles, trust files and statements, of which `make test` samples
 	$(PYTHON) -m pytest -q -m slow tests/fuzz
 
-bench-peers: setup  ## four peers on this machine: latency, rate, CPU
-	$(PYTHON) -m tests.bench.peers
+bench-peers: setup  ## four peers beside the engine's own network: latency, rate, CPU, pause when one is killed; ONLY="latency pauses" runs a part
+	$(PYTHON) -m tests.bench.peers $(ONLY)
 
 lint: setup     ## types, style, doors between the rooms
 	$(PYTHON) -m ruff check .

@@ -253,3 +253,37 @@ def test_a_log_that_was_decided_alone_does_not_become_a_peers(tmp_path: Path) ->
     tree.apply([signed_entry(1)])
     with pytest.raises(Exception, match="begins with an empty log"):
         load_state(tree)
+
+
+def test_proposals_are_smaller_after_a_round_that_failed(tmp_path: Path) -> None:
+    peer = Peer(tmp_path)
+    peer.init()
+    txs = [tx(*range(start, start + 40)) for start in range(0, 400, 40)]
+    asked = abci.PrepareProposalRequest(max_tx_bytes=2**21, txs=txs, height=1)
+    assert list(peer.ask(prepare_proposal=asked).prepare_proposal.txs) == txs
+    for height in range(1, 4):
+        peer.ask(
+            finalize_block=abci.FinalizeBlockRequest(
+                height=height, decided_last_commit=abci.CommitInfo(round=1)
+            )
+        )
+        assert peer.ask(commit=abci.Empty()).HasField("commit")
+    few = list(peer.ask(prepare_proposal=asked).prepare_proposal.txs)
+    assert few == txs[: len(few)]
+    assert 0 < sum(map(len, few)) <= 128 * 1024
+
+
+def test_a_transaction_that_is_longer_than_the_pace_allows_is_proposed_all_the_same(tmp_path: Path) -> None:
+    peer = Peer(tmp_path)
+    peer.init()
+    for height in range(1, 4):
+        peer.ask(
+            finalize_block=abci.FinalizeBlockRequest(
+                height=height, decided_last_commit=abci.CommitInfo(round=1)
+            )
+        )
+        peer.ask(commit=abci.Empty())
+    long = tx(*range(250))
+    assert len(long) > 256 * 1024
+    asked = abci.PrepareProposalRequest(max_tx_bytes=2**21, txs=[long, tx(300)], height=4)
+    assert list(peer.ask(prepare_proposal=asked).prepare_proposal.txs) == [long]

@@ -1,8 +1,10 @@
 """Signed heads and the quorum over them, between real peers in one process."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.log.peers.support import keys, signers
@@ -11,9 +13,10 @@ from tests.simkeys import ORIGIN, verifier_key
 
 from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
+from touchplate.log.http.heads import MAX_WAIT_SECONDS, HeadsFace
 from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, parse_heads
 from touchplate.log.peers.guard import SigningGuard
-from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads, Members, PeerKeys
+from touchplate.log.peers.heads import KEPT_HEADS, MAX_WAITING, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.errors import MalformedError, PolicyError, VerifyError
 from touchplate.verify.forks import FORK, open_report
@@ -383,6 +386,81 @@ def test_an_answer_that_is_no_list_of_heads_is_refused(body: bytes) -> None:
 def test_an_answer_is_read_back_as_it_was() -> None:
     notes = [signers("a").note(ORIGIN, 5, ROOT, 1), signers("a").note(ORIGIN, 6, ROOT, 1)]
     assert parse_heads(format_heads(notes)) == notes
+
+
+def test_a_question_waits_for_the_next_head(tmp_path: Path) -> None:
+    mine = heads_of("a", tmp_path)
+    mine.sign(3, ROOT)
+
+    async def main() -> list[bytes]:
+        await mine.wait_signed(3, SECONDS)  # there already
+        waiting = asyncio.create_task(mine.wait_signed(4, SECONDS))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await asyncio.to_thread(mine.sign, 5, ROOT)
+        await waiting
+        return mine.signed(4)
+
+    assert len(asyncio.run(main())) == 1
+
+
+def test_a_question_waits_no_longer_than_it_said(tmp_path: Path) -> None:
+    mine = heads_of("a", tmp_path)
+
+    async def main() -> None:
+        await mine.wait_signed(0, 0.01)
+
+    asyncio.run(main())
+    mine.sign(1, ROOT)  # whoever waited is gone, with its loop
+
+
+def test_only_so_many_questions_wait(tmp_path: Path) -> None:
+    mine = heads_of("a", tmp_path)
+
+    async def main() -> None:
+        waiting = [asyncio.create_task(mine.wait_signed(0, SECONDS)) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        await mine.wait_signed(0, SECONDS)  # answered at once
+        assert not any(task.done() for task in waiting)
+        await asyncio.to_thread(mine.sign, 1, ROOT)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(main())
+
+
+def ask(face: HeadsFace, method: str, query: bytes) -> tuple[int, bytes]:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nothing is sent with a question")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": "/log/peers/heads", "query_string": query}
+    assert face.handles(scope)
+    asyncio.run(face(scope, receive, send))
+    return sent[0]["status"], sent[1]["body"]
+
+
+def test_the_face_tells_signed_heads_and_refuses_other_questions() -> None:
+    asked: list[tuple[int, float]] = []
+
+    async def heads(start: int, seconds: float) -> bytes:
+        asked.append((start, seconds))
+        return b"{}"
+
+    # Neither reader nor writer is asked for heads.
+    face = HeadsFace(None, None, "/log", heads)  # type: ignore[arg-type]
+    assert ask(face, "GET", b"") == (200, b"{}")
+    assert ask(face, "GET", b"from=7&wait=2&more=x") == (200, b"{}")
+    assert ask(face, "HEAD", b"from=1&wait=99999") == (200, b"")
+    assert asked == [(0, 0.0), (7, 2.0), (1, float(MAX_WAIT_SECONDS))]
+    for query in (b"from=-1", b"from=x", b"wait=0.5", b"from=01", b"from=", b"wait=-1", b"\xff=\xff&from=%"):
+        assert ask(face, "GET", query)[0] == 400, query
+    assert ask(face, "POST", b"")[0] == 405
+    assert not face.handles({"type": "http", "path": "/log/peers/heads/x"})
+    assert face.handles({"type": "http", "path": "/log/checkpoint"})
 
 
 def test_a_peer_whose_url_cannot_be_used_costs_the_others_nothing(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from tests.log.support import (
     STRANGER,
     admission_list,
     listed,
+    record_envelope,
     record_payload,
     signed_entry,
 )
 from tests.reference import mth
 
+from touchplate.log.admission import Admission
 from touchplate.log.errors import AdmissionError, CorruptTreeError
-from touchplate.log.peers.checks import RememberedChecks, check_packed
+from touchplate.log.peers.checks import CheckedEntry, RememberedChecks, check_packed
 from touchplate.log.peers.machine import (
     DUPLICATE_VOTE,
     OK,
@@ -255,6 +257,30 @@ def test_a_remembered_verdict_never_outlives_what_it_depends_on() -> None:
     assert check_tx(state(), tx(1), lambda ids: dict.fromkeys(ids, 0), remembered).code == REPEATED
     with pytest.raises(AdmissionError):
         remembered(_forged().packed)
+
+
+def test_what_admission_has_checked_is_what_would_have_been_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remembered = RememberedChecks()
+    admission = Admission(admission_list(), lambda: 0, remembered.admitted)
+    envelopes = [record_envelope(number) for number in range(3)]
+    packed = [admission.admit(envelope).packed for envelope in envelopes]
+    expected = [check_packed(one) for one in packed]
+    refused = signed_entry(7, STRANGER)
+    with pytest.raises(AdmissionError):
+        admission.admit(record_envelope(7, STRANGER))
+    asked: list[bytes] = []
+
+    def counted(one: bytes) -> CheckedEntry:
+        asked.append(one)
+        return check_packed(one)
+
+    monkeypatch.setattr("touchplate.log.peers.checks.check_packed", counted)
+    assert [remembered(one) for one in packed] == expected
+    assert asked == []
+    remembered(refused.packed)  # well formed and signed: whether its key is listed is asked elsewhere
+    assert asked == [refused.packed]
 
 
 # --- validators ---------------------------------------------------------------------------------------------

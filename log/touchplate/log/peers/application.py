@@ -16,6 +16,7 @@ from touchplate.log.errors import CorruptTreeError, FatalError, LogError
 from touchplate.log.peers.checks import Check
 from touchplate.log.peers.machine import (
     REFUSED,
+    TX_OVERHEAD_BYTES,
     Block,
     Executed,
     Known,
@@ -24,6 +25,7 @@ from touchplate.log.peers.machine import (
     prepare,
     process,
 )
+from touchplate.log.peers.pace import Pace
 from touchplate.log.peers.rules import RULES_VERSION
 from touchplate.log.peers.state import GenesisError, State, Validator
 from touchplate.proto.abci import abci_pb2 as abci
@@ -68,6 +70,7 @@ class Application:
         self._state = state  # replaced as a whole
         self._staged: Executed | None = None  # under _lock
         self._lock = Lock()  # one question about blocks at a time
+        self._pace = Pace()  # under _lock
         self._turned_away: set[str] = set()  # each is told once: they come several times a second
         self._doubt = False  # under _lock: a commit failed, and storage may be ahead of `_state`
 
@@ -171,7 +174,9 @@ class Application:
 
     def _prepare(self, request: abci.PrepareProposalRequest) -> abci.PrepareProposalResponse:
         ports = self._ports
-        chosen = prepare(self._require_state(), request.txs, request.max_tx_bytes, ports.known, ports.check)
+        longest = max(map(len, request.txs), default=0) + TX_OVERHEAD_BYTES
+        room = min(request.max_tx_bytes, max(self._pace.proposed_bytes, longest))
+        chosen = prepare(self._require_state(), request.txs, room, ports.known, ports.check)
         return abci.PrepareProposalResponse(txs=chosen)
 
     def _process(self, request: abci.ProcessProposalRequest) -> abci.ProcessProposalResponse:
@@ -182,6 +187,7 @@ class Application:
         return abci.ProcessProposalResponse(status=abci.ProcessProposalResponse.REJECT)
 
     def _finalize(self, request: abci.FinalizeBlockRequest) -> abci.FinalizeBlockResponse:
+        self._pace.decided(request.decided_last_commit.round)
         misbehaviour = tuple((each.type, each.validator.address) for each in request.misbehavior)
         block = Block(request.height, tuple(request.txs), misbehaviour)
         done = execute(self._require_state(), block, self._ports.known, self._ports.check)

@@ -15,19 +15,26 @@ from touchplate.base.addresses import AddressRules
 from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.log.errors import CheckpointError, LogError, RequestError
+from touchplate.log.http.heads import HEADS_PATH
 from touchplate.log.peers.heads import ForkError, Heads, Members, PeerKeys
 from touchplate.log.ports import Tree
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.forks import keep_report
 
-HEADS_PATH = "/peers/heads"
-"""Below a log's prefix: this peer's signed heads, for the other peers."""
-
 MAX_HEADS_BYTES = 256 * 1024
 """Bytes of an answer: 64 heads of two lines have forty thousand."""
 
-ASK_SECONDS = 0.1
-"""Between two questions to a peer that answers: the time by which a checkpoint may be later than needed."""
+ASK_SECONDS = 0.05
+"""Between two questions to a peer that answers. A question waits at that peer until it has signed something
+new, so this delays nothing but the next of two heads in quick succession: under load one question fetches
+several."""
+
+WAIT_SECONDS = 2
+"""How long a question waits there: the longest that a peer that stops is held up."""
+
+SETTLE_SECONDS = 0.5
+"""A head that a quorum has cosigned is published at once; the lines that come later are added after this,
+unless a newer head is published first. Each time is a transaction of the database."""
 
 MAX_ASK_SECONDS = 1.0
 """Between two questions to a peer that answers and is behind, after a few of them."""
@@ -66,7 +73,9 @@ def http_fetch(url: str) -> Fetch:
     )
 
     def fetch(start: int) -> bytes:
-        response = client.get(f"{url}{HEADS_PATH}?from={start}", max_bytes=MAX_HEADS_BYTES)
+        response = client.get(
+            f"{url}{HEADS_PATH}?from={start}&wait={WAIT_SECONDS}", max_bytes=MAX_HEADS_BYTES
+        )
         if response.status != 200:
             raise RequestError(f"{url}{HEADS_PATH} answers with status {response.status}")
         return response.body
@@ -166,6 +175,10 @@ class Gathering:
         while not self._stopping.is_set():
             with self._heads.changed:
                 self._heads.changed.wait_for(lambda: self._stopping.is_set() or self._newer() is not None)
+                # More lines under what is published already: most likely the next head comes first.
+                self._heads.changed.wait_for(
+                    lambda: self._stopping.is_set() or self._is_larger(), SETTLE_SECONDS
+                )
             found = self._newer()
             if found is None:
                 continue
@@ -177,6 +190,10 @@ class Gathering:
                 self._stopping.wait(1.0)
                 continue
             self._stored = (size, cosigners)
+
+    def _is_larger(self) -> bool:
+        found = self._newer()
+        return found is not None and found[0] > self._stored[0]
 
     def _newer(self) -> tuple[int, bytes, int] | None:
         """What a quorum says and is not stored yet: a larger head, or more lines under the same one."""

@@ -7,6 +7,8 @@ that were agreed on when its block was decided. One that is not among them (not 
 nothing, and publishes what the others signed.
 """
 
+import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -22,6 +24,10 @@ from touchplate.verify.forks import fork_report
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.notes import NoteKey, NoteSigner, format_verifier_key, open_note, sign_note
 from touchplate.verify.policy import parse_policy
+
+MAX_WAITING = 64
+"""Questions about heads that wait for the next one: of twenty other peers, and as many of the curious. More
+are answered at once, with what there is."""
 
 KEPT_HEADS = 64
 """Heads kept on both sides: peers execute the same blocks at slightly different times, and a quorum needs one
@@ -100,6 +106,7 @@ class Heads:
         self._root_at = root_at
         self._now = now
         self._heads: OrderedDict[int, _Head] = OrderedDict()  # by size, ascending; under changed
+        self._waiting: dict[asyncio.Future[None], int] = {}  # for a head of so many entries; under changed
 
     def follow(self, members: Members) -> None:
         """These are all peers of the heads that are signed from now on."""
@@ -126,6 +133,31 @@ class Heads:
             while len(self._heads) > KEPT_HEADS:
                 self._heads.popitem(last=False)
             self.changed.notify_all()
+            if note is not None:
+                self._wake(size)
+
+    def _wake(self, size: int) -> None:
+        for future in [future for future, start in self._waiting.items() if start <= size]:
+            del self._waiting[future]
+            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
+                future.get_loop().call_soon_threadsafe(_answer, future)
+
+    async def wait_signed(self, start: int, seconds: float) -> None:
+        """Until we have signed a head of at least `start` entries, or the time is up."""
+        with self.changed:
+            signed = any(size >= start for size, head in self._heads.items() if head.note is not None)
+            if signed or len(self._waiting) >= MAX_WAITING:
+                return
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting[future] = start
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            with self.changed:
+                self._waiting.pop(future, None)
 
     def signed(self, start: int = 0) -> list[bytes]:
         """Our notes of heads of at least `start` entries, smallest first: what the other peers ask for."""
@@ -207,6 +239,11 @@ class Heads:
                     own = head.note or f"{body}\n".encode()
                     return size, own + "".join(lines).encode(), cosigners
         return None
+
+
+def _answer(future: "asyncio.Future[None]") -> None:
+    if not future.done():  # its time was up meanwhile
+        future.set_result(None)
 
 
 @dataclass(slots=True)

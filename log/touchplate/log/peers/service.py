@@ -19,16 +19,17 @@ from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.errors import CheckpointError, FatalError, NotFoundError
 from touchplate.log.growth import edge_of, edge_tiles
-from touchplate.log.http.hot import HotFace
+from touchplate.log.http.heads import HeadsFace
 from touchplate.log.peers import home as homes
 from touchplate.log.peers.application import Application, Ports
 from touchplate.log.peers.checks import RememberedChecks
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.peers.decider import PeerDecider
 from touchplate.log.peers.engine import HostLock, Supervised, check_engine, installed_path
-from touchplate.log.peers.gathering import HEADS_PATH, Fetch, Gathering, format_heads, http_fetch
+from touchplate.log.peers.gathering import Fetch, Gathering, format_heads, http_fetch
 from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import Heads, Members, PeerKeys, Signers
+from touchplate.log.peers.known import RememberedIdentities
 from touchplate.log.peers.machine import Executed
 from touchplate.log.peers.overview import RULES_PATH, format_overview
 from touchplate.log.peers.rpc import EngineRPC
@@ -107,11 +108,13 @@ class PeerService(LogService):
         self._rpc = EngineRPC(peers.rpc)
         argv = [str(self._binary), "start", "--home", str(peers.home)]
         self.engine = Supervised(argv, peers.home, peers.home / "engine.log")
+        self._known = RememberedIdentities(self.tree.find_identities)
+        checks = RememberedChecks()
         self.application = Application(
             Ports(
                 begin=self._begin,
-                known=self.tree.find_identities,
-                check=RememberedChecks(),
+                known=self._known,
+                check=checks,
                 commit=self._commit,
                 reload=self._reload,
                 named={peer.node_id: peer.name for peer in peers.peer}.get,
@@ -122,15 +125,15 @@ class PeerService(LogService):
         self._listener = Listener(peers.home / "run" / "app.sock", self.application.answer)
         self._decider = PeerDecider(
             self._rpc.submit,
-            self.tree.find_identities,
+            self._known,
             lambda entries, error: self.sequencer.refuse(entries, error),
             halt=self.engine.stop,
         )
         self.sequencer = TreeSequencer(self.tree, self._decider, sign=None, limits=config.limits)
         self.reader = LogReader(self.tree)
-        self.admission = Admission(self._listed, self.reader.size)
+        self.admission = Admission(self._listed, self.reader.size, checks.admitted)
         self.writer = LogWriter(self.admission, self.sequencer)
-        self.asgi = HotFace(self.reader, self.writer, prefix)
+        self.asgi = HeadsFace(self.reader, self.writer, prefix, self._signed_heads)
         self._prefix = prefix
         if state is not None:
             self._follow(state.rules)
@@ -168,26 +171,28 @@ class PeerService(LogService):
         self._unlock()
 
     def routes(self) -> APIRouter:
-        """The routes of every log, this peer's signed heads for the other peers, and the rules for all."""
-        from touchplate.log.http.heads import make_heads_routes
+        """The routes of every log, and the rules for all."""
         from touchplate.log.http.rules import make_rules_routes
 
         router = super().routes()
         router.include_router(make_rules_routes(self._overview, RULES_PATH))
-        router.include_router(
-            make_heads_routes(lambda start: format_heads(self.heads.signed(start)), HEADS_PATH)
-        )
         return router
 
     def find_peer(self, node: str) -> str | None:
         """The name of the peer whose node has this id, as the rules are now; None for anybody else."""
         return self.application.find_peer(node)
 
+    async def _signed_heads(self, start: int, wait_seconds: float) -> bytes:
+        if wait_seconds:
+            await self.heads.wait_signed(start, wait_seconds)
+        return format_heads(self.heads.signed(start))
+
     def _begin(self, app_state: bytes, validators: Iterable[Validator]) -> State:
         return begin(app_state, validators, self._config.origin, self._listed)
 
     def _commit(self, done: Executed) -> None:
-        self._decider.decided(done.entries, format_state(done.state))
+        with self._known.changing(entry.identity for entry in done.entries):
+            self._decider.decided(done.entries, format_state(done.state))
         head = self.tree.head()
         if (head.size, head.root) != (done.state.size, done.state.edge.root()):
             raise CheckpointError(

@@ -287,9 +287,10 @@ class SQLTree:
 
     def _find(self, connection: Connection, identities: Sequence[bytes]) -> dict[bytes, int]:
         known: dict[bytes, int] = {}
-        for start in range(0, len(identities), LOOKUP_ROWS):
-            wanted = list(identities[start : start + LOOKUP_ROWS])
-            wanted += wanted[:1] * (LOOKUP_ROWS - len(wanted))
+        for start in range(0, len(identities), LOOKUP_ROWS[-1]):
+            wanted = list(identities[start : start + LOOKUP_ROWS[-1]])
+            rows_asked = next(rows for rows in LOOKUP_ROWS if rows >= len(wanted))
+            wanted += wanted[:1] * (rows_asked - len(wanted))
             rows = connection.execute(self._sql.known, {"tree": self._tree_id, "wanted": wanted})
             known.update((row.identity, row.leaf_index) for row in rows)
         return known

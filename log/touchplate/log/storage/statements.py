@@ -16,9 +16,9 @@ _INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "postgresql": postgresql.insert,
 }
 
-LOOKUP_ROWS = 256
-"""Identities per IN list. One fixed length per statement text, padded, so that its compiled form is
-reused."""
+LOOKUP_ROWS = (1, 16, 256)
+"""Identities per IN list: few fixed lengths, padded, so that each has one statement text whose compiled form
+is reused, and a lone identity does not cost as much as two hundred."""
 
 
 class Statements:
