@@ -11,6 +11,7 @@ from tests.log.storage_suite import TreeSuite
 from tests.log.support import open_sqlite, raw_entries, sign
 from tests.reference import mth
 
+from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.errors import CheckpointError, CorruptTreeError, StorageFailedError
 from touchplate.log.ports import Sequenced, Tree
@@ -27,6 +28,16 @@ class TestMemory(TreeSuite):
 class TestSQLite(TreeSuite):
     def open(self, folder: Path) -> Tree:
         return open_sqlite(folder)
+
+
+class TestPostgreSQL(TreeSuite):
+    @pytest.fixture(autouse=True)
+    def _use(self, shared_database: str) -> None:
+        self._url = shared_database
+
+    def open(self, folder: Path) -> Tree:
+        # Many trees, one database: each test's is named by its folder.
+        return open_tree(postgresql_engine(parse_address(self._url)), folder.name)
 
 
 @pytest.mark.parametrize("failure", ["before", "after"])

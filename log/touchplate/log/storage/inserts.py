@@ -1,0 +1,163 @@
+"""Adding the rows of a batch: the one thing that SQLite and PostgreSQL are each told in their own way.
+
+SQLite takes row after row (executemany). PostgreSQL takes one array per column: one statement and one round
+trip however large the batch, and a plan that depends on no statistics.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Column, Connection, Integer, Table, bindparam, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import ARRAY
+
+from touchplate.log.ports import PackedEntry
+from touchplate.log.storage.schema import identities, leaves, submissions, tiles
+from touchplate.verify.tiles import Tile
+
+
+class Inserts(Protocol):
+    """Adds rows of the tree `tree` in a transaction."""
+
+    def add_identities(
+        self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
+    ) -> int:
+        """Those that are new, with indexes from `first` on; how many were new."""
+
+    def add_leaves(
+        self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
+    ) -> None:
+        """All of them, with indexes from `first` on."""
+
+    def put_tiles(self, connection: Connection, tree: int, grown: Mapping[Tile, bytes]) -> None:
+        """Add or replace."""
+
+
+def inserts_for(dialect: str) -> Inserts:
+    """Those for one SQL dialect ("sqlite" or "postgresql"; KeyError for any other)."""
+    kinds: dict[str, type[RowInserts] | type[ArrayInserts]] = {
+        "sqlite": RowInserts,
+        "postgresql": ArrayInserts,
+    }
+    return kinds[dialect]()
+
+
+class RowInserts:
+    """`Inserts` for SQLite."""
+
+    def __init__(self) -> None:
+        self._identities = sqlite.insert(identities).on_conflict_do_nothing()
+        self._leaves = sqlite.insert(leaves)
+        tile = sqlite.insert(tiles)
+        self._tiles = tile.on_conflict_do_update(
+            index_elements=list(tiles.primary_key), set_={"hashes": tile.excluded.hashes}
+        )
+
+    def add_identities(
+        self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
+    ) -> int:
+        """See `Inserts`."""
+        rows = [
+            {"tree_id": tree, "identity": entry.identity, "leaf_index": index}
+            for index, entry in enumerate(entries, first)
+        ]
+        return connection.execute(self._identities, rows).rowcount
+
+    def add_leaves(
+        self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
+    ) -> None:
+        """See `Inserts`."""
+        rows = [
+            {"tree_id": tree, "leaf_index": index, "leaf_data": entry.leaf_data, "packed": entry.packed}
+            for index, entry in enumerate(entries, first)
+        ]
+        connection.execute(self._leaves, rows)
+
+    def put_tiles(self, connection: Connection, tree: int, grown: Mapping[Tile, bytes]) -> None:
+        """See `Inserts`."""
+        rows = [
+            {"tree_id": tree, "level": tile.level, "tile_index": tile.index, "hashes": hashes}
+            for tile, hashes in grown.items()
+        ]
+        connection.execute(self._tiles, rows)
+
+
+class ArrayInserts:
+    """`Inserts` for PostgreSQL."""
+
+    def __init__(self) -> None:
+        insert = _from_arrays(identities, identities.c.identity, identities.c.leaf_index)
+        # SQLAlchemy forgets the count of an INSERT otherwise.
+        self._identities = insert.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        self._leaves = _from_arrays(leaves, leaves.c.leaf_index, leaves.c.leaf_data, leaves.c.packed)
+        tile = _from_arrays(tiles, tiles.c.level, tiles.c.tile_index, tiles.c.hashes)
+        self._tiles = tile.on_conflict_do_update(
+            index_elements=list(tiles.primary_key), set_={"hashes": tile.excluded.hashes}
+        )
+        self._submissions = _from_arrays(
+            submissions,
+            submissions.c.identity,
+            submissions.c.leaf_data,
+            submissions.c.leaf_hash,
+            submissions.c.packed,
+        ).returning(submissions.c.submission_id, submissions.c.identity)
+
+    def add_identities(
+        self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
+    ) -> int:
+        """See `Inserts`."""
+        values = {
+            "tree": tree,
+            "identity": [entry.identity for entry in entries],
+            "leaf_index": list(range(first, first + len(entries))),
+        }
+        return connection.execute(self._identities, values).rowcount
+
+    def add_leaves(
+        self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
+    ) -> None:
+        """See `Inserts`."""
+        values = {
+            "tree": tree,
+            "leaf_index": list(range(first, first + len(entries))),
+            "leaf_data": [entry.leaf_data for entry in entries],
+            "packed": [entry.packed for entry in entries],
+        }
+        connection.execute(self._leaves, values)
+
+    def put_tiles(self, connection: Connection, tree: int, grown: Mapping[Tile, bytes]) -> None:
+        """See `Inserts`."""
+        values = {
+            "tree": tree,
+            "level": [tile.level for tile in grown],
+            "tile_index": [tile.index for tile in grown],
+            "hashes": list(grown.values()),
+        }
+        connection.execute(self._tiles, values)
+
+    def add_submissions(
+        self, connection: Connection, tree: int, entries: Sequence[PackedEntry]
+    ) -> dict[bytes, int]:
+        """Rows for the sequencer; their ids by identity. No identity may be there twice."""
+        values = {
+            "tree": tree,
+            "identity": [entry.identity for entry in entries],
+            "leaf_data": [entry.leaf_data for entry in entries],
+            "leaf_hash": [entry.leaf_hash for entry in entries],
+            "packed": [entry.packed for entry in entries],
+        }
+        return {row.identity: row.submission_id for row in connection.execute(self._submissions, values)}
+
+
+def _from_arrays(table: Table, *columns: Column[Any]) -> postgresql.Insert:
+    """INSERT … SELECT from one array parameter per column, each named as its column; `tree` for all rows."""
+    rows = arrays(*columns)
+    chosen = select(bindparam("tree", type_=Integer), *(rows.c[column.name] for column in columns))
+    return postgresql.insert(table).from_select(["tree_id", *(column.name for column in columns)], chosen)
+
+
+def arrays(*columns: Column[Any]) -> TableValuedAlias:
+    """A table made of one array parameter per column."""
+    parameters = [bindparam(column.name, type_=ARRAY(column.type)) for column in columns]
+    return func.unnest(*parameters).table_valued(*(column.name for column in columns)).render_derived()
