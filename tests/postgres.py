@@ -125,7 +125,7 @@ class Server:
 
     def close(self) -> None:
         """Stop it and remove all of it."""
-        self.stop()
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log(self) -> str:

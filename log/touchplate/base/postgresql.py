@@ -6,6 +6,7 @@ nobody could take its place: the server ends it after `IDLE_SECONDS` in a transa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ __all__ = ["URL", "Engine", "parse_address", "postgresql_engine"]
 DRIVER = "postgresql+psycopg"
 OLDEST_VERSION = 15
 
-IDLE_SECONDS = 5
+IDLE_SECONDS = 4
 """Silence in the middle of a transaction after which the server ends the session. Between two statements of a
 batch lie milliseconds."""
 
@@ -85,18 +86,13 @@ def postgresql_engine(url: URL, *, idle_seconds: int = IDLE_SECONDS) -> Engine:
         "enable_seqscan": "off",
         "timezone": "UTC",
     }
-    engine = create_engine(
-        url,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "touchplate",
-            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
-            **_KEEPALIVE,
-        },
-        pool_size=KEPT_CONNECTIONS,
-        max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
-        pool_timeout=LOCK_SECONDS,
-    )
+    try:
+        engine = _make_engine(url, settings)
+    except ModuleNotFoundError as error:
+        raise StorageError(
+            f"PostgreSQL needs a driver that is not installed ({error.name}):"
+            " pip install 'touchplate[postgresql]'"
+        ) from error
     shown = url.render_as_string()
     event.listen(engine, "connect", partial(_configure, shown=shown))
     try:
@@ -110,6 +106,21 @@ def postgresql_engine(url: URL, *, idle_seconds: int = IDLE_SECONDS) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _make_engine(url: URL, settings: Mapping[str, str]) -> Engine:
+    return create_engine(
+        url,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "touchplate",
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+            **_KEEPALIVE,
+        },
+        pool_size=KEPT_CONNECTIONS,
+        max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
+        pool_timeout=LOCK_SECONDS,
+    )
 
 
 def _configure(dbapi: Any, _record: object, *, shown: str) -> None:

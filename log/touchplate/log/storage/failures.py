@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from touchplate.base.errors import StorageError
 from touchplate.log.errors import StorageFailedError
 
 
@@ -17,3 +18,5 @@ def answering(doing: str) -> Iterator[None]:
         # Only the driver's own words: SQLAlchemy's text repeats the statement and its parameters.
         cause = getattr(error, "orig", None) or type(error).__name__
         raise StorageFailedError(f"{doing}: the database failed: {cause}") from error
+    except StorageError as error:  # a server that came back is not fit any more
+        raise StorageFailedError(f"{doing}: {error}") from error

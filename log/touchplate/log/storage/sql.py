@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, Select
 
@@ -30,7 +31,7 @@ ATTESTATIONS = "attestations"
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class State:
     """What memory holds of the newest durable head. Replaced as a whole, so that readers need no lock."""
 
     head: Head
@@ -50,8 +51,11 @@ class _RepeatsError(StorageFailedError):
     them."""
 
 
+T = TypeVar("T", bound="SQLTree")
+
+
 def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: bool = False) -> "SQLTree":
-    """The tree called `name` in the database of `engine`, made empty if it is not there.
+    """The tree called `name` in the database of `engine`, made empty if it is not there, for one process.
 
     `alone`: there may be no other tree, so that a changed name is a mistake and not an empty new log.
 
@@ -59,6 +63,11 @@ def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: boo
     CorruptTreeError when head and tiles contradict each other; CheckpointError when the tree is of another
     kind, or not alone.
     """
+    return open_as(SQLTree, engine, name, kind, alone=alone)
+
+
+def open_as(made: type[T], engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: bool = False) -> T:
+    """`open_tree` for any kind of tree object."""
     statements = Statements(engine.dialect.name)
     try:
         with answering("opening the tree"), begin_write(engine) as transaction:
@@ -66,7 +75,7 @@ def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: boo
             if alone:
                 _refuse_others(transaction, statements, name)
             tree_id = _ensure_tree(transaction, statements, name, kind)
-        return SQLTree(engine, statements, tree_id)
+        return made(engine, statements, tree_id)
     except BaseException:
         engine.dispose()
         raise
@@ -93,7 +102,7 @@ def _ensure_tree(transaction: Connection, statements: Statements, name: str, kin
 
 
 class SQLTree:
-    """One tree of a database. Made by `open_tree`."""
+    """One tree of a database, written by this process. Made by `open_tree`."""
 
     def __init__(self, engine: Engine, statements: Statements, tree_id: int) -> None:
         self._engine = engine
@@ -145,7 +154,7 @@ class SQLTree:
                         f"the checkpoint of size {size} is older than the stored one, or ahead of the tree"
                     )
             head = self._state.head
-            self._state = _State(Head(head.size, head.root, checkpoint), self._state.edge)
+            self._state = State(Head(head.size, head.root, checkpoint), self._state.edge)
 
     @contextmanager
     def _recovering(self) -> Iterator[None]:
@@ -160,7 +169,7 @@ class SQLTree:
             self._doubt = True
             raise
 
-    def _append(self, entries: Sequence[PackedEntry], extras: _Extras) -> tuple[list[Sequenced], _State]:
+    def _append(self, entries: Sequence[PackedEntry], extras: _Extras) -> tuple[list[Sequenced], State]:
         """One transaction. Returns the answers to `entries`, and the state after."""
         # Optimistic: nearly always all are new. The count of added rows says when they are not.
         try:
@@ -173,21 +182,31 @@ class SQLTree:
 
     def _write(
         self, connection: Connection, entries: Sequence[PackedEntry], extras: _Extras, *, look: bool
-    ) -> tuple[list[Sequenced], _State]:
+    ) -> tuple[list[Sequenced], State]:
         """What a batch does in its transaction. `look`: first ask which entries are in the tree."""
         before = self._state
-        fresh = without_repeats(entries)
+        also = self._also(connection)
+        fresh = without_repeats([*entries, *also])
         known = self._find(connection, [entry.identity for entry in fresh]) if look else {}
         fresh = [entry for entry in fresh if entry.identity not in known]
         if extras.decided is not None:
             row = {"tree_id": self._tree_id, "state": extras.decided}
             connection.execute(self._sql.put_decision, [row])
         after = self._add_rows(connection, before, fresh, extras.sign)
-        return answers(entries, known, before.head.size), after
+        answered = answers([*entries, *also], known, before.head.size)
+        self._settle(connection, answered[len(entries) :], moved=bool(fresh))
+        return answered[: len(entries)], after
+
+    def _also(self, connection: Connection) -> Sequence[PackedEntry]:
+        """Entries that this storage has by itself for the batch, after those that it was given."""
+        return ()
+
+    def _settle(self, connection: Connection, also: Sequence[Sequenced], *, moved: bool) -> None:
+        """Nothing here; a storage that added entries of its own (`_also`) writes down the answers to them."""
 
     def _add_rows(
-        self, connection: Connection, state: _State, fresh: Sequence[PackedEntry], sign: Sign | None
-    ) -> _State:
+        self, connection: Connection, state: State, fresh: Sequence[PackedEntry], sign: Sign | None
+    ) -> State:
         """All rows of a batch. Returns the state that COMMIT makes true."""
         if not fresh:
             return state
@@ -206,9 +225,9 @@ class SQLTree:
             raise SupersededError("appending a batch: another process moved the head of this tree")
         rows.add_leaves(connection, tree, state.head.size, fresh)
         rows.put_tiles(connection, tree, growth.tiles)
-        return _State(Head(size, root, checkpoint), growth.edge)
+        return State(Head(size, root, checkpoint), growth.edge)
 
-    def _load(self, known: Head | None = None) -> _State:
+    def _load(self, known: Head | None = None) -> State:
         """Head and edge as the database has them; they must go on from what was `known`.
 
         Raises CorruptTreeError when they contradict each other, CheckpointError when the database went back:
@@ -232,7 +251,7 @@ class SQLTree:
                 f"the tiles of size {head.size} hash to {edge.root().hex()}, not to the head's root"
                 f" {head.root.hex()}: run log fsck"
             )
-        return _State(head, edge)
+        return State(head, edge)
 
     def _read_head(self, connection: Connection) -> Head:
         row = connection.execute(self._sql.head, {"tree": self._tree_id}).one()
