@@ -1,7 +1,7 @@
 """A PostgreSQL server of the tests' own: Debian's programs, a cluster in a temporary folder, ended by pid.
 
-It runs as the unprivileged user of the package (PostgreSQL refuses root), listens on 127.0.0.1 and on a
-socket in its folder, and keeps fsync on, as real ones do.
+It runs as the unprivileged user of the package (PostgreSQL refuses root) and keeps fsync on, as real ones do.
+It listens on a socket in its folder, where it lets everybody in, and on 127.0.0.1, where it wants a password.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ START_SECONDS = 60
 STOP_SECONDS = 60
 USER = "postgres"
 """Who it runs as when the tests run as root, and the name of its superuser in any case."""
+
+PASSWORD = "a-password-of-tests"
 
 HOW = "PostgreSQL 15 or newer is not here; `make setup` installs Debian's package `postgresql`"
 
@@ -58,7 +60,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
         try:
-            self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C")
+            secret = self.folder / "password"
+            secret.write_text(PASSWORD)
+            secret.chmod(0o644)
+            options = ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={secret}"]
+            self._run("initdb", "-D", str(self._data), "-U", USER, "-E", "UTF8", "--locale=C", *options)
         except BaseException:
             self.close()
             raise
@@ -132,8 +138,12 @@ class Server:
         """What the server wrote."""
         return (self.folder / "server.log").read_text(errors="replace")
 
-    def url(self, database: str = USER) -> str:
-        """What stands in a configuration."""
+    def url(self, database: str) -> str:
+        """What stands in a configuration for a server on the same machine."""
+        return f"postgresql+psycopg://{USER}@/{database}?host={self.folder}&port={self.port}"
+
+    def remote_url(self, database: str) -> str:
+        """The same for one elsewhere; it wants PASSWORD."""
         return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{database}"
 
     def make_database(self) -> str:
@@ -143,10 +153,15 @@ class Server:
         self.sql(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    @staticmethod
+    def name_of(url: str) -> str:
+        """The database of such a URL."""
+        return url.partition("?")[0].rpartition("/")[2]
+
     def sql(self, statement: str, database: str = USER) -> str:
         """What psql prints for a statement."""
-        command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]
-        command += ["-p", str(self.port), "-U", USER, "-d", database, "-c", statement]
+        command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+        command += ["-h", str(self.folder), "-p", str(self.port), "-U", USER, "-d", database, "-c", statement]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{statement}: {done.stderr}")

@@ -100,7 +100,7 @@ def postgresql_engine(url: URL, *, idle_seconds: int = IDLE_SECONDS) -> Engine:
             pass
     except SQLAlchemyError as error:
         engine.dispose()
-        cause = str(getattr(error, "orig", None) or error).strip()
+        cause = " ".join(str(getattr(error, "orig", None) or error).split())
         raise StorageError(f"cannot open the database {shown}: {cause}") from error
     except BaseException:
         engine.dispose()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
-from touchplate.base.postgresql import parse_address
+from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.http.hot import HotFace
@@ -96,6 +96,17 @@ def log_folder(data: Path) -> Path:
 def database_path(folder: Path) -> Path:
     """The database of the log whose data lies in `folder`."""
     return folder / DATABASE_NAME
+
+
+def open_address(address: str, password: Secret | None, *, idle_seconds: int = IDLE_SECONDS) -> Engine:
+    """The database on PostgreSQL that `[log] storage` and `storage_password` name.
+
+    Raises ValueError for another address, ConfigError (password), StorageError.
+    """
+    url = parse_address(address)
+    if password is not None:
+        url = url.set(password=password.resolve())
+    return postgresql_engine(url, idle_seconds=idle_seconds)
 
 
 def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogService:

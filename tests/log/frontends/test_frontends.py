@@ -190,7 +190,7 @@ def test_submissions_of_duplicates_are_answered_and_those_of_the_dead_are_swept(
     duplicate, new = ids.values()
     assert tree.ask(ids.values()).duplicates == {duplicate: 2}
     assert tree.ask([new]).waiting == set()
-    name = database.rpartition("/")[2]
+    name = postgres.name_of(database)
     tree.begin_term()
     assert postgres.sql("SELECT count(*) FROM submissions", name) == "1"
     postgres.sql("UPDATE submissions SET submitted = now() - interval '1 hour'", name)
@@ -205,7 +205,7 @@ def test_refuses_to_go_on_from_a_database_that_went_back(
     writer = open_shared(postgresql_engine(parse_address(database)), ORIGIN)
     reader = open_shared(postgresql_engine(parse_address(database)), ORIGIN)
     writer.begin_term()
-    name = database.rpartition("/")[2]
+    name = postgres.name_of(database)
     writer.apply(signed_entries(10), sign)
     backup = postgres.sql("SELECT encode(root, 'hex') FROM heads", name)
     partial = postgres.sql("SELECT encode(hashes, 'hex') FROM tiles", name)

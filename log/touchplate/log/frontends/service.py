@@ -6,10 +6,9 @@ import time
 from logging import getLogger
 from pathlib import Path
 
-from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.log.frontends.decider import SharedDecider
 from touchplate.log.ports import Decider
-from touchplate.log.service import LogConfig, LogService
+from touchplate.log.service import LogConfig, LogService, open_address
 from touchplate.log.storage.election import Seat
 from touchplate.log.storage.shared import SharedTree, open_shared
 
@@ -28,10 +27,7 @@ class FrontendService(LogService):
     tree: SharedTree
 
     def _open_tree(self, config: LogConfig, folder: Path) -> SharedTree:
-        url = parse_address(config.storage)
-        if config.storage_password is not None:
-            url = url.set(password=config.storage_password.resolve())
-        self._engine = postgresql_engine(url)
+        self._engine = open_address(config.storage, config.storage_password)
         return open_shared(self._engine, config.origin)
 
     def _make_decider(self, config: LogConfig) -> Decider:

@@ -79,4 +79,5 @@ class Seat:
         try:
             yield
         except self._error as error:
-            raise StorageFailedError(f"no session for the election: {error}") from error
+            cause = " ".join(str(error).split())
+            raise StorageFailedError(f"no session for the election: {cause}") from error
