@@ -75,6 +75,11 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    def children(self) -> list[int]:
+        """The server's other processes: one for each session, and its own helpers."""
+        text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(word) for word in text.split()]
+
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [str(self._programs / program), *arguments],
