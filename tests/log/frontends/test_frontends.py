@@ -152,8 +152,6 @@ def test_a_sequencer_that_was_replaced_cannot_write(tmp_path: Path, database: st
     with pytest.raises(SupersededError):
         old.apply([], sign)
     assert new.ask(left.values()).waiting == set(left.values())
-    with pytest.raises(SupersededError):
-        old.apply([])
     new.invite(Share(10, 1_000_000))
     assert new.apply(signed_entries(4), sign) == [Sequenced(n, n < 3) for n in range(4)]
     assert (new.taken, new.head().size) == (1, 5)
@@ -173,8 +171,25 @@ def test_the_sequencer_takes_no_more_than_its_share(tmp_path: Path, database: st
     for share in (Share(500, 10**9), Share(500, 1), Share(500, 10**9), Share(500, 10**9)):
         tree.invite(share)
         tree.apply([], sign)
-        sizes.append((tree.taken, tree.head().size))
-    assert sizes == [(500, 500), (1, 501), (99, 600), (0, 600)]
+        sizes.append((tree.taken, tree.is_more, tree.head().size))
+    assert sizes == [(500, True, 500), (1, True, 501), (99, False, 600), (0, False, 600)]
+    tree.close()
+
+
+def test_what_was_taken_long_ago_is_passed_over_and_nothing_else(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("touchplate.log.storage.shared.SETTLED_SECONDS", 0.0)
+    tree = open_shared(postgresql_engine(parse_address(database)), ORIGIN)
+    tree.begin_term()
+    for number in range(4):
+        tree.submit(signed_entries(3, start=3 * number))
+        tree.invite(Share(2, 10**9))
+        tree.apply([], sign)
+        tree.invite(Share(2, 10**9))
+        tree.apply([], sign)
+        assert tree.head().size == 3 * (number + 1)
+    assert tree._settled > 0
     tree.close()
 
 

@@ -26,6 +26,9 @@ the 30 s that a caller in this process waits."""
 STOP_SECONDS = 5.0
 """How long `stop` waits for what the sequencer has not taken yet."""
 
+HANG_SECONDS = 15.0
+"""How long `stop` waits for a database that does not answer."""
+
 RETRY_SECONDS = 0.5
 """Between two tries while the database does not answer."""
 
@@ -110,8 +113,11 @@ class SharedDecider:
         with self._changed:
             self._stopping = True
             self._changed.notify()
+        deadline = time.monotonic() + HANG_SECONDS
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():  # a daemon: it does not keep the process
+                logger.warning("the database does not answer; it is left as it is")
         self._threads = []
 
     # One thread hears and is elected
@@ -177,9 +183,10 @@ class SharedDecider:
                 elif batch:
                     self._submit(batch)
                 self._follow()
-            except Exception:
+            except Exception as error:
                 # Those who submitted were told, or are told later; the next round reads everything anew.
-                logger.exception("a round of the log's work failed")
+                is_foreseen = isinstance(error, BusyError)
+                logger.warning("%d entries were not kept: %s", len(batch), error, exc_info=not is_foreseen)
                 time.sleep(RETRY_SECONDS)
             if deadline is not None and not batch and (not self._pending or time.monotonic() > deadline):
                 self._left = True
@@ -208,8 +215,7 @@ class SharedDecider:
                 self._elected, self._submitted = False, True
             raise
         with self._changed:
-            # There may be more than one batch takes.
-            self._submitted |= submitted and self._tree.taken > 0
+            self._submitted |= submitted and self._tree.is_more
             self._grown |= submitted
 
     def _submit(self, batch: Sequence[PackedEntry]) -> None:

@@ -175,8 +175,7 @@ class TreeRows:
     def identities(self, identities: Sequence[bytes]) -> Mapping[bytes, int]:
         """Stored indexes by identity."""
         with answering("reading identities"):
-            rows = self._connection.execute(self._sql.known, {"tree": self._tree, "wanted": list(identities)})
-            return {row.identity: row.leaf_index for row in rows}
+            return self._sql.bulk.find(self._connection, self._tree, identities)
 
     def leftovers(self, size: int) -> Iterator[tuple[str, str]]:
         """(where, what) of everything stored that a tree of `size` entries does not have."""

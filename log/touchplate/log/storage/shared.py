@@ -8,8 +8,10 @@ Entries that the others took lie in the table `submissions`. The sequencer takes
 the same transaction: the row of an entry that got an index is deleted, that of a duplicate says of what.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 
 from sqlalchemy import (
     BigInteger,
@@ -28,8 +30,8 @@ from sqlalchemy.types import ARRAY
 from touchplate.base.sql import begin_write
 from touchplate.log.errors import CheckpointError, SupersededError
 from touchplate.log.ports import Head, PackedEntry, Sequenced, Sign
+from touchplate.log.storage.bulk import ArrayBulk
 from touchplate.log.storage.failures import answering
-from touchplate.log.storage.inserts import ArrayInserts
 from touchplate.log.storage.schema import heads, submissions
 from touchplate.log.storage.sql import SQLTree, State, open_as
 from touchplate.log.storage.statements import Statements
@@ -39,6 +41,10 @@ GROWN, SUBMITTED = "grown", "submitted"
 
 TAKEN_ROWS = 256
 """Submissions read at once: at most 33 MB of entries of the largest kind."""
+
+SETTLED_SECONDS = 20.0
+"""After this no submission with a lower number than one that was taken can appear: longer than a transaction
+may wait. Rows that were removed are passed over in a look for new ones, but slowly."""
 
 ABANDONED = "10 minutes"
 """After this nobody waits for an answer any more: the frontend that asked has died."""
@@ -128,10 +134,15 @@ class SharedTree(SQLTree):
     def __init__(self, engine: Engine, statements: Statements, tree_id: int) -> None:
         super().__init__(engine, statements, tree_id)
         self._own = _Statements()
-        self._arrays = ArrayInserts()
+        self._arrays = ArrayBulk()
         self._share: Share | None = None  # under _writing
         self._taken: Sequence[Submission] = ()  # by the batch that is being written; under _writing
+        self._settled: int = 0  # up to this submission none is waiting; under _writing
+        self._marks: deque[tuple[float, int]] = deque()  # (when, submission taken), a second apart
         self.taken = 0
+        """Submissions that the last batch took."""
+        self.is_more = False
+        """Whether it left some for the next."""
 
     @property
     def tree_id(self) -> int:
@@ -148,11 +159,12 @@ class SharedTree(SQLTree):
                 term = transaction.execute(self._own.begin_term, {"tree": self._tree_id}).scalar_one()
                 transaction.execute(self._own.sweep, {"tree": self._tree_id})
             self._term = term
+            self._settled = 0
+            self._marks.clear()
             self._doubt = True  # what memory holds may be older than the last term's last batch
 
     def invite(self, share: Share) -> None:
-        """The next batch takes along what others have submitted, up to `share`; `taken` then says how much
-        that was."""
+        """The next batch takes along what others have submitted, up to `share`."""
         self._share = share
 
     def _also(self, connection: Connection) -> list[PackedEntry]:
@@ -162,14 +174,24 @@ class SharedTree(SQLTree):
         return [submission.entry for submission in self._taken]
 
     def _take(self, connection: Connection, share: Share) -> Iterator[Submission]:
-        count, weight, after = 0, 0, 0
+        count, weight, after = 0, 0, self._settled
+        self.is_more = False
         while rows := connection.execute(self._own.take, {"tree": self._tree_id, "after": after}).all():
             for row in rows:
                 entry = PackedEntry(row.leaf_data, row.leaf_hash, row.identity, row.packed)
                 count, weight, after = count + 1, weight + entry.weight, row.submission_id
                 if count > 1 and (count > share.entries or weight > share.bytes):
+                    self.is_more = True
                     return
                 yield Submission(after, entry)
+
+    def _mark(self) -> None:
+        """Remember how far submissions were taken, and pass over those of long ago from now on."""
+        now = monotonic()
+        if self._taken and (not self._marks or now - self._marks[-1][0] > 1):
+            self._marks.append((now, self._taken[-1].submission_id))
+        while self._marks and now - self._marks[0][0] > SETTLED_SECONDS:
+            self._settled = self._marks.popleft()[1]
 
     def _settle(self, connection: Connection, also: Sequence[Sequenced], *, moved: bool) -> None:
         pairs = list(zip(self._taken, also, strict=True))
@@ -179,7 +201,7 @@ class SharedTree(SQLTree):
             connection.execute(self._own.remove, {"ids": new})
         if old:
             connection.execute(self._own.mark, {"ids": list(old), "indexes": list(old.values())})
-        if not moved:  # else the head's row has been asked
+        if self._taken and not moved:  # else the head's row has been asked
             term = connection.execute(self._own.term, {"tree": self._tree_id}).scalar_one()
             if term != self._term:
                 raise SupersededError("answering submissions: another process is the sequencer now")
@@ -193,6 +215,7 @@ class SharedTree(SQLTree):
         try:
             answered = super().apply(entries, sign, decided)
             self.taken = len(self._taken)
+            self._mark()
         finally:
             self._share, self._taken = None, ()
         return answered

@@ -21,7 +21,7 @@ from touchplate.log.growth import Edge, edge_of, edge_tiles, grow
 from touchplate.log.ports import Head, PackedEntry, Sequenced, Sign
 from touchplate.log.storage.failures import answering
 from touchplate.log.storage.migrations import prepare
-from touchplate.log.storage.statements import LOOKUP_ROWS, Statements
+from touchplate.log.storage.statements import Statements
 from touchplate.verify.proofs import MAX_SIZE, root_of
 from touchplate.verify.rfc6962 import EMPTY_ROOT, HASH_SIZE
 from touchplate.verify.tiles import Tile, TileReader, tile_width
@@ -187,7 +187,10 @@ class SQLTree:
         before = self._state
         also = self._also(connection)
         fresh = without_repeats([*entries, *also])
-        known = self._find(connection, [entry.identity for entry in fresh]) if look else {}
+        known: Mapping[bytes, int] = {}
+        if look:
+            identities = [entry.identity for entry in fresh]
+            known = self._sql.bulk.find(connection, self._tree_id, identities)
         fresh = [entry for entry in fresh if entry.identity not in known]
         if extras.decided is not None:
             row = {"tree_id": self._tree_id, "state": extras.decided}
@@ -210,8 +213,8 @@ class SQLTree:
         """All rows of a batch. Returns the state that COMMIT makes true."""
         if not fresh:
             return state
-        tree, rows = self._tree_id, self._sql.rows
-        if rows.add_identities(connection, tree, state.head.size, fresh) != len(fresh):
+        tree, bulk = self._tree_id, self._sql.bulk
+        if bulk.add_identities(connection, tree, state.head.size, fresh) != len(fresh):
             raise _RepeatsError("some of these entries are in the tree already")
         growth = grow(state.edge, [entry.leaf_hash for entry in fresh])
         size, root = growth.edge.size, growth.edge.root()
@@ -223,8 +226,8 @@ class SQLTree:
         where = {"tree": tree, "old_size": state.head.size, "my_term": self._term}
         if connection.execute(self._sql.move_head, {**where, **values}).rowcount != 1:
             raise SupersededError("appending a batch: another process moved the head of this tree")
-        rows.add_leaves(connection, tree, state.head.size, fresh)
-        rows.put_tiles(connection, tree, growth.tiles)
+        bulk.add_leaves(connection, tree, state.head.size, fresh)
+        bulk.put_tiles(connection, tree, growth.tiles)
         return State(Head(size, root, checkpoint), growth.edge)
 
     def _load(self, known: Head | None = None) -> State:
@@ -326,16 +329,7 @@ class SQLTree:
         if any(len(identity) != HASH_SIZE for identity in identities):
             raise RequestError("an identity has 32 bytes")
         with answering("looking up identities"), self._engine.connect() as connection:
-            return self._find(connection, identities)
-
-    def _find(self, connection: Connection, identities: Sequence[bytes]) -> dict[bytes, int]:
-        known: dict[bytes, int] = {}
-        for start in range(0, len(identities), LOOKUP_ROWS):
-            wanted = list(identities[start : start + LOOKUP_ROWS])
-            wanted += wanted[:1] * (LOOKUP_ROWS - len(wanted))
-            rows = connection.execute(self._sql.known, {"tree": self._tree_id, "wanted": wanted})
-            known.update((row.identity, row.leaf_index) for row in rows)
-        return known
+            return self._sql.bulk.find(connection, self._tree_id, identities)
 
 
 def without_repeats(entries: Sequence[PackedEntry]) -> list[PackedEntry]:

@@ -1,6 +1,6 @@
 """Every SQL statement of the tree, built once: the hot path never compiles one again.
 
-What the databases must be told differently is in `inserts.py`; where both have the same words in a dialect of
+What the databases must be told differently is in `bulk.py`; where both have the same words in a dialect of
 their own (INSERT that skips or replaces), it is chosen here.
 """
 
@@ -9,17 +9,13 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from touchplate.log.storage.inserts import inserts_for
-from touchplate.log.storage.schema import decisions, heads, identities, leaves, tiles, trees
+from touchplate.log.storage.bulk import bulk_for
+from touchplate.log.storage.schema import decisions, heads, leaves, tiles, trees
 
 _INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
 }
-
-LOOKUP_ROWS = 256
-"""Identities per IN list. One fixed length per statement text, padded, so that its compiled form is
-reused."""
 
 
 class Statements:
@@ -27,7 +23,7 @@ class Statements:
 
     def __init__(self, dialect: str) -> None:
         insert = _INSERTS[dialect]
-        self.rows = inserts_for(dialect)
+        self.bulk = bulk_for(dialect)
         self.add_tree = insert(trees).on_conflict_do_nothing()
         self.add_head = insert(heads).on_conflict_do_nothing()
         here = heads.c.tree_id == bindparam("tree")
@@ -61,8 +57,4 @@ class Statements:
             tiles.c.tree_id == bindparam("tree"),
             tiles.c.level == bindparam("level"),
             tiles.c.tile_index == bindparam("index"),
-        )
-        self.known = select(identities.c.identity, identities.c.leaf_index).where(
-            identities.c.tree_id == bindparam("tree"),
-            identities.c.identity.in_(bindparam("wanted", expanding=True)),
         )

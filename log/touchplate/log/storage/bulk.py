@@ -1,7 +1,8 @@
-"""Adding the rows of a batch: the one thing that SQLite and PostgreSQL are each told in their own way.
+"""Many rows at once: the one thing that SQLite and PostgreSQL are each told in their own way.
 
-SQLite takes row after row (executemany). PostgreSQL takes one array per column: one statement and one round
-trip however large the batch, and a plan that depends on no statistics.
+SQLite takes row after row (executemany), and IN lists of one length. PostgreSQL takes one array per column:
+one statement and one round trip however many there are. No plan there may depend on statistics: they may be
+missing or old, and a batch would then cost as much as the tree is large.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,13 @@ from touchplate.log.ports import PackedEntry
 from touchplate.log.storage.schema import identities, leaves, submissions, tiles
 from touchplate.verify.tiles import Tile
 
+LOOKUP_ROWS = 256
+"""Identities per IN list. One fixed length per statement text, padded, so that its compiled form is
+reused."""
 
-class Inserts(Protocol):
-    """Adds rows of the tree `tree` in a transaction."""
+
+class Bulk(Protocol):
+    """Adds and finds rows of the tree `tree` in a transaction."""
 
     def add_identities(
         self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
@@ -33,18 +38,21 @@ class Inserts(Protocol):
     def put_tiles(self, connection: Connection, tree: int, grown: Mapping[Tile, bytes]) -> None:
         """Add or replace."""
 
+    def find(self, connection: Connection, tree: int, wanted: Sequence[bytes]) -> dict[bytes, int]:
+        """Indexes by identity, of those that are there."""
 
-def inserts_for(dialect: str) -> Inserts:
+
+def bulk_for(dialect: str) -> Bulk:
     """Those for one SQL dialect ("sqlite" or "postgresql"; KeyError for any other)."""
-    kinds: dict[str, type[RowInserts] | type[ArrayInserts]] = {
-        "sqlite": RowInserts,
-        "postgresql": ArrayInserts,
+    kinds: dict[str, type[RowBulk] | type[ArrayBulk]] = {
+        "sqlite": RowBulk,
+        "postgresql": ArrayBulk,
     }
     return kinds[dialect]()
 
 
-class RowInserts:
-    """`Inserts` for SQLite."""
+class RowBulk:
+    """`Bulk` for SQLite."""
 
     def __init__(self) -> None:
         self._identities = sqlite.insert(identities).on_conflict_do_nothing()
@@ -53,11 +61,25 @@ class RowInserts:
         self._tiles = tile.on_conflict_do_update(
             index_elements=list(tiles.primary_key), set_={"hashes": tile.excluded.hashes}
         )
+        self._known = select(identities.c.identity, identities.c.leaf_index).where(
+            identities.c.tree_id == bindparam("tree"),
+            identities.c.identity.in_(bindparam("wanted", expanding=True)),
+        )
+
+    def find(self, connection: Connection, tree: int, wanted: Sequence[bytes]) -> dict[bytes, int]:
+        """See `Bulk`."""
+        known: dict[bytes, int] = {}
+        for start in range(0, len(wanted), LOOKUP_ROWS):
+            part = list(wanted[start : start + LOOKUP_ROWS])
+            part += part[:1] * (LOOKUP_ROWS - len(part))
+            rows = connection.execute(self._known, {"tree": tree, "wanted": part})
+            known.update((row.identity, row.leaf_index) for row in rows)
+        return known
 
     def add_identities(
         self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
     ) -> int:
-        """See `Inserts`."""
+        """See `Bulk`."""
         rows = [
             {"tree_id": tree, "identity": entry.identity, "leaf_index": index}
             for index, entry in enumerate(entries, first)
@@ -67,7 +89,7 @@ class RowInserts:
     def add_leaves(
         self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
     ) -> None:
-        """See `Inserts`."""
+        """See `Bulk`."""
         rows = [
             {"tree_id": tree, "leaf_index": index, "leaf_data": entry.leaf_data, "packed": entry.packed}
             for index, entry in enumerate(entries, first)
@@ -75,7 +97,7 @@ class RowInserts:
         connection.execute(self._leaves, rows)
 
     def put_tiles(self, connection: Connection, tree: int, grown: Mapping[Tile, bytes]) -> None:
-        """See `Inserts`."""
+        """See `Bulk`."""
         rows = [
             {"tree_id": tree, "level": tile.level, "tile_index": tile.index, "hashes": hashes}
             for tile, hashes in grown.items()
@@ -83,8 +105,8 @@ class RowInserts:
         connection.execute(self._tiles, rows)
 
 
-class ArrayInserts:
-    """`Inserts` for PostgreSQL."""
+class ArrayBulk:
+    """`Bulk` for PostgreSQL."""
 
     def __init__(self) -> None:
         insert = _from_arrays(identities, identities.c.identity, identities.c.leaf_index)
@@ -102,11 +124,28 @@ class ArrayInserts:
             submissions.c.leaf_hash,
             submissions.c.packed,
         ).returning(submissions.c.submission_id, submissions.c.identity)
+        # One look by the whole key for each: a list of them, or a join, may be answered by reading all of the
+        # tree's identities.
+        wanted = arrays(identities.c.identity)
+        index = (
+            select(identities.c.leaf_index)
+            .where(
+                identities.c.tree_id == bindparam("tree", type_=Integer),
+                identities.c.identity == wanted.c.identity,
+            )
+            .scalar_subquery()
+        )
+        self._known = select(wanted.c.identity, index.label("leaf_index"))
+
+    def find(self, connection: Connection, tree: int, wanted: Sequence[bytes]) -> dict[bytes, int]:
+        """See `Bulk`."""
+        rows = connection.execute(self._known, {"tree": tree, "identity": list(wanted)})
+        return {row.identity: row.leaf_index for row in rows if row.leaf_index is not None}
 
     def add_identities(
         self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
     ) -> int:
-        """See `Inserts`."""
+        """See `Bulk`."""
         values = {
             "tree": tree,
             "identity": [entry.identity for entry in entries],
@@ -117,7 +156,7 @@ class ArrayInserts:
     def add_leaves(
         self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
     ) -> None:
-        """See `Inserts`."""
+        """See `Bulk`."""
         values = {
             "tree": tree,
             "leaf_index": list(range(first, first + len(entries))),
@@ -127,7 +166,7 @@ class ArrayInserts:
         connection.execute(self._leaves, values)
 
     def put_tiles(self, connection: Connection, tree: int, grown: Mapping[Tile, bytes]) -> None:
-        """See `Inserts`."""
+        """See `Bulk`."""
         values = {
             "tree": tree,
             "level": [tile.level for tile in grown],
