@@ -82,6 +82,7 @@ class SharedDecider:
         self._grown = False  # the tree may have grown
         self._stopping = False
         self._pending: dict[bytes, _Pending] = {}  # by identity; of the working thread
+        self._said = ""  # what went wrong in the last round; of the working thread
         self._left = False  # the working thread has ended
         self._threads: list[Thread] = []
 
@@ -183,14 +184,24 @@ class SharedDecider:
                 elif batch:
                     self._submit(batch)
                 self._follow()
+                self._said = ""
             except Exception as error:
-                # Those who submitted were told, or are told later; the next round reads everything anew.
-                is_foreseen = isinstance(error, BusyError)
-                logger.warning("%d entries were not kept: %s", len(batch), error, exc_info=not is_foreseen)
+                # Those of this batch were told. The next round reads everything anew.
+                self._say(error)
+                self._give_up()
+                with self._changed:
+                    self._grown = True
                 time.sleep(RETRY_SECONDS)
             if deadline is not None and not batch and (not self._pending or time.monotonic() > deadline):
                 self._left = True
                 return
+
+    def _say(self, error: Exception) -> None:
+        """Once for each trouble, however many rounds it lasts."""
+        text = str(error)
+        if text != self._said:
+            logger.warning("entries wait: %s", text, exc_info=not isinstance(error, BusyError))
+        self._said = text
 
     def _has_work(self) -> bool:
         is_over = self._stopping and not self._pending
@@ -203,8 +214,7 @@ class SharedDecider:
             submitted, self._submitted = self._submitted, False
         try:
             if new:
-                self._tree.apply([])  # reads the tree as the last term left it
-                self._on_election()
+                self._begin(batch)
             if submitted:
                 self._tree.invite(self._share)
             if batch or submitted:
@@ -217,6 +227,19 @@ class SharedDecider:
         with self._changed:
             self._submitted |= submitted and self._tree.is_more
             self._grown |= submitted
+
+    def _begin(self, batch: Sequence[PackedEntry]) -> None:
+        """Read the tree as the last term left it, and let its head be signed."""
+        try:
+            self._tree.apply([])
+            self._on_election()
+        except Exception as error:
+            self._refuse(batch, error)
+            raise
+
+    def _refuse(self, batch: Sequence[PackedEntry], error: Exception) -> None:
+        told = error if isinstance(error, LogError) else StorageFailedError(f"sequencing: {error}")
+        self._answer(batch, [told] * len(batch))
 
     def _submit(self, batch: Sequence[PackedEntry]) -> None:
         """Leave entries in the database; those which lie there already need not be left twice."""
@@ -232,9 +255,8 @@ class SharedDecider:
             return
         try:
             ids = self._tree.submit(list(fresh.values()))
-        except LogError as error:
-            lost = [entry for entry in batch if entry.identity in fresh]
-            self._answer(lost, [error] * len(lost))
+        except Exception as error:
+            self._refuse([entry for entry in batch if entry.identity in fresh], error)
             raise
         now = time.monotonic()
         for identity, entry in fresh.items():
