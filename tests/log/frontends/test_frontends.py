@@ -54,6 +54,20 @@ def test_all_frontends_append_to_one_log_and_show_the_same(tmp_path: Path, datab
     assert findings(database) == []
 
 
+def test_many_can_be_the_first_to_open_a_database(database: str) -> None:
+    barrier = threading.Barrier(5)
+
+    def work(_: int) -> int:
+        engine = postgresql_engine(parse_address(database))
+        barrier.wait(SECONDS)
+        tree = open_shared(engine, ORIGIN)
+        tree.close()
+        return tree.tree_id
+
+    with ThreadPoolExecutor(5) as pool:
+        assert list(pool.map(work, range(5))) == [1] * 5
+
+
 def test_who_waits_for_growth_is_woken_at_every_frontend(tmp_path: Path, database: str) -> None:
     with frontends(tmp_path, database) as services, ThreadPoolExecutor() as pool:
         waiting = [pool.submit(one.wait_for_growth, 0, SECONDS) for one in services]
