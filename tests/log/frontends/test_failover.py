@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tests.log.frontends.child import known_entries
 from tests.log.frontends.support import findings, until
+from tests.postgres import Server
 from tests.simkeys import ORIGIN
 
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.log.storage.election import Seat
-from touchplate.log.storage.shared import SharedTree, open_shared
+from touchplate.log.storage.shared import SharedTree, channel, open_shared
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLS = 5
@@ -110,7 +111,12 @@ def crowd(folder: Path, url: str, count: int) -> Iterator[Crowd]:
         found = Crowd(folder, url, stack)
         for number in range(count):
             found.start(number)
-        yield found
+        try:
+            yield found
+        except BaseException:
+            for child in found.all:  # pytest shows it when the test fails
+                print(child.process.pid, child.process.poll(), child.lines[-5:], child.errors[-20:])
+            raise
 
 
 def under_load(children: Sequence[Child]) -> None:
@@ -179,12 +185,20 @@ def test_a_sequencer_that_was_stopped_and_replaced_changes_nothing_when_it_goes_
     assert check(database, group) > STOPS * ENOUGH
 
 
-def test_the_lock_of_a_session_that_says_nothing_is_free_after_a_while(database: str) -> None:
+def test_the_lock_of_a_process_that_says_nothing_is_free_after_a_while_whatever_it_is_told(
+    database: str, postgres: Server
+) -> None:
     engine = postgresql_engine(parse_address(database))
     tree: SharedTree = open_shared(engine, ORIGIN)
     silent, waiting = Seat(engine, tree.tree_id), Seat(engine, tree.tree_id)
     assert silent.take()
     assert not waiting.take()
+    # More news than fit between the server and a process that reads none of it.
+    for _ in range(40):
+        news = f"pg_notify('{channel(tree.tree_id)}', repeat('x', 7000) || i)"
+        statement = f"SELECT count({news}) FROM generate_series(1, 50) i"
+        postgres.sql(statement, postgres.name_of(database))
+        waiting.wait(0.0)
     until(lambda: waiting.wait(0.1) is not None and waiting.take())
     silent.close()
     waiting.close()

@@ -4,7 +4,8 @@ The lock belongs to a session. A process that dies lets go of it at once, since 
 that is stopped or cut off lets go of it when the server has heard nothing from it for `SILENCE_SECONDS`.
 Holding the lock is a reason to begin a term, not a licence to write: see `shared.py`.
 
-The same session hears what the other processes tell (LISTEN).
+What the other processes tell (LISTEN) is heard by a session of its own: the server waits for ever to hand
+news to a process that was stopped, and does not end a session for which it waits like that.
 """
 
 from collections.abc import Iterator
@@ -29,9 +30,9 @@ WAIT_SECONDS = 0.5
 
 
 class Seat:
-    """One process's session: its ear, and its hand at the lock. For one thread.
+    """One process's two sessions: its hand at the lock, and its ear. For one thread.
 
-    Every method raises StorageFailedError when the session is gone; then `close`, and make another one.
+    Every method raises StorageFailedError when one of them is gone; then `close`, and make another one.
     """
 
     def __init__(self, engine: Engine, tree_id: int) -> None:
@@ -39,40 +40,45 @@ class Seat:
         self._tree_id = tree_id
         self.is_taken = False
         self._error: type[Exception] = engine.dialect.loaded_dbapi.Error
-        with answering("connecting for the election"), self._failing():
-            pooled = engine.raw_connection()
-            self._session = cast("Any", pooled.driver_connection)  # psycopg's
-            pooled.detach()  # the session is ours: its lock must not go back into the pool
+        self._sessions: list[Any] = []  # psycopg's
         try:
+            self._hand, self._ear = self._connect(engine), self._connect(engine)
             with self._failing():
-                self._session.autocommit = True
-                self._session.execute(f"SET idle_session_timeout = '{SILENCE_SECONDS}s'")
-                self._session.execute(f"LISTEN {channel(tree_id)}")
+                self._hand.execute(f"SET idle_session_timeout = '{SILENCE_SECONDS}s'")
+                self._ear.execute(f"LISTEN {channel(tree_id)}")
         except BaseException:
             self.close()
             raise
+
+    def _connect(self, engine: Engine) -> Any:
+        with answering("connecting for the election"), self._failing():
+            pooled = engine.raw_connection()
+            session = cast("Any", pooled.driver_connection)
+            pooled.detach()  # ours alone: a lock must not go back into the pool
+            self._sessions.append(session)
+            session.autocommit = True
+        return session
 
     def take(self) -> bool:
         """Try for the lock; whether it is held (now, or already). Also tells the server that we are there."""
         with self._failing():
             if self.is_taken:
-                self._session.execute("SELECT 1")
+                self._hand.execute("SELECT 1")
             else:
-                found = self._session.execute(
-                    "SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, self._tree_id)
-                )
+                found = self._hand.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, self._tree_id))
                 self.is_taken = bool(found.fetchone()[0])
         return self.is_taken
 
     def wait(self, seconds: float = WAIT_SECONDS) -> set[str]:
         """What was told since the last call; waits a while for something."""
         with self._failing():
-            return {note.payload for note in self._session.notifies(timeout=seconds, stop_after=1)}
+            return {note.payload for note in self._ear.notifies(timeout=seconds, stop_after=1)}
 
     def close(self) -> None:
-        """End the session; the lock is free. Safe to call twice."""
+        """End the sessions; the lock is free. Safe to call twice."""
         self.is_taken = False
-        self._session.close()
+        for session in self._sessions:
+            session.close()
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
