@@ -282,9 +282,12 @@ def test_a_twin_with_a_stolen_key_votes_twice_and_the_validator_loses_its_vote(n
     # What is connected stays so; who comes again is not let in. The others go on without it.
     shown = node_id(guilty.folder / "engine")
     assert guilty.stop() == 0
+    before, said = len(node.output()), len(guilty.output())
     guilty.start()
-    wait_until(lambda: f"/p2p/filter/id/{shown}" in node.output(), "the guilty one was never turned away")
+    refusal = f"/p2p/filter/id/{shown}"
+    wait_until(lambda: refusal in node.output()[before:], "the guilty one was never turned away")
     assert shown not in node.peer_ids()
+    wait_until(lambda: "ready at" in guilty.output()[said:], "the guilty one does not start")
     assert guilty.stop() == 0
     del network.nodes["d"]
     assert network.add("b", envelope()) is not None
