@@ -18,6 +18,7 @@ from touchplate.base.environment import read_environment
 from touchplate.base.progress import QuietProgress
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.ecosystems.conan.reference import PACKAGE, Revision
+from touchplate.builder.ecosystems.conan.revisions import recipe_revision
 from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc, need_conan
 from touchplate.builder.errors import HostLack
 from touchplate.builder.probe import PYTHON
@@ -92,6 +93,17 @@ class Published:
     def purl(self) -> PackageURL:
         """What `touchplate rebuild` is asked for."""
         return self.revision.purl(PACKAGE)
+
+    def edited(
+        self, *, conanfile: str | None = None, sources: Mapping[str, bytes | str] | None = None
+    ) -> "Published":
+        """As if somebody had published the same package with another recipe. Text as source is a link."""
+        recipe = dict(self.recipe)
+        if conanfile is not None:
+            recipe["conanfile.py"] = conanfile.encode()
+        if sources is not None:
+            recipe["conan_sources.tgz"] = tgz(sources)
+        return Published(replace(self.revision, rrev=recipe_revision(recipe)), recipe, self.package)
 
     def put(self, pages: dict[str, object], recipe: Mapping[str, bytes] | None = None) -> None:
         """Lay it into a remote; with other files of the recipe when they are given."""

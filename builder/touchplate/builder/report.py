@@ -47,6 +47,8 @@ def rebuild_json(rebuild: Rebuild, notes: Sequence[str] = ()) -> dict[str, JSONV
             {"package": str(output.package), **_verdict_json(verdict)}
             for output, verdict in zip(definition.outputs, rebuild.built.verdicts, strict=True)
         ]
+        if rebuild.built.result.labels:
+            value["labels"] = dict(rebuild.built.result.labels)
     return value
 
 
@@ -106,7 +108,7 @@ def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:
         if found.result != "identical":
             lines.append(("causes", ", ".join(found.causes)))
             lines += [("" if number else "why", line) for number, line in enumerate(found.summary)]
-    return lines
+    return [*lines, *rebuild.built.result.labels.items()]
 
 
 def print_repeat(repeat: Repeat) -> None:

@@ -33,6 +33,7 @@ def explain_failure(log: bytes) -> str | None:
 
 
 def _errors(log: bytes) -> Iterator[str]:
+    inside = False
     for raw in log.decode("utf-8", "replace").splitlines():
         if required := _REQUIRED.match(raw):
             raise HostLack(
@@ -41,5 +42,7 @@ def _errors(log: bytes) -> Iterator[str]:
                 reason="not-supported",
                 log=log,
             )
-        if raw.startswith((_OURS, _CONAN)) or _COMPILER.fullmatch(raw):
+        # Conan goes on in indented lines: the line of the recipe, and what it raised.
+        inside = raw.startswith(_CONAN) or (inside and raw.startswith("\t"))
+        if inside or raw.startswith(_OURS) or _COMPILER.fullmatch(raw):
             yield printable(raw.removeprefix(_CONAN).removeprefix(_OURS).strip())

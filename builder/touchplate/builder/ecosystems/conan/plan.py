@@ -2,15 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystems.conan.archive import digest_members
-from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUT, details_of
+from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
+from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUT, OUTPUTS, details_of
 from touchplate.builder.ecosystems.conan.profile import format_global_conf, format_profile
-from touchplate.builder.ecosystems.conan.reference import PACKAGE, Revision, package_revision_of
+from touchplate.builder.ecosystems.conan.reference import (
+    CONANINFO,
+    PACKAGE,
+    Revision,
+    package_revision_of,
+)
+from touchplate.builder.ecosystems.conan.revisions import package_revision
 from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan, Gcc, Program
-from touchplate.builder.errors import ArchiveError, DefinitionError
+from touchplate.builder.errors import ArchiveError, DefinitionError, PhaseFailed
 from touchplate.builder.plan import (
     BUILD_FOLDER,
     HOME_FOLDER,
@@ -18,6 +26,7 @@ from touchplate.builder.plan import (
     REPOSITORY_FOLDER,
     Bind,
     BuildPlan,
+    CollectedFile,
     Forbidden,
     Phase,
 )
@@ -103,11 +112,28 @@ def make_plan(
         upstreams=tuple(repositories.named(name).upstream for name in definition.upstreams),
         files=files,
         outputs=tuple(output.path for output in definition.outputs),
+        examine=partial(examine_outputs, revision),
         forbidden=_forbidden(definition, remote.name, published),
         # No larger than a published file may be: both are in memory when they are compared.
         limits=replace(definition.limits, output_bytes=MAX_FILE_BYTES),
-        allow_metadata=definition.allow_metadata,
+        named_by_digest=True,
     )
+
+
+def examine_outputs(revision: Revision, outputs: Mapping[str, CollectedFile]) -> dict[str, str]:
+    """The package revision that Conan would give to what was built.
+
+    Raises PhaseFailed for a conaninfo.txt of another package id than the one that is asked for.
+    """
+    files = {name: outputs[path].path.read_bytes() for name, path in OUTPUTS.items()}
+    if (made := package_id_of(files[CONANINFO])) != revision.package_id:
+        detail = f"{CONANINFO} has the package id {made}, and {revision.package_id} is asked for"
+        raise PhaseFailed("collect", "refused-output", detail)
+    try:
+        prev = package_revision(files)
+    except ArchiveError as error:
+        return {"revision": f"none: {error}"}
+    return {"revision": f"{prev}, " + ("as published" if prev == revision.prev else f"not {revision.prev}")}
 
 
 def conan_command(revision: Revision) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def run_conan(job: dict[str, Any], arguments: list[str]) -> int:
 
 
 def download(job: dict[str, Any]) -> Any:
-    """How a source is downloaded in Fetch: by its digest, whatever its address is. In Build, all are there."""
+    """How a source is downloaded in Fetch: by its digest, whatever its address is. In Build all are there."""
 
     def ask(self: Any, _: object, urls: object, path: str, *others: Any) -> None:
         from conan.errors import ConanException
