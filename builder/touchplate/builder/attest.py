@@ -130,6 +130,8 @@ def comparison_payload(
             definition=definition.sha256,
             rebuilt=File(_digests(outcome.rebuilt), outcome.rebuilt.size),
             provenance=outcome.provenance,
+            stabilizers=outcome.comparison.stabilizers,
+            stabilized=outcome.comparison.stabilized or None,
             differences=outcome.differences,
         )
     return _payload(
@@ -145,13 +147,13 @@ class Compared:
     rebuilt: CollectedFile
     provenance: str
     report: str
-    """sha256 of the difference report; empty when identical."""
+    """sha256 of the difference report; empty unless different."""
 
     @property
     def differences(self) -> Differences | None:
-        """As the statement has them."""
+        """As the statement has them: only when different."""
         found = self.comparison
-        if found.result == "identical":
+        if found.result != "different":
             return None
         report = File({"sha256": self.report}, len(found.report))
         return Differences(found.count, found.causes, found.summary, report)

@@ -79,6 +79,11 @@ class Ecosystem(Protocol):
         """What a definition says beside the common fields."""
         ...
 
+    @property
+    def stabilizers(self) -> tuple[str, ...]:
+        """What comparing may apply to find files `equivalent`, by name (`stabilize/registry.py`)."""
+        ...
+
     def read_source_uri(self, reader: Reader, path: str) -> str:
         """The URI of a source file at `path`: `upstream:…`, or a package URL where files have such.
 

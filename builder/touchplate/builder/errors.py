@@ -3,6 +3,7 @@
     BuilderError
     ├── DefinitionError     a definition, input lock or plan that does not parse or contradicts itself
     ├── ArchiveError        an archive that does not parse, breaks a limit or holds what is refused
+    ├── StabilizeError      bytes that a stabilizer does not apply to, or cannot follow exactly
     ├── RefusedInputError   a file may not be an input: it is or holds the answer
     │   └── TooMuchError    … or cannot be looked through for it
     ├── PhaseFailed         the package could not be built: becomes a `not-built` comparison
@@ -76,6 +77,12 @@ class ArchiveError(BuilderError):
     """An archive that does not parse, breaks a limit, or holds a name or a link that is refused."""
 
     default_reason = "bad-archive"
+
+
+class StabilizeError(BuilderError):
+    """Bytes that a stabilizer does not apply to, cannot follow exactly, or that are too many."""
+
+    default_reason = "not-stabilized"
 
 
 class RefusedInputError(BuilderError):

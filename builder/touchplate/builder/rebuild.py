@@ -70,11 +70,11 @@ class Rebuild:
 
     @property
     def result(self) -> str:
-        """`identical` when every output is; else `different` or `not-built`."""
+        """The worst of its outputs: `identical`, `equivalent` or `different`; `not-built` without any."""
         if self.built is None:
             return "not-built"
-        same = all(verdict.comparison.result == "identical" for verdict in self.built.verdicts)
-        return "identical" if same else "different"
+        found = {verdict.comparison.result for verdict in self.built.verdicts}
+        return next(result for result in ("different", "equivalent", "identical") if result in found)
 
 
 def fetch_published(workshop: Workshop, definition: Definition) -> tuple[RemoteFile, ...]:
@@ -172,7 +172,12 @@ class _Outcome:
         verdicts = []
         for output, file in zip(definition.outputs, published, strict=True):
             rebuilt = self.result.outputs[output.path]
-            comparison = compare(file.data, rebuilt.path.read_bytes(), output.package.file_name)
+            comparison = compare(
+                file.data,
+                rebuilt.path.read_bytes(),
+                output.package.file_name,
+                definition.ecosystem.stabilizers,
+            )
             verdicts.append(OutputVerdict(file, rebuilt, comparison))
         for data in (
             definition.data,

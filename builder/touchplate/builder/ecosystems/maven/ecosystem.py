@@ -55,6 +55,7 @@ class Maven:
 
     name: str = "maven"
     form: DefinitionForm = FORM
+    stabilizers: tuple[str, ...] = ()  # a jar is compared bit for bit
 
     def read_source_uri(self, reader: Reader, path: str) -> str:
         """Sources are files of a repository."""
