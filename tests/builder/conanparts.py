@@ -17,11 +17,14 @@ from tests.builder.sandboxes import Site
 from touchplate.base.environment import read_environment
 from touchplate.base.progress import QuietProgress
 from touchplate.base.upstreams import Upstream
+from touchplate.builder.ecosystem import Inference
+from touchplate.builder.ecosystems.conan.ecosystem import make_ecosystem
 from touchplate.builder.ecosystems.conan.reference import PACKAGE, Revision
 from touchplate.builder.ecosystems.conan.revisions import recipe_revision
 from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc, need_conan
 from touchplate.builder.errors import HostLack
 from touchplate.builder.probe import PYTHON
+from touchplate.builder.rebuild import Rebuild
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.purl import PackageURL
 
@@ -237,3 +240,21 @@ def tgz(members: Mapping[str, bytes | str]) -> bytes:
                 info.size = len(value)
             tar.addfile(info, None if isinstance(value, str) else io.BytesIO(value))
     return packed.getvalue()
+
+
+def infer(one: Scene, published: Published) -> Inference:
+    """The definition of a package that a remote serves."""
+    return make_ecosystem().infer(one.workshop, published.purl, {})
+
+
+def outputs(done: Rebuild) -> dict[str, bytes]:
+    """What was built, by name."""
+    assert done.built is not None, done.failure
+    return {path.rpartition("/")[2]: one.path.read_bytes() for path, one in done.built.result.outputs.items()}
+
+
+def contents(data: bytes) -> dict[str, bytes]:
+    """Files of an archive by name."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        files = ((member.name, archive.extractfile(member)) for member in archive if member.isreg())
+        return {name: file.read() for name, file in files if file is not None}

@@ -3,17 +3,11 @@
 import hashlib
 import io
 import tarfile
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.builder.conanparts import LIBRARY, SOURCES, Published, Scene, need_tools, scene, tgz
-from tests.builder.sandboxes import require_sandbox
+from tests.builder.conanparts import LIBRARY, SOURCES, Published, Scene, contents, infer, outputs, tgz
 
-from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.conan.definition import EPOCH
-from touchplate.builder.ecosystems.conan.ecosystem import make_ecosystem
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.lock import LockedInput, make_lock
 from touchplate.builder.rebuild import Rebuild, rebuild
@@ -31,33 +25,6 @@ ARCHIVE = tgz(TREE)
 DIGEST = hashlib.sha256(ARCHIVE).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def tools() -> Iterator[Path]:
-    require_sandbox()
-    with tempfile.TemporaryDirectory(prefix="touchplate-tools-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        need_tools(folder)
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def published(tools: Path) -> Published:
-    """The library as a stock client with another uid publishes it."""
-    with scene(tools) as one:
-        return one.other_client(uid=4711).publish()
-
-
-@pytest.fixture
-def here(tools: Path) -> Iterator[Scene]:
-    with scene(tools) as one:
-        yield one
-
-
-def infer(one: Scene, published: Published) -> Inference:
-    return make_ecosystem().infer(one.workshop, published.purl, {})
-
-
 def run(one: Scene, published: Published) -> Rebuild:
     found = infer(one, one.serve(published))
     return rebuild(one.workshop, found.definition, found.published)
@@ -68,23 +35,16 @@ def members(data: bytes) -> dict[str, tarfile.TarInfo]:
         return {member.name: member for member in archive}
 
 
-def contents(data: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        files = ((member.name, archive.extractfile(member)) for member in archive if member.isreg())
-        return {name: file.read() for name, file in files if file is not None}
-
-
-def outputs(done: Rebuild) -> dict[str, bytes]:
-    assert done.built is not None, done.failure
-    return {path.rpartition("/")[2]: one.path.read_bytes() for path, one in done.built.result.outputs.items()}
-
-
 def modes(data: bytes) -> dict[str, int]:
     return {name: one.mode for name, one in members(data).items() if one.isreg()}
 
 
 def test_a_package_of_a_stock_client_comes_out_again(here: Scene, published: Published) -> None:
     done = run(here, published)
+    assert done.built is not None, done.failure
+    archive, info = (verdict.comparison for verdict in done.built.verdicts)
+    assert (done.result, archive.result, info.result) == ("equivalent", "equivalent", "identical")
+    assert set(archive.stabilizers) <= {"gzip-header@1", "tar-times@1", "tar-owners@1"}
     made, there = outputs(done), published.package
     assert made["conaninfo.txt"] == there["conaninfo.txt"]
     ours, theirs = made["conan_package.tgz"], there["conan_package.tgz"]
@@ -92,13 +52,18 @@ def test_a_package_of_a_stock_client_comes_out_again(here: Scene, published: Pub
     assert contents(ours) == contents(theirs)
     assert modes(ours) == modes(theirs)
     assert {one.mtime for one in members(ours).values()} == {int(done.definition.environment[EPOCH])}
-    assert done.built is not None
     assert done.built.result.labels == {"revision": f"{published.revision.prev}, as published"}
 
 
 def test_a_published_umask_of_077_shows_in_modes_and_in_nothing_else(here: Scene) -> None:
     published = here.other_client(umask=0o077).publish()
-    ours = outputs(run(here, published))["conan_package.tgz"]
+    done = run(here, published)
+    assert done.built is not None, done.failure
+    comparison = done.built.verdicts[0].comparison
+    assert comparison.result == "different"
+    assert set(comparison.causes) <= {"modes", "timestamps", "owners", "container"}
+    assert "modes" in comparison.causes
+    ours = outputs(done)["conan_package.tgz"]
     theirs = published.package["conan_package.tgz"]
     assert contents(ours) == contents(theirs)
     assert (modes(ours)["lib/liblib.a"], modes(theirs)["lib/liblib.a"]) == (0o644, 0o600)

@@ -54,6 +54,8 @@ class ConanEcosystem:
 
     name: str = "conan"
     form: DefinitionForm = FORM
+    # A stock client packs when it likes, as whoever it runs; names, modes and contents have to be the same.
+    stabilizers: tuple[str, ...] = ("gzip-header@1", "tar-times@1", "tar-owners@1")
 
     def read_source_uri(self, reader: Reader, path: str) -> str:
         """Sources are the files of a recipe revision."""

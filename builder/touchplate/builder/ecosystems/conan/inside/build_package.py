@@ -80,8 +80,29 @@ def run_conan(job: dict[str, Any], arguments: list[str]) -> int:
     # The name of the build folder holds a random number, and ends up in debug information and messages.
     cache.uuid = SimpleNamespace(uuid4=lambda: "touchplate")
     SourcesCachingDownloader._do_download = download(job)
+    said = who_it_is(job)
+    if said != job["reference"]:
+        say(f"the recipe says that it is {said}, and {job['reference']} is asked for")
+        return 1
     conan(arguments)
     return 0
+
+
+def who_it_is(job: dict[str, Any]) -> str:
+    """The reference that the recipe gives itself. Clients that download a recipe do not look: an old recipe,
+    whole and unchanged, could be served as that of a new version."""
+    from conan.api.conan_api import ConanAPI
+    from conan.api.model import RecipeReference
+
+    api = ConanAPI(os.environ["CONAN_HOME"])
+    reference = RecipeReference.loads(job["reference"])
+    layout = api._api_helpers.cache.recipe_layout(RecipeReference.loads(f"{job['reference']}#{job['rrev']}"))
+    recipe = api._api_helpers.loader.load_basic(layout.conanfile())
+    for part in ("name", "version", "user", "channel"):
+        # Where it says nothing, whoever exported it has said it.
+        if (own := getattr(recipe, part, None)) is not None:
+            setattr(reference, part, str(own))
+    return str(reference)
 
 
 def download(job: dict[str, Any]) -> Any:
