@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -125,20 +126,22 @@ class Client:
     umask: int = 0o022
     uid: int = 0
     variables: Mapping[str, str] = field(default_factory=dict)
+    hook: Path | None = None
 
-    def publish(
-        self, recipe: str = LIBRARY, sources: Mapping[str, str] | None = None, *more: str
-    ) -> Published:
-        """Build a recipe, and give back what `conan upload` would send."""
+    def publish(self, *more: str) -> Published:
+        """Build the library, and give back what `conan upload` would send."""
         folder = Path(tempfile.mkdtemp(prefix="publisher-", dir=self.folder))
         work = folder / "recipe"
         work.mkdir()
-        (work / "conanfile.py").write_text(recipe)
-        for name, text in (SOURCES if sources is None else sources).items():
+        (work / "conanfile.py").write_text(LIBRARY)
+        for name, text in SOURCES.items():
             (work / name).write_text(text)
         home = folder / "home"
         (home / "profiles").mkdir(parents=True)
         (home / "profiles/default").write_text(default_profile())
+        if self.hook is not None:
+            (home / "extensions/hooks").mkdir(parents=True)
+            shutil.copy(self.hook, home / "extensions/hooks")
         folder.chmod(0o755)
         for path in (folder, *folder.rglob("*")):
             os.chown(path, self.uid, self.uid)
