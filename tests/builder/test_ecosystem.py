@@ -114,6 +114,9 @@ def test_mistakes_of_both_halves_of_a_definition_are_listed_together(shop: Shop)
     assert "glue: 7 is not small letters" in str(caught.value)
     assert "umask: 22" in str(caught.value)
     assert "tools: is unknown; known here: version, name, package, source, glue, outputs" in str(caught.value)
+    with pytest.raises(DefinitionError, match="upper case") as caught:
+        parsed(shop, Joinery(), package="pkg:conan/Poem@1")
+    assert "glue" not in str(caught.value)
     outputs: list[JSONValue] = [
         {"path": "poem.txt", "package": PACKAGE},
         {"path": "other", "package": TEXT},

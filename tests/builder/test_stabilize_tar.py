@@ -141,7 +141,8 @@ FILE = block(b"a", b"0")
 BAD_TAR = [
     (b"", "not tar"),
     (b"text" * 300, "not tar"),
-    (END, "not tar: empty"),
+    (END, "or without any"),
+    (pax(b"11 mtime=1\n", b"g") + END, "or without any"),
     (tar_bytes(PACKAGE)[:700], "cut short"),
     (tar_bytes(PACKAGE)[:-10000], "cut short|does not end"),
     (FILE, "not tar, cut short"),
@@ -159,8 +160,14 @@ BAD_TAR = [
     (block(b"a", b"0", b"0000000\x000001") + END, "not plain octal"),
     (block(b"a", b"0", b"-0000000001\0") + END, "not plain octal"),
     (pax(b"6 a=b\n") + END, "ends where a member should follow"),
-    (pax(b"6 a=b\n") + pax(b"6 a=b\n", b"g") + END, "ends where a member should follow"),
+    (pax(b"6 a=b\n") + pax(b"6 a=b\n", b"g") + FILE + END, "two headers about one member"),
+    (FILE + pax(b"6 a=b\n", b"g") + END, "ends where a member should follow"),
+    (pax(b"") + pax(b"6 a=b\n") + FILE + END, "two headers about one member"),
+    (block(b"L", b"L") + block(b"L", b"L") + FILE + END, "two headers about one member"),
+    (block(b"L", b"L") + pax(b"6 a=b\n") + FILE + END, "two headers about one member"),
     (block(b"L", b"L", b"00000000002\0", b"b\0") + END, "ends where a member should follow"),
+    (pax(b"22 GNU.sparse.major=1\n") + FILE + END, "sparse member"),
+    (with_checksums(pax(b"11 mtime=1\n")[:329] + b"device" + FILE[335:] + FILE + END), "for a number"),
     (pax(b"7 a=b\n") + FILE + END, "whole records"),
     (pax(b"06 a=b\n") + FILE + END, "whole records"),
     (pax(b"6 a=b\n6 a=") + FILE + END, "whole records"),
@@ -171,11 +178,15 @@ BAD_TAR = [
     (pax(b"9 size=7\n") + FILE + END, "another size than its header"),
     (pax(b"9 size=x\n") + FILE + END, "size is not one number"),
     (pax(b"9 size=0\n9 size=7\n") + FILE + END, "size is not one number"),
-    (pax(b"9 size=0\n") + pax(b"9 size=7\n") + FILE + END, "sizes which readers disagree about"),
-    (pax(b"9 size=0\n", b"g") + FILE + END, "sizes which readers disagree about"),
+    (pax(b"9 size=0\n") + pax(b"9 size=7\n") + FILE + END, "two headers about one member"),
+    (
+        pax(b"9 size=0\n") + block(b"L", b"L", b"00000000002\0", b"b\0") + FILE + END,
+        "two headers about one member",
+    ),
+    (pax(b"9 size=0\n", b"g") + FILE + END, "one size to all members"),
     (
         block(b"x", b"x", b"%011o\0" % (MAX_PAX_BYTES + 1), bytes(MAX_PAX_BYTES + 1)) + END,
-        "PAX header of",
+        "a header about a member of more",
     ),
     (with_checksums(FILE[:136] + b"0000000000x\0" + FILE[148:] + END), "for a number"),
 ]
@@ -224,7 +235,7 @@ def test_an_old_header_without_magic_has_no_names_of_owners() -> None:
 
 
 def test_very_many_headers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("touchplate.builder.stabilize.tar.MAX_HEADERS", 3)
+    monkeypatch.setattr("touchplate.builder.stabilize.tarblocks.MAX_HEADERS", 3)
     assert stabilize(FILE * 3 + END, (TIMES,)) == FILE * 3 + END
     with pytest.raises(StabilizeError, match="more than 3 headers"):
         stabilize(FILE * 4 + END, (TIMES,))

@@ -18,7 +18,7 @@ from touchplate.builder.errors import StabilizeError
 MIB = 1024 * 1024
 
 MAX_CONTENT_BYTES = 512 * MIB
-"""Decompressed content, in bytes: it is held in memory, twice; published files are bounded by the same."""
+"""Decompressed content, in bytes: held in memory, a few times. Published files are bounded by the same."""
 
 MAX_NAME_BYTES = 255
 """Original file name, in bytes without the final NUL: what file systems take (NAME_MAX)."""
@@ -86,20 +86,20 @@ def read_member(data: bytes) -> GzipMember:
 
 def wrap(content: bytes) -> bytes:
     """The one neutral gzip file that holds `content`: stored blocks as long as they can be."""
-    parts = [NEUTRAL_HEADER]
+    parts: list[bytes | memoryview] = [NEUTRAL_HEADER]
     view = memoryview(content)
     last = max(0, len(content) - 1) // _STORED_BYTES * _STORED_BYTES
     for start in range(0, last + 1, _STORED_BYTES):
         block = view[start : start + _STORED_BYTES]
         parts.append(struct.pack("<BHH", start == last, len(block), len(block) ^ 0xFFFF))
-        parts.append(bytes(block))
+        parts.append(block)
     return b"".join([*parts, _trailer(content)])
 
 
 def unwrap(data: bytes) -> bytes:
     """The content of what `wrap` made. Raises StabilizeError for any other gzip file."""
-    content = read_member(data).content
-    if wrap(content) != data:
+    content = read_member(data).content if data.startswith(NEUTRAL_HEADER) else None
+    if content is None or wrap(content) != data:
         raise StabilizeError("gzip that is not neutral; gzip-header@1 comes first")
     return content
 

@@ -19,6 +19,8 @@ def split_records(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
         end = at + int(found[1]) if found else 0
         if found is None or not found.end() < end <= len(data) or data[end - 1 : end] != b"\n":
             raise StabilizeError("a PAX header that does not consist of whole records")
+        if found[2].startswith(b"GNU.sparse."):
+            raise StabilizeError("a PAX header of a sparse member: readers disagree about its size")
         yield data[at:end], found[2], data[found.end() : end - 1]
         at = end
 
