@@ -20,6 +20,7 @@ from touchplate.base.progress import QuietProgress
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.conan.ecosystem import make_ecosystem
+from touchplate.builder.ecosystems.conan.profile import host_arch
 from touchplate.builder.ecosystems.conan.reference import PACKAGE, Revision
 from touchplate.builder.ecosystems.conan.revisions import recipe_revision
 from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc, need_conan
@@ -171,7 +172,7 @@ class Client:
 def default_profile() -> str:
     """What `conan profile detect` finds here."""
     settings = {
-        "arch": "x86_64", "build_type": "Release", "compiler": "gcc", "compiler.cppstd": "gnu17",
+        "arch": host_arch(), "build_type": "Release", "compiler": "gcc", "compiler.cppstd": "gnu17",
         "compiler.libcxx": "libstdc++11", "compiler.version": str(default_gcc()), "os": "Linux",
     }  # fmt: skip
     return "\n".join(["[settings]", *(f"{key}={value}" for key, value in settings.items()), ""])

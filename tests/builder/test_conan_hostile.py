@@ -140,6 +140,16 @@ def test_another_upstream_than_those_of_the_definition_is_not_reached_in_fetch(
     assert done.log.count(b"touchplate: refused") == 4
 
 
+def test_an_input_that_is_not_asked_for_by_its_digest_is_refused(here: Scene, published: Published) -> None:
+    here.site.pages["sources/latest.tgz"] = b"another one every day"
+    asks = ("import urllib.request", "urllib.request.urlopen('http://127.0.0.1:3128/sources/latest.tgz')")
+    found = infer(here, here.serve(published.edited(conanfile=with_body("build", *asks))))
+    done = rebuild(here.workshop, found.definition, found.published)
+    assert failed(done) == ("fetch", "refused-input")
+    assert done.failure is not None
+    assert "sources/latest.tgz" in done.failure.detail
+
+
 def test_a_recipe_without_end_is_stopped(here: Scene, published: Published) -> None:
     done = run(here, published, with_body("build", "import time", "while True: time.sleep(1)"), seconds=8.0)
     assert failed(done) == ("build", "timeout")

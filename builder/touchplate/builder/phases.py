@@ -24,7 +24,7 @@ from touchplate.builder.errors import (
     TooMuchError,
 )
 from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
-from touchplate.builder.lock import InputLock, LockedInput, is_metadata
+from touchplate.builder.lock import InputLock, LockedInput, is_metadata, is_sha256
 from touchplate.builder.plan import (
     MIB,
     MIRROR_PORT,
@@ -166,6 +166,9 @@ def _check_lock(plan: BuildPlan, lock: InputLock) -> None:
     for one in lock.inputs:
         if (one.upstream, one.path) in plan.forbidden.paths:
             detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
+            raise PhaseFailed("fetch", "refused-input", detail)
+        if plan.named_by_digest and not is_sha256(one.path):
+            detail = f"{one.upstream}/{one.path}: inputs of this build are asked for by their sha256"
             raise PhaseFailed("fetch", "refused-input", detail)
         if plan.named_by_digest and one.path != one.sha256:
             detail = f"upstream {one.upstream!r} has other bytes under {one.path}, of sha256 {one.sha256}"

@@ -105,8 +105,11 @@ def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:
         return [("failed", f"phase {failure.phase}, {failure.reason}"), ("detail", failure.detail)]
     assert rebuild.built is not None
     lines = []
-    for verdict in rebuild.built.verdicts:
+    several = len(rebuild.built.verdicts) > 1
+    for output, verdict in zip(rebuild.definition.outputs, rebuild.built.verdicts, strict=True):
         found, file = verdict.comparison, verdict.published
+        if several:
+            lines.append(("file", f"{output.package.file_name}: {found.result}"))
         lines.append(("published", f"{file.sha256}  {len(file.data)} bytes"))
         lines.append(("rebuilt", f"{verdict.rebuilt.sha256}  {verdict.rebuilt.size} bytes"))
         if found.result == "equivalent":
