@@ -1,12 +1,15 @@
 """Stabilizers together: names, the shortest list that makes two files equal, and what none of them hides."""
 
+import ast
 import hashlib
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.builder.tarparts import PACKAGE, Item, gzip_bytes, later, of, tar_bytes
 
+import touchplate.builder
 from touchplate.builder.stabilize.gzip import wrap
 from touchplate.builder.stabilize.registry import STABILIZERS, Stabilized, find_shortest, stabilize
 
@@ -118,3 +121,35 @@ def test_duplicates_are_compared_one_by_one() -> None:
     one = tar_bytes([Item("a", b"1"), Item("a", b"2")])
     assert shortest(one, tar_bytes(later([Item("a", b"1"), Item("a", b"2")]))) == (TIMES,)
     assert shortest(one, tar_bytes(later([Item("a", b"2"), Item("a", b"1")]))) is None
+
+
+PURE = {
+    *(
+        "collections",
+        "dataclasses",
+        "difflib",
+        "hashlib",
+        "itertools",
+        "re",
+        "stat",
+        "struct",
+        "typing",
+        "zlib",
+    ),
+    *("io", "tarfile"),  # over bytes in memory
+    "touchplate",
+}
+
+
+@pytest.mark.parametrize("name", ["stabilize/*.py", "compare*.py", "entries.py", "contents.py"])
+def test_comparing_reads_no_file_no_clock_and_no_network(name: str) -> None:
+    for path in Path(touchplate.builder.__path__[0]).glob(name):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                imported = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported = {node.module or ""}
+            else:
+                assert not (isinstance(node, ast.Name) and node.id == "open"), path
+                continue
+            assert {one.partition(".")[0] for one in imported} <= PURE, path
