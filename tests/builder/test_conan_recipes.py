@@ -1,5 +1,6 @@
 """Reading recipes, packages and their archives from a Conan remote, and refusing what is none."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.builder.conanparts import tgz, upstreams
 from tests.builder.sandboxes import Site
+from tests.verify.support import mangle
 
 from touchplate.base.durable import DigestFolder
 from touchplate.base.http import AddressRules, HTTPClient
@@ -228,3 +230,21 @@ def test_members_of_every_size_around_a_block_are_digested() -> None:
 def test_a_link_to_a_folder_is_no_file() -> None:
     found = digest_members(tgz({"lib/a": b"1", "lib64": "lib", "other": "lib64", "broken": "nowhere"}))
     assert set(found) == {"lib/a", "broken"}
+
+
+def test_whatever_is_done_to_an_archive_it_is_read_or_refused() -> None:
+    packed = tgz({"lib/a": b"x" * 700, "b": "lib/a", "long" * 40: b"1"})
+    header = gzip.decompress(packed)[:512]
+    refused = 0
+    for data in (*mangle(packed), *(gzip.compress(one + bytes(2048), 1) for one in mangle(header))):
+        try:
+            digest_members(data)
+        except ArchiveError:
+            refused += 1
+    assert refused > 100
+
+
+def test_whatever_is_done_to_a_conaninfo_it_is_read_or_refused() -> None:
+    for data in mangle(INFO):
+        with contextlib.suppress(DefinitionError):
+            parse_conaninfo(data)

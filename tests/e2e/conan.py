@@ -14,11 +14,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conan_packages import OPERATORS, Published
-from tests.e2e.conan_rebuilds import LZ4, REBUILDERS, check_rebuild, published_lz4, rebuild, use
+from tests.e2e.conan_rebuilds import LZ4, REBUILDERS, check_rebuild, published_lz4, rebuild, repeat, use
 from tests.e2e.conan_world import (
     ConanWorld,
     MissingToolError,
@@ -52,6 +52,8 @@ class Stage:
     changed: Pair
     late: Pair
     lz4: LZ4
+    indexes: list[str] = field(default_factory=list)
+    """Where the log has what the operators said about lz4."""
 
 
 def prepare(world: ConanWorld, lz4: LZ4) -> Stage:
@@ -78,6 +80,7 @@ def rebuilt(stage: Stage) -> None:
         _rebuilt_by(stage, name, operator, number) for number, (name, operator) in enumerate(REBUILDERS)
     )
     expect(first == second, f"the operators built different bytes: {first} {second}")
+    repeat(world, lz4, stage.indexes[0])
     use(world, world.user("lz4-after"))
     page = world.get(f"/why/conan/team/{lz4.package.revision.file_path('conan_package.tgz')}")
     expect(b"tar-times@1" in page.body, "the page does not say how it was compared")
@@ -89,6 +92,9 @@ def _rebuilt_by(stage: Stage, name: str, operator: str, before: int) -> str:
     if before:
         _refused(world.user("lz4-one").install("lz4/1.9.4"), "not reproduced: 1 of 2 operators")
     value = rebuild(world, stage.lz4, name, operator)
+    signed = value["signed"]
+    assert isinstance(signed, dict)
+    stage.indexes += signed["indexes"]
     return check_rebuild(stage.lz4, value)
 
 

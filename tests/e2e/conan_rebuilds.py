@@ -178,12 +178,10 @@ def rebuild(world: ConanWorld, lz4: LZ4, name: str, operator: str) -> dict[str, 
     node = f"http://127.0.0.1:{world.node}"
     done = world.run(
         TOUCHPLATE, "rebuild", lz4.purl, "--json", "--quiet",
-        "--upstream", f"team=http://127.0.0.1:{world.upstream.port},identity={IDENTITY},ecosystem=conan",
-        "--upstream", f"sources=http://127.0.0.1:{lz4.sources},ecosystem=conan",
-        "--data", folder / "data" / "deeper" / name,
+        "--data", folder / "data" / "deeper" / name, *_upstreams(world, lz4),
         "--key", key, "--operator", operator,
         "--log", f"{node}/log", "--evidence", f"{node}/builder/evidence", "--token", f"file:{token}",
-        env={"HOME": str(folder), **_pip()}, seconds=300,
+        env={"HOME": str(folder), **_network()}, seconds=300,
     )  # fmt: skip
     # 1: not bit for bit, as it has to be here; what it is instead is in the answer.
     expect(done.code == 1, f"operator {name} cannot rebuild lz4: {done.text[-3000:]}")
@@ -191,9 +189,32 @@ def rebuild(world: ConanWorld, lz4: LZ4, name: str, operator: str) -> dict[str, 
     return value
 
 
-def _pip() -> dict[str, str]:
-    """What this machine's pip is told about its network; each operator makes a Conan of his own."""
-    return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+def _upstreams(world: ConanWorld, lz4: LZ4) -> Sequence[str]:
+    return (
+        "--upstream", f"team=http://127.0.0.1:{world.upstream.port},identity={IDENTITY},ecosystem=conan",
+        "--upstream", f"sources=http://127.0.0.1:{lz4.sources},ecosystem=conan",
+    )  # fmt: skip
+
+
+def repeat(world: ConanWorld, lz4: LZ4, index: str) -> None:
+    """Somebody without a key repeats what is logged there, from the definition and lock that were signed."""
+    node = f"http://127.0.0.1:{world.node}"
+    done = world.run(
+        TOUCHPLATE, "rebuild", "--from", index, "--quiet",
+        "--log", f"{node}/log", "--evidence", f"{node}/builder/evidence",
+        "--trust", world.folder / "trust.toml", "--state", world.folder / "state",
+        "--data", world.folder / "operator-a/data/deeper/a", *_upstreams(world, lz4),
+        env={"HOME": str(world.folder), **_network()}, seconds=300,
+    )  # fmt: skip
+    expect(done.code == 0, f"the logged rebuild is not repeated: {done.text[-3000:]}")
+
+
+def _network() -> dict[str, str]:
+    """What this machine's programs are told about its network: each operator makes a Conan of his own."""
+    names = ("_proxy", "_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    return {
+        name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.endswith(names)
+    }
 
 
 def check_rebuild(lz4: LZ4, value: dict[str, object]) -> str:

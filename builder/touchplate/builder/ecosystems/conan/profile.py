@@ -5,7 +5,7 @@ the published package says, and for settings that the recipe takes away the valu
 """
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo
 from touchplate.builder.errors import DefinitionError, HostLack
@@ -16,11 +16,11 @@ MACHINES = {"x86_64": "x86_64", "aarch64": "armv8"}
 _GCC_GNU17 = 11  # the first gcc whose default is C++17
 
 
-def complete_settings(info: PackageInfo, gcc: int) -> dict[str, str]:
+def complete_settings(info: PackageInfo, find_gcc: Callable[[], int]) -> dict[str, str]:
     """The settings of the profile: those of the package, and for what its recipe takes away the usual ones.
 
-    `gcc`: major version, where the package does not say. Raises DefinitionError for a compiler that is not
-    supported, HostLack for a package of another machine or system.
+    `find_gcc`: gives the major version of this host's, where the package does not say. Raises DefinitionError
+    for a compiler that is not supported, HostLack for a package of another machine or system.
     """
     own = dict(info.settings)
     compiler = own.get("compiler", "gcc")
@@ -32,7 +32,7 @@ def complete_settings(info: PackageInfo, gcc: int) -> dict[str, str]:
             raise HostLack(
                 f"the package is for {name} {own[name]}, and this host is {value}", reason="machine"
             )
-    major = own.get("compiler.version", str(gcc)).partition(".")[0]
+    major = (own.get("compiler.version") or str(find_gcc())).partition(".")[0]
     if not major.isdecimal():
         raise DefinitionError(f"compiler.version {major!r} is no version of gcc")
     standard = "gnu17" if int(major) >= _GCC_GNU17 else "gnu14"
