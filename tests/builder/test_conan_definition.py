@@ -32,6 +32,7 @@ RECIPE = {
     "conan_export.tgz": tgz({"conandata.yml": b"sources: {}\n"}),
 }
 MADE = b"!<arch>\nmade"
+TWICE = [{"uri": "pkg:conan/lib@1.0?file=conanfile.py&rrev=ab", "sha256": "0" * 64, "size": 1}] * 2
 
 
 def a_package(info: str, *, recipe: dict[str, bytes] = RECIPE, time: bytes = b"1700000000") -> Published:
@@ -169,6 +170,7 @@ def test_another_file_than_the_archive_is_answered_with_what_to_write(remote: Re
         (("source", "files", 0, "uri"), "upstream:conancenter/a", "source.files.0.uri"),
         (("source", "files", 0, "uri"), "pkg:conan/lib@1.0?file=conanfile.py&rrev=ab", "recipe revision"),
         (("source", "files", 1), None, "source.files: lack conanfile.py"),
+        (("source", "files"), TWICE, "name a file twice"),
         (("environment", "SOURCE_DATE_EPOCH"), "now", "SOURCE_DATE_EPOCH"),
         (("profile", "settings", "os"), "{{ 1 }}", "a setting with a plain text"),
         (("profile", "options"), {"a b": "1"}, "an option with a plain text"),

@@ -20,8 +20,8 @@ MIB = 1024 * 1024
 MAX_MEMBERS = 100_000
 """Of one archive: boost, the largest usual package, has 15,000."""
 
-MAX_UNPACKED_BYTES = 8 * 1024 * MIB
-"""Sum of all members: sixteen times the largest file that is read at all, which is packed."""
+MAX_UNPACKED_BYTES = 2048 * MIB
+"""Of one archive: four times the largest file that is read at all, which is packed. Seconds of digesting."""
 
 READ_BYTES = 256 * 1024
 """Read at once, so the most that one header may hold: real ones stay under 2 KiB."""

@@ -108,8 +108,11 @@ def check_definition(reader: Reader, definition: Definition) -> None:
     for number, file in enumerate(definition.source.files):
         if not file.uri.startswith("pkg:conan/") or revision_of(parse_purl(file.uri)) != revision.recipe:
             reader.mistake(f"source.files.{number}.uri", f"is no file of the recipe revision {revision.rrev}")
-    if str(revision.recipe.purl(CONANFILE)) not in [file.uri for file in definition.source.files]:
+    uris = [file.uri for file in definition.source.files]
+    if str(revision.recipe.purl(CONANFILE)) not in uris:
         reader.mistake("source.files", f"lack {CONANFILE}")
+    if len(set(uris)) != len(uris):
+        reader.mistake("source.files", "name a file twice; keep one")
     if not definition.environment.get(EPOCH, "").isdecimal():
         reader.mistake("environment", f"lacks {EPOCH}, seconds since 1970 in quotes: the time of all files")
 
