@@ -104,7 +104,6 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 full: SECONDS_EACH := 60
 full: lint test fuzz exhaustive test-wheel demo conformance e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
-	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis evidence.json

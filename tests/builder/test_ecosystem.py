@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -203,6 +203,27 @@ def test_other_bytes_that_an_allowed_stabilizer_makes_equal_are_equivalent(shop:
     assert other.result == "different"
 
 
+def test_a_rebuild_is_as_good_as_the_worst_of_its_outputs(shop: Shop) -> None:
+    done = {
+        one.result: one
+        for one in (
+            built(shop, Joinery()),
+            rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and violets", time=1)),
+            rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and tulips")),
+        )
+    }
+
+    def together(*results: str) -> str:
+        first = done[results[0]].built
+        assert first is not None
+        verdicts = [verdict for one in results for verdict in getattr(done[one].built, "verdicts", ())]
+        return replace(done[results[0]], built=replace(first, verdicts=tuple(verdicts))).result
+
+    assert together("identical", "equivalent") == "equivalent"
+    assert together("equivalent", "different") == "different"
+    assert together("different", "identical") == "different"
+
+
 def test_people_see_after_what_the_files_are_equal(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     print_rebuild(rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and violets", time=1)))
     shown = capsys.readouterr().out
@@ -326,6 +347,8 @@ def test_two_names_for_one_identity_are_refused() -> None:
     texts = [f"{name}=http://h,identity=docker.io,ecosystem=oci" for name in ("a", "b")]
     with pytest.raises(UsageError, match=r"a and b are both 'docker.io' of oci"):
         parse_upstreams(texts)
+    with pytest.raises(UsageError, match=r"central and own are both 'central' of maven"):
+        parse_upstreams(["own=http://h,identity=central,ecosystem=maven"])
 
 
 def test_a_host_without_maven_needs_no_central_for_other_ecosystems(

@@ -8,10 +8,10 @@ from typing import Any
 
 from tests.fuzz.target import Target
 
-import touchplate.verify
+import touchplate
 
-OUR_CODE = str(Path(touchplate.verify.__file__).parents[2])
-"""The folder of the code that is looked at; targets and libraries are not."""
+OUR_CODE = tuple(str(Path(folder)) for folder in touchplate.__path__)
+"""The folders of the code that is looked at; targets and libraries are not."""
 
 Step = tuple[str, int, int]
 

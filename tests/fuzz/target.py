@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from touchplate.base.errors import TouchplateError
 from touchplate.verify.errors import VerifyError
 
 T = TypeVar("T")
@@ -37,14 +38,16 @@ def expect(condition: bool, what: str) -> None:
         raise PropertyError(what)
 
 
-def attempt(read: Callable[[], T]) -> T | None:
+def attempt(read: Callable[[], T], refusals: type[TouchplateError | VerifyError] = VerifyError) -> T | None:
     """What `read` returns, None when it refuses with an error of ours; everything else is a finding.
+
+    `refusals`: the tree of the part that reads.
 
     What has to be true of an accepted input is checked outside, where our errors are findings too.
     """
     try:
         return read()
-    except VerifyError as error:
+    except refusals as error:
         expect(bool(error.reason) and "\n" not in str(error), f"an error of several lines: {error!r}")
         return None
 

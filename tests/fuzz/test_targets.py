@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from tests.fuzz import bundles, corpus, notes, statements, trees
+from tests.fuzz import bundles, corpus, notes, packages, statements, trees
 from tests.fuzz.jsonmutator import mutate_json
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 from tests.verify.support import mangle
 
+from touchplate.api.conan import answers, archive
+from touchplate.api.docker import manifests
 from touchplate.verify import forks, steps, tlog_proof
 from touchplate.verify import judge as judge_module
 from touchplate.verify.checkpoints import parse_checkpoint_body
@@ -129,6 +131,10 @@ PLANTED: tuple[tuple[str, object, str, Callable[..., Any]], ...] = (
     ("sigstore-bundle", steps, "check_inclusion", _accept),
     ("trust-file", TrustFile, "find", lambda self, spki: self.keys),
     ("report", bundles, "printable", str),
+    ("image-manifest", manifests, "_object", lambda value, what: value),
+    ("conan-manifest", packages, "check_manifest", _accept),
+    ("conan-answer", answers, "check_revision", str),
+    ("conan-archive", archive, "_checked", lambda name: name.removeprefix("./").rstrip("/")),
     ("signed-statement", judge_module, "judge_levels", _counts_all_sources),
 )
 """For each target a part of ours that breaks: (target, where it is used, its name, the broken one)."""

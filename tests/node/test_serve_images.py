@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.api.docker.support import FakeRegistry, running_registry, upstream_text, write_image_node
 from tests.base.support import Handler
-from tests.images import make_image
+from tests.images import OCI_INDEX, Image, make_image, make_index
 from tests.node.test_serve import WAIT_SECONDS, serving
 
 IMAGE = make_image("big", layers=[{"big": random.Random(3).randbytes(2_000_000)}])
@@ -146,6 +146,20 @@ def test_a_connection_is_kept_over_a_refusal_by_head(tmp_path: Path, registry: F
                 assert response.status == 403
                 assert (method == "HEAD") == (body == b"")
             assert json.loads(body)["errors"][0]["code"] == "DENIED"
+
+
+def test_a_refusal_arrives_whatever_the_publisher_wrote(tmp_path: Path, registry: FakeRegistry) -> None:
+    """A header with a control character would be answered by a reset connection."""
+    index = json.loads(make_index({"amd64": make_image("bad"), "arm64": make_image("arm")}).manifest)
+    index["manifests"][0]["platform"] |= {"os": "li\0nux\x1b[2J", "variant": "\u0131"}
+    registry.push("team/bad", "1", Image(OCI_INDEX, json.dumps(index).encode()))
+    path = "/v2/hub/team/bad/manifests/1"
+    with serving(config(tmp_path, registry)) as process, asked(process.url(), path) as response:
+        assert response.status == 403
+        assert json.loads(response.read())["errors"][0]["code"] == "DENIED"
+        warning = response.headers["Warning"]
+        assert "not reproduced" in warning
+        assert warning.isprintable()
 
 
 def test_accept_may_come_as_several_header_lines(tmp_path: Path, registry: FakeRegistry) -> None:

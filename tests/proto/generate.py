@@ -5,6 +5,7 @@ The generator is grpcio-tools in the version of the lock, so the same source giv
 
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,9 +18,14 @@ def sources() -> list[str]:
 
 
 def generate(target: Path) -> None:
-    """Write the messages' code and their stubs below `target`."""
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{SOURCES}"]
-    subprocess.run([*command, f"--python_out={target}", f"--pyi_out={target}", *sources()], check=True)
+    """Write the messages' code and stubs, and the services' code, below `target`."""
+    # google/rpc/status.proto comes with googleapis-common-protos, beside the code generated from it.
+    included = [SOURCES, resources.files("google.rpc").joinpath("../..")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", *(f"-I{folder}" for folder in included)]
+    outputs = [f"--{kind}_out={target}" for kind in ("python", "pyi")]
+    subprocess.run([*command, *outputs, *sources()], check=True)
+    services = [name for name in sources() if "\nservice " in (SOURCES / name).read_text()]
+    subprocess.run([*command, f"--grpc_python_out={target}", *services], check=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class HTTPConfig:
 
     listen: str = "127.0.0.1:8350"
     public_url: str | None = None
-    threads: int = 48  # requests that may wait for an upstream or a disk at the same time
+    threads: int = 48  # requests that may wait for one upstream at the same time
 
     def check(self) -> list[str]:
         """The form of address and URL."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from touchplate.api.docker.referrers import Referrers
 from touchplate.api.docker.repository import Registries, Registry
 from touchplate.api.docker.tokens import Tokens
 from touchplate.api.docker.upstream import RegistryClient
-from touchplate.api.http.calls import Calls
+from touchplate.api.http.calls import Calls, Lanes
 from touchplate.api.index.facts import FactIndex
 from touchplate.api.index.observe import Observer
 from touchplate.api.index.store import CACHE_KIB, IndexStore
@@ -57,12 +58,16 @@ HELD_THREADS = 16
 """Requests answered at the same time from what is held: they wait for disks and databases only."""
 
 STREAM_THREADS = 32
-"""Layers of images that are fetched at the same time; further ones wait."""
+"""Layers that are fetched at the same time from one upstream; further ones wait."""
 
 READ_SECONDS = 20.0
 """Silence of an upstream that is waited for: below what stopping may take, so that every request ends in
 order."""
 
+
+ANSWER_SECONDS = 120.0
+"""A manifest, a listing or a token, from request to last byte: 4 MiB at 35 kB/s. Else an upstream that sends
+a byte now and then would hold a thread for an hour, and with a few dozen requests all of them."""
 
 BLOB_SECONDS = 3600.0
 """Fetching one large file, a blob of an image or a Conan package, from request to last byte: 10 GB at
@@ -91,11 +96,12 @@ class Node:
         config = self.config
         self.evidence = DigestFolder(config.data / "evidence")
         self.alarms = Alarms()
-        # Two pools: requests that wait for a dead upstream must not hold up those that need none.
+        # Requests that wait for a dead upstream must not hold up those that need none, or another one.
         self.calls = Calls(HELD_THREADS)
-        self.fetches = Calls(config.http.threads)
-        # And a third: layers take minutes, and must not keep manifests waiting.
-        self.streams = Calls(STREAM_THREADS)
+        upstreams = [f"{section.ecosystem}:{section.name}" for section in config.upstream]
+        self.fetches = Lanes(config.http.threads, upstreams)
+        # Layers take minutes, and must not keep manifests waiting.
+        self.streams = Lanes(STREAM_THREADS, upstreams)
         self.log = open_log(config.log, log_folder(config.data))
         self.index = self._open_index()
         engine = sqlite_engine(config.data / "links.sqlite")
@@ -197,12 +203,9 @@ class Node:
 
     def _remote(self, section: UpstreamSection, url: str, engine: Engine) -> Remote:
         hosts = {urlsplit(url).hostname or ""} if section.allow_private else ()
-        limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
-        # Large remotes keep their files elsewhere.
-        client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
+        client, slow = self._upstream_clients(hosts)
         credentials = section.credentials.resolve() if section.credentials else None
-        remote = RemoteClient(section.name, url, client, credentials)
-        self.clients.append(client)
+        remote = RemoteClient(section.name, url, client, credentials, slow=slow)
         self.fetchers.append(remote)
         negative = NegativeCache(ABSENT_SECONDS)
         return Remote(
@@ -213,13 +216,25 @@ class Node:
             Answers(section.name, remote, engine),
         )
 
+    def _upstream_clients(self, hosts: Iterable[str]) -> tuple[HTTPClient, HTTPClient]:
+        """For short answers, and for files. Large upstreams keep their files elsewhere."""
+        made = [
+            HTTPClient(
+                AddressRules.parse(hosts=hosts),
+                HTTPLimits(read=READ_SECONDS, total=total),
+                foreign_redirects=True,
+            )
+            for total in (ANSWER_SECONDS, BLOB_SECONDS)
+        ]
+        self.clients += made
+        return made[0], made[1]
+
     def _registry(self, section: UpstreamSection, url: str) -> Registry:
         hosts = [*section.private_hosts, *([urlsplit(url).hostname or ""] if section.allow_private else [])]
-        limits = HTTPLimits(read=READ_SECONDS, total=BLOB_SECONDS)
-        client = HTTPClient(AddressRules.parse(hosts=hosts), limits, foreign_redirects=True)
+        client, slow = self._upstream_clients(hosts)
         credentials = section.credentials.resolve() if section.credentials else None
-        registry = RegistryClient(section.name, url, client, Tokens(section.name, url, client, credentials))
-        self.clients.append(client)
+        tokens = Tokens(section.name, url, client, credentials)
+        registry = RegistryClient(section.name, url, client, tokens, slow=slow)
         self.fetchers.append(registry)
         return Registry(
             section.name,

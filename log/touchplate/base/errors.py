@@ -30,6 +30,13 @@ def quote(value: object, limit: int = QUOTE_CHARACTERS) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def quote_url(url: str) -> str:
+    """The same for an address, without its query: stores of files are asked with signed ones, which open the
+    file to whoever reads the message."""
+    plain, mark, _ = url.partition("?")
+    return quote(f"{plain}?…" if mark else plain)
+
+
 class TouchplateError(Exception):
     """Root of the errors that touchplate raises on purpose; `reason` is stable, the text is not."""
 

@@ -33,7 +33,14 @@ from touchplate.base.connections import (
     wrap_tls,
 )
 from touchplate.base.environment import Environment, read_environment
-from touchplate.base.errors import ConfigError, FetchError, RedirectRefusedError, UnreachableError, quote
+from touchplate.base.errors import (
+    ConfigError,
+    FetchError,
+    RedirectRefusedError,
+    UnreachableError,
+    quote,
+    quote_url,
+)
 from touchplate.base.messages import (
     REDIRECTS,
     SAFE_METHODS,
@@ -210,7 +217,7 @@ class HTTPClient:
                     )
                 request = replace(request, headers=_without_credentials(request.headers))
                 origin = new_origin
-        raise RedirectRefusedError(f"{quote(request.url)}: more than {self.limits.redirects} redirects")
+        raise RedirectRefusedError(f"{quote_url(request.url)}: more than {self.limits.redirects} redirects")
 
     @contextlib.contextmanager
     def _answer(
@@ -243,7 +250,9 @@ class HTTPClient:
             except (ConnectionError, ssl.SSLError) as error:
                 connection.close()
                 if not again:
-                    raise UnreachableError(f"{quote(request.url)}: the connection broke: {error}") from None
+                    raise UnreachableError(
+                        f"{quote_url(request.url)}: the connection broke: {error}"
+                    ) from None
                 # The server closed a kept connection at the moment of use: once more on another one.
             except FetchError:
                 connection.close()

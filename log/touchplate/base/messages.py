@@ -19,6 +19,7 @@ from touchplate.base.errors import (
     ResponseTooLargeError,
     TruncatedResponseError,
     quote,
+    quote_url,
 )
 
 # Bytes read from a connection or a file at once.
@@ -112,14 +113,14 @@ def _check_framing(raw: http.client.HTTPResponse, url: str) -> None:
     """
     if raw.status < http.client.OK:
         # The final answer is still to come, and would be taken for that of the next request.
-        raise BadResponseError(f"{quote(url)}: status {raw.status}, which nobody asked for, as an answer")
+        raise BadResponseError(f"{quote_url(url)}: status {raw.status}, which nobody asked for, as an answer")
     lengths = {value.strip() for value in raw.headers.get_all("Content-Length", [])}
     codings = [value.strip().lower() for value in raw.headers.get_all("Transfer-Encoding", [])]
     if len(lengths) > 1 or not all(value.isascii() and value.isdecimal() for value in lengths):
-        raise BadResponseError(f"{quote(url)}: Content-Length is {quote(', '.join(sorted(lengths)))}")
+        raise BadResponseError(f"{quote_url(url)}: Content-Length is {quote(', '.join(sorted(lengths)))}")
     if codings not in ([], ["chunked"]) or (codings and lengths):
         raise BadResponseError(
-            f"{quote(url)}: Transfer-Encoding is {quote(', '.join(codings))}"
+            f"{quote_url(url)}: Transfer-Encoding is {quote(', '.join(codings))}"
             + (" beside a Content-Length" if lengths else "")
         )
 
@@ -134,12 +135,14 @@ def read_body(raw: http.client.HTTPResponse, request: Request, sink: Sink) -> No
         return
     coding = ", ".join(raw.headers.get_all("Content-Encoding", [])).strip().lower()
     if coding not in ("identity", ""):
-        raise BadResponseError(f"{quote(request.url)}: body coded as {quote(coding)}, though not asked for")
+        raise BadResponseError(
+            f"{quote_url(request.url)}: body coded as {quote(coding)}, though not asked for"
+        )
     # Taken now: http.client counts `length` down while it reads.
     announced = raw.length
     if announced is None and not raw.chunked:
         # Closing ends such a body, and so does a broken connection: a cut file would look whole.
-        raise BadResponseError(f"{quote(request.url)}: the body has neither a length nor chunks")
+        raise BadResponseError(f"{quote_url(request.url)}: the body has neither a length nor chunks")
     if announced is not None and announced > request.max_bytes:
         raise _too_large(request)
     received = 0
@@ -151,7 +154,7 @@ def read_body(raw: http.client.HTTPResponse, request: Request, sink: Sink) -> No
     if announced is not None:
         if received < announced:
             raise TruncatedResponseError(
-                f"{quote(request.url)}: the body ended after {received} of {announced} bytes"
+                f"{quote_url(request.url)}: the body ended after {received} of {announced} bytes"
             )
         # Of a body with a length, http.client does not notice by itself that all of it was read.
         raw.close()
@@ -163,15 +166,15 @@ def redirect_target(request: Request, head: Response) -> str:
     """
     if request.method not in SAFE_METHODS:
         raise RedirectRefusedError(
-            f"{quote(request.url)} redirects a {request.method}; use the final address"
+            f"{quote_url(request.url)} redirects a {request.method}; use the final address"
         )
     location = head.headers.get("location")
     if not location:
-        raise BadResponseError(f"{quote(request.url)}: status {head.status} without a Location")
+        raise BadResponseError(f"{quote_url(request.url)}: status {head.status} without a Location")
     try:
         return urljoin(request.url, location.partition("#")[0])
     except ValueError as error:
-        raise BadURLError(f"{quote(request.url)} redirects to {quote(location)}: {error}") from None
+        raise BadURLError(f"{quote_url(request.url)} redirects to {quote_url(location)}: {error}") from None
 
 
 def translate(error: Exception, url: str) -> FetchError:
@@ -179,12 +182,12 @@ def translate(error: Exception, url: str) -> FetchError:
     if isinstance(error, FetchError):
         return error
     if isinstance(error, http.client.IncompleteRead):
-        return TruncatedResponseError(f"{quote(url)}: the body ended early")
+        return TruncatedResponseError(f"{quote_url(url)}: the body ended early")
     if isinstance(error, TimeoutError):
-        return FetchTimeoutError(f"{quote(url)}: {error}")
+        return FetchTimeoutError(f"{quote_url(url)}: {error}")
     if isinstance(error, OSError):
-        return TruncatedResponseError(f"{quote(url)}: the connection broke: {error.strerror or error}")
-    return BadResponseError(f"{quote(url)}: not understood: {type(error).__name__}: {quote(str(error))}")
+        return TruncatedResponseError(f"{quote_url(url)}: the connection broke: {error.strerror or error}")
+    return BadResponseError(f"{quote_url(url)}: not understood: {type(error).__name__}: {quote(str(error))}")
 
 
 def _read_piece(raw: http.client.HTTPResponse, url: str) -> bytes:
@@ -196,4 +199,4 @@ def _read_piece(raw: http.client.HTTPResponse, url: str) -> bytes:
 
 
 def _too_large(request: Request) -> ResponseTooLargeError:
-    return ResponseTooLargeError(f"{quote(request.url)}: more than the {request.max_bytes} bytes allowed")
+    return ResponseTooLargeError(f"{quote_url(request.url)}: more than the {request.max_bytes} bytes allowed")

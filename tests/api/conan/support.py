@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from tests.api.support import Answer, World, running_node, write_node
-from tests.base.support import Handler, Server, running
+from tests.api.support import Answer, World, running_node
+from tests.api.upstreams import FakeUpstream, upstream_block, write_pulling_node
+from tests.base.support import Handler, running
 from tests.conan_packages import IDENTITY, Published, built
-from tests.verify.cases import rebuilder_block, recorder_block
-from tests.verify.support import OPERATOR_A, OPERATOR_B, RECORDER
 
 from touchplate.node.config import load_config
 
-ECOSYSTEMS = ("conan", "maven")
 RULES = """
 [[gate.rule]]
 ecosystem = "conan"
@@ -35,37 +32,15 @@ need = ["recorded"]
 TIME = "2026-11-28T08:00:00.000000+00:00"
 
 
-class _Everywhere(dict[str, Callable[[Handler], None]]):
-    """Actions of a server: the same one for every path."""
-
-    def __init__(self, action: Callable[[Handler], None]) -> None:
-        self._action = action
-
-    def get(self, _key: str, _default: object = None) -> Any:
-        return self._action
-
-
 @dataclass
-class FakeRemote:
-    """A remote with revisions in memory, the newest last. `acts`: paths with an answer of their own; `asked`:
-    how often each path was; `login`: `Basic …` that it asks for, None for nothing."""
+class FakeRemote(FakeUpstream):
+    """A remote with revisions in memory, the newest last. `asked`: how often each path was, without its
+    leading slash as in `acts`; `login`: `Basic …` that it asks for, None for nothing."""
 
-    server: Server
     published: list[Published] = field(default_factory=list)
-    acts: dict[str, Callable[[Handler], None]] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     queries: list[str] = field(default_factory=list)
     login: str | None = None
-    is_down: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self.server.actions = _Everywhere(self.answer)
-
-    @property
-    def url(self) -> str:
-        """Its root."""
-        return self.server.url("")
 
     def upload(self, *published: Published) -> None:
         """Serve revisions from now on; those of the same name are replaced."""
@@ -77,26 +52,26 @@ class FakeRemote:
         """How often a path was asked for."""
         return self.asked[path]
 
-    def answer(self, handler: Handler) -> None:
+    def path(self, handler: Handler) -> str:
+        """Decoded."""
+        return unquote(super().path(handler)).removeprefix("/")
+
+    def note(self, handler: Handler, path: str) -> None:
+        """Count it, and keep its query."""
+        self.asked[path] += 1
+        self.queries.append(urlsplit(handler.path).query)
+
+    def serve(self, handler: Handler, path: str) -> None:
         """One request."""
-        parts = urlsplit(handler.path)
-        path = unquote(parts.path).removeprefix("/")
-        with self.lock:
-            self.asked[path] += 1
-            self.queries.append(parts.query)
-        if self.is_down:
-            handler.raw(b"")
-        elif path in self.acts:
-            self.acts[path](handler)
-        elif path == "v2/users/authenticate":
+        if path == "v2/users/authenticate":
             good = self.login is not None and handler.headers.get("Authorization") == self.login
             handler.reply(200 if good else 401, b"the-token" if good else b"no")
         elif self.login and handler.headers.get("Authorization") != "Bearer the-token":
             handler.reply(401, b"log in")
         else:
-            self._serve(handler, path, parse_qs(parts.query))
+            self._serve(handler, path)
 
-    def _serve(self, handler: Handler, path: str, query: dict[str, list[str]]) -> None:
+    def _serve(self, handler: Handler, path: str) -> None:
         found = self._files() | self._lists()
         if path == "v2/conans/search":
             names = sorted({str(one.revision.reference) for one in self.published})
@@ -151,30 +126,14 @@ class ConanWorld(World):
         self.append(*built(package, recipe, **options))
 
 
-def blocks() -> list[str]:
-    """Who may write and is believed, for Conan and Maven."""
-    return [
-        rebuilder_block(OPERATOR_A, "rebuilder-a", ecosystems=ECOSYSTEMS),
-        rebuilder_block(OPERATOR_B, "rebuilder-b", ecosystems=ECOSYSTEMS),
-        recorder_block(RECORDER, "recorder", ecosystems=ECOSYSTEMS),
-    ]
-
-
 def upstream_text(url: str, *lines: str, record: bool = True, identity: str = IDENTITY) -> str:
     """An `[[upstream]]` block."""
-    return "\n".join(
-        [
-            "[[upstream]]", 'name = "team"', 'ecosystem = "conan"', f'identity = "{identity}"',
-            f'url = "{url}"', f"record = {str(record).lower()}", "allow_private = true", *lines, "",
-        ]
-    )  # fmt: skip
+    return upstream_block("conan", "team", identity, url, *lines, record=record)
 
 
 def write_conan_node(folder: Path, upstreams: str, rules: str = RULES, levels: str = "") -> Path:
     """The configuration of a node with these upstreams."""
-    path = write_node(folder, "http://127.0.0.1:9/", rules=rules + upstreams, blocks=blocks(), levels=levels)
-    (folder / "admission.toml").write_text("\n".join(blocks()))
-    return path
+    return write_pulling_node(folder, "conan", upstreams, rules, levels)
 
 
 @contextlib.contextmanager

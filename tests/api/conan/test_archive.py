@@ -7,6 +7,7 @@ import lzma
 import os
 import random
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +173,25 @@ def test_a_bomb_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_MEMBERS", 1)
     with pytest.raises(RefusedError, match="more than 1 files"):
         digests(tmp_path, archive({"a": b"", "b": b""}))
+
+
+def test_names_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders within folders: 60 KB of archive took 600 MB."""
+    deep = "a/" * (module.MAX_PARTS - 1)
+    assert digests(tmp_path, archive({f"{deep}x": b"1"})) == {f"{deep}x": md5(b"1")}
+    with pytest.raises(RefusedError, match="no path inside the archive"):
+        digests(tmp_path, archive({f"{deep}a/x": b"1"}))
+    folders = archive({f"{number:04}/{deep[6:]}x": b"" for number in range(300)})
+    links = archive({f"{number}": f"{number}" + "x" * 1000 for number in range(900)})
+    monkeypatch.setattr(module, "MAX_NAMES_BYTES", 600_000)
+    for packed in (folders, links):
+        tracemalloc.start()
+        try:
+            with pytest.raises(RefusedError, match="bytes of names"):
+                digests(tmp_path, packed)
+            assert tracemalloc.get_traced_memory()[1] < 3_000_000
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize("what", ["recipe", "package"])

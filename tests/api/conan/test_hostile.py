@@ -129,6 +129,9 @@ def test_an_answer_is_used_again_for_some_seconds_only(
         (f"{REFERENCE}/latest", {"revision": "../../x", "time": TIME}),
         (f"{REFERENCE}/latest", {"revision": "abc", "time": "yesterday\n"}),
         (f"{REFERENCE}/latest", {"revision": "abc", "time": None}),
+        (f"{REFERENCE}/latest", {"revision": "abc", "time": "2026-02-30T08:00:00Z"}),
+        (f"{REFERENCE}/latest", {"revision": "abc", "time": "2026-11-28T08:00:00+24:00"}),
+        (f"{REFERENCE}/latest", {"revision": "abc", "time": "\uff12\uff10\uff12\uff16-11-28T08:00:00Z"}),
         (f"{REFERENCE}/revisions", {"revisions": {"a": 1}}),
         (f"{REFERENCE}/revisions", {"revisions": [None]}),
         (f"{REFERENCE}/revisions", b'{"revisions": [], "revisions": []}'),
@@ -148,6 +151,13 @@ def test_nonsense_of_an_upstream_is_a_502(here: ConanWorld, path: str, body: obj
     assert "answers" in answer.text
 
 
+@pytest.mark.parametrize("time", [TIME, "2026-11-28T08:00:00Z", "2026-11-28T08:00:00.123+0100"])
+def test_times_are_passed_on_as_they_are(here: ConanWorld, time: str) -> None:
+    answer = {"revision": "abc", "time": time}
+    here.remote.acts[f"{REFERENCE}/latest"] = reply(answer)
+    assert here.get(f"{TEAM}/{REFERENCE}/latest").json == answer
+
+
 def test_a_search_drops_what_cannot_be_asked_for(here: ConanWorld) -> None:
     results = ["free/1.0@_/_", "free/1.0#abc", "FREE/1.0", "../x", "free", 7, "free/2.0@acme/stable"]
     here.remote.acts["v2/conans/search"] = reply({"results": results})
@@ -159,6 +169,15 @@ def test_answers_over_the_limit_are_cut_off(here: ConanWorld, monkeypatch: pytes
     monkeypatch.setattr(upstream_module, "MAX_ANSWER_BYTES", 1000)
     here.remote.acts[f"{REFERENCE}/latest"] = reply(b" " * 2000)
     assert here.get(f"{TEAM}/{REFERENCE}/latest").status == 502
+
+
+@pytest.mark.parametrize("value", ["[]", '"ab"', '{"":0}'])
+def test_answers_of_very_many_values_are_not_even_parsed(here: ConanWorld, value: str) -> None:
+    body = b'{"results":[' + ",".join([value] * upstream_module.MAX_ANSWER_VALUES).encode() + b"]}"
+    here.remote.acts["v2/conans/search"] = reply(body)
+    answer = here.get(f"{TEAM}/v2/conans/search?q=x")
+    assert answer.status == 502
+    assert "more than 250000 members" in answer.text
 
 
 @pytest.mark.parametrize("missing", ["conanfile.py", MANIFEST])

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.api.support import World, running_node, write_node
-from tests.base.support import Handler, Server, running
+from tests.api.support import World, running_node
+from tests.api.upstreams import FakeUpstream, upstream_block, write_pulling_node
+from tests.base.support import Handler, running
 from tests.images import Image
-from tests.verify.cases import rebuilder_block, recorder_block
-from tests.verify.support import OPERATOR_A, OPERATOR_B, RECORDER, make_provenance, sign, statement_signer
+from tests.verify.support import OPERATOR_A, OPERATOR_B, make_provenance, sign, statement_signer
 
 from touchplate.api.docker.layout import image_purl
 from touchplate.node.config import load_config
 from touchplate.verify.entry import Entry
 
 IDENTITY = "registry.example.org"
-ECOSYSTEMS = ("oci", "maven")
 RULES = """
 [[gate.rule]]
 ecosystem = "oci"
@@ -37,40 +35,18 @@ need = ["recorded"]
 """
 
 
-class _Everywhere(dict[str, Callable[[Handler], None]]):
-    """Actions of a server: the same one for every path."""
-
-    def __init__(self, action: Callable[[Handler], None]) -> None:
-        self._action = action
-
-    def get(self, _key: str, _default: object = None) -> Any:
-        return self._action
-
-
 @dataclass
-class FakeRegistry:
-    """A registry with images in memory. `token`: what it asks for, `None` for nothing; `acts`: paths with an
-    answer of their own; `asked`: how often each (method, path) was."""
+class FakeRegistry(FakeUpstream):
+    """A registry with images in memory. `token`: what it asks for, `None` for nothing; `asked`: how often
+    each (method, path) was."""
 
-    server: Server
     manifests: dict[str, dict[str, Image]] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     blobs: dict[str, dict[str, bytes]] = field(default_factory=dict)
     referrers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    acts: dict[str, Callable[[Handler], None]] = field(default_factory=dict)
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     token: str | None = None
     credentials: str | None = None
-    is_down: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self.server.actions = _Everywhere(self.answer)
-
-    @property
-    def url(self) -> str:
-        """Its root."""
-        return self.server.url("")
 
     def push(self, name: str, tag: str, image: Image) -> None:
         """Serve an image under a tag from now on."""
@@ -86,17 +62,14 @@ class FakeRegistry:
         """How often a path was asked for."""
         return self.asked[(method, path)]
 
-    def answer(self, handler: Handler) -> None:
+    def note(self, handler: Handler, path: str) -> None:
+        """Count it."""
+        self.asked[(handler.command, path)] += 1
+
+    def serve(self, handler: Handler, path: str) -> None:
         """One request."""
-        path, query = urlsplit(handler.path).path, parse_qs(urlsplit(handler.path).query)
-        with self.lock:
-            self.asked[(handler.command, path)] += 1
-        if self.is_down:
-            handler.raw(b"")
-        elif path in self.acts:
-            self.acts[path](handler)
-        elif path == "/token":
-            self._give_token(handler, query)
+        if path == "/token":
+            self._give_token(handler, parse_qs(urlsplit(handler.path).query))
         elif self.token and handler.headers.get("Authorization") != f"Bearer {self.token}":
             challenge = f'Bearer realm="{self.url}/token",service="tests",scope="repository:x:pull,push"'
             handler.reply(401, b"{}", WWW_Authenticate=challenge)
@@ -149,30 +122,14 @@ def built(name: str, image: Image) -> list[Entry]:
     ]
 
 
-def blocks() -> list[str]:
-    """Who may write and is believed, for images and Maven."""
-    return [
-        rebuilder_block(OPERATOR_A, "rebuilder-a", ecosystems=ECOSYSTEMS),
-        rebuilder_block(OPERATOR_B, "rebuilder-b", ecosystems=ECOSYSTEMS),
-        recorder_block(RECORDER, "recorder", ecosystems=ECOSYSTEMS),
-    ]
-
-
 def upstream_text(name: str, url: str, *lines: str, record: bool = True, identity: str = IDENTITY) -> str:
     """An `[[upstream]]` block."""
-    return "\n".join(
-        [
-            "[[upstream]]", f'name = "{name}"', 'ecosystem = "oci"', f'identity = "{identity}"',
-            f'url = "{url}"', f"record = {str(record).lower()}", "allow_private = true", *lines, "",
-        ]
-    )  # fmt: skip
+    return upstream_block("oci", name, identity, url, *lines, record=record)
 
 
 def write_image_node(folder: Path, upstreams: str, rules: str = RULES) -> Path:
     """The configuration of a node with these upstreams."""
-    path = write_node(folder, "http://127.0.0.1:9/", rules=rules + upstreams, blocks=blocks())
-    (folder / "admission.toml").write_text("\n".join(blocks()))
-    return path
+    return write_pulling_node(folder, "oci", upstreams, rules)
 
 
 @contextlib.contextmanager

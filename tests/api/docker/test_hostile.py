@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,7 +34,10 @@ from tests.images import (
     sha256,
 )
 
-from touchplate.api.docker.evidence import check_evidence
+from touchplate.api.docker import blobs as blobs_module
+from touchplate.api.docker import judge as judge_module
+from touchplate.api.docker import tags as tags_module
+from touchplate.api.docker.evidence import MAX_ARRAYS, check_evidence
 from touchplate.api.docker.indexes import MAX_NESTED, MAX_OBTAINED
 from touchplate.api.errors import RefusedError
 from touchplate.api.http.streams import HELD_BACK_BYTES
@@ -110,6 +114,39 @@ def test_a_manifest_that_names_a_blob_of_another_repository_does_not_open_it(her
     assert here.registry.count(path) == 0, "its registry's word is enough: the bytes are here"
 
 
+def test_a_registry_cannot_lay_claim_to_the_blobs_of_another(tmp_path: Path) -> None:
+    """It names them in a manifest of its own, and says that it has them."""
+    with running_registry() as registry, running_registry() as thief:
+        registry.push("team/free", "1", FREE)
+        thief.push("x/free", "1", Image(FREE.media_type, FREE.manifest.replace(b'"layers"', b'\n"layers"')))
+        stolen = f"/v2/x/free/blobs/sha256:{FREE.layer}"
+        thief.acts[stolen] = lambda handler: handler.reply(200 if handler.command == "HEAD" else 404, b"")
+        text = upstream_text("hub", registry.url) + upstream_text(
+            "thief", thief.url, identity="thief.example"
+        )
+        path = write_image_node(tmp_path, text, '[[gate.rule]]\nneed = ["recorded"]\n')
+        with image_node(tmp_path, registry, path) as here:
+            for name, status in (("hub/team/free", 200), ("thief/x/free", 404)):
+                assert here.get(f"/v2/{name}/manifests/1").status == 200
+                assert here.get(f"/v2/{name}/blobs/sha256:{FREE.layer}").status == status
+
+
+def test_refused_manifests_that_name_a_layer_do_not_stand_before_the_one_that_was_served(
+    here: ImageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base layer is in every nightly build, and anybody may ask for those."""
+    monkeypatch.setattr(judge_module, "MOST_JUDGED", 3)
+    here.built("team/app", GOOD)
+    assert here.get("/v2/team/app/manifests/1").status == 200
+    later = here.node.images._now() + 60
+    here.node.images._now = lambda: later
+    for number in range(5):
+        manifest = GOOD.manifest.replace(b'"layers"', b" " * number + b' "layers"')
+        here.registry.push("team/app", "n", Image(GOOD.media_type, manifest, GOOD.blobs))
+        assert here.get(f"/v2/team/app/manifests/sha256:{sha256(manifest)}").status == 403
+    assert here.get(f"/v2/team/app/blobs/sha256:{GOOD.layer}").body == GOOD.blobs[GOOD.layer]
+
+
 def test_an_image_that_calls_itself_an_attestation_is_judged_as_an_image(here: ImageWorld) -> None:
     index = json.loads(make_index({"amd64": GOOD}, [BAD]).manifest)
     body = json.dumps(index).encode()
@@ -184,6 +221,42 @@ def test_a_document_that_is_also_an_archive_is_refused() -> None:
     assert json.loads(tar)
     with pytest.raises(RefusedError):
         check_evidence(tar)
+
+
+def test_looking_at_evidence_takes_little_memory() -> None:
+    """Objects are what most of a document of nonsense could consist of: thirty times its length."""
+    body = b"[" + b",".join([b'{"":0}'] * 100_000) + b"]"
+    tracemalloc.start()
+    try:
+        check_evidence(body)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(body)
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(RefusedError):
+        check_evidence(b"[" + b",".join([b"[]"] * (MAX_ARRAYS + 1)) + b"]")
+
+
+def test_evidence_is_looked_at_one_by_one(here: ImageWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most, second = [0], [0], threading.Event()
+
+    def counting(body: bytes) -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        if inside[0] > 1:
+            second.set()
+        second.wait(0.3)
+        check_evidence(body)
+        inside[0] -= 1
+
+    monkeypatch.setattr(blobs_module, "check_evidence", counting)
+    layers = [json.dumps({"n": number}).encode() for number in range(4)]
+    for number, layer in enumerate(layers):
+        here.registry.push("team/bad", f"a{number}", make_attestation(BAD, layer))
+        assert here.get(f"/v2/team/bad/manifests/a{number}").status == 200
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(here.get, f"/v2/team/bad/blobs/sha256:{sha256(layer)}") for layer in layers]
+        assert [one.result(60).body for one in asked] == layers
+    assert most == [1]
 
 
 @pytest.mark.parametrize("reference", ["1", BAD.digest])
@@ -331,6 +404,32 @@ def test_many_clients_share_one_fetch(here: ImageWorld) -> None:
     assert here.registry.count(f"/v2/team/free/manifests/{FREE.digest}") == 1
     assert here.registry.count(LAYER) == 1
     assert here.size() == 1
+
+
+def test_many_listings_of_tags_share_one_fetch_and_take_little_memory(
+    here: ImageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tags_module, "MAX_LISTED_TAGS", 25)
+    go_on, path = threading.Event(), "/v2/team/t0/tags/list"
+
+    def slow(handler: Handler) -> None:
+        go_on.wait(60)
+        handler.reply(200, b'{"tags":["a"]}')
+
+    here.registry.acts[path] = slow
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(here.get, path) for _ in range(6)]
+        while here.registry.count(path) == 0:
+            threading.Event().wait(0.01)
+        go_on.set()
+        assert {one.result(60).status for one in asked} == {200}
+    assert here.registry.count(path) == 1
+    body = json.dumps({"tags": [f"v{number}" for number in range(9)]}).encode()
+    for number in range(5):
+        path = f"/v2/team/t{number}/tags/list"
+        here.registry.acts[path] = lambda handler: handler.reply(200, body)
+        assert here.get(path).status == 200
+    assert sum(len(tags) for tags, _ in here.node.images.tags._listings.values()) <= 25
 
 
 def test_a_damaged_layer_or_manifest_is_fetched_again(here: ImageWorld) -> None:

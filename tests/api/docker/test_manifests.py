@@ -17,7 +17,13 @@ from tests.images import (
     make_index,
 )
 
-from touchplate.api.docker.manifests import MAX_DESCRIPTORS, Manifest, parse_manifest
+from touchplate.api.docker.manifests import (
+    MAX_DESCRIPTORS,
+    MAX_MANIFEST_BYTES,
+    MAX_VALUES,
+    Manifest,
+    parse_manifest,
+)
 from touchplate.api.errors import UpstreamError
 
 
@@ -47,6 +53,16 @@ def test_an_index_has_images_and_attestations_that_do_not_count(*, docker: bool)
     assert [child.sha256 for child in index.images] == [amd.hex, arm.hex]
     assert [child.platform for child in index.images] == ["linux/amd64", "linux/arm64"]
     assert len(index.children) == 3
+
+
+@pytest.mark.parametrize(
+    "system", ["li\0nux", "\x1b[2J", "a b", "x" * 41, 7, ["linux"], "l\u0131nux", "linux\n"]
+)
+def test_a_platform_of_other_than_words_is_not_shown_to_anybody(system: object) -> None:
+    value = json.loads(make_index({"amd64": make_image()}).manifest)
+    value["manifests"][0]["platform"]["os"] = system
+    (child,) = parse_manifest(json.dumps(value).encode(), OCI_INDEX).images
+    assert child.platform == ""
 
 
 def test_only_manifests_all_of_whose_layers_are_statements_are_evidence() -> None:
@@ -112,3 +128,18 @@ def test_a_manifest_need_not_say_its_own_type() -> None:
 def test_a_layer_of_another_hash_algorithm_is_named_and_cannot_be_asked_for() -> None:
     layers = [{"mediaType": OCI_LAYER, "digest": "sha512:" + "0" * 128, "size": 1}]
     assert parse_manifest(changed(layers=layers), OCI_MANIFEST).blobs[1].sha256 == ""
+
+
+@pytest.mark.parametrize("value", ["[]", '{"":0}', '"ab"'])
+def test_a_manifest_of_very_many_values_is_not_even_parsed(value: str) -> None:
+    body = changed(x=0).replace(b'"x": 0', b'"x": [' + ",".join([value] * MAX_VALUES).encode() + b"]")
+    assert len(body) < MAX_MANIFEST_BYTES
+    with pytest.raises(UpstreamError, match="more than 100000 members"):
+        parse_manifest(body, OCI_MANIFEST)
+
+
+def test_the_largest_index_that_is_taken_has_few_enough_values() -> None:
+    child = describe(OCI_MANIFEST, b"") | {"annotations": {f"org.example.{n}": "text" for n in range(6)}}
+    child["platform"] = {"os": "linux", "architecture": "arm64", "variant": "v8", "os.version": "1"}
+    value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [child] * MAX_DESCRIPTORS}
+    assert len(parse_manifest(json.dumps(value).encode(), OCI_INDEX).children) == MAX_DESCRIPTORS

@@ -13,8 +13,10 @@ from tests.images import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,
+    OCI_LAYER,
     OCI_MANIFEST,
     Image,
+    describe,
     make_attestation,
     make_image,
     make_index,
@@ -130,6 +132,22 @@ def test_serves_parts_of_a_layer(
     assert (answer.status, answer.body) == (206, data[first:end])
     assert answer.headers["content-range"].endswith(f"/{len(data)}")
     assert answer.headers["content-length"] == str(len(answer.body))
+    assert here.registry.count(path) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 131_072, 131_073])
+def test_layers_of_every_size_around_what_is_held_back_arrive_whole(here: ImageWorld, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    value = json.loads(BIG.manifest)
+    value["layers"] = [describe(OCI_LAYER, data)]
+    here.registry.push(
+        "team/free", "odd", Image(OCI_MANIFEST, json.dumps(value).encode(), {sha256(data): data})
+    )
+    assert here.get("/v2/team/free/manifests/odd").status == 200
+    path = f"/v2/team/free/blobs/sha256:{sha256(data)}"
+    before, first, later = here.get(path, "HEAD"), here.get(path), here.get(path)
+    assert (first.status, first.body, later.body) == (200, data, data)
+    assert first.headers == later.headers == before.headers == here.get(path, "HEAD").headers
     assert here.registry.count(path) == 1
 
 
@@ -272,6 +290,37 @@ def test_referrers_of_the_upstream_are_listed_after_ours_and_filtered(here: Imag
     assert answer.headers["oci-filters-applied"] == "artifactType"
 
 
+FOREIGN = {"mediaType": OCI_MANIFEST, "digest": f"sha256:{'1' * 64}", "size": 3}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "x"}, {"digest": None}, {"size": -1}, {"size": "3"}, {"size": True}, {"mediaType": 7},
+        {"artifactType": ["text/x"]}, {"annotations": {"a": 1}}, {"annotations": []},
+    ],
+)  # fmt: skip
+def test_a_referrer_that_clients_cannot_read_is_left_out(here: ImageWorld, change: dict[str, Any]) -> None:
+    """They would drop the whole list, and our statements with it."""
+    here.registry.referrers[GOOD.digest] = [{**FOREIGN, **change}, FOREIGN]
+    assert referrers(here, GOOD)[-2:] != [{**FOREIGN, **change}, FOREIGN]
+    assert referrers(here, GOOD)[-1] == FOREIGN
+    assert len(referrers(here, GOOD)) == 4
+
+
+def test_very_many_referrers_of_the_upstream_do_not_hide_ours(here: ImageWorld) -> None:
+    """Clients read no list beyond 4 MiB."""
+    huge = {"note": "x" * 10_000}
+    listed = [{**FOREIGN, "digest": f"sha256:{number:064x}", "annotations": huge} for number in range(410)]
+    listed.append({**FOREIGN, "annotations": {"note": "x" * (4 * 1024**2 - len(json.dumps(listed)) - 300)}})
+    here.registry.referrers[GOOD.digest] = listed
+    answer = here.get(f"/v2/team/app/referrers/{GOOD.digest}")
+    assert len(answer.body) < 4 * 1024**2
+    manifests = answer.json["manifests"]
+    assert [one.get("artifactType") for one in manifests[:3]] == [BUNDLE_TYPE] * 3
+    assert manifests[3:] == listed[: len(manifests) - 3]
+
+
 def test_the_tag_that_stands_in_for_the_referrers_api_is_read(here: ImageWorld) -> None:
     attestation = make_attestation(GOOD, b'{"_type":"x"}')
     here.registry.push("team/app", GOOD.digest.replace(":", "-"), make_index({}, [attestation]))
@@ -303,6 +352,25 @@ def test_the_decision_is_explained(here: ImageWorld) -> None:
     assert here.get("/v2/team/app/manifests/1").status == 200
     assert ">served<" in here.get("/why/v2/team/app/manifests/1").text
     assert here.get(f"/why/v2/team/app/blobs/sha256:{GOOD.layer}").status == 404
+
+
+def test_a_list_of_images_is_explained_by_its_images(here: ImageWorld) -> None:
+    """Nothing in the log speaks of the list: nobody is told to fetch proofs that are not there."""
+    lists = {
+        "team/app": make_index({"amd64": GOOD, "arm64": ARM}),
+        "team/bad": make_index({"arm64": ARM, "amd64": BAD}),
+    }
+    for name, image in lists.items():
+        here.registry.push(name, "list", image)
+        status = here.get(f"/v2/{name}/manifests/list").status
+        why = here.get(f"/api/v1/why/v2/hub/{name}/manifests/list").json
+        assert (status, why["verdict"]) in ((200, "allow"), (403, "refuse"))
+        assert why["changes"]
+        assert all(line[0].isupper() and line.endswith(".") for line in why.get("missing", ()))
+        told = " ".join(why["advice"])
+        assert "/bundle" not in told
+        assert why["sha256"] not in told
+        assert here.get(f"/api/v1/artifacts/{image.hex}/bundle").status == 404
 
 
 def test_auditors_find_images(here: ImageWorld) -> None:

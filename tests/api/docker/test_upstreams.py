@@ -1,5 +1,6 @@
 """Upstream registries of the OCI adapter: tokens, tags, redirects, outages, and answers that are nonsense."""
 
+import hashlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,37 @@ def test_a_layer_on_another_host_is_fetched_without_the_token(private: ImageWorl
         assert "authorization" not in seen
 
 
+def test_a_host_that_the_registry_sends_us_to_gets_no_password_for_asking(private: ImageWorld) -> None:
+    """It may be anybody's store of blobs, and name a token service of its own."""
+    with running_registry() as store:
+        challenge = f'Bearer realm="{store.url}/token",service="x"'
+        store.acts["/here"] = lambda handler: handler.reply(401, b"", WWW_Authenticate=challenge)
+        private.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location=f"{store.url}/here")
+        assert private.get("/v2/team/free/manifests/1").status == 200
+        answer = private.get(LAYER)
+        assert (answer.status, error(answer)["detail"]["reason"]) == (502, "upstream-status")
+        assert store.count("/token") == 0
+        assert all("authorization" not in seen for seen in store.server.seen_headers)
+        # Nor does its refusal say that the registry has no such layer.
+        del private.registry.acts[LAYER]
+        assert private.get(LAYER).body == FREE.blobs[FREE.layer]
+
+
+def test_the_signed_address_of_a_layer_is_told_to_nobody(
+    here: ImageWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever has it can fetch the layer from its store, whatever he may do here."""
+    with running_registry() as store:
+        store.acts["/x"] = lambda handler: handler.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1")
+        elsewhere = f"{store.url}/x?X-Signature=secret-signature"
+        here.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location=elsewhere)
+        here.get("/v2/team/free/manifests/1")
+        answer = here.get(LAYER, Range="bytes=0-3")
+    assert (answer.status, error(answer)["detail"]["reason"]) == (502, "upstream-truncated-response")
+    assert store.url in answer.text
+    assert "secret-signature" not in answer.text + caplog.text
+
+
 def test_a_redirect_into_a_private_network_is_refused(here: ImageWorld) -> None:
     here.registry.acts[LAYER] = lambda handler: handler.reply(307, b"", Location="http://127.0.0.2:9/x")
     here.get("/v2/team/free/manifests/1")
@@ -231,6 +263,42 @@ def test_a_registry_that_knows_no_head_is_asked_by_get(here: ImageWorld) -> None
 
     here.registry.acts["/v2/team/free/manifests/1"] = get_only
     assert here.get("/v2/team/free/manifests/1").body == FREE.manifest
+
+
+def test_a_registry_that_knows_no_head_gives_a_layer_of_two_repositories_twice(here: ImageWorld) -> None:
+    def get_only(handler: Handler) -> None:
+        handler.reply(405 if handler.command == "HEAD" else 200, FREE.blobs[FREE.layer])
+
+    rest = f"blobs/sha256:{FREE.layer}"
+    for name in ("team/free", "other/team/free"):
+        here.registry.push(name, "1", FREE)
+        here.registry.acts[f"/v2/{name}/{rest}"] = get_only
+    here.built("other/team/free", FREE)
+    for name in ("team/free", "other/team/free"):
+        assert here.get(f"/v2/{name}/manifests/1").status == 200
+        assert here.get(f"/v2/{name}/{rest}").body == FREE.blobs[FREE.layer]
+
+
+@pytest.mark.parametrize("algorithm", ["sha512", "blake3"])
+def test_a_registry_that_names_manifests_by_another_digest_is_understood(
+    here: ImageWorld, algorithm: str
+) -> None:
+    value = hashlib.sha512(FREE.manifest).hexdigest() if algorithm == "sha512" else "0" * 64
+    headers = {"Content_Type": OCI_MANIFEST, "Docker_Content_Digest": f"{algorithm}:{value}"}
+    here.registry.acts["/v2/team/free/manifests/1"] = lambda handler: handler.reply(
+        200, FREE.manifest, **headers
+    )
+    answer = here.get("/v2/team/free/manifests/1")
+    assert (answer.status, answer.headers["docker-content-digest"]) == (200, FREE.digest)
+
+
+def test_a_wrong_digest_in_another_algorithm_is_a_lie_too(here: ImageWorld) -> None:
+    headers = {"Content_Type": OCI_MANIFEST, "Docker_Content_Digest": f"sha512:{'0' * 128}"}
+    here.registry.acts["/v2/team/free/manifests/1"] = lambda handler: handler.reply(
+        200, FREE.manifest, **headers
+    )
+    answer = here.get("/v2/team/free/manifests/1")
+    assert (answer.status, error(answer)["detail"]["reason"]) == (403, "upstream-wrong-digest")
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain"])

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, delete, insert, select
@@ -36,7 +37,8 @@ MAX_REVISIONS = 10_000
 """Revisions or packages taken from one answer."""
 
 # fromisoformat of Python 3.11 takes more; this is what conan_server and Artifactory write.
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)\Z")
+_ZONE = r"(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])"
+_TIME = re.compile(rf"([0-9]{{4}}(-[0-9]{{2}}){{2}}T[0-9]{{2}}(:[0-9]{{2}}){{2}}){_ZONE}\Z")
 
 _METADATA = MetaData()
 _ANSWERS = Table(
@@ -190,8 +192,10 @@ def _check_complete(revision: Revision, names: list[str]) -> None:
 
 
 def _check_latest(answer: Answer) -> Answer:
-    if not _TIME.match(answer["time"]):
+    found = _TIME.match(answer["time"])
+    if found is None:
         raise ValueError("no time")
+    datetime.fromisoformat(found[1])  # of a day that there is: clients end in a traceback else
     return {"revision": check_revision(answer["revision"]), "time": answer["time"]}
 
 
@@ -210,3 +214,8 @@ def _check_packages(answer: Answer) -> Answer:
 
 def _check_search(answer: Answer) -> Answer:
     return {"results": [one for one in answer["results"] if isinstance(one, str)]}
+
+
+CHECKS: tuple[Check, ...] = (_check_latest, _check_revisions, _check_packages, _check_search)
+"""What an answer has to be, of each call. They raise BadNameError, KeyError, TypeError, ValueError and
+AttributeError for others."""

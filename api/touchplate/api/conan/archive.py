@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import lzma
 import posixpath
+import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -34,6 +35,13 @@ MAX_NAME_BYTES = 1024
 """Bytes of a name, and 255 of each part of it: longer ones are left out by clients without a word."""
 
 MAX_PART_BYTES = 255
+
+MAX_PARTS = 64
+"""Folders within folders, and the name: packages have a dozen. Names are kept with all their folders."""
+
+MAX_NAMES_BYTES = 128 * 1024**2
+"""Bytes in memory of all those names together: boost has 3 MB. Packed, names that are alike take next to
+nothing."""
 
 MAX_HOPS = 8
 """Links that point to links which are followed."""
@@ -124,6 +132,7 @@ class _Members:
         self._files: dict[str, str] = {}
         self._links: dict[str, str] = {}
         self._folders: set[str] = set()
+        self._names_left = MAX_NAMES_BYTES
 
     def digests(self) -> dict[str, str]:
         for number, member in enumerate(self._walk()):
@@ -152,12 +161,14 @@ class _Members:
             raise _unsafe(name, "lies below a link or a file")
         if name in self._files or name in self._links or (name in self._folders and not member.isdir()):
             raise _unsafe(name, "is there twice")
+        self._remember(name, *folders)
         self._folders.update(folders)
         if member.isdir():
             self._folders.add(name)
         elif member.issym():
             if not (0 < len(member.linkname.encode("utf-8", "replace")) <= MAX_NAME_BYTES):
                 raise _unsafe(name, "is a link to nothing")
+            self._remember(member.linkname)
             self._links[name] = member.linkname
         elif member.islnk():
             target = self._files.get(_checked(member.linkname))
@@ -168,6 +179,14 @@ class _Members:
             self._files[name] = self._digest(member)
         else:
             raise _unsafe(name, "is neither file, link nor folder")
+
+    def _remember(self, *names: str) -> None:
+        """Take their place in memory off what there is for names."""
+        self._names_left -= sum(sys.getsizeof(name) for name in names if name not in self._folders)
+        if self._names_left < 0:
+            raise RefusedError(
+                f"its archive has more than {MAX_NAMES_BYTES} bytes of names", reason="bad-archive"
+            )
 
     def _digest(self, member: tarfile.TarInfo) -> str:
         state, left = hashlib.md5(usedforsecurity=False), member.size
@@ -197,8 +216,10 @@ def _checked(name: str) -> str:
     """A member's name, without a leading `./`. Raises RefusedError."""
     plain = name.removeprefix("./").rstrip("/") if name not in (".", "./") else "."
     parts = plain.split("/")
-    is_short = len(plain.encode("utf-8", "replace")) <= MAX_NAME_BYTES and all(
-        len(part.encode("utf-8", "replace")) <= MAX_PART_BYTES for part in parts
+    is_short = (
+        len(parts) <= MAX_PARTS
+        and len(plain.encode("utf-8", "replace")) <= MAX_NAME_BYTES
+        and all(len(part.encode("utf-8", "replace")) <= MAX_PART_BYTES for part in parts)
     )
     is_inside = all(part not in ("", ".", "..") for part in parts) and plain.isprintable()
     if plain == "." or (is_inside and is_short):

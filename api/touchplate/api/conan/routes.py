@@ -28,7 +28,7 @@ from touchplate.api.conan.listing import Listing
 from touchplate.api.conan.proofs import ConanProofs
 from touchplate.api.conan.repository import Remote
 from touchplate.api.errors import BadNameError, RefusedError
-from touchplate.api.http.calls import Calls
+from touchplate.api.http.calls import Calls, Lanes
 from touchplate.api.http.files import file_response
 from touchplate.api.http.registry import format_warning
 
@@ -56,7 +56,7 @@ class ConanRoutes:
         listing: Listing,
         *,
         calls: Calls,
-        fetches: Calls,
+        fetches: Lanes,
     ) -> None:
         """`calls` answers from what is held, `fetches` may wait for upstreams: a dead one then stops only
         those who want something new."""
@@ -89,7 +89,7 @@ class ConanRoutes:
                 reason="no-accounts",
             )
         is_held = await self._calls.run(lambda: self._is_held(remote, asked))
-        pool = self._calls if is_held else self._fetches
+        pool = self._calls if is_held else self._fetches.of("conan", remote.name)
         return await pool.run(lambda: self._answer(request, remote, asked))
 
     def _is_held(self, remote: Remote, asked: ConanRequest) -> bool:

@@ -9,6 +9,7 @@ import urllib.parse
 from touchplate.api.errors import NotFoundError, UpstreamError
 from touchplate.api.ports import Fetched, Sink
 from touchplate.api.pull import NegativeCache
+from touchplate.api.values import most_values
 from touchplate.base.errors import FetchError
 from touchplate.base.http import HTTPClient, Response
 from touchplate.verify.errors import VerifyError
@@ -17,6 +18,9 @@ from touchplate.verify.jcs import JSON, parse_json
 MAX_ANSWER_BYTES = 16 * 1024**2
 """Bytes of one JSON answer: a search for everything at the largest remote has 2 MB, all packages of a recipe
 with their settings 5."""
+
+MAX_ANSWER_VALUES = 250_000
+"""Values of one answer: 10,000 packages with their settings have 100,000."""
 
 MAX_TOKEN_BYTES = 64 * 1024
 """Bytes of a token."""
@@ -35,12 +39,15 @@ class RemoteClient:
         client: HTTPClient,
         credentials: str | None = None,
         *,
+        slow: HTTPClient | None = None,
         negative: NegativeCache | None = None,
     ) -> None:
-        """`credentials`: `user:password`, sent to the remote's own host only, when it asks for them."""
+        """`credentials`: `user:password`, sent to the remote's own host only, when it asks for them. `slow`:
+        as `client`, for files, with the time that large ones take."""
         self._name = name
         self._url = url.rstrip("/")
         self._client = client
+        self._slow = slow or client
         self._basic = base64.b64encode(credentials.encode()).decode() if credentials else None
         self._negative = negative or NegativeCache(ABSENT_SECONDS)
         self._lock = threading.Lock()
@@ -63,6 +70,8 @@ class RemoteClient:
             raise NotFoundError(f"upstream {self._name!r} has no {path[:200]!r}")
         if response.status != 200:
             raise self._failed(path, response.status)
+        if most_values(response.body) > MAX_ANSWER_VALUES:
+            raise self.useless(path, f"more than {MAX_ANSWER_VALUES} members and items")
         try:
             value = parse_json(response.body, max_bytes=MAX_ANSWER_BYTES)
         except VerifyError as error:
@@ -108,7 +117,7 @@ class RemoteClient:
         try:
             if sink is None:
                 return self._client.get(url, max_bytes=max_bytes, headers=headers)
-            return self._client.stream(url, take, max_bytes=max_bytes, headers=headers)
+            return self._slow.stream(url, take, max_bytes=max_bytes, headers=headers)
         except FetchError as error:
             raise UpstreamError(
                 f"upstream {self._name!r} gave no usable answer for {path[:200]!r}: {error}",

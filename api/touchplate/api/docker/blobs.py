@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import BinaryIO
 
 from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import BlobStore
@@ -25,6 +26,7 @@ class ImageBlobs:
     def __init__(self, blobs: BlobStore, links: ImageLinks, alarms: Alarms) -> None:
         self._blobs = blobs
         self._alarms = alarms
+        self._looking = threading.Lock()  # one document at a time: a large one takes much memory
         self._lock = threading.Lock()
         self._checked: OrderedDict[str, None] = OrderedDict()  # under self._lock
         self._links = links
@@ -40,7 +42,8 @@ class ImageBlobs:
         size = path.stat().st_size
         if access.is_evidence and not self._is_checked(access.sha256):
             _check_size(size)
-            check_evidence(path.read_bytes())
+            with path.open("rb") as file:
+                self._look_at(file)
             self._keep_checked(access.sha256)
         return path, size
 
@@ -55,12 +58,20 @@ class ImageBlobs:
                 self._checked.popitem(last=False)
 
     def confirm(self, access: BlobAccess) -> bool:
-        """Take a blob that another repository gave, once this one's registry says that it has it as well:
-        else a manifest that names somebody else's digest would be a way to read it."""
-        if not self._blobs.is_sound(access.sha256):
-            return False
+        """Take a blob that another repository of the same upstream gave, once the registry says that this one
+        has it as well: else a manifest that names somebody else's digest would be a way to read it.
+
+        What another upstream gave, or another adapter, has to be fetched: a registry's word is nothing
+        against that of the one whose bytes they are.
+        """
         place = access.place
-        if not place.registry.client.has_blob(place.path, access.sha256):
+        known = self._links.is_held_from(place.registry.name, access.sha256)
+        if not known or not self._blobs.is_sound(access.sha256):
+            return False
+        is_there = place.registry.client.has_blob(place.path, access.sha256)
+        if is_there is None:
+            return False
+        if not is_there:
             raise NotFoundError(
                 f"{place.asked} has no blob sha256:{access.sha256} at its registry", reason="blob-unknown"
             )
@@ -74,17 +85,27 @@ class ImageBlobs:
         UpstreamError.
         """
         _check_size(access.size)
-        place, pieces = access.place, bytearray()
-        place.registry.client.blob(place.path, access.sha256, pieces.extend, max_bytes=access.size)
-        if hashlib.sha256(pieces).hexdigest() != access.sha256:
-            message = f"the upstream sent other bytes than sha256:{access.sha256}"
-            self._alarms.raise_alarm(f"{place.repository}: {message}")
-            raise ChangedError(message, reason="upstream-wrong-digest")
-        check_evidence(bytes(pieces))
+        place, digest = access.place, hashlib.sha256()
         with self._blobs.expecting(access.sha256, access.size) as writer:
-            writer.write(bytes(pieces))
+
+            def take(piece: bytes) -> None:
+                digest.update(piece)
+                writer.write(piece)
+
+            place.registry.client.blob(place.path, access.sha256, take, max_bytes=access.size)
+            if digest.hexdigest() != access.sha256:
+                message = f"the upstream sent other bytes than sha256:{access.sha256}"
+                self._alarms.raise_alarm(f"{place.repository}: {message}")
+                raise ChangedError(message, reason="upstream-wrong-digest")
+            writer.flush()
+            with writer.open() as file:
+                self._look_at(file)
             writer.commit()
         self._links.add_held(place.repository, access.sha256)
+
+    def _look_at(self, file: BinaryIO) -> None:
+        with self._looking:
+            check_evidence(file.read())
 
     def download(self, access: BlobAccess) -> Download:
         """The fetch of a blob that an allowed manifest names, not started yet."""

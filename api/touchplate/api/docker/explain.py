@@ -84,8 +84,8 @@ class ImageExplainer:
             need=_about_images(sentences.needs(decision.need, decision.rule, file, self._gate.reproduced)),
             known=_images(served) if is_index else _about_images(sentences.known(case)),
             told=decision.line,
-            missing=[decision.line] if is_index and decision.line else sentences.missing(case),
-            changes=[] if is_index else sentences.changes(case),
+            missing=_missing(decision) if is_index else sentences.missing(case),
+            changes=_changes(decision) if is_index else sentences.changes(case),
             advice=_advice(decision, place, served),
             ignored=group(facts.warnings),
         )
@@ -137,8 +137,25 @@ def _images(served: Served) -> list[str]:
     ] or ["It names no image."]
 
 
+def _missing(decision: Decision) -> list[str]:
+    """What keeps a list of images back."""
+    return [f"{decision.line[:1].upper()}{decision.line[1:]}."] if decision.line else []
+
+
+def _changes(decision: Decision) -> list[str]:
+    """What would change the decision about a list of images."""
+    if decision.passes:
+        return ["A rule or a trust file that asks for more of the images that pass now."]
+    return ["One of its images reaches what the rule asks for: its own page says what that takes."]
+
+
 def _advice(decision: Decision, place: Place, served: Served) -> list[str]:
     digest = f"{place.asked}@sha256:{served.sha256}"
+    if decision.passes and served.manifest.kind == "index":
+        return [
+            "Check it yourself: nothing in the log speaks of the list, so check the image that you run, by "
+            "its own digest; the statements about it are its referrers."
+        ]
     if decision.passes:
         return [
             f"Check it yourself: the statements about it are referrers of `{digest}`, as Sigstore bundles; "

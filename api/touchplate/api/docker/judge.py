@@ -32,7 +32,10 @@ from touchplate.api.records import FirstSight
 from touchplate.api.stores import FirstSights, Stores
 
 MAX_PASSED = 10_000
-"""Decisions that are kept while the log does not grow, about 20 MB; the oldest go first."""
+"""Decisions to serve that are kept, about 20 MB; the oldest go first."""
+
+MOST_JUDGED = 300
+"""Manifests that are asked whether they let a blob pass: each costs a millisecond or two."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ class ImageJudge:
         """
         refused: tuple[Link, Decision] | None = None
         evidence: Named | None = None
-        for one in self.links.naming(place.repository, sha256):
+        for one in self._naming(place, sha256):
             link = self._stores.links.find(place.link_repository, place.link_path(one.by))
             known = self.links.manifest(place.repository, one.by)
             if link is None or known is None:
@@ -186,6 +189,14 @@ class ImageJudge:
             f"no manifest that was pulled from {place.asked} here names the blob sha256:{sha256}",
             reason="blob-unknown",
         )
+
+    def _naming(self, place: Place, sha256: str) -> list[Named]:
+        """Who names a blob, those first that were served: whoever reads blobs asked for their manifest a
+        moment ago, and any number of refused ones must not stand before it."""
+        found = self.links.naming(place.repository, sha256)
+        with self._lock:
+            found.sort(key=lambda one: (place.repository, one.by) not in self._passed)
+        return found[:MOST_JUDGED]
 
     def _access(self, place: Place, named: Named, *, is_evidence: bool) -> BlobAccess:
         sha256 = named.sha256
@@ -216,9 +227,10 @@ class ImageJudge:
             return decision
         facts = self._stores.index.facts(link.file, place.package(link.sha256))
         decision = self._gate.decide(self.question(place, link.sha256), facts, int(self._now()))
-        if decision.passes and not decision.rule.minimum_age:
+        if decision.verdict != "refuse":
+            stays = decision.passes and not decision.rule.minimum_age
             with self._lock:
-                self._passed[key] = (followed, decision)
+                self._passed[key] = (followed if stays else -1, decision)
                 self._passed.move_to_end(key)
                 while len(self._passed) > MAX_PASSED:
                     self._passed.popitem(last=False)

@@ -55,13 +55,13 @@ def parse_registry_path(path: str) -> RegistryRequest:
         raise NotFoundError(f"/v2/{path[:200]} is no endpoint of a registry", reason="no-endpoint")
     check_name(name)
     if kind == "manifests" and ":" not in last:
-        if not _TAG.match(last):
+        if not is_tag(last):
             raise BadNameError(
                 f"{last[:80]!r} is no tag: 128 characters of a-z A-Z 0-9 . _ -", reason="bad-tag"
             )
         return RegistryRequest("manifests", name, last)
     if not _DIGEST.match(last):
-        what = "an algorithm that is not served here" if _ANY_DIGEST.match(last) else "no digest"
+        what = "an algorithm that is not served here" if is_digest(last) else "no digest"
         raise BadNameError(f"{last[:90]!r} is {what}; write sha256: and 64 hex digits", reason="bad-digest")
     found: Kind = next(one for one in _KINDS if one == kind)
     return RegistryRequest(found, name, last)
@@ -72,6 +72,16 @@ def check_name(name: str) -> str:
     if len(name) > MAX_NAME or not _NAME.match(name):
         raise BadNameError(f"{name[:80]!r} is no repository: lower case, digits and . _ - between slashes")
     return name
+
+
+def is_tag(text: str) -> bool:
+    """Whether a manifest can be tagged so."""
+    return _TAG.match(text) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a digest in whatever algorithm."""
+    return _ANY_DIGEST.match(text) is not None
 
 
 def image_purl(identity: str, path: str, sha256: str) -> PackageURL:

@@ -29,9 +29,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from touchplate.base.sql import begin_write, database_errors
 
-MOST_NAMING = 300
-"""Manifests of one repository that are asked whether they let a blob pass, the newest first: a base layer may
-be in very many, and each costs a millisecond or two."""
+MOST_NAMING = 5_000
+"""Manifests of one repository that are listed as naming a blob, the newest first: a base layer may be in very
+many."""
 
 LISTED_MOVES = 100
 """Moves of a tag that are listed."""
@@ -60,6 +60,7 @@ _HELD = Table(
     _METADATA,
     Column("repository", String, primary_key=True),
     Column("sha256", String(64), primary_key=True),
+    Index("oci_held_sha256", "sha256"),
 )
 _TAGS = Table(
     "oci_tags",
@@ -181,6 +182,13 @@ class ImageLinks:
         query = select(_HELD.c.sha256).where(_HELD.c.repository == repository, _HELD.c.sha256 == sha256)
         with self._reading() as connection:
             return connection.execute(query).first() is not None
+
+    def is_held_from(self, upstream: str, sha256: str) -> bool:
+        """Whether any repository of this upstream gave the blob before."""
+        query = select(_HELD.c.repository).where(_HELD.c.sha256 == sha256)
+        with self._reading() as connection:
+            found = connection.execute(query).scalars()
+            return any(repository.startswith(f"{upstream}/") for repository in found)
 
     def tag(self, repository: str, tag: str) -> str | None:
         """Where a tag pointed when it was asked for last; None when it never was."""

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from touchplate.api.errors import UpstreamError
+from touchplate.api.values import most_values
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, parse_json
 
 MAX_MANIFEST_BYTES = 4 * 1024**2
 """Bytes of a manifest or an index: what the specification asks registries to take at least."""
+
+MAX_VALUES = 100_000
+"""Values of one document or page of a listing: 4,000 descriptors with all that can be said have 80,000."""
 
 MAX_DESCRIPTORS = 4_000
 """Layers or children of one manifest: a container file may have 127 layers, artifacts more."""
@@ -51,6 +55,8 @@ EVIDENCE_LAYERS = frozenset(
 ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
 """The annotation by which an index marks a child that no machine runs."""
 
+# How systems, architectures and variants are called; other text would be told to people as it stands.
+_PLATFORM = re.compile(r"[A-Za-z0-9._-]{1,40}\Z")
 _GENERIC = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _KEYS = (
@@ -104,6 +110,8 @@ class Manifest:
 def parse_manifest(body: bytes, media_type: str) -> Manifest:
     """The manifest in `body`, which its registry calls `media_type`. Raises UpstreamError
     (`upstream-nonsense`)."""
+    if most_values(body) > MAX_VALUES:
+        raise _nonsense(f"it has more than {MAX_VALUES} members and items")
     try:
         value = parse_json(body, max_bytes=MAX_MANIFEST_BYTES)
     except VerifyError as error:
@@ -154,8 +162,10 @@ def _descriptor(value: JSON | None) -> Descriptor:
 def _platform(value: JSON | None) -> str:
     if not isinstance(value, dict):
         return ""
-    parts = (value.get("os"), value.get("architecture"), value.get("variant"))
-    return "/".join(str(part)[:40] for part in parts if part)
+    parts = [part for name in ("os", "architecture", "variant") if (part := value.get(name))]
+    # It is shown to people, and its publisher may write anything there.
+    are_words = all(isinstance(part, str) and _PLATFORM.match(part) for part in parts)
+    return "/".join(str(part) for part in parts) if are_words else ""
 
 
 def _object(value: JSON | None, what: str) -> dict[str, JSON]:

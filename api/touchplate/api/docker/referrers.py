@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from touchplate.api.blobs import Blob
 from touchplate.api.docker.judge import ImageJudge
+from touchplate.api.docker.layout import is_digest
 from touchplate.api.docker.links import ImageLinks, KnownManifest, Named, OwnReferrer
 from touchplate.api.docker.manifests import MANIFEST_TYPES
 from touchplate.api.docker.repository import Place
@@ -25,6 +26,9 @@ from touchplate.api.stores import Stores
 from touchplate.verify.encoding import decode_base64
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.sigstore import MEDIA_TYPE as BUNDLE_TYPE
+
+MAX_FOREIGN_BYTES = 3 * 1024**2
+"""Bytes of an upstream's referrers in one answer: clients read no more than 4 MiB, with ours before them."""
 
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -65,11 +69,10 @@ class Referrers:
         except APIError as error:
             _log.warning("%s: no referrers from the upstream: %s", place.repository, error)
             return []
-        return [
-            {key: one[key] for key in _PASSED_ON if key in one}
-            for one in listed
-            if isinstance(one.get("digest"), str) and isinstance(one.get("mediaType"), str)
+        passed: list[dict[str, JSONValue]] = [
+            {key: one[key] for key in _PASSED_ON if key in one} for one in listed if _is_sound(one)
         ]
+        return list(_first(passed, MAX_FOREIGN_BYTES))
 
     def _own(self, place: Place, sha256: str) -> list[dict[str, JSONValue]]:
         try:
@@ -151,6 +154,32 @@ class Referrers:
         with self._stores.blobs.writer() as sink:
             sink.write(data)
             return sink.commit()
+
+
+def _is_sound(descriptor: Mapping[str, JSONValue]) -> bool:
+    """Whether a client can read it: at one that it cannot, it would drop the whole list, with ours."""
+    digest, size = descriptor.get("digest"), descriptor.get("size")
+    annotations = descriptor.get("annotations", {})
+    return (
+        isinstance(digest, str)
+        and is_digest(digest)
+        and isinstance(size, int)
+        and not isinstance(size, bool)
+        and size >= 0
+        and isinstance(descriptor.get("mediaType"), str)
+        and isinstance(descriptor.get("artifactType", ""), str)
+        and isinstance(annotations, dict)
+        and all(isinstance(value, str) for value in annotations.values())
+    )
+
+
+def _first(descriptors: Iterable[dict[str, JSONValue]], size: int) -> Iterator[dict[str, JSONValue]]:
+    """The first of them, as many as `size` bytes hold."""
+    for one in descriptors:
+        size -= len(json.dumps(one, ensure_ascii=False).encode()) + len(", ")
+        if size < 0:
+            return
+        yield one
 
 
 def format_referrers(descriptors: list[dict[str, JSONValue]]) -> bytes:

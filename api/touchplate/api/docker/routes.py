@@ -19,7 +19,7 @@ from touchplate.api.docker.manifests import INDEX_TYPES
 from touchplate.api.docker.referrers import Referrers, format_referrers
 from touchplate.api.docker.repository import Place
 from touchplate.api.errors import BadNameError, NotReadyError
-from touchplate.api.http.calls import Calls
+from touchplate.api.http.calls import Calls, Lanes
 from touchplate.api.http.files import file_response, parse_range
 from touchplate.api.http.registry import format_warning
 from touchplate.api.http.streams import HELD_BACK_BYTES, Download, Downloads, StreamedFile
@@ -41,8 +41,8 @@ class Pools:
     layers nobody."""
 
     held: Calls
-    fetches: Calls
-    streams: Calls
+    fetches: Lanes
+    streams: Lanes
 
 
 class ImageRoutes:
@@ -88,12 +88,18 @@ class ImageRoutes:
             case "referrers":
                 return await self._list_referrers(request, place, str(asked.sha256), headers)
 
+    def _fetching(self, place: Place) -> Calls:
+        return self._fetches.of("oci", place.registry.name)
+
+    def _streaming(self, place: Place) -> Calls:
+        return self._streams.of("oci", place.registry.name)
+
     async def _manifest(
         self, request: Request, place: Place, asked: RegistryRequest, headers: dict[str, str]
     ) -> Response:
         served = await self._calls.run(lambda: self._judge.ready(place, asked))
         if served is None:
-            served = await self._fetches.run(
+            served = await self._fetching(place).run(
                 lambda: self._judge.serve(place, self._judge.digest(place, asked))
             )
         described = {
@@ -126,9 +132,9 @@ class ImageRoutes:
     async def _bring(self, request: Request, access: BlobAccess) -> Download | None:
         """Get a blob into the store. A download that may be sent while it runs, or None when all is there."""
         if access.is_evidence:
-            await self._fetches.run(lambda: self._blobs.fetch_evidence(access))
+            await self._streaming(access.place).run(lambda: self._blobs.fetch_evidence(access))
             return None
-        if await self._fetches.run(lambda: self._blobs.confirm(access)):
+        if await self._fetching(access.place).run(lambda: self._blobs.confirm(access)):
             return None
         span = parse_range(request.headers.get("range"), access.size)
         key = (access.place.repository, access.sha256)
@@ -136,7 +142,7 @@ class ImageRoutes:
         download = self._downloads.start(
             key,
             lambda: self._blobs.download(access),
-            lambda made: self._streams.run(made.run),
+            lambda made: self._streaming(access.place).run(made.run),
         )
         if is_streamed:
             # Nothing is answered before the first bytes are here: until then a failure can still be told.
@@ -147,7 +153,7 @@ class ImageRoutes:
 
     async def _tags(self, request: Request, place: Place, headers: dict[str, str]) -> Response:
         number = _number(request.query_params.get("n"))
-        listed = await self._fetches.run(lambda: self._judge.tags.list(place))
+        listed = await self._fetching(place).run(lambda: self._judge.tags.list(place))
         last = request.query_params.get("last")
         rest = [tag for tag in listed if last is None or tag > last]
         page = rest[:number]
@@ -162,7 +168,7 @@ class ImageRoutes:
         self, request: Request, place: Place, sha256: str, headers: dict[str, str]
     ) -> Response:
         wanted = request.query_params.getlist("artifactType")
-        found = await self._fetches.run(lambda: self._referrers.listing(place, sha256, wanted))
+        found = await self._fetching(place).run(lambda: self._referrers.listing(place, sha256, wanted))
         if wanted:
             headers["OCI-Filters-Applied"] = "artifactType"
         return Response(format_referrers(found), headers=headers, media_type=INDEX_TYPES[0])

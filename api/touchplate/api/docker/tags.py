@@ -29,8 +29,8 @@ is dead may take a third of that."""
 MAX_TAGS = 10_000
 """Tags whose place is kept in memory, about 3 MB; the oldest go first."""
 
-MAX_LISTINGS = 500
-"""Listings of tags kept in memory; the oldest go first."""
+MAX_LISTED_TAGS = 200_000
+"""Tags of all listings that are kept in memory, about 20 MB; the oldest listings go first."""
 
 _log = logging.getLogger("touchplate.api.docker")
 
@@ -55,6 +55,7 @@ class Tags:
         self._listings: OrderedDict[str, tuple[list[str], float]] = OrderedDict()  # under self._lock
         self._refused: OrderedDict[tuple[str, str], Move] = OrderedDict()  # under self._lock
         self._flights: SingleFlight[str] = SingleFlight()
+        self._listing: SingleFlight[list[str]] = SingleFlight()
 
     def kept(self, place: Place, tag: str) -> str | None:
         """The digest (hex), when the upstream was asked a moment ago."""
@@ -80,12 +81,7 @@ class Tags:
         sha256 = self.kept(place, tag)
         return sha256 or self._flights.run(key, lambda: self._resolve(place, tag))
 
-    def list(self, place: Place) -> list[str]:
-        """The tags of a repository, sorted; when the upstream is down, those that were asked for here."""
-        with self._lock:
-            listing, until = self._listings.get(place.repository, ([], 0.0))
-        if self._clock() < until:
-            return listing
+    def _list(self, place: Place) -> list[str]:
         try:
             listing = sorted(set(place.registry.client.tags(place.path)))
         except UpstreamError:
@@ -93,10 +89,19 @@ class Tags:
             if not listing:
                 raise
         with self._lock:
+            self._listings.pop(place.repository, None)
             self._listings[place.repository] = (listing, self._clock() + TAG_SECONDS)
-            while len(self._listings) > MAX_LISTINGS:
+            while sum(len(tags) + 1 for tags, _ in self._listings.values()) > MAX_LISTED_TAGS:
                 self._listings.popitem(last=False)
         return listing
+
+    def list(self, place: Place) -> list[str]:
+        """The tags of a repository, sorted; when the upstream is down, those that were asked for here."""
+        with self._lock:
+            listing, until = self._listings.get(place.repository, ([], 0.0))
+        if self._clock() < until:
+            return listing
+        return self._listing.run(place.repository, lambda: self._list(place))
 
     def _resolve(self, place: Place, tag: str) -> str:
         known = self._links.tag(place.repository, tag)

@@ -1,7 +1,8 @@
 """Tokens of upstream registries: asked for with the scope `pull`, kept until they end.
 
 Source: distribution, "Token Authentication Specification". Credentials go to the realm that the registry
-names only over https, or to the registry's own host; a token goes to the registry only.
+names only over https, or to the own host of a registry that has no TLS itself; a token goes to the registry
+only.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ MAX_TOKENS = 1_000
 MAX_TOKEN_BYTES = 64 * 1024
 """Bytes of a token service's answer; real ones have 2 to 8 KiB."""
 
-_PARAMETER = re.compile(r'([a-z]+)="([^"]*)"')
+# From the beginning of a word only: else a header of letters alone is searched once more for each of them.
+_PARAMETER = re.compile(r'(?<![a-z])([a-z]+)="([^"]*)"')
 
 
 class Tokens:
@@ -50,7 +52,8 @@ class Tokens:
     ) -> None:
         """`credentials`: `user:password`, or None to ask without."""
         self._name = name
-        self._host = urllib.parse.urlsplit(url).hostname
+        parts = urllib.parse.urlsplit(url)
+        self._plain_host = parts.hostname if parts.scheme == "http" else None
         self._client = client
         self._basic = (
             None if credentials is None else "Basic " + base64.b64encode(credentials.encode()).decode()
@@ -95,7 +98,7 @@ class Tokens:
                 f"upstream {self._name!r} names no token service: {error}", reason="upstream-token"
             ) from error
         url = f"{realm}{'&' if parts.query else '?'}{urllib.parse.urlencode(query)}"
-        is_safe = parts.scheme == "https" or parts.hostname == self._host
+        is_safe = parts.scheme == "https" or parts.hostname == self._plain_host is not None
         headers = {"Authorization": self._basic} if self._basic and is_safe else {}
         try:
             response = self._client.get(url, max_bytes=MAX_TOKEN_BYTES, headers=headers)

@@ -1,9 +1,9 @@
-"""Everything behind the routes blocks (databases, disks, upstreams), so it runs in one pool of threads."""
+"""Everything behind the routes blocks (databases, disks, upstreams), so it runs in pools of threads."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,3 +23,21 @@ class Calls:
     def stop(self) -> None:
         """Wait for the calls that run; those that wait are dropped."""
         self._pool.shutdown(cancel_futures=True)
+
+
+class Lanes:
+    """A pool for each upstream: one that is slow or dead holds up those who want something of it, and nobody
+    else."""
+
+    def __init__(self, threads: int, upstreams: Iterable[str]) -> None:
+        """`threads`: of each pool, at most; `upstreams`: `<ecosystem>:<name>`."""
+        self._pools = {name: Calls(threads) for name in upstreams}
+
+    def of(self, ecosystem: str, name: str) -> Calls:
+        """The pool of one upstream."""
+        return self._pools[f"{ecosystem}:{name}"]
+
+    def stop(self) -> None:
+        """As `Calls.stop`, for all."""
+        for pool in self._pools.values():
+            pool.stop()

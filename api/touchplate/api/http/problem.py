@@ -13,6 +13,7 @@ from fastapi import Response
 from touchplate.api.errors import STATUS, BusyError, MethodError, RangeError, RefusedError
 from touchplate.base.errors import StorageError
 from touchplate.base.status import StatusTable
+from touchplate.verify.output import printable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -84,5 +85,6 @@ def problem(error: Exception, *, public_url: str = "", table: StatusTable = STAT
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    # Clients print it as it is, and parts of it may come from whoever published the file.
+    line = printable(" ".join(text.split()))
     return line if len(line) <= DETAIL_CHARACTERS else f"{line[: DETAIL_CHARACTERS - 1]}…"

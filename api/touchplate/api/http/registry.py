@@ -19,6 +19,7 @@ from touchplate.api.errors import (
 )
 from touchplate.api.http.problem import describe
 from touchplate.base.status import StatusTable
+from touchplate.verify.output import printable
 
 WARNING_CHARACTERS = 400
 """Characters of a warning; clients take 4,096 bytes of all together."""
@@ -50,7 +51,8 @@ def registry_error(
 
 def format_warning(text: str) -> str:
     """A `Warning` header (RFC 7234 section 5.5), which clients show to people."""
-    line = " ".join(text.split()).encode("ascii", "replace").decode()
+    # A header with control characters is not sent at all, and the answer neither.
+    line = printable(" ".join(text.split())).encode("ascii", "replace").decode()
     line = line.replace("\\", "/").replace('"', "'")
     return f'299 - "{line[:WARNING_CHARACTERS]}"'
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from touchplate.api.blobs import BlobStore
 from touchplate.api.errors import BadNameError
-from touchplate.api.http.calls import Calls
+from touchplate.api.http.calls import Calls, Lanes
 from touchplate.api.http.files import file_response
 from touchplate.api.maven.judge import Judged, MavenJudge
 from touchplate.api.maven.layout import FileRequest, MetadataRequest, parse_path
@@ -35,7 +35,7 @@ class MavenRoutes:
     """Answers requests below one prefix; made once per node."""
 
     def __init__(
-        self, judge: MavenJudge, blobs: BlobStore, prover: Prover, *, calls: Calls, fetches: Calls
+        self, judge: MavenJudge, blobs: BlobStore, prover: Prover, *, calls: Calls, fetches: Lanes
     ) -> None:
         """`calls` answers from what is held, `fetches` may wait for upstreams: a dead one then stops only
         those who want something new."""
@@ -61,7 +61,8 @@ class MavenRoutes:
         answer = await self._calls.run(lambda: self._answer_held(request, upstream, path))
         if answer is not None:
             return answer
-        return await self._fetches.run(lambda: self._answer(request, upstream, path))
+        fetches = self._fetches.of("maven", upstream)
+        return await fetches.run(lambda: self._answer(request, upstream, path))
 
     def _answer_held(self, request: Request, upstream: str, path: str) -> Response | None:
         """The answer when nobody else need be asked for it, else None. One turn of a thread for most
