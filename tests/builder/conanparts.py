@@ -69,6 +69,7 @@ class Library(ConanFile):
     name = "lib"
     version = "1.0"
     settings = "os", "arch", "compiler", "build_type"
+    languages = "C"
     exports_sources = "*.c", "*.h"
 
     def build(self):

@@ -27,6 +27,14 @@ FORM = DefinitionForm(
 
 EPOCH = "SOURCE_DATE_EPOCH"
 
+PROGRAMS: Mapping[str, str] = {
+    "autoconf": "autoconf", "automake": "automake", "bison": "bison", "cmake": "cmake", "flex": "flex",
+    "g++": "g++", "libtool": "libtool-bin", "m4": "m4", "make": "make", "meson": "meson", "nasm": "nasm",
+    "ninja": "ninja-build", "perl": "perl", "pkg-config": "pkgconf", "yasm": "yasm",
+}  # fmt: skip
+"""Programs in /usr/bin that a definition may name, and Debian's package with each. No others: they are asked
+for their version outside of the sandbox, and a definition may be a stranger's."""
+
 OUTPUT = "out"
 """Folder below the build folder in which the packed package lies."""
 
@@ -44,7 +52,7 @@ class ConanTool:
 
 @dataclass(frozen=True)
 class ConanDetails:
-    """`gcc`: major version, `programs`: names below /usr/bin; both from this host."""
+    """`gcc`: major version, `programs`: of `PROGRAMS`; both from this host."""
 
     conan: ConanTool
     gcc: int
@@ -65,7 +73,7 @@ def read_details(reader: Reader) -> ConanDetails:
     reader.known("tools.conan", required=("version", "lock"))
     reader.known("profile", required=("settings",), optional=("options",))
     programs = [
-        reader.text(item, r"[a-z0-9][a-z0-9+._-]{0,63}", "the name of a program in /usr/bin")
+        reader.choice(item, tuple(PROGRAMS))
         for item in (reader.items("tools.programs", low=1, high=32) if reader.has("tools.programs") else ())
     ]
     return ConanDetails(
@@ -113,7 +121,7 @@ def check_definition(reader: Reader, definition: Definition) -> None:
         reader.mistake("source.files", f"lack {CONANFILE}")
     if len(set(uris)) != len(uris):
         reader.mistake("source.files", "name a file twice; keep one")
-    if not definition.environment.get(EPOCH, "").isdecimal():
+    if re.fullmatch(r"[0-9]{1,10}", definition.environment.get(EPOCH, "")) is None:
         reader.mistake("environment", f"lacks {EPOCH}, seconds since 1970 in quotes: the time of all files")
 
 

@@ -34,6 +34,8 @@ TOOLS = (
 )
 """What a recipe says → the programs of this host that it then runs, beside gcc."""
 
+_OF_CPP = ("compiler.cppstd", "compiler.libcxx")
+
 MAX_EPOCH = 1 << 33
 """Latest time of a manifest that is believed, in seconds: the year 2242. tar has no room for more."""
 
@@ -54,7 +56,7 @@ def infer(package: PackageURL, repositories: Repositories) -> Inference:
     recipe = read_recipe(repository, revision.recipe)
     settings = complete_settings(info, default_gcc)
     major = int(settings["compiler.version"].partition(".")[0])
-    programs = _programs(recipe)
+    programs = _programs(info, recipe)
     conan = default_conan()
     epoch = _time_of(published[MANIFEST].data)
     upstream = repository.upstream.name
@@ -89,7 +91,7 @@ def infer(package: PackageURL, repositories: Repositories) -> Inference:
     notes = (
         f"recipe: {len(recipe)} files of revision {revision.rrev}",
         f"gcc {major} ({'conaninfo.txt' if 'compiler.version' in info.settings else 'of this host'})"
-        + (f", {', '.join(programs)} (named in {CONANFILE})" if programs else ""),
+        + (f", {', '.join(programs)} (by settings and {CONANFILE})" if programs else ""),
         f"what it downloads: from {', '.join(sources) or 'nowhere; give a source upstream with --upstream'}",
     )
     return Inference(definition, tuple(published[name] for name in OUTPUTS), notes)
@@ -104,9 +106,11 @@ def _check_supported(info: PackageInfo) -> None:
         raise DefinitionError(f"its conaninfo.txt has [{info.others[0]}], which cannot be rebuilt yet")
 
 
-def _programs(recipe: Sequence[RemoteFile]) -> tuple[str, ...]:
+def _programs(info: PackageInfo, recipe: Sequence[RemoteFile]) -> tuple[str, ...]:
     conanfile = next(file.data for file in recipe if file.path == CONANFILE)
-    found = [program for pattern, programs in TOOLS if re.search(pattern, conanfile) for program in programs]
+    # Recipes of C packages take these settings away.
+    found = ["g++"] if any(name in info.settings for name in _OF_CPP) else []
+    found += [program for pattern, programs in TOOLS if re.search(pattern, conanfile) for program in programs]
     return tuple(dict.fromkeys(found))
 
 
@@ -119,7 +123,7 @@ def _time_of(manifest: bytes) -> int:
 
 
 def _name(revision: Revision) -> str:
-    """Name of the definition; digits and dots only from what a reference may hold besides."""
+    """Name of the definition."""
     owner = (
         f"-{revision.user}" + (f"-{revision.channel}" if revision.channel else "") if revision.user else ""
     )

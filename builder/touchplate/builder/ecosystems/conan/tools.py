@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.base.durable import write_atomic
-from touchplate.builder.ecosystems.conan.definition import ConanTool
+from touchplate.builder.ecosystems.conan.definition import PROGRAMS, ConanTool
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import run_installer, run_tool
@@ -33,9 +33,6 @@ _ASIDE = ".new-"  # prefix of folders in which tools are made
 _DIGEST = ".sha256"
 _NAMED = re.compile(r"([A-Za-z0-9_.-]+)==")
 
-PACKAGES = {"ninja": "ninja-build", "pkg-config": "pkgconf", "gcc": "gcc", "g++": "g++"}
-"""Debian's name of the package with a program, where it is another one."""
-
 
 @dataclass(frozen=True)
 class Conan:
@@ -48,7 +45,7 @@ class Conan:
 
 @dataclass(frozen=True)
 class Gcc:
-    """A gcc of this host. `folder` holds its compilers proper, of which `digest` is the tree digest."""
+    """A gcc of this host. `digest`: tree digest of the folder that holds its compilers proper."""
 
     version: str
     digest: str
@@ -180,14 +177,17 @@ def need_gcc(major: int) -> Gcc:
 
 
 def need_program(name: str) -> Program:
-    """A program in /usr/bin. Raises HostLack with the package to install."""
+    """A program in /usr/bin, which is asked for its version: one of `PROGRAMS`, or our own choice.
+
+    Raises HostLack with the package to install.
+    """
     path = Path("/usr/bin", name)
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise HostLack(
-            f"this host has no {str(path)!r}: install the package {PACKAGES.get(name, name)}",
+            f"this host has no {str(path)!r}: install the package {PROGRAMS.get(name, name)}",
             reason="no-tool",
         ) from error
     said = re.search(r"[0-9]+(\.[0-9]+)+", run_tool([str(path), "--version"]).partition("\n")[0])
