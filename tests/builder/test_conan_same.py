@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,7 @@ def rebuilt_by(here: Scene, package: Published, folder: Path, umask: int) -> dic
 def test_two_rebuilders_get_the_same_bytes_also_with_debug_information(here: Scene, debug: Published) -> None:
     here.serve(debug)
     first = rebuilt_by(here, debug, here.client.folder / "one", 0o022)
-    clock = int(time.time())
     second = rebuilt_by(here, debug, here.client.folder / "another/much/deeper/folder", 0o077)
-    assert int(time.time()) >= clock + 1, "the clock did not move between the builds"
     made = [[one["rebuilt"]["sha256"] for one in value["outputs"]] for value in (first, second)]
     assert made[0] == made[1]
     assert first["labels"] == second["labels"]
