@@ -55,6 +55,13 @@ def test_a_package_of_a_stock_client_comes_out_again(here: Scene, published: Pub
     assert done.built.result.labels == {"revision": f"{published.revision.prev}, as published"}
 
 
+def test_the_usual_names_of_tools_lead_to_those_of_the_host(here: Scene, published: Published) -> None:
+    usual = LIBRARY.replace("gcc -O2", "cc -O2").replace(
+        "    def build(self):\n", "    def build(self):\n        self.run(\"awk 'BEGIN { exit 0 }'\")\n"
+    )
+    assert run(here, published.edited(conanfile=usual)).result == "equivalent"
+
+
 def test_a_published_umask_of_077_shows_in_modes_and_in_nothing_else(here: Scene) -> None:
     published = here.other_client(umask=0o077).publish()
     done = run(here, published)

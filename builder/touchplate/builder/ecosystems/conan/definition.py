@@ -29,7 +29,7 @@ EPOCH = "SOURCE_DATE_EPOCH"
 
 PROGRAMS: Mapping[str, str] = {
     "autoconf": "autoconf", "automake": "automake", "bison": "bison", "cmake": "cmake", "flex": "flex",
-    "g++": "g++", "libtool": "libtool-bin", "m4": "m4", "make": "make", "meson": "meson", "nasm": "nasm",
+    "g++": "g++", "libtoolize": "libtool", "m4": "m4", "make": "make", "meson": "meson", "nasm": "nasm",
     "ninja": "ninja-build", "perl": "perl", "pkg-config": "pkgconf", "yasm": "yasm",
 }  # fmt: skip
 """Programs in /usr/bin that a definition may name, and Debian's package with each. No others: they are asked

@@ -29,6 +29,7 @@ from touchplate.verify.purl import PackageURL
 TOOLS = (
     (rb"\bCMake\b|cmake", ("cmake", "make")),
     (rb"\bAutotools\b|\bconfigure\b", ("make",)),
+    (rb"\bautoreconf\b", ("autoconf", "automake", "libtoolize")),
     (rb"\bMeson\b", ("meson", "ninja")),
     (rb"\bPkgConfig\b|pkg-config", ("pkg-config",)),
 )

@@ -47,6 +47,10 @@ HOOK = "extensions/hooks/hook_touchplate.py"
 MACHINE_CODE = (b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 """How files of machine code begin: ELF, `ar` archives, PE, Mach-O."""
 
+HOST_FACTS = (Path("/etc/alternatives"), Path("/etc/debian_version"))
+"""Shown as they are on this host, where there are such: Debian's links of the usual names of compilers and
+tools (`cc`, `awk`) lead through the first; where the second is, CMake gives libraries other modes."""
+
 _HOST = {"root": "host"}
 
 
@@ -106,7 +110,10 @@ def make_plan(
     return BuildPlan(
         source=tree,
         command=(PYTHON, "-S", "-P", f"{INSIDE}/build_package.py", f"{INSIDE}/job.json"),
-        binds=(Bind(tools.conan.home, CONAN_INSIDE),),
+        binds=(
+            Bind(tools.conan.home, CONAN_INSIDE),
+            *(Bind(path, str(path)) for path in HOST_FACTS if path.exists()),
+        ),
         environment={**definition.environment, "CONAN_HOME": CONAN_HOME},
         umask=definition.umask,
         upstreams=tuple(repositories.named(name).upstream for name in definition.upstreams),
