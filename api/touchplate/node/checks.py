@@ -44,8 +44,10 @@ def check_files(config: NodeConfig) -> Checked:
         signer = notes.read("recorder.key", lambda: _signer(section))
         if signer is not None:
             recorded = {upstream.ecosystem for upstream in config.upstream if upstream.record}
+            # The peers' list changes while they run: the file is only what they began with.
+            listed = admission if config.log.mode == "solo" else None
             for ecosystem in sorted(recorded or {"maven"}):
-                notes.mistakes += _strangers(section, signer, trust, admission, ecosystem=ecosystem)
+                notes.mistakes += _strangers(section, signer, trust, listed, ecosystem=ecosystem)
     gate = None
     if trust is not None:
         rules, reproduced = [make_rule(rule) for rule in config.gate.rule], trust.reproduced

@@ -28,9 +28,14 @@ class Admission:
     def __init__(self, listed: AdmissionList, next_index: Callable[[], int]) -> None:
         """`next_index` tells the tree's size; what waits in the sequencer may push an entry a little beyond
         it."""
-        self._listed = listed
         self._next_index = next_index
         self._recent: StatementKey | None = None  # a guess; threads may overwrite each other's
+        self.follow(listed)
+
+    def follow(self, listed: AdmissionList) -> None:
+        """From now on this is the list: peers may agree on another one while they run."""
+        # Two steps, each whole. An entry admitted between them is checked again when its block is made.
+        self._listed = listed
         self._keys = {block.key.spki_sha256: block.key for block in listed.keys}
 
     def admit(self, envelope: bytes, hint: bytes | None = None) -> PackedEntry:

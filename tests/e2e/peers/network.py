@@ -94,7 +94,8 @@ class Node:
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == self.process.pid and b"cometbft" in (folder / "cmdline").read_bytes():
+                # Not `cometbft version`, which a node asks for before it starts.
+                if parent == self.process.pid and b"cometbft\0start" in (folder / "cmdline").read_bytes():
                     return int(folder.name)
         return None
 
@@ -140,7 +141,7 @@ class Node:
         assert status == 200
         return str(json.loads(body)["key"])
 
-    def call(self, method: str, **parameters: int) -> dict[str, object]:
+    def call(self, method: str, **parameters: int | str) -> dict[str, object]:
         """The engine's RPC."""
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
         with urllib.request.urlopen(f"{self.rpc}/{method}?{query}", timeout=10) as answer:

@@ -1,7 +1,7 @@
 """Signed heads and the quorum over them, between real peers in one process."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,9 @@ from tests.simkeys import ORIGIN, verifier_key
 
 from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
-from touchplate.log.peers.gathering import Gathering, format_heads, parse_heads
+from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, parse_heads
 from touchplate.log.peers.guard import SigningGuard
-from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads
+from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.errors import PolicyError, VerifyError
 from touchplate.verify.notes import sign_note
@@ -24,10 +24,14 @@ ROOT, OTHER = b"r" * 32, b"o" * 32
 SECONDS = 30
 
 
+def members_of(name: str, names: Iterable[str] = NAMES) -> Members:
+    """All peers, as the one called `name` sees them."""
+    return Members(tuple(keys(other) for other in names if other != name), name in names)
+
+
 def heads_of(name: str, folder: Path, root: bytes = ROOT) -> Heads:
-    others = [keys(other) for other in NAMES if other != name]
     guard = SigningGuard(folder / name, ORIGIN)
-    return Heads(ORIGIN, signers(name), others, guard, lambda size: root, now=lambda: 1_700_000_000)
+    return Heads(ORIGIN, signers(name), members_of(name), guard, lambda size: root, now=lambda: 1_700_000_000)
 
 
 def policy(threshold: int) -> Policy:
@@ -42,7 +46,7 @@ def test_a_checkpoint_is_published_at_three_of_four_and_not_before(tmp_path: Pat
     for each in peers.values():
         each.sign(5, ROOT)
     mine = peers["a"]
-    assert mine.quorum == 3
+    assert members_of("a").quorum == 3
     assert mine.published() is None
     assert mine.take("b", peers["b"].signed()[0])
     assert mine.published() is None
@@ -158,6 +162,60 @@ def test_signs_no_second_head_of_one_size_after_a_restart(tmp_path: Path) -> Non
     assert len(again.signed()) == 1
 
 
+def test_who_has_to_cosign_is_a_matter_of_each_head(tmp_path: Path) -> None:
+    peers = {name: heads_of(name, tmp_path) for name in NAMES}
+    mine = peers["a"]
+    for each in peers.values():
+        each.sign(5, ROOT)
+    for name, each in peers.items():
+        each.follow(members_of(name, "abc"))  # d was removed after the head of 5 entries
+        each.sign(6, ROOT)
+    for name in ("b", "d"):
+        mine.take(name, peers[name].signed(5)[0])
+    # d is asked no more, and its line under the older head, of which it was a peer, was not taken in time.
+    assert mine.published() is None
+    assert not mine.take("d", signers("d").note(ORIGIN, 6, ROOT, 1))
+    assert mine.take("b", peers["b"].signed(6)[0])
+    assert mine.published() is None
+    assert mine.take("c", peers["c"].signed(6)[0])
+    found = mine.published()
+    assert found is not None
+    assert (found[0], found[2]) == (6, 3)
+
+
+def test_a_line_that_came_before_its_peer_was_removed_still_counts_under_that_head(tmp_path: Path) -> None:
+    mine, other, third = (heads_of(name, tmp_path) for name in "abd")
+    for each in (mine, other, third):
+        each.sign(5, ROOT)
+    assert mine.take("d", third.signed()[0])
+    mine.follow(members_of("a", "abc"))
+    assert mine.take("b", other.signed()[0])
+    found = mine.published()
+    assert found is not None
+    assert (found[0], found[2]) == (5, 3)
+
+
+def test_who_is_no_peer_signs_nothing_and_publishes_what_the_others_signed(tmp_path: Path) -> None:
+    late = heads_of("e", tmp_path)
+    late.follow(members_of("e"))
+    late.sign(5, ROOT)
+    assert late.signed() == []
+    assert not (tmp_path / "e" / "signed.head").exists()
+    for name in ("a", "b"):
+        assert late.take(name, signers(name).note(ORIGIN, 5, ROOT, 1))
+    assert late.published() is None  # two of four, and its own does not count
+    assert late.take("c", signers("c").note(ORIGIN, 5, ROOT, 1))
+    found = late.published()
+    assert found is not None
+    assert sorted(name for name, _ in open_checkpoint(found[1], policy(3)).cosigners) == ["a", "b", "c"]
+    late.follow(members_of("e", (*NAMES, "e")))
+    late.sign(5, ROOT)  # it was admitted in a block without entries
+    assert len(late.signed()) == 1
+    found = late.published()
+    assert found is not None
+    assert found[2] == 4
+
+
 # --- gathering ----------------------------------------------------------------------------------------------
 
 
@@ -173,20 +231,25 @@ class World:
             name: Gathering(
                 self.trees[name],
                 self.heads[name],
-                {other: self._fetch(other) for other in NAMES if other != name},
+                self._fetch,
                 folder / name,
             )
             for name in NAMES
         }
 
     def _heads(self, name: str, folder: Path) -> Heads:
-        others = [keys(other) for other in NAMES if other != name]
         tree = self.trees[name]
         return Heads(
-            ORIGIN, signers(name), others, SigningGuard(folder / name, ORIGIN), lambda size: tree.head().root
+            ORIGIN,
+            signers(name),
+            members_of(name),
+            SigningGuard(folder / name, ORIGIN),
+            lambda size: tree.head().root,
         )
 
-    def _fetch(self, name: str) -> Callable[[int], bytes]:
+    def _fetch(self, peer: PeerKeys) -> Callable[[int], bytes]:
+        name = peer.name
+
         def fetch(start: int) -> bytes:
             if name in self.down:
                 raise UnreachableError(f"{name} is down")
@@ -194,11 +257,14 @@ class World:
 
         return fetch
 
-    def block(self, start: int, count: int, names: tuple[str, ...] = NAMES) -> None:
+    def block(
+        self, start: int, count: int, names: tuple[str, ...] = NAMES, *, agreed: Iterable[str] = NAMES
+    ) -> None:
+        """A block at the peers `names`, after which all peers are `agreed`."""
         for name in names:
             self.trees[name].apply(signed_entries(count, start), decided=b"a block")
             head = self.trees[name].head()
-            self.parts[name].decided(head.size, head.root)
+            self.parts[name].decided(head.size, head.root, members_of(name, agreed))
 
     def checkpoint(self, name: str, size: int, cosigners: int) -> bytes:
         """Wait for a checkpoint of that size with at least so many cosignatures."""
@@ -269,6 +335,23 @@ def test_evidence_of_a_fork_is_kept_and_the_others_go_on(tmp_path: Path) -> None
         assert "another history" in evidence.read_text()
 
 
+def test_a_new_peer_is_asked_and_one_that_left_is_not(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.block(0, 1, agreed="abc")
+        world.checkpoint("a", 1, 3)
+        world.checkpoint("d", 1, 3)  # it executes the blocks, and is no peer yet
+        assert world.heads["d"].signed() == []
+        world.block(1, 1)
+        for name in NAMES:
+            world.checkpoint(name, 2, 4)
+        world.block(2, 1, agreed="abd")
+        for name in NAMES:
+            opened = open_checkpoint(world.checkpoint(name, 3, 3), policy(3))
+            assert sorted(each for each, _ in opened.cosigners) == ["a", "b", "d"]
+        world.block(3, 1, agreed="abcd")  # and back again: asked anew
+        world.checkpoint("a", 4, 4)
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"heads": 3}', b'{"heads": null}', b"\xff"])
 def test_an_answer_that_is_no_list_of_heads_is_refused(body: bytes) -> None:
     with pytest.raises(RequestError):
@@ -278,3 +361,17 @@ def test_an_answer_that_is_no_list_of_heads_is_refused(body: bytes) -> None:
 def test_an_answer_is_read_back_as_it_was() -> None:
     notes = [signers("a").note(ORIGIN, 5, ROOT, 1), signers("a").note(ORIGIN, 6, ROOT, 1)]
     assert parse_heads(format_heads(notes)) == notes
+
+
+def test_a_peer_whose_url_cannot_be_used_costs_the_others_nothing(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        reached = world._fetch
+
+        def fetch_from(peer: PeerKeys) -> Callable[[int], bytes]:
+            return http_fetch("https://[:::]/log") if peer.name == "d" else reached(peer)
+
+        world.parts["a"]._fetch_from = fetch_from  # before the first head, when nobody is asked yet
+        world.block(0, 3)
+        world.checkpoint("a", 3, 3)
+        world.block(3, 1)
+        world.checkpoint("a", 4, 3)

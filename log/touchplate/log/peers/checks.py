@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from touchplate.log.errors import AdmissionError
+from touchplate.log.peers.changes import Change, read_change
 from touchplate.log.ports import PackedEntry, pack
 from touchplate.verify.entry import pack_entry, parse_packed, verify_entry
 from touchplate.verify.errors import VerifyError
@@ -23,12 +24,16 @@ REMEMBERED_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CheckedEntry:
-    """A well-formed entry whose key made its signature, and what the admission list has to know about it."""
+    """A well-formed entry whose key made its signature, and what the rules have to know about it.
+
+    `change`: what it approves, when it is an administrator's.
+    """
 
     entry: PackedEntry
     spki: bytes
     statement: Statement
     builder: str | None
+    change: Change | None = None
 
 
 Check = Callable[[bytes], CheckedEntry]
@@ -46,7 +51,8 @@ def check_packed(packed: bytes) -> CheckedEntry:
         raise AdmissionError(str(error), reason=error.reason) from error
     assert pack_entry(entry) == packed  # its only form
     builder = predicate.builder if isinstance(predicate, Provenance) else None
-    return CheckedEntry(pack(entry, packed), entry.spki, statement, builder)
+    change = read_change(entry.payload, statement, predicate)
+    return CheckedEntry(pack(entry, packed), entry.spki, statement, builder, change)
 
 
 class RememberedChecks:
