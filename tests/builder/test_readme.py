@@ -6,8 +6,12 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from touchplate.builder.cli import register
 from touchplate.builder.definitions import parse_definition
+from touchplate.builder.ecosystems.conan.definition import details_of as conan_details_of
+from touchplate.builder.ecosystems.conan.tools import default_conan
 from touchplate.builder.ecosystems.maven.definition import details_of
 from touchplate.verify.cli import COMMANDS
 from touchplate.verify.jcs import format_json
@@ -21,18 +25,27 @@ def blocks(language: str) -> list[str]:
 
 
 def test_definition_in_the_readme_is_one() -> None:
-    (example,) = blocks("yaml")
+    example, _ = blocks("yaml")
     definition = parse_definition(example.encode())
     assert details_of(definition).maven is not None
     assert definition.limits.wall_seconds == 1800
 
 
-def test_provenance_in_the_readme_is_one() -> None:
-    (example,) = blocks("json")
-    statement = parse_statement(format_json(json.loads(example)))
-    provenance = parse_predicate(statement)
+def test_conan_definition_in_the_readme_is_one() -> None:
+    _, example = blocks("yaml")
+    definition = parse_definition(example.encode())
+    assert definition.ecosystem.name == "conan"
+    assert definition.upstreams == ("sources",)
+    assert conan_details_of(definition).conan == default_conan()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(0, "sources-jar"), (1, "source-release")])
+def test_provenance_in_the_readme_is_one(number: int, kind: str) -> None:
+    examples = blocks("json")
+    assert len(examples) == 2
+    provenance = parse_predicate(parse_statement(format_json(json.loads(examples[number]))))
     assert isinstance(provenance, Provenance)
-    assert provenance.source_kinds == {"sources-jar"}
+    assert provenance.source_kinds == {kind}
     assert provenance.has_host_tools
 
 
@@ -44,7 +57,7 @@ def test_commands_in_the_readme_are_understood() -> None:
         for line in block.replace("\\\n", "").splitlines():
             if line.startswith("$ touchplate "):
                 commands.append(shlex.split(line)[2:])
-    assert [command[0] for command in commands] == ["rebuild", "keygen", "rebuild", "rebuild"]
+    assert [command[0] for command in commands] == ["rebuild", "rebuild", "keygen", "rebuild", "rebuild"]
     for name, *arguments in commands:
         assert name in COMMANDS
         if name == "rebuild":

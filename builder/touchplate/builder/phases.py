@@ -24,7 +24,7 @@ from touchplate.builder.errors import (
     TooMuchError,
 )
 from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
-from touchplate.builder.lock import InputLock, LockedInput, is_metadata
+from touchplate.builder.lock import InputLock, LockedInput, is_metadata, is_sha256
 from touchplate.builder.plan import (
     MIB,
     MIRROR_PORT,
@@ -92,10 +92,11 @@ def run_build(
             raise _failure("build", outcome, plan.limits)
         try:
             outputs = collect(workspace.build, plan.outputs, cache, max_bytes=plan.limits.output_bytes)
+            labels = plan.examine(outputs)
         except PhaseFailed as failed:
             failed.log = outcome.log
             raise
-    return BuildResult(outputs, outcome.log, make_report(sandbox, plan, outcome))
+    return BuildResult(outputs, outcome.log, make_report(sandbox, plan, outcome), labels)
 
 
 def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str, Any]:
@@ -166,6 +167,12 @@ def _check_lock(plan: BuildPlan, lock: InputLock) -> None:
         if (one.upstream, one.path) in plan.forbidden.paths:
             detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
             raise PhaseFailed("fetch", "refused-input", detail)
+        if plan.named_by_digest and not is_sha256(one.path):
+            detail = f"{one.upstream}/{one.path}: inputs of this build are asked for by their sha256"
+            raise PhaseFailed("fetch", "refused-input", detail)
+        if plan.named_by_digest and one.path != one.sha256:
+            detail = f"upstream {one.upstream!r} has other bytes under {one.path}, of sha256 {one.sha256}"
+            raise HostLack(detail, reason="upstream-failed")
         if is_metadata(one.path) and not plan.allow_metadata:
             raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} changes from day to day")
 

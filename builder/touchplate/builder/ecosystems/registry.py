@@ -6,6 +6,7 @@ from touchplate.builder.ecosystem import Ecosystem
 from touchplate.builder.errors import DefinitionError
 
 _MODULES = {
+    "conan": "touchplate.builder.ecosystems.conan.ecosystem",
     "maven": "touchplate.builder.ecosystems.maven.ecosystem",
 }
 """Type → the module that makes it, by a function `make_ecosystem()`."""
