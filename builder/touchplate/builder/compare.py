@@ -37,6 +37,13 @@ _CAUSE_ORDER = (
     "class-code",
     "content",
     "modes",
+    "owners",
+    "links",
+    "attributes",
+    "config",
+    "history",
+    "annotations",
+    "media-types",
     "compression",
     "entry-order",
     "container",
@@ -49,14 +56,20 @@ _GROUPED_FROM = 4  # differences of one cause that are summed up in one line ins
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdict over one published file. Empty causes, summary and report when identical."""
+    """The verdict over one published file. Causes, summary and report say what is `different`, and only then."""
 
-    result: Literal["identical", "different"]
+    result: Literal["identical", "equivalent", "different"]
     causes: tuple[str, ...] = ()
     summary: tuple[str, ...] = ()
     count: int = 0
     report: bytes = b""
     """The difference report, RFC 8785 JSON: evidence, stored by digest."""
+    stabilizers: tuple[str, ...] = ()
+    """`name@version`, in order of application, after which both are the same; for `equivalent`."""
+    stabilized: bytes = b""
+    """What both are then."""
+    matched: tuple[str, ...] = ()
+    """Which parts of the two are the same, where a format has such parts (images)."""
 
 
 def compare(published: bytes, rebuilt: bytes, name: str) -> Comparison:
@@ -72,7 +85,14 @@ def compare(published: bytes, rebuilt: bytes, name: str) -> Comparison:
         differences = [*whole, note] if name.endswith((".jar", ".zip", ".war")) else list(whole)
     if not differences:
         differences = [Difference(name, "container", "same entries in another zip structure")]
-    differences.sort(key=lambda item: (_CAUSE_ORDER.index(item.cause), item.path))
+    return conclude(name, (published, rebuilt), differences)
+
+
+def conclude(
+    name: str, files: tuple[bytes, bytes], differences: Sequence[Difference], *, matched: tuple[str, ...] = ()
+) -> Comparison:
+    """The verdict `different` over the `files` (published, rebuilt), with at least one difference."""
+    differences = sorted(differences, key=lambda item: (_CAUSE_ORDER.index(item.cause), item.path))
     causes = tuple(dict.fromkeys(item.cause for item in differences))
     summary = tuple(_summary(differences))
     return Comparison(
@@ -80,7 +100,8 @@ def compare(published: bytes, rebuilt: bytes, name: str) -> Comparison:
         causes=causes,
         summary=summary,
         count=len(differences),
-        report=_report(name, (published, rebuilt), differences),
+        report=_report(name, files, differences),
+        matched=matched,
     )
 
 
