@@ -34,6 +34,7 @@ from tests.bench.harness import (
 
 from touchplate.base.progress import QuietProgress
 from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.ecosystems.maven.definition import details_of
 from touchplate.builder.ecosystems.maven.plan import SHORT_RUN
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.tools import JDK, Maven, need_jdk, need_maven
@@ -116,7 +117,7 @@ def peer(workshop: Workshop, said: Said) -> Iterator[Peer]:
     """The parts of the rebuild that `said` tells of, laid out for plain Maven."""
     definition, lock = _definition(workshop, said), _lock(workshop, said)
     jdk, maven = _tools(workshop, definition)
-    sources = [workshop.repositories.exact(one.uri, one.sha256) for one in definition.source.files]
+    sources = [workshop.repositories.exact(one.uri, one.sha256, "maven") for one in definition.source.files]
     with tempfile.TemporaryDirectory(prefix="touchplate-bench-") as name:
         folder = Path(name)
         for made in ("pristine", "repo", "home", "local"):
@@ -189,8 +190,9 @@ def _published(said: Said) -> str:
 
 
 def _tools(workshop: Workshop, definition: Definition) -> tuple[JDK, Maven]:
-    jdk, maven = definition.tools.jdk, definition.tools.maven
+    wanted = details_of(definition)
+    jdk, maven = wanted.jdk, wanted.maven
     if jdk is None or maven is None:
         raise WrongResultError(f"the definition of {PACKAGE} names no JDK or no Maven")
     central = workshop.repositories.named("central")
-    return need_jdk(jdk, workshop.jdk_roots), need_maven(maven, central, workshop.tools)
+    return need_jdk(jdk), need_maven(maven, central, workshop.tools)

@@ -11,6 +11,7 @@ from tests.builder.mavenparts import manifest, pom, publish, served, zip_bytes
 from touchplate.base.progress import QuietProgress
 from touchplate.builder.definitions import Definition, make_definition
 from touchplate.builder.repository import Repository
+from touchplate.builder.upstream_option import parse_upstream
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.jcs import JSONValue
 
@@ -64,7 +65,7 @@ def scene() -> Iterator[Scene]:
         repository.mkdir()
         with (
             served(repository) as url,
-            open_workshop(folder / "data", QuietProgress(), upstream=url) as workshop,
+            open_workshop(folder / "data", QuietProgress(), upstreams=[parse_upstream(url)]) as workshop,
         ):
             yield Scene(repository, url, workshop)
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from touchplate.builder.definitions import MOST, Definition, make_definition, parse_definition
+from touchplate.builder.ecosystems.maven.definition import details_of
 from touchplate.builder.errors import BuilderError, DefinitionError
 from touchplate.builder.yamlcore import parse_yaml
 from touchplate.verify.jcs import format_json
@@ -40,7 +41,7 @@ def changed(old: str, new: str) -> bytes:
 def test_reads_a_definition_written_by_hand() -> None:
     definition = parse_definition(VALID.encode())
     assert definition.name == "demo-1.0"
-    assert definition.tools.jdk == 17
+    assert details_of(definition).jdk == 17
     assert definition.umask == 0o022
     assert definition.upstreams == ("central",)
     assert definition.environment == {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}

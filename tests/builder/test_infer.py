@@ -9,7 +9,9 @@ from tests.builder.rebuildparts import FOLDER, JAR, PACKAGE, SOURCES, Scene, sce
 from tests.builder.test_maven_model import BUNDLE, COMPILE, MANIFEST, RESOURCES, build, profile
 from tests.builder.test_maven_model import JAR as JAR_GOAL
 
-from touchplate.builder.ecosystems.maven.infer import Inference, infer
+from touchplate.builder.ecosystem import Inference
+from touchplate.builder.ecosystems.maven.definition import details_of
+from touchplate.builder.ecosystems.maven.infer import infer
 from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN, need_jdk
 from touchplate.builder.errors import BuilderError, DefinitionError, HostLack
 from touchplate.verify.purl import parse_purl
@@ -40,10 +42,10 @@ def test_sources_jar_and_pom_make_a_definition(here: Scene) -> None:
         f"upstream:central/{POM}",
     ]
     assert definition.command == ("mvn", "-B", "-ntp", RESOURCES, COMPILE, JAR_GOAL)
-    assert definition.tools.jdk == 17
-    assert definition.tools.maven == DEFAULT_MAVEN
+    assert details_of(definition).jdk == 17
+    assert details_of(definition).maven == DEFAULT_MAVEN
     assert definition.outputs[0].path == "target/demo-1.0.jar"
-    assert found.published.path == JAR
+    assert [file.path for file in found.published] == [JAR]
 
 
 def test_same_release_gives_the_same_definition_bytes(here: Scene) -> None:
@@ -146,7 +148,7 @@ def test_files_that_activate_a_modules_profiles_are_those_of_the_module(here: Sc
 
 
 def test_jdk_can_be_asked_for(here: Scene) -> None:
-    assert inferred(here, jdk=25).definition.tools.jdk == 25
+    assert details_of(inferred(here, jdk=25).definition).jdk == 25
 
 
 def test_without_a_jdk_in_the_manifest_the_remedy_is_named(here: Scene) -> None:

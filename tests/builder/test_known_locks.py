@@ -15,6 +15,7 @@ from touchplate.builder.errors import HostLack
 from touchplate.builder.known_locks import KnownLocks, LockKey
 from touchplate.builder.lock import InputLock, LockedInput, format_lock
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.builder.upstream_option import parse_upstream
 from touchplate.builder.workshop import open_workshop
 from touchplate.verify.predicates.provenance import Dependency
 
@@ -135,7 +136,7 @@ def test_what_another_mirror_of_the_upstream_gave_is_not_taken_for_this_one_s(he
     run(here, definition)
     with (
         served(here.repository) as url,
-        open_workshop(here.workshop.data, QuietProgress(), upstream=url) as other,
+        open_workshop(here.workshop.data, QuietProgress(), upstreams=[parse_upstream(url)]) as other,
     ):
         moved = replace(here, url=url, workshop=other)
         assert "fetch" in run(moved, definition).seconds

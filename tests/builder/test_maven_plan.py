@@ -12,7 +12,8 @@ from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.progress import QuietProgress
 from touchplate.base.xml import parse_xml
-from touchplate.builder.definitions import Definition, MavenTool, make_definition
+from touchplate.builder.definitions import Definition, make_definition
+from touchplate.builder.ecosystems.maven.definition import MavenTool
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.settings import format_settings
 from touchplate.builder.ecosystems.maven.tools import JDK, need_maven

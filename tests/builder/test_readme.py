@@ -8,6 +8,7 @@ from pathlib import Path
 
 from touchplate.builder.cli import register
 from touchplate.builder.definitions import parse_definition
+from touchplate.builder.ecosystems.maven.definition import details_of
 from touchplate.verify.cli import COMMANDS
 from touchplate.verify.jcs import format_json
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement
@@ -22,7 +23,7 @@ def blocks(language: str) -> list[str]:
 def test_definition_in_the_readme_is_one() -> None:
     (example,) = blocks("yaml")
     definition = parse_definition(example.encode())
-    assert definition.tools.maven is not None
+    assert details_of(definition).maven is not None
     assert definition.limits.wall_seconds == 1800
 
 

@@ -9,6 +9,7 @@ from tests.builder.rebuildparts import CONTENT, PACKAGE, PUBLISHED, Scene, scene
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.builder.attest import Operator
+from touchplate.builder.backend import Backend
 from touchplate.builder.errors import DefinitionError, HostLack, RepeatError
 from touchplate.builder.lock import InputLock
 from touchplate.builder.plan import BuildPlan
@@ -142,7 +143,7 @@ def test_nothing_is_run_when_its_result_could_not_be_signed(here: Scene) -> None
     assert rebuild(workshop, definition, published).backend is None  # without signing it may be run
 
 
-def never(plan: BuildPlan, sandbox: Sandbox, progress: object) -> InputLock:
+def never(plan: BuildPlan, backend: Backend, progress: object) -> InputLock:
     raise AssertionError("the command was about to be run")
 
 

@@ -10,7 +10,8 @@ from touchplate.base.progress import open_progress
 from touchplate.base.values import Secret
 from touchplate.builder.attest import Operator
 from touchplate.builder.definitions import load_definition
-from touchplate.builder.ecosystems.maven.infer import Inference, infer
+from touchplate.builder.ecosystem import Inference
+from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
@@ -25,6 +26,7 @@ from touchplate.builder.report import (
     repeat_json,
 )
 from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
+from touchplate.builder.upstream_option import parse_upstreams
 from touchplate.builder.workshop import Workshop, default_data, open_workshop
 from touchplate.verify.cli_reader import Reader, add_state, open_log
 from touchplate.verify.errors import VerifyError
@@ -45,7 +47,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--definition", type=Path, metavar="FILE", help="use this instead of inferring one")
     build.add_argument("--jdk", type=int, metavar="N", help="infer for this JDK, not the manifest's")
     build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
-    build.add_argument("--upstream", metavar="URL", help="Maven repository (default: mvn's own)")
+    build.add_argument(
+        "--upstream",
+        action="append",
+        default=[],
+        metavar="URL|NAME=URL[,identity=…][,ecosystem=…]",
+        help="Maven's central (default: mvn's own), or another upstream by name; may be repeated",
+    )
     build.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
     logging = parser.add_argument_group("signing and logging")
@@ -75,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             published = fetch_published(workshop, definition)
         else:
             inference = _infer(args, workshop)
-            definition, published = inference.definition, (inference.published,)
+            definition, published = inference.definition, inference.published
         signing = operator is not None
         done = rebuild(workshop, definition, published, to_sign=signing, refetch=args.refetch)
         submission = _submit(args, workshop, done, operator)
@@ -109,7 +117,7 @@ def _workshop(args: argparse.Namespace) -> Iterator[Workshop]:
             (args.data or default_data()).absolute(),
             display,
             work=args.work.absolute() if args.work else None,
-            upstream=args.upstream,
+            upstreams=parse_upstreams(args.upstream),
             verbose=args.verbose,
         ) as workshop,
     ):
@@ -131,10 +139,10 @@ def _infer(args: argparse.Namespace, workshop: Workshop) -> Inference:
         package = normalise_purl(args.package)
     except VerifyError as error:
         raise DefinitionError(f"{error}; write pkg:maven/GROUP/ARTIFACT@VERSION") from error
-    if package.ecosystem != "maven":
-        raise DefinitionError(f"only Maven packages are inferred, not {package}")
+    ecosystem = find_ecosystem(package.ecosystem)
     workshop.display.step(f"infer: {package}")
-    inference = infer(package, workshop.repositories.named("central"), jdk=args.jdk)
+    hints = {} if args.jdk is None else {"jdk": str(args.jdk)}
+    inference = ecosystem.infer(workshop, package, hints)
     workshop.keep_definition(inference.definition)
     for note in inference.notes:
         workshop.display.line(f"    {note}")

@@ -6,10 +6,12 @@ build again. Digests of two operators' definitions are never compared with each 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from touchplate.builder.ecosystem import DefinitionForm, Ecosystem
+from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import GIB, Limits
 from touchplate.builder.schema import Reader, is_text_map
@@ -19,9 +21,6 @@ from touchplate.verify.purl import PackageURL
 
 VERSION = 1
 """Of this file format."""
-
-SOURCE_KINDS = ("source-release", "sources-jar")
-"""Kinds of source that a definition may name: a release tree, or sources jar + POM (the weaker claim)."""
 
 MOST = {
     "wall_seconds": 24 * 3600,
@@ -38,7 +37,10 @@ DEFAULT_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One published file that the source tree is made of. `uri`: `upstream:<identity>/<path>`."""
+    """One published file that the source tree is made of.
+
+    `uri`: `upstream:<identity>/<path>`, or a package URL where an ecosystem has such for source files.
+    """
 
     uri: str
     sha256: str
@@ -51,22 +53,6 @@ class Source:
 
     kind: str
     files: tuple[SourceFile, ...]
-
-
-@dataclass(frozen=True)
-class MavenTool:
-    """The exact Maven distribution (bin.zip), fetched as an artifact."""
-
-    version: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Tools:
-    """Tools of the build. `jdk`: major version, taken from the host."""
-
-    jdk: int | None = None
-    maven: MavenTool | None = None
 
 
 @dataclass(frozen=True)
@@ -84,8 +70,11 @@ class Definition:
     name: str
     package: PackageURL
     source: Source
-    tools: Tools
+    ecosystem: Ecosystem = field(compare=False, repr=False)
+    details: object
+    """What the ecosystem reads beside the common fields (tools, above all), as a frozen value of its own."""
     command: tuple[str, ...]
+    """Empty where the ecosystem itself makes the command."""
     outputs: tuple[Output, ...]
     upstreams: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_ENVIRONMENT))
@@ -110,36 +99,42 @@ def load_definition(path: Path) -> Definition:
     return parse_definition(data)
 
 
-def parse_definition(data: bytes) -> Definition:
-    """The definition in `data`. Raises DefinitionError naming line and remedy, for all mistakes at once."""
+def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosystem) -> Definition:
+    """The definition in `data`. Raises DefinitionError naming line and remedy, for all mistakes at once.
+
+    `find` gives the ecosystem of a type of package URL, or raises DefinitionError.
+    """
     document = parse_yaml(data)
     reader = Reader(document)
     if not isinstance(document.value, dict):
         raise DefinitionError("definition is not a mapping; it starts with 'version: 1'")
+    package = reader.purl("package")
+    ecosystem = _find(reader, package, find)
+    form = ecosystem.form
     reader.known(
         "",
-        required=("version", "name", "package", "source", "command", "outputs"),
-        optional=("tools", "environment", "umask", "upstreams", "allow_metadata", "limits"),
+        required=("version", "name", "package", "source", *form.required, "outputs"),
+        optional=(*form.optional, "environment", "umask", "upstreams", "allow_metadata", "limits"),
     )
     if reader.number("version", low=1, high=VERSION) not in (None, VERSION):
         reader.mistake("version", f"only version {VERSION} is known")
-    package = reader.purl("package")
     outputs = _read_outputs(reader, package)
     definition = Definition(
         name=reader.text("name", r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", "letters, digits, . _ + -"),
         package=package,
-        source=_read_source(reader),
-        tools=_read_tools(reader),
-        command=tuple(reader.texts("command")),
+        source=_read_source(reader, ecosystem),
+        ecosystem=ecosystem,
+        details=ecosystem.read_details(reader),
+        command=_read_command(reader, form),
         outputs=outputs,
-        upstreams=tuple(reader.texts("upstreams", default=("central",))),
+        upstreams=tuple(reader.texts("upstreams", default=form.upstreams)),
         environment=_read_environment(reader),
         umask=reader.umask("umask", DEFAULT_UMASK),
         allow_metadata=reader.flag("allow_metadata"),
         limits=_read_limits(reader),
         data=data,
     )
-    _check_command(reader, definition)
+    ecosystem.check_definition(reader, definition)
     reader.finish()
     return definition
 
@@ -149,35 +144,33 @@ def make_definition(value: Mapping[str, JSONValue]) -> Definition:
     return parse_definition(format_json(value) + b"\n")
 
 
-def _read_source(reader: Reader) -> Source:
+def _find(reader: Reader, package: PackageURL, find: Callable[[str], Ecosystem]) -> Ecosystem:
+    try:
+        return find(package.ecosystem)
+    except DefinitionError as error:  # the rest cannot be read without it
+        reader.mistake("package", str(error))
+        reader.finish()
+        raise
+
+
+def _read_command(reader: Reader, form: DefinitionForm) -> tuple[str, ...]:
+    return tuple(reader.texts("command", default=None if "command" in form.required else ()))
+
+
+def _read_source(reader: Reader, ecosystem: Ecosystem) -> Source:
     reader.known("source", required=("kind", "files"))
-    kind = reader.choice("source.kind", SOURCE_KINDS)
+    kind = reader.choice("source.kind", ecosystem.form.source_kinds)
     files = []
     for path in reader.items("source.files", low=1, high=16):
         reader.known(path, required=("uri", "sha256", "size"))
         files.append(
             SourceFile(
-                uri=reader.upstream_uri(f"{path}.uri"),
+                uri=ecosystem.read_source_uri(reader, f"{path}.uri"),
                 sha256=reader.sha256(f"{path}.sha256"),
                 size=reader.number(f"{path}.size", low=1, high=1 << 40) or 0,
             )
         )
     return Source(kind, tuple(files))
-
-
-def _read_tools(reader: Reader) -> Tools:
-    if not reader.has("tools"):
-        return Tools()
-    reader.known("tools", optional=("jdk", "maven"))
-    maven = None
-    if reader.has("tools.maven"):
-        reader.known("tools.maven", required=("version", "sha256"))
-        maven = MavenTool(
-            version=reader.text("tools.maven.version", r"[0-9][0-9A-Za-z.-]{0,31}", "a release, as 3.9.11"),
-            sha256=reader.sha256("tools.maven.sha256"),
-        )
-    jdk = reader.number("tools.jdk", low=5, high=99) if reader.has("tools.jdk") else None
-    return Tools(jdk=jdk, maven=maven)
 
 
 def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
@@ -219,12 +212,3 @@ def _read_limits(reader: Reader) -> Limits:
         and (value := reader.number(f"limits.{name}", low=1, high=most)) is not None
     }
     return Limits(**given)
-
-
-def _check_command(reader: Reader, definition: Definition) -> None:
-    command = definition.command
-    if command and command[0] == "mvn":
-        if definition.tools.jdk is None or definition.tools.maven is None:
-            reader.mistake("tools", "the command mvn needs tools.jdk and tools.maven")
-    elif command and not command[0].startswith("/"):
-        reader.mistake("command", f"starts with {command[0][:80]!r}; use mvn or an absolute path")

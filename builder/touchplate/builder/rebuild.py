@@ -11,29 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from touchplate.builder.attest import need_backend
+from touchplate.builder.backend import Backend
 from touchplate.builder.compare import Comparison, compare
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.display import PhaseDisplay
-from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
-from touchplate.builder.ecosystems.maven.failure import explain_failure
-from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
-from touchplate.builder.ecosystems.maven.sources import prepare_tree
-from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
 from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.known_locks import LockKey
 from touchplate.builder.lock import InputLock, format_lock
-from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.repository import RemoteFile
-from touchplate.builder.sandbox import Sandbox
-from touchplate.builder.toolset import describe_tools
 from touchplate.builder.workshop import TREE, Workshop
 from touchplate.builder.workspace import locked_folder
 from touchplate.verify.jcs import format_json
 from touchplate.verify.predicates.comparison import Failure
 from touchplate.verify.predicates.provenance import Dependency
 
-GetLock = Callable[[BuildPlan, Sandbox, PhaseDisplay], InputLock]
+GetLock = Callable[[BuildPlan, Backend, PhaseDisplay], InputLock]
 """How a rebuild comes by its input lock: from Fetch, or from the evidence of an earlier one."""
 
 
@@ -87,10 +80,7 @@ class Rebuild:
 def fetch_published(workshop: Workshop, definition: Definition) -> tuple[RemoteFile, ...]:
     """The published file of each output, in order. Raises DefinitionError when there is none."""
     return tuple(
-        workshop.repositories.of_identity(identity_of(output.package)).need(
-            coordinates_of(output.package).path
-        )
-        for output in definition.outputs
+        definition.ecosystem.fetch_published(workshop, output.package, None) for output in definition.outputs
     )
 
 
@@ -112,32 +102,32 @@ def rebuild(
     `to_sign` also an isolation below what a signature claims, before anything is run.
     """
     clock = _Clock()
-    found = _find_tools(workshop, definition)
-    tools = describe_tools(definition, found)
-    sources = tuple(_source(workshop, file) for file in definition.source.files)
-    sandbox = workshop.open_sandbox()
+    ecosystem = definition.ecosystem
+    tools = ecosystem.find_tools(workshop, definition)
+    sources = tuple(_source(workshop, definition, file) for file in definition.source.files)
+    backend = ecosystem.open_backend(workshop)
     if to_sign:
-        need_backend(sandbox.probe.backend, sandbox.probe.missing)
+        need_backend(backend.name, backend.missing)
     display = PhaseDisplay(workshop.display, verbose=workshop.verbose)
     outcome = _Outcome()
     try:
         with _tree(workshop, definition, sources) as tree:
-            plan = make_plan(definition, tree, found, workshop.repositories, published)
+            plan = tools.make_plan(tree, published)
             clock.lap("prepare")
-            attempt = _Attempt(workshop, plan, sandbox, display, clock)
+            attempt = _Attempt(workshop, plan, backend, display, clock)
             if get_lock is not None:
-                attempt.build(get_lock(plan, sandbox, display), outcome)
+                attempt.build(get_lock(plan, backend, display), outcome)
             else:
                 # Inputs that change from day to day are looked for every time.
                 anew = refetch or definition.allow_metadata
-                key = LockKey(definition, tools, plan.upstreams)
+                key = LockKey(definition, tools.described, plan.upstreams)
                 known = None if anew else workshop.known_locks.find(key)
                 if known is None or not attempt.build_known(known, outcome):
                     attempt.build(attempt.fetch(), outcome)
                 if not definition.allow_metadata:
                     workshop.known_locks.keep(key, outcome.need_lock())
     except PhaseFailed as error:
-        outcome.failure = _failure(error)
+        outcome.failure = _failure(definition, error)
         outcome.log = error.log
         clock.lap(error.phase)
     finally:
@@ -146,9 +136,9 @@ def rebuild(
         definition=definition,
         published=tuple(published),
         sources=sources,
-        tools=tools,
-        backend=sandbox.probe.backend,
-        missing=sandbox.probe.missing,
+        tools=tools.described,
+        backend=backend.name,
+        missing=backend.missing,
         started=clock.started,
         finished=int(time.time()),
         seconds=clock.laps,
@@ -201,20 +191,20 @@ class _Attempt:
 
     workshop: Workshop
     plan: BuildPlan
-    sandbox: Sandbox
+    backend: Backend
     display: PhaseDisplay
     clock: "_Clock"
 
     def fetch(self) -> InputLock:
         """Run Fetch. Raises PhaseFailed, HostLack."""
-        lock = run_fetch(self.plan, self.sandbox, self.workshop.cache, self.display)
+        lock = self.backend.fetch(self.plan, self.workshop.cache, self.display)
         self.clock.lap("fetch")
         return lock
 
     def build(self, lock: InputLock, outcome: _Outcome) -> None:
         """Run Build from `lock`. Raises PhaseFailed, HostLack."""
         outcome.lock = lock
-        outcome.result = run_build(self.plan, lock, self.sandbox, self.workshop.cache, self.display)
+        outcome.result = self.backend.build(self.plan, lock, self.workshop.cache, self.display)
         self.clock.lap("build")
 
     def build_known(self, lock: InputLock, outcome: _Outcome) -> bool:
@@ -248,26 +238,16 @@ class _Clock:
         self._last = now
 
 
-def _source(workshop: Workshop, file: SourceFile) -> RemoteFile:
-    found = workshop.repositories.exact(file.uri, file.sha256)
+def _source(workshop: Workshop, definition: Definition, file: SourceFile) -> RemoteFile:
+    found = definition.ecosystem.fetch_source(workshop, file)
     if len(found.data) != file.size:
         raise DefinitionError(f"{file.uri} has {len(found.data)} bytes, and the definition says {file.size}")
     return found
 
 
-def _find_tools(workshop: Workshop, definition: Definition) -> MavenTools:
-    tools = definition.tools
-    jdk = need_jdk(tools.jdk, workshop.jdk_roots) if tools.jdk is not None else None
-    maven = None
-    if tools.maven is not None:
-        workshop.display.step(f"tools: Maven {tools.maven.version}")
-        maven = need_maven(tools.maven, workshop.repositories.named("central"), workshop.tools)
-    return MavenTools(jdk, maven)
-
-
-def _failure(error: PhaseFailed) -> Failure:
+def _failure(definition: Definition, error: PhaseFailed) -> Failure:
     detail = error.detail
-    if error.failure == "exit-status" and (said := explain_failure(error.log)):
+    if error.failure == "exit-status" and (said := definition.ecosystem.explain_failure(error.log)):
         detail = f"{detail.partition(';')[0]}; {said}"[:DETAIL_CHARS]
     return Failure(error.phase, error.failure, detail)
 
@@ -277,7 +257,7 @@ def _tree(workshop: Workshop, definition: Definition, sources: Sequence[RemoteFi
     """The prepared source tree, removed afterwards. Raises PhaseFailed for an archive that is refused."""
     with locked_folder(workshop.data, TREE) as folder:
         try:
-            prepare_tree(definition.source, sources, folder)
+            definition.ecosystem.prepare_tree(definition, sources, folder)
         except ArchiveError as error:
             raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
         except OSError as error:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from touchplate.builder.definitions import Definition, parse_definition
-from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
 from touchplate.builder.errors import DefinitionError, RepeatError
 from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.lock import InputLock, parse_lock
@@ -18,6 +17,7 @@ from touchplate.builder.repository import RemoteFile
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.client import LogClient
 from touchplate.verify.entry import Entry, verify_entry
+from touchplate.verify.purl import PackageURL
 from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
 
 _NEAR = 512  # entries on each side of a comparison among which its provenance is looked for first
@@ -86,21 +86,16 @@ def repeat(workshop: Workshop, logged: Logged) -> Repeat:
 
     Raises RepeatError when the published file is no longer the one that the log compared with.
     """
-    published = tuple(
-        _published(workshop, logged, str(output.package), coordinates_of(output.package).path, identity)
-        for output in logged.definition.outputs
-        for identity in (identity_of(output.package),)
-    )
+    published = tuple(_published(workshop, logged, output.package) for output in logged.definition.outputs)
     lock = logged.lock
-    get_lock = None if lock is None else lambda plan, sandbox, display: lock
+    get_lock = None if lock is None else lambda plan, backend, display: lock
     return Repeat(logged, rebuild(workshop, logged.definition, published, get_lock=get_lock))
 
 
-def _published(workshop: Workshop, logged: Logged, package: str, path: str, identity: str) -> RemoteFile:
-    repository = workshop.repositories.of_identity(identity)
-    expected = logged.published.get(package)
+def _published(workshop: Workshop, logged: Logged, package: PackageURL) -> RemoteFile:
+    expected = logged.published.get(str(package))
     try:
-        return repository.need(path) if expected is None else repository.need_exact(path, expected)
+        return logged.definition.ecosystem.fetch_published(workshop, package, expected)
     except DefinitionError as error:
         raise RepeatError(f"{package} cannot be compared again: {error}") from error
 

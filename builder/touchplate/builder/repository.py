@@ -5,7 +5,7 @@ beforehand, or becomes part of what is attested.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from touchplate.base.durable import DigestFolder
@@ -96,8 +96,8 @@ class Repository:
 class Repositories:
     """The configured upstreams by name and by identity."""
 
-    def __init__(self, repositories: Mapping[str, Repository]) -> None:
-        self._by_name = dict(repositories)
+    def __init__(self, repositories: Iterable[Repository]) -> None:
+        self._by_name = {repository.upstream.name: repository for repository in repositories}
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
@@ -110,14 +110,17 @@ class Repositories:
             raise HostLack(f"no upstream {name!r} is configured here; known: {', '.join(self._by_name)}")
         return self._by_name[name]
 
-    def of_identity(self, identity: str) -> Repository:
-        """The upstream with this identity. Raises HostLack when this host has none."""
+    def of_identity(self, identity: str, ecosystem: str) -> Repository:
+        """The ecosystem's upstream with this identity. Raises HostLack when this host has none."""
         for repository in self._by_name.values():
-            if repository.upstream.identity == identity:
+            upstream = repository.upstream
+            if (upstream.identity, upstream.ecosystem) == (identity, ecosystem):
                 return repository
-        raise HostLack(f"no upstream of identity {identity!r} is configured here")
+        raise HostLack(
+            f"no {ecosystem} upstream of identity {identity!r} is configured here; give --upstream"
+        )
 
-    def exact(self, uri: str, sha256: str) -> RemoteFile:
+    def exact(self, uri: str, sha256: str, ecosystem: str) -> RemoteFile:
         """The file that `uri` names, with this digest. Raises DefinitionError or HostLack."""
         identity, path = parse_upstream_uri(uri)
-        return self.of_identity(identity).need_exact(path, sha256)
+        return self.of_identity(identity, ecosystem).need_exact(path, sha256)

@@ -1,40 +1,20 @@
-"""The tools of a build as its provenance names them: by digest, and whether they came from the host."""
+"""Tools from the host as a provenance names them, whatever the ecosystem: by digest, and as not pinned."""
 
 import hashlib
 from pathlib import Path
 
-from touchplate.builder.definitions import Definition
-from touchplate.builder.ecosystems.maven.plan import MavenTools
 from touchplate.builder.errors import HostLack
 from touchplate.verify.predicates.provenance import Dependency
 
-_HOST = {"root": "host"}
+HOST = {"root": "host"}
+"""Annotations of a tool that is bound from the host: readers are told "tools not pinned"."""
 
 
-def describe_tools(definition: Definition, tools: MavenTools) -> tuple[Dependency, ...]:
-    """One dependency of kind `tool` for each. Raises HostLack when a tool cannot be read.
-
-    Beside these, a build sees the host's `/usr`: a tool from there is annotated `root = host`, and readers
-    are told "tools not pinned".
-    """
-    described = []
-    if tools.jdk is not None:
-        labels = {"version": tools.jdk.version, "vendor": tools.jdk.vendor, **_HOST}
-        described.append(
-            Dependency(
-                "tool", {"sha256": tools.jdk.digest()}, name=f"jdk-{tools.jdk.major}", annotations=labels
-            )
-        )
-    if tools.maven is not None:
-        artifact = tools.maven.artifact
-        digests = {"sha256": artifact.sha256, "sha512": artifact.sha512}
-        described.append(Dependency("tool", digests, artifact.uri, "maven", {"version": tools.maven.version}))
-    program = definition.command[0]
-    if program.startswith("/usr/"):
-        described.append(
-            Dependency("tool", {"sha256": _digest(Path(program))}, name=program, annotations=_HOST)
-        )
-    return tuple(described)
+def describe_program(path: str) -> tuple[Dependency, ...]:
+    """The program of a command, where it is the host's own. Raises HostLack when it cannot be read."""
+    if not path.startswith("/usr/"):
+        return ()
+    return (Dependency("tool", {"sha256": _digest(Path(path))}, name=path, annotations=HOST),)
 
 
 def _digest(program: Path) -> str:

@@ -3,27 +3,25 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from touchplate.base.durable import DigestFolder, make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.environment import read_environment
+from touchplate.base.errors import UpstreamError
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import Progress as Display
-from touchplate.base.upstreams import AUTO, Upstream, resolve_upstream
+from touchplate.base.upstreams import Upstream, resolve_upstream
 from touchplate.builder.cache import Cache
 from touchplate.builder.definitions import Definition
-from touchplate.builder.ecosystems.maven.tools import JDK_ROOTS
 from touchplate.builder.errors import HostLack
 from touchplate.builder.known_locks import KnownLocks
 from touchplate.builder.outbox import Outbox
 from touchplate.builder.repository import Repositories, Repository
 from touchplate.builder.sandbox import SHOWN, Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.upstream_option import CENTRAL
 from touchplate.builder.workspace import check_searchable, remove_abandoned
-
-CENTRAL = Upstream(name="central", ecosystem="maven", identity="central", url=AUTO)
-"""The default upstream: wherever the installed Maven's own configuration says `central` is."""
 
 TREE = "tree-"
 """Prefix of the folders in which source trees are prepared."""
@@ -45,7 +43,6 @@ class Workshop:
     outbox: Outbox
     known_locks: KnownLocks
     display: Display
-    jdk_roots: Sequence[Path] = JDK_ROOTS
     verbose: bool = False
     """Whether each line of the build's output is shown."""
     make_sandbox: Callable[[SandboxConfig], Sandbox] = field(default=open_sandbox)
@@ -84,27 +81,27 @@ def open_workshop(
     display: Display,
     *,
     work: Path | None = None,
-    upstream: str | None = None,
+    upstreams: Sequence[Upstream] = (),
     verbose: bool = False,
 ) -> Iterator[Workshop]:
-    """The workshop over the folder `data`. `upstream`: address of the Maven repository to use as `central`.
+    """The workshop over the folder `data`, with `upstreams` and, unless one of them has its name, `central`.
 
     Raises HostLack when a folder cannot be made or entered, UpstreamError when no upstream is known.
     """
     _make_folders(data)
     work = work or data / "work"
     _make_folders(work)
-    resolved = resolve_upstream(CENTRAL if upstream is None else replace(CENTRAL, url=upstream))
-    # The upstream's host is configured on this machine, or was named by the person at it, whatever its
-    # address; no other host is ever asked, since redirects away from it are refused.
-    host = urlsplit(resolved.url).hostname or ""
-    with HTTPClient(AddressRules.parse(hosts=[host])) as client:
+    resolved = _resolve(upstreams)
+    # The upstreams' hosts are configured on this machine, or were named by the person at it, whatever their
+    # address; no other host is ever asked, since redirects away from them are refused.
+    hosts = [urlsplit(one.url).hostname or "" for one in resolved]
+    with HTTPClient(AddressRules.parse(hosts=hosts)) as client:
         downloads = DigestFolder(data / "downloads")
         yield Workshop(
             data=data,
             work=work,
             client=client,
-            repositories=Repositories({resolved.name: Repository(resolved, client, downloads)}),
+            repositories=Repositories(Repository(one, client, downloads) for one in resolved),
             cache=Cache(data / "cache"),
             evidence=DigestFolder(data / "evidence"),
             outbox=Outbox(data / "outbox"),
@@ -112,6 +109,19 @@ def open_workshop(
             display=display,
             verbose=verbose,
         )
+
+
+def _resolve(upstreams: Sequence[Upstream]) -> tuple[Upstream, ...]:
+    """All with their real addresses; `central` is left out where others are given and no Maven names it."""
+    resolved = tuple(resolve_upstream(one) for one in upstreams)
+    if any(one.name == CENTRAL.name for one in upstreams):
+        return resolved
+    try:
+        return (resolve_upstream(CENTRAL), *resolved)
+    except UpstreamError:
+        if not resolved:
+            raise
+        return resolved
 
 
 def _make_folders(folder: Path) -> None:

@@ -7,8 +7,10 @@ shown and attested.
 
 from dataclasses import dataclass
 
-from touchplate.builder.definitions import Definition, MavenTool, make_definition
+from touchplate.builder.definitions import make_definition
+from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates, coordinates_of
+from touchplate.builder.ecosystems.maven.definition import MavenTool
 from touchplate.builder.ecosystems.maven.goals import shaping_goals
 from touchplate.builder.ecosystems.maven.manifest import BuildTraces, read_traces
 from touchplate.builder.ecosystems.maven.model import MAX_PARENTS, Host, Model, effective_model
@@ -23,7 +25,7 @@ from touchplate.builder.ecosystems.maven.sources import (
 )
 from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import RemoteFile, Repository
+from touchplate.builder.repository import Repository
 from touchplate.verify.purl import PackageURL
 
 _MVN = ("mvn", "-B", "-ntp")  # no questions, no progress lines
@@ -32,15 +34,6 @@ _PACKAGE = (*_MVN, "clean", "package", "-DskipTests", "-Drat.skip")
 """For a release tree, which has all that the publisher's own build needs."""
 
 _JAR_PACKAGINGS = ("jar", "bundle", "maven-plugin", "ejb")
-
-
-@dataclass(frozen=True)
-class Inference:
-    """A definition that was found, the published file that it was found for, and what a person may ask."""
-
-    definition: Definition
-    published: RemoteFile
-    notes: tuple[str, ...]
 
 
 def infer(
@@ -92,7 +85,7 @@ def infer(
     )
     said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
     jdk_note = f"JDK {major} ({'asked for' if jdk is not None else 'Build-Jdk-Spec of the manifest'}), {said}"
-    return Inference(definition, published, (f"source: {source.kind}", jdk_note, *way.notes))
+    return Inference(definition, (published,), (f"source: {source.kind}", jdk_note, *way.notes))
 
 
 def read_chain(repository: Repository, pom: Pom) -> list[Pom]:

@@ -90,7 +90,7 @@ def _forbidden(
 ) -> Forbidden:
     paths = {
         (
-            repositories.of_identity(identity_of(output.package)).upstream.name,
+            repositories.of_identity(identity_of(output.package), "maven").upstream.name,
             coordinates_of(output.package).path,
         )
         for output in definition.outputs

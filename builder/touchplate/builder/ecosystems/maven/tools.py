@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.builder.archives import SafeZip, checked_files, unpack
-from touchplate.builder.definitions import MavenTool
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
+from touchplate.builder.ecosystems.maven.definition import MavenTool
 from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
 from touchplate.builder.plan import Bind
 from touchplate.builder.repository import RemoteFile, Repository

@@ -1,0 +1,62 @@
+"""What a Maven definition says beside the common fields: a JDK of this host and an exact Maven."""
+
+from dataclasses import dataclass
+
+from touchplate.builder.definitions import Definition
+from touchplate.builder.ecosystem import DefinitionForm
+from touchplate.builder.schema import Reader
+
+FORM = DefinitionForm(
+    required=("command",),
+    optional=("tools",),
+    source_kinds=("source-release", "sources-jar"),  # a release tree, or sources jar + POM (the weaker claim)
+    upstreams=("central",),
+)
+
+
+@dataclass(frozen=True)
+class MavenTool:
+    """The exact Maven distribution (bin.zip), fetched as an artifact."""
+
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class MavenDetails:
+    """Tools of the build. `jdk`: major version, taken from the host."""
+
+    jdk: int | None = None
+    maven: MavenTool | None = None
+
+
+def details_of(definition: Definition) -> MavenDetails:
+    """The details of a Maven definition."""
+    assert isinstance(definition.details, MavenDetails)  # its reader made them
+    return definition.details
+
+
+def read_details(reader: Reader) -> MavenDetails:
+    """Read `tools`; mistakes go to the reader."""
+    if not reader.has("tools"):
+        return MavenDetails()
+    reader.known("tools", optional=("jdk", "maven"))
+    maven = None
+    if reader.has("tools.maven"):
+        reader.known("tools.maven", required=("version", "sha256"))
+        maven = MavenTool(
+            version=reader.text("tools.maven.version", r"[0-9][0-9A-Za-z.-]{0,31}", "a release, as 3.9.11"),
+            sha256=reader.sha256("tools.maven.sha256"),
+        )
+    jdk = reader.number("tools.jdk", low=5, high=99) if reader.has("tools.jdk") else None
+    return MavenDetails(jdk=jdk, maven=maven)
+
+
+def check_command(reader: Reader, definition: Definition) -> None:
+    """`mvn` is the Maven of the definition; everything else an absolute path."""
+    command, details = definition.command, details_of(definition)
+    if command and command[0] == "mvn":
+        if details.jdk is None or details.maven is None:
+            reader.mistake("tools", "the command mvn needs tools.jdk and tools.maven")
+    elif command and not command[0].startswith("/"):
+        reader.mistake("command", f"starts with {command[0][:80]!r}; use mvn or an absolute path")

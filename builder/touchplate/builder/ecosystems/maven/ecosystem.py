@@ -1,0 +1,110 @@
+"""Maven behind the ecosystem port."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchplate.builder.backend import Backend, open_bubblewrap
+from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain, refuse_hints
+from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
+from touchplate.builder.ecosystems.maven.definition import (
+    FORM,
+    MavenDetails,
+    check_command,
+    details_of,
+    read_details,
+)
+from touchplate.builder.ecosystems.maven.failure import explain_failure
+from touchplate.builder.ecosystems.maven.infer import infer
+from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
+from touchplate.builder.ecosystems.maven.sources import prepare_tree
+from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
+from touchplate.builder.ecosystems.maven.toolset import describe_tools
+from touchplate.builder.errors import DefinitionError
+from touchplate.builder.plan import BuildPlan
+from touchplate.builder.repository import RemoteFile, Repositories
+from touchplate.builder.schema import Reader
+from touchplate.builder.workshop import Workshop
+from touchplate.verify.predicates.provenance import Dependency
+from touchplate.verify.purl import PackageURL
+
+
+def make_ecosystem() -> "Maven":
+    """For the registry."""
+    return Maven()
+
+
+@dataclass(frozen=True)
+class MavenToolchain:
+    """The tools of one definition, and how they are used."""
+
+    definition: Definition
+    tools: MavenTools
+    described: tuple[Dependency, ...]
+    repositories: Repositories
+
+    def make_plan(self, tree: Path, published: Sequence[RemoteFile]) -> BuildPlan:
+        """See `plan.make_plan`."""
+        return make_plan(self.definition, tree, self.tools, self.repositories, published)
+
+
+@dataclass(frozen=True)
+class Maven:
+    """See `Ecosystem` for what the methods do."""
+
+    name: str = "maven"
+    form: DefinitionForm = FORM
+
+    def read_source_uri(self, reader: Reader, path: str) -> str:
+        """Sources are files of a repository."""
+        return reader.upstream_uri(path)
+
+    def read_details(self, reader: Reader) -> MavenDetails:
+        """JDK and Maven."""
+        return read_details(reader)
+
+    def check_definition(self, reader: Reader, definition: Definition) -> None:
+        """`mvn` needs its tools."""
+        check_command(reader, definition)
+
+    def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
+        """From what was published with a main jar. The hint `jdk` overrides what its manifest says."""
+        refuse_hints(hints, ("jdk",))
+        jdk = hints.get("jdk")
+        if jdk is not None and not jdk.isdecimal():
+            raise DefinitionError(f"jdk {jdk[:40]!r} is not a major version, as 17")
+        return infer(package, workshop.repositories.named("central"), jdk=None if jdk is None else int(jdk))
+
+    def fetch_published(self, workshop: Workshop, package: PackageURL, sha256: str | None) -> RemoteFile:
+        """The file at the one repository path that belongs to a package URL."""
+        repository = workshop.repositories.of_identity(identity_of(package), self.name)
+        path = coordinates_of(package).path
+        return repository.need(path) if sha256 is None else repository.need_exact(path, sha256)
+
+    def fetch_source(self, workshop: Workshop, file: SourceFile) -> RemoteFile:
+        """A file of a repository."""
+        return workshop.repositories.exact(file.uri, file.sha256, self.name)
+
+    def find_tools(self, workshop: Workshop, definition: Definition) -> Toolchain:
+        """The JDK from this host, Maven as an artifact."""
+        wanted = details_of(definition)
+        jdk = need_jdk(wanted.jdk) if wanted.jdk is not None else None
+        maven = None
+        if wanted.maven is not None:
+            workshop.display.step(f"tools: Maven {wanted.maven.version}")
+            maven = need_maven(wanted.maven, workshop.repositories.named("central"), workshop.tools)
+        tools = MavenTools(jdk, maven)
+        return MavenToolchain(definition, tools, describe_tools(definition, tools), workshop.repositories)
+
+    def prepare_tree(self, definition: Definition, sources: Sequence[RemoteFile], folder: Path) -> None:
+        """A release tree, or a sources jar laid out again."""
+        prepare_tree(definition.source, sources, folder)
+
+    def open_backend(self, workshop: Workshop) -> Backend:
+        """Bubblewrap."""
+        return open_bubblewrap(workshop)
+
+    def explain_failure(self, log: bytes) -> str | None:
+        """Maven's own errors."""
+        return explain_failure(log)

@@ -1,0 +1,27 @@
+"""The tools of a Maven build as its provenance names them: by digest, and whether they came from the host."""
+
+from touchplate.builder.definitions import Definition
+from touchplate.builder.ecosystems.maven.plan import MavenTools
+from touchplate.builder.toolset import HOST, describe_program
+from touchplate.verify.predicates.provenance import Dependency
+
+
+def describe_tools(definition: Definition, tools: MavenTools) -> tuple[Dependency, ...]:
+    """One dependency of kind `tool` for each. Raises HostLack when a tool cannot be read.
+
+    Beside these, a build sees the host's `/usr`: a tool from there is annotated `root = host`, and readers
+    are told "tools not pinned".
+    """
+    described = []
+    if tools.jdk is not None:
+        labels = {"version": tools.jdk.version, "vendor": tools.jdk.vendor, **HOST}
+        described.append(
+            Dependency(
+                "tool", {"sha256": tools.jdk.digest()}, name=f"jdk-{tools.jdk.major}", annotations=labels
+            )
+        )
+    if tools.maven is not None:
+        artifact = tools.maven.artifact
+        digests = {"sha256": artifact.sha256, "sha512": artifact.sha512}
+        described.append(Dependency("tool", digests, artifact.uri, "maven", {"version": tools.maven.version}))
+    return (*described, *describe_program(definition.command[0]))
