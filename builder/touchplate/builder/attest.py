@@ -4,6 +4,7 @@ Statements are plain JSON in canonical form, signed as those bytes. Before signi
 by our own reader and by in-toto's official bindings, so that nobody signs what others cannot read.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -130,6 +131,8 @@ def comparison_payload(
             definition=definition.sha256,
             rebuilt=File(_digests(outcome.rebuilt), outcome.rebuilt.size),
             provenance=outcome.provenance,
+            stabilizers=outcome.comparison.stabilizers,
+            stabilized=outcome.stabilized,
             differences=outcome.differences,
         )
     return _payload(
@@ -145,13 +148,19 @@ class Compared:
     rebuilt: CollectedFile
     provenance: str
     report: str
-    """sha256 of the difference report; empty when identical."""
+    """sha256 of the difference report; empty unless different."""
+
+    @property
+    def stabilized(self) -> str | None:
+        """sha256 of what both files are after the stabilizers; None without any."""
+        data = self.comparison.stabilized
+        return hashlib.sha256(data).hexdigest() if self.comparison.stabilizers else None
 
     @property
     def differences(self) -> Differences | None:
         """As the statement has them."""
         found = self.comparison
-        if found.result == "identical":
+        if found.result != "different":
             return None
         report = File({"sha256": self.report}, len(found.report))
         return Differences(found.count, found.causes, found.summary, report)

@@ -15,7 +15,7 @@ import sys
 
 KEPT = {
     "CHOWN": 0, "DAC_OVERRIDE": 1, "DAC_READ_SEARCH": 2, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6,
-    "SETUID": 7, "SETPCAP": 8, "NET_BIND_SERVICE": 10, "SYS_CHROOT": 18, "SYS_ADMIN": 21, "MKNOD": 27,
+    "SETUID": 7, "SETPCAP": 8, "NET_BIND_SERVICE": 10, "NET_RAW": 13, "SYS_CHROOT": 18, "SYS_ADMIN": 21, "MKNOD": 27,
     "AUDIT_WRITE": 29, "SETFCAP": 31,
 }  # fmt: skip
 """What buildah and runc use, or hand to the container of a RUN (capabilities(7)); SYS_ADMIN is for mounts."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from touchplate.builder.attest import need_backend
 from touchplate.builder.backend import Backend
-from touchplate.builder.compare import Comparison, compare
+from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
@@ -70,11 +70,12 @@ class Rebuild:
 
     @property
     def result(self) -> str:
-        """`identical` when every output is; else `different` or `not-built`."""
+        """`identical` when every output is, `equivalent` when none is different; else `different` or
+        `not-built`."""
         if self.built is None:
             return "not-built"
-        same = all(verdict.comparison.result == "identical" for verdict in self.built.verdicts)
-        return "identical" if same else "different"
+        found = {verdict.comparison.result for verdict in self.built.verdicts}
+        return next(one for one in ("different", "equivalent", "identical") if one in found)
 
 
 def fetch_published(workshop: Workshop, definition: Definition) -> tuple[RemoteFile, ...]:
@@ -172,7 +173,7 @@ class _Outcome:
         verdicts = []
         for output, file in zip(definition.outputs, published, strict=True):
             rebuilt = self.result.outputs[output.path]
-            comparison = compare(file.data, rebuilt.path.read_bytes(), output.package.file_name)
+            comparison = definition.ecosystem.compare(workshop, output.package, file, rebuilt)
             verdicts.append(OutputVerdict(file, rebuilt, comparison))
         for data in (
             definition.data,

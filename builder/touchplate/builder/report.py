@@ -12,7 +12,7 @@ DIFFERENT = 1
 
 
 def exit_code(rebuild: Rebuild) -> int:
-    """0 identical; 1 different or not built."""
+    """0 identical; 1 equivalent, different or not built."""
     return IDENTICAL if rebuild.result == "identical" else DIFFERENT
 
 
@@ -59,6 +59,8 @@ def _verdict_json(verdict: OutputVerdict) -> dict[str, JSONValue]:
         "causes": found.causes,
         "summary": found.summary,
         "differences": found.count,
+        "matched": found.matched,
+        "stabilizers": found.stabilizers,
     }
 
 
@@ -103,7 +105,11 @@ def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:
         found, file = verdict.comparison, verdict.published
         lines.append(("published", f"{file.sha256}  {len(file.data)} bytes"))
         lines.append(("rebuilt", f"{verdict.rebuilt.sha256}  {verdict.rebuilt.size} bytes"))
-        if found.result != "identical":
+        if found.matched:
+            lines.append(("the same", ", ".join(found.matched)))
+        if found.stabilizers:
+            lines.append(("after", ", ".join(found.stabilizers)))
+        if found.result == "different":
             lines.append(("causes", ", ".join(found.causes)))
             lines += [("" if number else "why", line) for number, line in enumerate(found.summary)]
     return lines

@@ -20,10 +20,18 @@ FORM = DefinitionForm(
 OUTPUT = "manifest.json"
 """The one output: the image's manifest, by whose digest the image is known."""
 
-_CHOICES = {"format": ("oci", "docker"), "network": ("default", "none"), "base_layers": ("kept", "repacked")}
+_CHOICES = {
+    "format": ("oci", "docker"),
+    "network": ("default", "none"),
+    "base_layers": ("kept", "repacked"),
+    "names": ("systemd", "none"),
+}
 """Values of each, the default first."""
 
 _FLAGS = ("layers", "squash", "omit_history", "no_identity_label")
+
+MAX_ID = 65535
+"""Largest id inside (`builder/runc.py`)."""
 
 _HOST = r"(?:[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|localhost|[a-zA-Z0-9.-]+:[0-9]+)(?::[0-9]+)?"
 _NAME = rf"{_HOST}/[a-z0-9][a-z0-9._/-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
@@ -58,6 +66,9 @@ class ImageDetails:
     format: str = "oci"
     network: str = "default"
     base_layers: str = "kept"
+    names: str = "systemd"
+    owner: tuple[int, int] = (0, 0)
+    """uid and gid of every file of the context; seen in the digests that the history gives of a COPY."""
     flags: frozenset[str] = frozenset()
     args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +87,7 @@ def read_details(reader: Reader) -> ImageDetails:
     reader.known(
         "image",
         required=("containerfile", "timestamp", "platform"),
-        optional=("context", "bases", "target", *_CHOICES, *_FLAGS, "args", "labels", "annotations"),
+        optional=("context", "bases", "target", "owner", *_CHOICES, *_FLAGS, "args", "labels", "annotations"),
     )
     containerfile = reader.relative("image.containerfile")
     if containerfile.endswith(".in"):
@@ -89,6 +100,7 @@ def read_details(reader: Reader) -> ImageDetails:
         platform=reader.text("image.platform", r"linux/[a-z0-9]{1,16}", "linux/ARCHITECTURE, as linux/amd64"),
         bases=_read_bases(reader),
         target=reader.text("image.target", r"[A-Za-z0-9_.-]{1,64}", "a stage") if reader.has("image.target") else "",
+        owner=_read_owner(reader),
         **{name: _read_choice(reader, name) for name in _CHOICES},
         flags=frozenset(flag for flag in _FLAGS if reader.flag(f"image.{flag}")),
         args=_read_texts(reader, "image.args"),
@@ -137,6 +149,14 @@ def _read_bases(reader: Reader) -> tuple[BaseImage, ...]:
     if len(set(names)) != len(names):
         reader.mistake("image.bases", "a name stands twice; keep one")
     return tuple(bases)
+
+
+def _read_owner(reader: Reader) -> tuple[int, int]:
+    if not reader.has("image.owner"):
+        return 0, 0
+    text = reader.text("image.owner", r"[0-9]{1,5}:[0-9]{1,5}", "UID:GID in quotes, each below 65536")
+    uid, _, gid = text.partition(":")
+    return min(int(uid or 0), MAX_ID), min(int(gid or 0), MAX_ID)
 
 
 def _read_choice(reader: Reader, name: str) -> str:

@@ -18,10 +18,8 @@ _RUN = f"{HOME_FOLDER}/run"
 _NAME = "localhost/rebuilt:latest"  # in the job's own storage; no part of the image
 
 ETC: Mapping[str, str] = {
-    # COPY's digest in the history covers the names of owners, which come from here.
     "/etc/passwd": f"root:x:0:0:root:{HOME_FOLDER}:/bin/sh\n",
     "/etc/group": "root:x:0:\n",
-    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
     "/etc/hosts": "127.0.0.1 localhost\n",
     "/etc/resolv.conf": "",
     # Nothing is believed here because of where it comes from: bases are pinned, and were checked before.
@@ -32,6 +30,15 @@ ETC: Mapping[str, str] = {
     "/etc/containers/storage.conf": f'[storage]\ndriver = "vfs"\ngraphroot = "{_STORAGE}"\nrunroot = "{_RUN}"\n',
 }
 """Files of /etc inside, whole: the host's are not shown."""
+
+NAMES: Mapping[str, str] = {
+    "systemd": "passwd: files systemd\ngroup: files systemd\nhosts: files\n",
+    "none": "passwd: files\ngroup: files\nhosts: files\n",
+}
+"""/etc/nsswitch.conf by `image.names`. buildah reads the context in a chroot without /etc/passwd. There only
+systemd's module still knows that 0 is called root, and the name is part of the digest of a COPY in the history."""
+
+NAMES_MODULE = "libnss_systemd.so.2"
 
 ENVIRONMENT: Mapping[str, str] = {
     "TMPDIR": f"{HOME_FOLDER}/tmp",
