@@ -56,7 +56,8 @@ _GROUPED_FROM = 4  # differences of one cause that are summed up in one line ins
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdict over one published file. Causes, summary and report say what is `different`, and only then."""
+    """The verdict over one published file. Causes, summary and report say what is `different`, and only
+    then."""
 
     result: Literal["identical", "equivalent", "different"]
     causes: tuple[str, ...] = ()

@@ -138,8 +138,8 @@ class Ecosystem(Protocol):
     def compare(
         self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
     ) -> Comparison:
-        """Set one rebuilt output beside its published file: `compare.compare`, unless there is more to it than
-        one file's bytes. Raises HostLack when something that is needed cannot be read."""
+        """Set one rebuilt output beside its published file: `compare.compare`, unless there is more to it
+        than one file's bytes. Raises HostLack when something that is needed cannot be read."""
         ...
 
     def explain_failure(self, log: bytes) -> str | None:

@@ -5,7 +5,8 @@
 An image's files belong to many users, so its build needs many ids, and none of them may be one of the host's.
 A child makes a user namespace, this process (real root) writes the maps from outside, inside 0…COUNT-1 to
 outside FIRST…FIRST+COUNT-1, and the child gives up everything else, becomes 0 of the namespace and then the
-command. No setuid program and no /etc/subuid take part. Only the standard library: it is run as `python3 -I -S`.
+command. No setuid program and no /etc/subuid take part. Only the standard library: it is run as `python3 -I
+-S`.
 """
 
 import ctypes

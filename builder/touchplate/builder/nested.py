@@ -3,9 +3,9 @@
     nested.py COMMAND…
 
 Gives runc the control groups that it insists on (those of this job only, since the namespace of groups begins
-there), forbids user namespaces inside this one, and drops for good the capabilities that no image build needs:
-they mean little in a namespace, but each opens a piece of the kernel. Only the standard library: it is run as
-`python3 -I -S`.
+there), forbids user namespaces inside this one, and drops for good the capabilities that no image build
+needs: they mean little in a namespace, but each opens a piece of the kernel. Only the standard library: it is
+run as `python3 -I -S`.
 """
 
 import ctypes
@@ -13,16 +13,15 @@ import errno
 import os
 import sys
 
-KEPT = {
-    "CHOWN": 0, "DAC_OVERRIDE": 1, "DAC_READ_SEARCH": 2, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6,
-    "SETUID": 7, "SETPCAP": 8, "NET_BIND_SERVICE": 10, "NET_RAW": 13, "SYS_CHROOT": 18, "SYS_ADMIN": 21, "MKNOD": 27,
-    "AUDIT_WRITE": 29, "SETFCAP": 31,
-}  # fmt: skip
-"""What buildah and runc use, or hand to the container of a RUN (capabilities(7)); SYS_ADMIN is for mounts."""
+KEPT = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 18, 21, 27, 29, 31})
+"""CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE,
+NET_RAW, SYS_CHROOT, SYS_ADMIN, MKNOD, AUDIT_WRITE, SETFCAP (capabilities(7)): what buildah and runc use, or
+hand to the container of a RUN. SYS_ADMIN is for mounts."""
 
 GROUPS = "/sys/fs/cgroup"
 CONTROLLERS = ("devices", "freezer", "memory", "pids")
-"""Version 1 controllers that are mounted: runc refuses to start without `devices`; the rest are this job's limits."""
+"""Version 1 controllers that are mounted: runc refuses to start without `devices`; the rest are this job's
+limits."""
 
 LACKING = 124
 """Exit code when this cannot be prepared; the reason is on stderr."""
@@ -33,20 +32,19 @@ _FLAGS = 0x2 | 0x4 | 0x8  # MS_NOSUID, MS_NODEV, MS_NOEXEC
 
 
 def main(arguments: list[str]) -> int:
-    """Only returns when something is lacking."""
+    """Become the command. Returns LACKING when something cannot be had."""
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         _mount_groups(libc)
         with open("/proc/sys/user/max_user_namespaces", "w", encoding="ascii") as file:  # noqa: PTH123
             file.write("0")
         for capability in range(_LAST_CAPABILITY + 1):
-            if capability not in KEPT.values():
+            if capability not in KEPT:
                 _drop(libc, capability)
+        os.execv(arguments[0], arguments)
     except OSError as error:
         print(f"cannot prepare the sandbox: {error}", file=sys.stderr)
-        return LACKING
-    sys.stdout.flush()
-    os.execv(arguments[0], arguments)
+    return LACKING
 
 
 def _mount_groups(libc: ctypes.CDLL) -> None:

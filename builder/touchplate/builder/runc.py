@@ -5,7 +5,8 @@
 
 Nothing inside is the host's root: 0 inside is the first id of the range, which is nobody's. The walls towards
 the host are those of every build (namespaces, empty network, filter, control groups, die-with-parent), with
-two holes that containers need: mounts, and namespaces other than the user's. A RUN has runc's own walls on top.
+two holes that containers need: mounts, and namespaces other than the user's. A RUN has runc's own walls on
+top.
 """
 
 import os
@@ -45,6 +46,10 @@ ID_RANGES = range(FIRST_ID, FIRST_ID + RANGES * IDS, IDS)
 
 NESTED = f"{RESERVED_FOLDER}/nested.py"
 """Where the program that prepares the sandbox from inside stands in it."""
+
+TEMPORARY = f"{HOME_FOLDER}/tmp"  # noqa: S108
+"""Where programs keep what they unpack: on disk, where the job's use of it is watched. The command makes it;
+/var/tmp leads there."""
 
 PATH = "/usr/sbin:/usr/bin"
 """runc is in sbin."""
@@ -86,6 +91,7 @@ class RuncSandbox(Sandbox):
             *("--die-with-parent", "--new-session"),
             *("--ro-bind", "/usr", "/usr", *root_links()),
             *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/sys"),
+            *("--symlink", TEMPORARY, "/var/tmp"),  # noqa: S108
             *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
             *("--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
             *("--bind", str(workspace.build), BUILD_FOLDER, "--bind", str(workspace.home), HOME_FOLDER),

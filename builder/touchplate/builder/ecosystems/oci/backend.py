@@ -9,7 +9,13 @@ from pathlib import Path
 
 from touchplate.base.durable import DigestFolder
 from touchplate.builder.cache import Cache
-from touchplate.builder.ecosystems.oci.bases import FindReader, check_lock, fetch_bases, lay_out, make_base_lock
+from touchplate.builder.ecosystems.oci.bases import (
+    FindReader,
+    check_lock,
+    fetch_bases,
+    lay_out,
+    make_base_lock,
+)
 from touchplate.builder.ecosystems.oci.collecting import collect_image
 from touchplate.builder.ecosystems.oci.definition import OUTPUT
 from touchplate.builder.ecosystems.oci.inside import NOT_EXPORTED, NOT_PREPARED
@@ -113,6 +119,8 @@ def _check_outcome(plan: ImagePlan, outcome: Outcome) -> None:
         raise phase_failure("build", outcome, plan.limits)
     if outcome.exit_code in (LACKING, NOT_PREPARED, NOT_EXPORTED) and not outcome.out_of_memory:
         said = outcome.tail.decode(errors="replace").strip()[-500:]
-        raise HostLack(f"the tools of images fail on this host: {said!r}", reason="no-sandbox", log=outcome.log)
+        raise HostLack(
+            f"the tools of images fail on this host: {said!r}", reason="no-sandbox", log=outcome.log
+        )
     if outcome.exit_code:
         raise phase_failure("build", outcome, plan.limits)

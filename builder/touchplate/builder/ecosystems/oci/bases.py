@@ -48,9 +48,12 @@ def fetch_bases(
 
 
 def make_base_lock(bases: Sequence[PinnedImage]) -> InputLock:
-    """The lock of these bases. An upstream is named by its identity: definitions have no other name for it."""
+    """The lock of these bases. An upstream is named by its identity: definitions have no other name for
+    it."""
     inputs = {
-        (place.identity, place.path): LockedInput(place.identity, place.path, descriptor.sha256, descriptor.size)
+        (place.identity, place.path): LockedInput(
+            place.identity, place.path, descriptor.sha256, descriptor.size
+        )
         for place, descriptor in _inputs(bases)
     }
     return make_lock(inputs.values())
@@ -82,12 +85,16 @@ def _fetch(base: BaseImage, reader: RegistryReader, progress: Progress, left: in
         raise DefinitionError(f"its manifest has {len(data)} bytes, and the definition says {base.size}")
     manifest = parse_manifest(data, "its manifest")
     if (total := sum(blob.size for blob in manifest.blobs)) > left:
-        raise PhaseFailed("fetch", "too-large", f"base image {base.name} has {total} bytes, more than allowed")
+        raise PhaseFailed(
+            "fetch", "too-large", f"base image {base.name} has {total} bytes, more than allowed"
+        )
     for blob in manifest.blobs:
         place = base.place.blob(blob.sha256)
         reader.fetch(place.path, blob.sha256, max_bytes=blob.size)
         progress.fetched(identity, place.path, blob.size)
-    config = parse_config(reader.read(base.place.blob(manifest.config.sha256).path, manifest.config.sha256), "its config")
+    config = parse_config(
+        reader.read(base.place.blob(manifest.config.sha256).path, manifest.config.sha256), "its config"
+    )
     if config.has_triggers:
         raise ImageError("brings instructions of its own (ONBUILD), which are not supported")
     if config.diff_ids != tuple(_unpacked(reader, base, layer) for layer in manifest.layers):
@@ -127,12 +134,20 @@ def _inputs(bases: Sequence[PinnedImage]) -> Iterator[tuple[RepositoryPath, Desc
 def check_lock(lock: InputLock, bases: Sequence[PinnedImage]) -> None:
     """Raise PhaseFailed unless `lock`, which may be somebody else's, is exactly the lock of these bases."""
     if lock != make_base_lock(bases):
-        raise PhaseFailed("fetch", "refused-input", "the lock does not name exactly the definition's base images")
+        raise PhaseFailed(
+            "fetch", "refused-input", "the lock does not name exactly the definition's base images"
+        )
 
 
 def check_architecture(platform: str, machine: str) -> None:
     """Raise HostLack unless this machine (as uname says) runs programs of `platform`."""
-    known = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64", "ppc64le": "ppc64le", "s390x": "s390x"}
+    known = {
+        "x86_64": "amd64",
+        "aarch64": "arm64",
+        "riscv64": "riscv64",
+        "ppc64le": "ppc64le",
+        "s390x": "s390x",
+    }
     own = f"linux/{known.get(machine, machine)}"
     if platform != own:
         raise HostLack(f"the image is for {platform}, and this machine is {own}", reason="no-tool")

@@ -1,7 +1,9 @@
-"""Taking a built image out of the sandbox: its manifest, and every blob that it names, hashed by the supervisor.
+"""Taking a built image out of the sandbox: its manifest, and every blob that it names, hashed by the
+supervisor.
 
-What lies there was written by a stranger's build. Only plain files at their exact places are taken (`collect`),
-each must be what its name and the manifest say, and all together may not be larger than one output may be.
+What lies there was written by a stranger's build. Only plain files at their exact places are taken
+(`collect`), each must be what its name and the manifest say, and all together may not be larger than one
+output may be.
 """
 
 from pathlib import Path
@@ -9,7 +11,12 @@ from pathlib import Path
 from touchplate.builder.cache import Cache
 from touchplate.builder.collect import collect
 from touchplate.builder.ecosystems.oci.definition import OUTPUT
-from touchplate.builder.ecosystems.oci.manifests import MAX_MANIFEST_BYTES, Manifest, parse_config, parse_manifest
+from touchplate.builder.ecosystems.oci.manifests import (
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    parse_config,
+    parse_manifest,
+)
 from touchplate.builder.ecosystems.oci.plan import IMAGE
 from touchplate.builder.errors import ImageError, PhaseFailed
 from touchplate.builder.plan import CollectedFile
@@ -43,5 +50,5 @@ def _collect_blobs(home: Path, cache: Cache, manifest: Manifest, max_bytes: int)
         taken = collect(home, [path], cache, max_bytes=blob.size)[path]
         if (taken.sha256, taken.size) != (blob.sha256, blob.size):
             raise ImageError(
-                f"blob {blob.sha256} has sha256 {taken.sha256} and {taken.size} bytes; the manifest says {blob.size}"
+                f"blob {blob.sha256} has sha256 {taken.sha256} and {taken.size} bytes, not {blob.size}"
             )

@@ -12,19 +12,26 @@ from typing import BinaryIO
 from touchplate.builder.compare import Comparison, conclude
 from touchplate.builder.contents import Difference
 from touchplate.builder.ecosystems.oci.layers import compare_layers, unpacked_digest
-from touchplate.builder.ecosystems.oci.manifests import Config, Descriptor, Manifest, parse_config, parse_manifest
+from touchplate.builder.ecosystems.oci.manifests import (
+    Config,
+    Descriptor,
+    Manifest,
+    parse_config,
+    parse_manifest,
+)
 from touchplate.builder.errors import ImageError
 from touchplate.verify.jcs import JSON, JSONValue, format_json
 
 LAYER_PACKING = "layer-packing@1"
-"""The stabilizer that takes each layer for what it unpacks to: descriptors of layers in the manifest are replaced
-by their diff_ids. The config, which names the same diff_ids, is not touched, nor is anything else."""
+"""The stabilizer that takes each layer for what it unpacks to: descriptors of layers in the manifest are
+replaced by their diff_ids. The config, which names the same diff_ids, is not touched, nor is anything
+else."""
 
 CONFIG, UNPACKED, PACKED, MANIFEST = LEVELS = ("config", "layers unpacked", "layers", "manifest")
 """What of two images may be the same, in the order in which it is looked at."""
 
 Open = Callable[[str], BinaryIO]
-"""Opens a blob by its sha256 (hex). Raises ImageError when it cannot be had."""
+"""Opens a blob by its sha256 (hex)."""
 
 _MAX_VALUE = 80  # characters of a value that a line repeats
 
@@ -40,14 +47,14 @@ class Image:
 def compare_images(name: str, published: Image, rebuilt: Image) -> Comparison:
     """Compare two images of the package `name`. Blobs are opened only when the manifests differ.
 
-    Raises ImageError when one side is no image, or a published blob cannot be had.
+    Raises ImageError when one side is no image.
     """
     if published.data == rebuilt.data:
         return Comparison(result="identical", matched=LEVELS)
     theirs, ours = _Side(published, "the published manifest"), _Side(rebuilt, "the rebuilt manifest")
     matched = _matched(theirs, ours)
     stabilized = theirs.stabilized()
-    if {CONFIG, UNPACKED} <= set(matched) and stabilized == ours.stabilized():
+    if theirs.is_true and ours.is_true and CONFIG in matched and stabilized == ours.stabilized():
         return Comparison(
             result="equivalent",
             matched=matched,
@@ -69,8 +76,8 @@ class _Side:
             self.config: Config = parse_config(stream.read(), f"the config of {what}")
         self._open = image.open
         self.diff_ids = tuple(self._unpacked(layer) for layer in self.manifest.layers)
-        if self.config.diff_ids != self.diff_ids:
-            raise ImageError(f"{what}: its layers do not unpack to the diff_ids of its config")
+        self.is_true = self.config.diff_ids == self.diff_ids
+        """Whether its layers unpack to what its config says."""
 
     def layer(self, number: int) -> BinaryIO:
         return self._open(self.manifest.layers[number].sha256)
@@ -82,13 +89,18 @@ class _Side:
         layers: list[JSONValue] = []
         for described, diff_id in zip(listed, self.diff_ids, strict=True):
             assert isinstance(described, dict)
-            rest = {key: value for key, value in described.items() if key not in ("digest", "mediaType", "size")}
+            rest = {
+                key: value for key, value in described.items() if key not in ("digest", "mediaType", "size")
+            }
             layers.append({**rest, "diff_id": f"sha256:{diff_id}"})
         return {**self.manifest.members, "layers": layers}
 
     def _unpacked(self, layer: Descriptor) -> str:
         with self._open(layer.sha256) as stream:
-            return unpacked_digest(stream)
+            try:
+                return unpacked_digest(stream)
+            except ImageError:
+                return f"unknown, packed {layer.sha256}"
 
 
 def _matched(theirs: _Side, ours: _Side) -> tuple[str, ...]:
@@ -103,6 +115,11 @@ def _matched(theirs: _Side, ours: _Side) -> tuple[str, ...]:
 
 
 def _differences(theirs: _Side, ours: _Side) -> Iterator[Difference]:
+    for side, what in ((theirs, "the published"), (ours, "the rebuilt")):
+        if not side.is_true:
+            yield Difference(
+                "layers", "content", f"{what} layers do not unpack to the diff_ids of their config"
+            )
     yield from _compare_configs(theirs.config.members, ours.config.members)
     for number, (left, right) in enumerate(zip(theirs.diff_ids, ours.diff_ids, strict=False)):
         name = f"layer {number + 1}"
@@ -118,21 +135,21 @@ def _differences(theirs: _Side, ours: _Side) -> Iterator[Difference]:
 
 
 def _compare_configs(theirs: Mapping[str, JSON], ours: Mapping[str, JSON]) -> Iterator[Difference]:
-    for path, before, after in _changed("", theirs, ours):
+    for path, before, after in _changed("", dict(theirs), dict(ours)):
         if path.startswith("rootfs"):
             continue  # follows from the layers, which are compared themselves
         last = path.rpartition(".")[2]
-        if last == "created":
-            cause = "timestamps"
-        else:
-            cause = "history" if path.startswith("history") else "config"
+        where = "history" if path.startswith("history") else "config"
+        cause = "timestamps" if last == "created" else where
         yield Difference(f"config: {path}", cause, f"{before} != {after}")
 
 
 def _compare_manifests(theirs: Manifest, ours: Manifest) -> Iterator[Difference]:
     kinds = [(one.config.media_type, *(layer.media_type for layer in one.layers)) for one in (theirs, ours)]
     if theirs.media_type != ours.media_type or kinds[0] != kinds[1]:
-        yield Difference("manifest", "media-types", f"{theirs.media_type} != {ours.media_type}, or of its blobs")
+        yield Difference(
+            "manifest", "media-types", f"{theirs.media_type} != {ours.media_type}, or of its blobs"
+        )
     left, right = (
         {key: value for key, value in one.members.items() if key not in ("config", "layers", "mediaType")}
         for one in (theirs, ours)

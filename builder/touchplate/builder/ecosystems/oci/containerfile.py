@@ -1,5 +1,5 @@
-"""A Containerfile read before anything is run: which images it begins with, and whether all of it can be built
-from pinned inputs without a network. Pure.
+"""A Containerfile read before anything is run: which images it begins with, and whether all of it can be
+built from pinned inputs without a network. Pure.
 
 The builder reads the file again by itself, and has no network and no other images: what this reader let
 through by mistake fails there. It is here to say so early, with the line and what to do.
@@ -18,8 +18,10 @@ SCRATCH = "scratch"
 """The name of the empty image."""
 
 _KNOWN = frozenset(
-    "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER RUN SHELL STOPSIGNAL USER VOLUME "
-    "WORKDIR".split()
+    {
+        *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
+        *("MAINTAINER", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+    }
 )
 _DIRECTIVE = re.compile(r"#\s*(escape|syntax|check)\s*=", re.IGNORECASE)
 _FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?\Z")
@@ -27,8 +29,8 @@ _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/", re.IGNORECASE)
 _HEREDOC = re.compile(r"<<-?[\"']?[A-Za-z_]")
 
 _FLAGS = {"ADD": ("chown", "chmod"), "COPY": ("chown", "chmod", "from"), "FROM": (), "RUN": ()}
-"""Flags that are understood, by instruction; every other one is refused. Those of RUN would bring in the host's
-network, secrets or folders."""
+"""Flags that are understood, by instruction; every other one is refused. Those of RUN would bring in the
+host's network, secrets or folders."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class _Reader:
 
     def take(self, one: Instruction) -> None:
         if one.name == "ONBUILD":
-            self._refuse(one, "triggers of images that are built from this one are not supported; leave it out")
+            self._refuse(
+                one, "triggers of images that are built from this one are not supported; leave it out"
+            )
         if one.name not in _KNOWN:
             self._refuse(one, "is no instruction that is known here")
         if not self.stages and one.name not in ("FROM", "ARG"):
@@ -109,7 +113,8 @@ class _Reader:
         for source in _words(one.rest)[:-1]:
             if _REMOTE.match(source):
                 self._refuse(
-                    one, f"{source[:100]!r} is fetched while building; put the file into the context and COPY it"
+                    one,
+                    f"{source[:100]!r} is fetched while building; put the file into the context and COPY it",
                 )
             if "$" in source:
                 self._refuse(one, f"{source[:100]!r} may become an address; use COPY, or write the name out")
@@ -131,7 +136,9 @@ class _Reader:
     @staticmethod
     def _about_flag(name: str, flag: str) -> str:
         if name == "RUN":
-            return f"--{flag} is not supported: a RUN sees nothing but the image, and no network; leave it out"
+            return (
+                f"--{flag} is not supported: a RUN sees nothing but the image, and no network; leave it out"
+            )
         if name == "FROM":
             return f"--{flag} is not supported: the definition says which platform is built; leave it out"
         return f"--{flag} is not supported; leave it out"
@@ -161,7 +168,8 @@ def _logical_lines(text: str, name: str) -> Iterator[tuple[int, str]]:
             # Only at the very top is it more than a comment (parser directives).
             if is_top and _DIRECTIVE.match(stripped):
                 raise ContainerfileError(
-                    f"{name} line {number}: {stripped[:80]!r}: parser directives are not supported; leave it out"
+                    f"{name} line {number}: {stripped[:80]!r}: parser directives are not supported; "
+                    "leave it out"
                 )
             continue
         is_top = False

@@ -1,7 +1,9 @@
-"""The build context: one tar archive (plain, or packed by gzip, bzip2 or xz), laid out as its publisher had it.
+"""The build context: one tar archive (plain, or packed by gzip, bzip2 or xz), laid out as its publisher had
+it.
 
-Modes and times stay, since a COPY takes modes over and a RUN may look at times; owners do not: whoever unpacks
-the archive becomes the owner, and so does the build. Links stay as they are and are never followed here.
+Modes and times stay, since a COPY takes modes over and a RUN may look at times; owners do not: whoever
+unpacks the archive becomes the owner, and so does the build. Links stay as they are and are never followed
+here.
 """
 
 import errno
@@ -45,7 +47,9 @@ def unpack_context(data: bytes, target: Path, limits: ArchiveLimits | None = Non
         raise ArchiveError(f"the context cannot be read as a tar archive: {error}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HostLack("no disk space left to unpack the context; free some", reason="disk-full") from error
+            raise HostLack(
+                "no disk space left to unpack the context; free some", reason="disk-full"
+            ) from error
         raise ArchiveError(f"the context cannot be unpacked: {error}") from error
 
 
@@ -110,7 +114,9 @@ class _Writer:
             self._write(archive, member, path)
             self._kinds[name] = "file"
         else:
-            raise ArchiveError(f"entry {name[:80]!r} is a device or a pipe; only files, folders and links are taken")
+            raise ArchiveError(
+                f"entry {name[:80]!r} is a device or a pipe; only files, folders and links are taken"
+            )
 
     def finish(self) -> None:
         """Modes and times of folders, last: writing into them changes both."""

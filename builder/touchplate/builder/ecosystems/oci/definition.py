@@ -1,4 +1,5 @@
-"""What an image's definition says beside the common fields: Containerfile, base images, and how buildah is asked."""
+"""What an image's definition says beside the common fields: Containerfile, base images, and how buildah is
+asked."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +22,6 @@ OUTPUT = "manifest.json"
 """The one output: the image's manifest, by whose digest the image is known."""
 
 _CHOICES = {
-    "format": ("oci", "docker"),
     "network": ("default", "none"),
     "base_layers": ("kept", "repacked"),
     "names": ("systemd", "none"),
@@ -40,7 +40,8 @@ _PATH = r"[^\0]*"
 
 @dataclass(frozen=True)
 class BaseImage:
-    """An image that the Containerfile begins with. `name`: as it stands there; `place`: where its manifest is."""
+    """An image that the Containerfile begins with. `name`: as it stands there; `place`: where its manifest
+    is."""
 
     name: str
     place: RepositoryPath
@@ -63,7 +64,6 @@ class ImageDetails:
     platform: str
     bases: tuple[BaseImage, ...] = ()
     target: str = ""
-    format: str = "oci"
     network: str = "default"
     base_layers: str = "kept"
     names: str = "systemd"
@@ -93,13 +93,17 @@ def read_details(reader: Reader) -> ImageDetails:
     if containerfile.endswith(".in"):
         reader.mistake("image.containerfile", "would be run through the C preprocessor; give it another name")
     return ImageDetails(
-        buildah=reader.text("tools.buildah", r"[0-9]+\.[0-9]+\.[0-9A-Za-z.+~-]{1,32}", "a release, as 1.28.2"),
+        buildah=reader.text(
+            "tools.buildah", r"[0-9]+\.[0-9]+\.[0-9A-Za-z.+~-]{1,32}", "a release, as 1.28.2"
+        ),
         containerfile=containerfile,
         context=reader.relative("image.context") if reader.has("image.context") else "",
         timestamp=reader.number("image.timestamp", low=0, high=1 << 40) or 0,
         platform=reader.text("image.platform", r"linux/[a-z0-9]{1,16}", "linux/ARCHITECTURE, as linux/amd64"),
         bases=_read_bases(reader),
-        target=reader.text("image.target", r"[A-Za-z0-9_.-]{1,64}", "a stage") if reader.has("image.target") else "",
+        target=reader.text("image.target", r"[A-Za-z0-9_.-]{1,64}", "a stage")
+        if reader.has("image.target")
+        else "",
         owner=_read_owner(reader),
         **{name: _read_choice(reader, name) for name in _CHOICES},
         flags=frozenset(flag for flag in _FLAGS if reader.flag(f"image.{flag}")),
@@ -112,9 +116,13 @@ def read_details(reader: Reader) -> ImageDetails:
 def check_definition(reader: Reader, definition: Definition) -> None:
     """One image, one output, one archive; and no setting that builds of images have no use for."""
     if [(one.path, one.package) for one in definition.outputs] != [(OUTPUT, definition.package)]:
-        reader.mistake("outputs", f"an image has one output: path {OUTPUT}, and the package of the definition")
+        reader.mistake(
+            "outputs", f"an image has one output: path {OUTPUT}, and the package of the definition"
+        )
     if len(definition.source.files) != 1:
-        reader.mistake("source.files", "an image's source is one archive, with the context and the Containerfile")
+        reader.mistake(
+            "source.files", "an image's source is one archive, with the context and the Containerfile"
+        )
     for setting in ("environment", "upstreams", "allow_metadata"):
         if reader.has(setting):
             reader.mistake(setting, "has no meaning for images; leave it out")

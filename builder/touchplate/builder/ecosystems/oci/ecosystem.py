@@ -104,8 +104,8 @@ class OCI:
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """Never: an image does not say what it was made from."""
         raise DefinitionError(
-            f"how {package} was built cannot be inferred: an image does not name its context; write a definition "
-            "and give --definition FILE"
+            f"how {package} was built cannot be inferred: an image does not name its context; write a "
+            "definition and give --definition FILE"
         )
 
     def fetch_published(self, workshop: Workshop, package: PackageURL, sha256: str | None) -> RemoteFile:
@@ -183,8 +183,8 @@ def _check_containerfile(details: ImageDetails, tree: Path) -> None:
         for image, line in images.items():
             if image not in pinned:
                 raise ContainerfileError(
-                    f"{name} line {line}: the image {image!r} is not pinned; add it to image.bases with the uri of "
-                    "its manifest, by digest"
+                    f"{name} line {line}: the image {image!r} is not pinned; add it to image.bases with the "
+                    "uri of its manifest, by digest"
                 )
     except ContainerfileError as error:
         raise PhaseFailed("definition", "refused-input", str(error)) from error
@@ -204,7 +204,8 @@ def _read_published(
     wanted = details_of(definition).platform
     if config.platform != wanted:
         raise DefinitionError(
-            f"{definition.package} is for {config.platform}, and the definition says {wanted}; change image.platform"
+            f"{definition.package} is for {config.platform}, and the definition says {wanted}; "
+            "change image.platform"
         )
     return manifest, config
 
@@ -216,8 +217,8 @@ def _forbidden(published: RemoteFile, manifest: Manifest, config: Config) -> fro
 
 
 def _last_layer(manifest: Manifest, config: Config) -> frozenset[str]:
-    """What no base image may have: the layer that the build adds on top, packed and unpacked. Nothing when it is
-    empty, as any image's may be."""
+    """What no base image may have: the layer that the build adds on top, packed and unpacked. Nothing when it
+    is empty, as any image's may be."""
     if not manifest.layers or not config.diff_ids or config.diff_ids[-1] == EMPTY_LAYER:
         return frozenset()
     return frozenset({manifest.layers[-1].sha256, config.diff_ids[-1]})

@@ -83,7 +83,7 @@ def compare_layers(name: str, published: BinaryIO, rebuilt: BinaryIO) -> Iterato
         yield Difference(name, "container", "the same members in another tar structure")
 
 
-def _plain(stream: BinaryIO) -> IO[bytes]:
+def _plain(stream: BinaryIO) -> IO[bytes] | gzip.GzipFile:
     start = stream.read(len(_ZSTD))
     stream.seek(0)
     if start.startswith(_GZIP):
@@ -113,7 +113,11 @@ def _member(archive: tarfile.TarFile, one: tarfile.TarInfo) -> _Member:
         digest.update(chunk)
         if one.size <= MAX_CONTENT_BYTES:
             kept += chunk
-    extra = {key: value for key, value in one.pax_headers.items() if key not in ("path", "linkpath", "size", "mtime")}
+    extra = {
+        key: value
+        for key, value in one.pax_headers.items()
+        if key not in ("path", "linkpath", "size", "mtime")
+    }
     return _Member(
         kind=_KINDS.get(one.type, "special file"),
         mode=one.mode,
@@ -158,7 +162,9 @@ def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Diff
         if theirs.data is not None and ours.data is not None:
             yield from compare_contents(path, theirs.data, ours.data)
         else:
-            yield Difference(path, "content", f"{theirs.size} bytes of {theirs.sha256} != {ours.size} of {ours.sha256}")
+            yield Difference(
+                path, "content", f"{theirs.size} bytes of {theirs.sha256} != {ours.size} of {ours.sha256}"
+            )
 
 
 def _owner(one: _Member) -> str:

@@ -1,5 +1,5 @@
-"""Image manifests and configs as far as a rebuild needs them (OCI image specification 1.1; Docker image manifest
-version 2, schema 2). Pure.
+"""Image manifests and configs as far as a rebuild needs them (OCI image specification 1.1; Docker image
+manifest version 2, schema 2). Pure.
 
 Read strictly: what is compared and attested here is what every other reader would see, too.
 """
@@ -72,12 +72,14 @@ def parse_manifest(data: bytes, what: str) -> Manifest:
     media_type = members.get("mediaType", "")
     if media_type in INDEX_TYPES or "manifests" in members:
         raise ImageError(
-            f"{what} is an index of several platforms, and one image is rebuilt at a time: name the manifest of "
-            f"one of them: {_children(members)}"
+            f"{what} is an index of several platforms, and one image is rebuilt at a time: name the "
+            f"manifest of one of them: {_children(members)}"
         )
     # Only OCI's may leave it out.
     if media_type not in (*MANIFEST_TYPES, "") or members.get("schemaVersion") != 2:
-        raise ImageError(f"{what} is no image manifest that is known here: mediaType {str(media_type)[:80]!r}")
+        raise ImageError(
+            f"{what} is no image manifest that is known here: mediaType {str(media_type)[:80]!r}"
+        )
     layers = members.get("layers")
     if not isinstance(layers, list) or len(layers) > MAX_LAYERS:
         raise ImageError(f"{what} has no list of up to {MAX_LAYERS} layers")

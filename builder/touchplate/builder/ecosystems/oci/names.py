@@ -13,7 +13,8 @@ _PLACE = re.compile(r"(?P<repository>.+)/(?P<kind>manifests|blobs)/sha256:(?P<sh
 
 @dataclass(frozen=True)
 class RepositoryPath:
-    """One manifest or blob: identity of the upstream, repository there, `manifests` or `blobs`, sha256 in hex."""
+    """One manifest or blob: identity of the upstream, repository there, `manifests` or `blobs`, sha256 in
+    hex."""
 
     identity: str
     repository: str

@@ -1,4 +1,5 @@
-"""One image build as both phases run it, and the commands that make it inside. Data, and pure functions of it."""
+"""One image build as both phases run it, and the commands that make it inside. Data, and pure functions of
+it."""
 
 import json
 from collections.abc import Mapping
@@ -7,11 +8,12 @@ from dataclasses import dataclass, field
 from touchplate.builder.ecosystems.oci.definition import BaseImage, ImageDetails
 from touchplate.builder.ecosystems.oci.manifests import Config, Manifest
 from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, REPOSITORY_FOLDER, BuildPlan
+from touchplate.builder.runc import TEMPORARY
 
 IMAGE = "image"
 """Folder below HOME that the image is written to: `manifest.json`, and each blob under its digest (the `dir:`
-transport of containers/image). An OCI layout would do for OCI images only: into one, images of Docker's form are
-converted, and have another digest."""
+transport of containers/image): unlike an OCI layout it keeps every manifest as it is, and names nothing
+twice."""
 
 _STORAGE = f"{HOME_FOLDER}/storage"
 _RUN = f"{HOME_FOLDER}/run"
@@ -27,7 +29,9 @@ ETC: Mapping[str, str] = {
     "/etc/containers/registries.conf": "unqualified-search-registries = []\n",
     # The host's own settings must not reach the image.
     "/etc/containers/containers.conf": "[containers]\n",
-    "/etc/containers/storage.conf": f'[storage]\ndriver = "vfs"\ngraphroot = "{_STORAGE}"\nrunroot = "{_RUN}"\n',
+    "/etc/containers/storage.conf": (
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{_STORAGE}"\nrunroot = "{_RUN}"\n'
+    ),
 }
 """Files of /etc inside, whole: the host's are not shown."""
 
@@ -36,12 +40,13 @@ NAMES: Mapping[str, str] = {
     "none": "passwd: files\ngroup: files\nhosts: files\n",
 }
 """/etc/nsswitch.conf by `image.names`. buildah reads the context in a chroot without /etc/passwd. There only
-systemd's module still knows that 0 is called root, and the name is part of the digest of a COPY in the history."""
+systemd's module still knows that 0 is called root, and the name is part of the digest of a COPY in the
+history."""
 
 NAMES_MODULE = "libnss_systemd.so.2"
 
 ENVIRONMENT: Mapping[str, str] = {
-    "TMPDIR": f"{HOME_FOLDER}/tmp",
+    "TMPDIR": TEMPORARY,
     "CONTAINERS_CONF": "/etc/containers/containers.conf",
     "CONTAINERS_STORAGE_CONF": "/etc/containers/storage.conf",
 }
@@ -69,8 +74,8 @@ class PinnedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePlan(BuildPlan):
-    """A BuildPlan whose command is made from the definition. `forbidden_layers`: sha256 of what only the published
-    image has, packed and unpacked; no base image may have it."""
+    """A BuildPlan whose command is made from the definition. `forbidden_layers`: sha256 of what only the
+    published image has, packed and unpacked; no base image may have it."""
 
     details: ImageDetails
     programs: Programs
@@ -80,20 +85,25 @@ class ImagePlan(BuildPlan):
 def build_command(details: ImageDetails, programs: Programs) -> tuple[str, ...]:
     """buildah's command line. Everything in it that reaches the image comes from the definition."""
     context = f"{BUILD_FOLDER}/{details.context}".rstrip("/")
-    # The namespace has no network in either case. `host` here makes the files in /etc that a build with a network
-    # makes where the base has none; without, there would be none, as with `--network none` at the publisher's.
-    network = "none" if details.network == "none" else "host"
+    # The namespace has no network in either case, and a further one would take rights that it does not have.
+    # What the choice changes is whether a RUN leaves empty /etc/hosts and /etc/resolv.conf where the base has
+    # none.
+    without = ("--no-hosts", "--dns", "none") if details.network == "none" else ()
     return (
         *(programs.buildah, "--root", _STORAGE, "--runroot", _RUN, "--storage-driver", "vfs", "build"),
-        *("--pull-never", "--isolation", "oci", "--runtime", programs.runc, "--network", network),
-        *("--timestamp", str(details.timestamp), "--format", details.format, "--tag", _NAME),
+        *("--pull-never", "--isolation", "oci", "--runtime", programs.runc, "--network", "host", *without),
+        *("--timestamp", str(details.timestamp), "--format", "oci", "--tag", _NAME),
         *_options(details),
         *("--file", f"{BUILD_FOLDER}/{details.containerfile}", context),
     )
 
 
 def _options(details: ImageDetails) -> list[str]:
-    options = [f"--{flag.replace('_', '-')}" for flag in ("layers", "squash", "omit_history") if flag in details.flags]
+    options = [
+        f"--{flag.replace('_', '-')}"
+        for flag in ("layers", "squash", "omit_history")
+        if flag in details.flags
+    ]
     if "no_identity_label" in details.flags:
         options.append("--identity-label=false")
     if details.target:
@@ -115,7 +125,7 @@ def steps(plan: ImagePlan, bases: tuple[PinnedImage, ...]) -> bytes:
         {
             "prepare": [
                 [
-                    *(plan.programs.skopeo, "--tmpdir", f"{HOME_FOLDER}/tmp", "copy", "--quiet"),
+                    *(plan.programs.skopeo, "--tmpdir", TEMPORARY, "copy", "--quiet"),
                     *("--preserve-digests", f"dir:{base_folder(number)}"),
                     f"containers-storage:{storage}{stored_name(pinned.base.name)}",
                 ]
@@ -124,7 +134,15 @@ def steps(plan: ImagePlan, bases: tuple[PinnedImage, ...]) -> bytes:
             "build": [list(plan.command)],
             "export": [
                 [
-                    *(plan.programs.buildah, "--root", _STORAGE, "--runroot", _RUN, "--storage-driver", "vfs"),
+                    *(
+                        plan.programs.buildah,
+                        "--root",
+                        _STORAGE,
+                        "--runroot",
+                        _RUN,
+                        "--storage-driver",
+                        "vfs",
+                    ),
                     *("push", "--quiet", _NAME, f"dir:{HOME_FOLDER}/{IMAGE}"),
                 ]
             ],

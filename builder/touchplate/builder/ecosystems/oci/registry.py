@@ -1,5 +1,5 @@
-"""Reading one upstream registry by digest (OCI distribution specification 1.1, "Pulling"): nothing is taken that
-does not have the digest that it was asked for by, and tags are never asked for.
+"""Reading one upstream registry by digest (OCI distribution specification 1.1, "Pulling"): nothing is taken
+that does not have the digest that it was asked for by, and tags are never asked for.
 """
 
 import hashlib
@@ -52,9 +52,7 @@ class RegistryReader:
                 sink.commit()
         except StorageError as error:
             # Wrong bytes of a registry say nothing about the package: another answer may be right.
-            raise HostLack(
-                f"cannot take {self.uri(path)}: {error}", reason="upstream-failed"
-            ) from error
+            raise HostLack(f"cannot take {self.uri(path)}: {error}", reason="upstream-failed") from error
 
     def uri(self, path: str) -> str:
         """`upstream:<identity>/<path>`."""
@@ -63,7 +61,7 @@ class RegistryReader:
     def _is_held(self, sha256: str) -> bool:
         if not self._store.has(sha256):
             return False
-        with self._store.open(sha256) as stream:
+        with self._store.path(sha256).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
 
     def _get(self, path: str, sink: Callable[[bytes], None], max_bytes: int) -> Response:

@@ -33,17 +33,18 @@ def find_tools(buildah: str, names: str) -> Found:
             raise HostLack(f"{name} is {path!r}; a build sees programs below /usr only", reason="no-tool")
     if names == "systemd" and not any(Path("/usr/lib").glob(f"*/{NAMES_MODULE}")):
         raise HostLack(
-            f"the definition has image.names: systemd, and this host has no {NAMES_MODULE}; install libnss-systemd",
+            "the definition has image.names: systemd, and this host has no "
+            f"{NAMES_MODULE}; install libnss-systemd",
             reason="no-tool",
         )
     versions = {name: _version(path) for name, path in paths.items()}
     if versions["buildah"] != buildah:
         raise HostLack(
-            f"the definition names buildah {buildah}, and this host has {versions['buildah'] or 'one that tells no version'}",
+            f"the definition names buildah {buildah}, and this host has {versions['buildah'] or 'another'}",
             reason="no-tool",
         )
     described = tuple(
-        Dependency("tool", one.digests, name=f"{name}", annotations={**HOST, "version": versions[name]})
+        Dependency("tool", one.digests, name=name, annotations={**HOST, "version": versions[name]})
         for name, path in sorted(paths.items())
         for one in describe_program(path)
     )
