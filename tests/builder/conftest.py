@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.builder.imageparts import ImageScene, open_image_scene
 from tests.builder.sandboxes import Rig, open_rig, open_test_sandbox
 
 from touchplate.builder.sandbox import Sandbox
@@ -20,3 +21,10 @@ def rig(sandbox: Sandbox) -> Iterator[Rig]:
     """A sandbox with an upstream; fails the test when anything of a job is left at its end."""
     with open_rig(sandbox) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def images() -> Iterator[ImageScene]:
+    """A registry with a base image, and a workshop: shared, since publishing takes most of the time."""
+    with open_image_scene() as scene:
+        yield scene

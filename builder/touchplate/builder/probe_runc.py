@@ -30,35 +30,65 @@ _NESTED_NAMESPACES = ("ipc", "mnt", "pid", "uts")
 _SECCOMP_FILTER = "2"  # SECCOMP_MODE_FILTER, proc(5)
 
 _LOOK = """
-        import json, os, socket, sys status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-        def can_open(path): try: open(path).close() except OSError: return False return True def
-        can_socket(family, kind): try: socket.socket(family, kind).close() except OSError: return False return
-        True def seen(): return { "bounding": status["CapBnd"].strip(), "capabilities":
-        status["CapEff"].strip(), "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev")
-        if ":" in line], "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in
-        sorted(os.listdir("/proc/self/ns"))}, "no_new_privileges": status["NoNewPrivs"].strip() == "1",
-        "secret": can_open("/secret"), "seccomp": status["Seccomp"].strip(), "sockets": [n for n in
-        ("AF_INET6", "AF_NETLINK", "AF_PACKET") if can_socket(getattr(socket, n), 3)], }
+import json, os, socket, sys
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+def can_open(path):
+    try:
+        open(path).close()
+    except OSError:
+        return False
+    return True
+def can_socket(family, kind):
+    try:
+        socket.socket(family, kind).close()
+    except OSError:
+        return False
+    return True
+def seen():
+    return {
+        "bounding": status["CapBnd"].strip(),
+        "capabilities": status["CapEff"].strip(),
+        "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
+        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")},
+        "no_new_privileges": status["NoNewPrivs"].strip() == "1",
+        "secret": can_open("/secret"), "seccomp": status["Seccomp"].strip(),
+        "sockets": [n for n in ("AF_INET6", "AF_NETLINK", "AF_PACKET") if can_socket(getattr(socket, n), 3)],
+    }
 """
 
 _INSIDE = "print(json.dumps(seen()))\n"
 
 _OUTSIDE = """
-        import subprocess def nested_user_namespace(): return not subprocess.run(["/usr/bin/unshare", "-U",
-        "/usr/bin/true"], stderr=subprocess.DEVNULL).returncode def container(look): root =
-        "/build/bundle/rootfs" for name in ("proc", "usr"): os.makedirs(f"{root}/{name}") for name in ("bin",
-        "lib", "lib64"): if os.path.lexists(f"/{name}"): os.symlink(f"usr/{name}", f"{root}/{name}") spec = {
-        "ociVersion": "1.0.2", "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/usr/bin"],
-        "noNewPrivileges": True, "args": [sys.executable, "-I", "-S", "-c", look], "capabilities": {}},
-        "root": {"path": "rootfs"}, "hostname": "probe", "mounts": [ {"destination": "/proc", "type": "proc",
-        "source": "proc"}, {"destination": "/usr", "type": "none", "source": "/usr", "options": ["rbind",
-        "ro"]}, ], "linux": {"namespaces": [{"type": name} for name in ("pid", "mount", "ipc", "uts")]}, }
-        with open("/build/bundle/config.json", "w") as file: json.dump(spec, file) command = ["runc",
-        "--root", "/home/build/runc", "run", "--bundle", "/build/bundle", "probe"] done =
-        subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL) return
-        json.loads(done.stdout) if done.returncode == 0 else done.stdout + done.stderr open("/build/marker",
-        "w").close() print(json.dumps({**seen(), "nested": nested_user_namespace(), "container":
-        container(look)}))
+import subprocess
+def nested_user_namespace():
+    command = ["/usr/bin/unshare", "-U", "/usr/bin/true"]
+    return not subprocess.run(command, stderr=subprocess.DEVNULL).returncode
+def container(look):
+    root = "/build/bundle/rootfs"
+    for name in ("proc", "usr"):
+        os.makedirs(f"{root}/{name}")
+    for name in ("bin", "lib", "lib64"):
+        if os.path.lexists(f"/{name}"):
+            os.symlink(f"usr/{name}", f"{root}/{name}")
+    spec = {
+        "ociVersion": "1.0.2",
+        "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/usr/bin"],
+                    "noNewPrivileges": True, "capabilities": {},
+                    "args": [sys.executable, "-I", "-S", "-c", look]},
+        "root": {"path": "rootfs"}, "hostname": "probe",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/usr", "type": "none", "source": "/usr", "options": ["rbind", "ro"]},
+        ],
+        "linux": {"namespaces": [{"type": name} for name in ("pid", "mount", "ipc", "uts")]},
+    }
+    with open("/build/bundle/config.json", "w") as file:
+        json.dump(spec, file)
+    command = ["runc", "--root", "/home/build/runc", "run", "--bundle", "/build/bundle", "probe"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return json.loads(done.stdout) if done.returncode == 0 else done.stdout + done.stderr
+open("/build/marker", "w").close()
+print(json.dumps({**seen(), "nested": nested_user_namespace(), "container": container(look)}))
 """
 
 

@@ -19,7 +19,15 @@ from touchplate.builder.ecosystems.oci.bases import (
 from touchplate.builder.ecosystems.oci.collecting import collect_image
 from touchplate.builder.ecosystems.oci.definition import OUTPUT
 from touchplate.builder.ecosystems.oci.inside import NOT_EXPORTED, NOT_PREPARED
-from touchplate.builder.ecosystems.oci.plan import ENVIRONMENT, ETC, NAMES, ImagePlan, PinnedImage, steps
+from touchplate.builder.ecosystems.oci.plan import (
+    ENVIRONMENT,
+    ETC,
+    NAMES,
+    UNMARK,
+    ImagePlan,
+    PinnedImage,
+    steps,
+)
 from touchplate.builder.errors import HostLack, PhaseFailed
 from touchplate.builder.lock import InputLock
 from touchplate.builder.nested import LACKING
@@ -100,8 +108,11 @@ def _give(workspace: Workspace, owner: tuple[int, int]) -> None:
 
 
 def _job(plan: ImagePlan, workspace: Workspace, bases: tuple[PinnedImage, ...]) -> Job:
-    inside = Path(__file__).with_name("inside.py").read_bytes()
-    files = {_INSIDE: inside, _STEPS: steps(plan, bases)}
+    files = {
+        _INSIDE: Path(__file__).with_name("inside.py").read_bytes(),
+        UNMARK: Path(__file__).with_name("unmark.py").read_bytes(),
+        _STEPS: steps(plan, bases),
+    }
     files |= {path: text.encode() for path, text in ETC.items()}
     files["/etc/nsswitch.conf"] = NAMES[plan.details.names].encode()
     shown = {path: workspace.place(number, data) for number, (path, data) in enumerate(files.items())}

@@ -25,6 +25,7 @@ _CHOICES = {
     "network": ("default", "none"),
     "base_layers": ("kept", "repacked"),
     "names": ("systemd", "none"),
+    "storage": ("overlay", "overlay-rootless", "vfs"),
 }
 """Values of each, the default first."""
 
@@ -67,6 +68,7 @@ class ImageDetails:
     network: str = "default"
     base_layers: str = "kept"
     names: str = "systemd"
+    storage: str = "overlay"
     owner: tuple[int, int] = (0, 0)
     """uid and gid of every file of the context; seen in the digests that the history gives of a COPY."""
     flags: frozenset[str] = frozenset()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from touchplate.builder.ecosystems.oci.definition import BaseImage, ImageDetails
 from touchplate.builder.ecosystems.oci.manifests import Config, Manifest
-from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, REPOSITORY_FOLDER, BuildPlan
+from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, REPOSITORY_FOLDER, RESERVED_FOLDER, BuildPlan
+from touchplate.builder.probe import PYTHON
 from touchplate.builder.runc import TEMPORARY
 
 IMAGE = "image"
@@ -15,6 +16,9 @@ IMAGE = "image"
 transport of containers/image): unlike an OCI layout it keeps every manifest as it is, and names nothing
 twice."""
 
+UNMARK = f"{RESERVED_FOLDER}/unmark.py"
+
+_PLAIN = f"{HOME_FOLDER}/plain"
 _STORAGE = f"{HOME_FOLDER}/storage"
 _RUN = f"{HOME_FOLDER}/run"
 _NAME = "localhost/rebuilt:latest"  # in the job's own storage; no part of the image
@@ -29,9 +33,7 @@ ETC: Mapping[str, str] = {
     "/etc/containers/registries.conf": "unqualified-search-registries = []\n",
     # The host's own settings must not reach the image.
     "/etc/containers/containers.conf": "[containers]\n",
-    "/etc/containers/storage.conf": (
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{_STORAGE}"\nrunroot = "{_RUN}"\n'
-    ),
+    "/etc/containers/storage.conf": f'[storage]\ngraphroot = "{_STORAGE}"\nrunroot = "{_RUN}"\n',
 }
 """Files of /etc inside, whole: the host's are not shown."""
 
@@ -90,7 +92,7 @@ def build_command(details: ImageDetails, programs: Programs) -> tuple[str, ...]:
     # none.
     without = ("--no-hosts", "--dns", "none") if details.network == "none" else ()
     return (
-        *(programs.buildah, "--root", _STORAGE, "--runroot", _RUN, "--storage-driver", "vfs", "build"),
+        *(*_buildah(details, programs), "build"),
         *("--pull-never", "--isolation", "oci", "--runtime", programs.runc, "--network", "host", *without),
         *("--timestamp", str(details.timestamp), "--format", "oci", "--tag", _NAME),
         *_options(details),
@@ -120,36 +122,49 @@ def _options(details: ImageDetails) -> list[str]:
 
 def steps(plan: ImagePlan, bases: tuple[PinnedImage, ...]) -> bytes:
     """What `inside.py` is to do, as its JSON."""
-    storage = f"[vfs@{_STORAGE}+{_RUN}]"
+    storage = f"[{plan.details.storage.partition('-')[0]}@{_STORAGE}+{_RUN}]"
+    buildah = _buildah(plan.details, plan.programs)
     return json.dumps(
         {
             "prepare": [
-                [
-                    *(plan.programs.skopeo, "--tmpdir", TEMPORARY, "copy", "--quiet"),
-                    *("--preserve-digests", f"dir:{base_folder(number)}"),
-                    f"containers-storage:{storage}{stored_name(pinned.base.name)}",
-                ]
-                for number, pinned in enumerate(bases)
+                # Storage that does not work here is no failure of the package.
+                [*buildah, "from", "--quiet", "--name", "probe", "scratch"],
+                [*buildah, "rm", "probe"],
+                *(
+                    [
+                        *(plan.programs.skopeo, "--tmpdir", TEMPORARY, "copy", "--quiet"),
+                        *("--preserve-digests", f"dir:{base_folder(number)}"),
+                        f"containers-storage:{storage}{stored_name(pinned.base.name)}",
+                    ]
+                    for number, pinned in enumerate(bases)
+                ),
             ],
             "build": [list(plan.command)],
             "export": [
+                [*buildah, "push", "--quiet", "--disable-compression", _NAME, f"dir:{_PLAIN}"],
+                *([_unmark(bases)] if plan.details.storage == "overlay" else []),
                 [
-                    *(
-                        plan.programs.buildah,
-                        "--root",
-                        _STORAGE,
-                        "--runroot",
-                        _RUN,
-                        "--storage-driver",
-                        "vfs",
-                    ),
-                    *("push", "--quiet", _NAME, f"dir:{HOME_FOLDER}/{IMAGE}"),
-                ]
+                    *(plan.programs.skopeo, "--tmpdir", TEMPORARY, "copy", "--quiet"),
+                    *("--dest-compress", "--dest-compress-format", "gzip"),
+                    *(f"dir:{_PLAIN}", f"dir:{HOME_FOLDER}/{IMAGE}"),
+                ],
             ],
             "image": f"{HOME_FOLDER}/{IMAGE}",
             "keep": _kept_layers(bases) if plan.details.base_layers == "kept" else {},
         }
     ).encode()
+
+
+def _unmark(bases: tuple[PinnedImage, ...]) -> list[str]:
+    kept = sorted({f"sha256:{diff_id}" for pinned in bases for diff_id in pinned.config.diff_ids})
+    return [PYTHON, "-I", "-S", UNMARK, _PLAIN, *kept]
+
+
+def _buildah(details: ImageDetails, programs: Programs) -> tuple[str, ...]:
+    return (
+        *(programs.buildah, "--root", _STORAGE, "--runroot", _RUN),
+        *("--storage-driver", details.storage.partition("-")[0]),
+    )
 
 
 def base_folder(number: int) -> str:
