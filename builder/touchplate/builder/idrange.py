@@ -2,11 +2,11 @@
 
     idrange.py FIRST COUNT COMMAND…
 
-An image's files belong to many users, so its build needs many ids, and none of them may be one of the host's.
-A child makes a user namespace, this process (real root) writes the maps from outside, inside 0…COUNT-1 to
-outside FIRST…FIRST+COUNT-1, and the child gives up everything else, becomes 0 of the namespace and then the
-command. No setuid program and no /etc/subuid take part. Only the standard library: it is run as `python3 -I
--S`.
+An image's files belong to many users, so its build needs many ids, and none of them may be one of the
+host's. This process makes a user namespace; a child that was forked before, still real root, writes its
+maps from outside (inside 0…COUNT-1 to outside FIRST…FIRST+COUNT-1) and ends; then this process gives up
+everything else, becomes 0 of the namespace, and the command. No setuid program and no /etc/subuid take
+part. Only the standard library: it is run as `python3 -I -S`.
 """
 
 import ctypes
@@ -22,53 +22,51 @@ LOST = 125
 
 
 def main(arguments: list[str]) -> int:
-    """The command's exit code."""
+    """Become the command. Returns LOST when that cannot be."""
     first, count, *command = arguments
     libc = ctypes.CDLL(None, use_errno=True)
-    # Killed with the supervisor, as the child is killed with us.
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    parent = os.getppid()
     made_read, made_write = os.pipe()
-    mapped_read, mapped_write = os.pipe()
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.close(made_read)
-        os.close(mapped_write)
-        try:
-            _become(libc, parent, (made_write, mapped_read), command)
-        finally:
-            os._exit(LOST)
-    os.close(made_write)
-    os.close(mapped_read)
-    if os.read(made_read, 1):
+    itself = os.getpid()
+    mapper = os.fork()
+    if mapper == 0:
+        os.close(made_write)
+        # End of file without a byte: the namespace could not be made, or the other one is dead.
+        os._exit(_write_maps(itself, first, count) if os.read(made_read, 1) else LOST)
+    os.close(made_read)
+    try:
+        if libc.unshare(CLONE_NEWUSER) != 0:
+            raise OSError(ctypes.get_errno(), "making a user namespace")
+        os.write(made_write, b"u")
+        os.close(made_write)
+        _, status = os.waitpid(mapper, 0)
+        if status == 0:
+            _become_root(libc)
+            # Killed with the supervisor; it may have died before that was said.
+            if os.getppid() == parent:
+                os.execv(command[0], command)
+    except OSError as error:
+        print(f"no range of user ids can be had here: {error}", file=sys.stderr)
+    return LOST
+
+
+def _write_maps(process: int, first: str, count: str) -> int:
+    try:
         for kind in ("uid", "gid"):
-            with open(f"/proc/{child}/{kind}_map", "w", encoding="ascii") as file:  # noqa: PTH123
+            with open(f"/proc/{process}/{kind}_map", "w", encoding="ascii") as file:  # noqa: PTH123
                 file.write(f"0 {first} {count}\n")
-        os.write(mapped_write, b"m")
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+    except OSError as error:
+        print(f"the ids cannot be mapped: {error}", file=sys.stderr, flush=True)
+        return LOST
+    return 0
 
 
-def _become(libc: ctypes.CDLL, parent: int, pipes: tuple[int, int], command: list[str]) -> None:
-    made, mapped = pipes
-    if libc.unshare(CLONE_NEWUSER) != 0:
-        error = os.strerror(ctypes.get_errno())
-        print(f"no user namespace can be made here: {error}", file=sys.stderr)
-        return
-    os.write(made, b"u")
-    if not os.read(mapped, 1):  # the supervisor's side has died, or could not write the maps
-        return
+def _become_root(libc: ctypes.CDLL) -> None:
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     # After the ids: changing them takes it away (prctl(2)).
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        return
-    os.close(made)
-    os.close(mapped)
-    os.execv(command[0], command)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The sandbox of images: the same bubblewrap, in a user namespace with a range of ids of its own, so that
 `buildah` can be root in it and start `runc` for each RUN.
 
-    supervisor ─ idrange.py (root: maps the range, then waits) ─ bwrap ─ nested.py ─ the command ─ runc ─ RUN
+    supervisor ─ idrange.py (maps the range, gives up root) = bwrap ─ nested.py = the command ─ runc ─ RUN
 
 Nothing inside is the host's root: 0 inside is the first id of the range, which is nobody's. The walls towards
 the host are those of every build (namespaces, empty network, filter, control groups, die-with-parent), with

@@ -164,9 +164,11 @@ def _read_bases(reader: Reader) -> tuple[BaseImage, ...]:
 def _read_owner(reader: Reader) -> tuple[int, int]:
     if not reader.has("image.owner"):
         return 0, 0
-    text = reader.text("image.owner", r"[0-9]{1,5}:[0-9]{1,5}", "UID:GID in quotes, each below 65536")
-    uid, _, gid = text.partition(":")
-    return min(int(uid or 0), MAX_ID), min(int(gid or 0), MAX_ID)
+    text = reader.text("image.owner", r"[0-9]{1,5}:[0-9]{1,5}", "UID:GID in quotes")
+    uid, gid = (int(part or 0) for part in (text or "0:0").split(":"))
+    if max(uid, gid) > MAX_ID:
+        reader.mistake("image.owner", f"has an id above {MAX_ID}")
+    return uid, gid
 
 
 def _read_choice(reader: Reader, name: str) -> str:

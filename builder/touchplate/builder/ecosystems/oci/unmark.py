@@ -2,11 +2,12 @@
 
     unmark.py FOLDER DIFF_ID…
 
-An overlay keeps notes about its upper files in extended attributes: `trusted.overlay.*` where real root mounts it,
-`user.overlay.*` in a user namespace. buildah 1.28 writes attributes that begin with `user.` into layers and others
-not, so the same build has notes in its layers here and none at a publisher who is root. FOLDER holds an image in
-`dir:` form with unpacked layers. Layers named by DIFF_ID (those of base images) stay as they are; from all others
-the records are removed, and the layers' digests in config and manifest follow. Nothing else of a layer changes.
+An overlay keeps notes about its upper files in extended attributes: `trusted.overlay.*` where real root
+mounts it, `user.overlay.*` in a user namespace. buildah 1.28 writes attributes that begin with `user.` into
+layers and others not, so the same build has notes in its layers here and none at a publisher who is root.
+FOLDER holds an image in `dir:` form with unpacked layers. Layers named by DIFF_ID (those of base images)
+stay as they are; from all others the records are removed, and the layers' digests in config and manifest
+follow. Nothing else of a layer changes.
 Only the standard library: it is run as `python3 -I -S`.
 """
 
