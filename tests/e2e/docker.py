@@ -224,7 +224,7 @@ def rebuilds(world: World, clients: list[Client]) -> None:
         say(f"ok  {client.name}: {_first_words(refused_unbuilt)}")
     docker_rebuilds.rebuild_all(world, images)
     say(
-        "ok  two operators rebuilt the images of a stock buildah, bit for bit, and found the forged one different"
+    say("ok  two operators rebuilt the images bit for bit, and found the forged one different")
     )
     for client in clients:
         served_rebuilt(world, client, images)
