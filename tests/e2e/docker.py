@@ -223,9 +223,7 @@ def rebuilds(world: World, clients: list[Client]) -> None:
         refused_unbuilt(world, client, images)
         say(f"ok  {client.name}: {_first_words(refused_unbuilt)}")
     docker_rebuilds.rebuild_all(world, images)
-    say(
     say("ok  two operators rebuilt the images bit for bit, and found the forged one different")
-    )
     for client in clients:
         served_rebuilt(world, client, images)
         say(f"ok  {client.name}: {_first_words(served_rebuilt)}")
