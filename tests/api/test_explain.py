@@ -160,6 +160,31 @@ def test_says_that_equal_only_after_a_stabilizer_does_not_count(here: World) -> 
     ) in read(here)
 
 
+def test_a_trust_file_that_lists_the_stabilizer_would_be_enough(here: World) -> None:
+    theirs = second(data=OTHER)
+    here.append(
+        provenance(), theirs, comparison("rebuilder-b", "equivalent", provenance=theirs.identity.hex())
+    )
+    page = read(here)
+    assert "A trust file whose stabilizers hold zip-entry-times@1, too: then what is logged already" in page
+
+
+def test_names_the_stabilizers_of_what_counts(tmp_path: Path) -> None:
+    with world(tmp_path, levels='stabilizers = ["zip-entry-times@1"]') as here:
+        here.upstream.put(JAR, PUBLISHED)
+        here.get(f"/maven/central/{JAR}")
+        theirs = second(data=OTHER)
+        here.append(
+            provenance(), theirs, comparison("rebuilder-b", "equivalent", provenance=theirs.identity.hex())
+        )
+        page = read(here)
+    assert f"{OPERATOR_A} built exactly these bytes from the source release (entry 1)." in page
+    assert (
+        f"{OPERATOR_B} built a file that is equal after zip-entry-times@1 from the source release (entry 3)."
+    ) in page
+    assert "everything that its rule asks for is in the log" in page
+
+
 def append_unasked(made: World, entries: list[Entry]) -> None:
     """Past the admission list: a log with a laxer one, or one that lies, holds such entries, too."""
     for done in made.node.log.writer._sequencer.submit([pack(one, pack_entry(one)) for one in entries]):

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.builder.tarparts import gzip_bytes
+
 from touchplate.builder.backend import Backend
 from touchplate.builder.cache import Cache
 from touchplate.builder.compare import Comparison, compare
@@ -81,8 +83,10 @@ class Bench:
             joined = (plan.source / "text").read_bytes() + glue + stream.read()
         if b"unglued" in joined:
             raise PhaseFailed("build", "exit-status", "exit code 1; noise", log=b"noise\nUNGLUED: too dry\n")
-        stored = cache.outputs.put(joined)
         (output,) = plan.outputs
+        if output.endswith(".gz"):
+            joined = gzip_bytes(joined, time=1_700_000_000)
+        stored = cache.outputs.put(joined)
         file = CollectedFile(
             cache.outputs.path(stored.sha256),
             stored.sha256,
@@ -96,6 +100,7 @@ class Joinery:
     """The ecosystem. `bench` is what the last rebuild ran on."""
 
     name = "conan"
+    stabilizers = ("gzip-header@1", "tar-times@1", "tar-owners@1")
     form = DefinitionForm(
         required=("glue",), optional=(), source_kinds=("source-release",), upstreams=("conancenter",)
     )
@@ -145,7 +150,7 @@ class Joinery:
     def compare(
         self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
     ) -> Comparison:
-        return compare(published.data, rebuilt.path.read_bytes(), package.file_name)
+        return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
 
     def explain_failure(self, log: bytes) -> str | None:
         return next((line for line in log.decode().splitlines() if line.startswith("UNGLUED")), None)

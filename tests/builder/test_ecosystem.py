@@ -1,8 +1,10 @@
 """The ecosystem port: a second ecosystem with tools, sources and a backend of its own, through a rebuild."""
 
+import hashlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ from tests.builder.joinery import Glue, Joinery
 from tests.builder.mavenparts import publish, served
 from tests.builder.rebuildparts import PACKAGE as MAVEN_PACKAGE
 from tests.builder.rebuildparts import Scene, scene
+from tests.builder.tarparts import gzip_bytes
+from tests.verify.cases import make_trust, rebuilder_block
+from tests.verify.support import OPERATOR_A, statement_signer
 
 from touchplate.base.errors import UpstreamError
 from touchplate.base.progress import QuietProgress
@@ -21,15 +26,19 @@ from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import Logged, repeat
+from touchplate.builder.report import exit_code, print_rebuild, rebuild_json
+from touchplate.builder.stabilize.registry import stabilize
 from touchplate.builder.submit import sign_rebuild
 from touchplate.builder.upstream_option import parse_upstream, parse_upstreams
 from touchplate.builder.workshop import Workshop, open_workshop
+from touchplate.verify.check import digest_file, judge
 from touchplate.verify.dsse import parse_envelope
+from touchplate.verify.entry import make_entry
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.keys import generate_signer
 from touchplate.verify.predicates.provenance import Provenance
 from touchplate.verify.purl import parse_purl
-from touchplate.verify.statements import parse_predicate, parse_statement
+from touchplate.verify.statements import Comparison, parse_predicate, parse_statement
 from touchplate.verify.usage import UsageError
 
 PACKAGE = "pkg:conan/poem@1?file=poem.txt&rrev=abc"
@@ -105,6 +114,9 @@ def test_mistakes_of_both_halves_of_a_definition_are_listed_together(shop: Shop)
     assert "glue: 7 is not small letters" in str(caught.value)
     assert "umask: 22" in str(caught.value)
     assert "tools: is unknown; known here: version, name, package, source, glue, outputs" in str(caught.value)
+    with pytest.raises(DefinitionError, match="upper case") as caught:
+        parsed(shop, Joinery(), package="pkg:conan/Poem@1")
+    assert "glue" not in str(caught.value)
     outputs: list[JSONValue] = [
         {"path": "poem.txt", "package": PACKAGE},
         {"path": "other", "package": TEXT},
@@ -160,6 +172,99 @@ def test_a_logged_rebuild_is_repeated_through_its_ecosystem(shop: Shop) -> None:
     assert repeat(shop.workshop, logged).is_same
     assert joinery.bench is not None
     assert joinery.bench.phases == ["build"]
+
+
+GZ = "pkg:conan/poem@1?file=poem.gz&rrev=abc"
+
+
+def rebuilt_gzip(shop: Shop, joinery: Ecosystem, published: bytes) -> Rebuild:
+    publish(shop.repository, "poem/1/poem.gz", published)
+    return built(shop, joinery, package=GZ, outputs=[{"path": "poem.gz", "package": GZ}])
+
+
+def test_other_bytes_that_an_allowed_stabilizer_makes_equal_are_equivalent(shop: Shop) -> None:
+    published = gzip_bytes(b"roses and violets", time=1)
+    done = rebuilt_gzip(shop, Joinery(), published)
+    assert (done.result, exit_code(done)) == ("equivalent", 1)
+    stabilized = hashlib.sha256(stabilize(published, ["gzip-header@1"])).hexdigest()
+    outputs = rebuild_json(done)["outputs"]
+    assert isinstance(outputs, list)
+    output = outputs[0]
+    assert isinstance(output, dict)
+    assert (output["result"], output["stabilizers"]) == ("equivalent", ("gzip-header@1",))
+    assert output["stabilized"] == {"sha256": stabilized}
+    operator = Operator("https://rebuild.example.org", generate_signer())
+    parcel = sign_rebuild(shop.workshop, done, operator).parcel
+    said = [parse_predicate(parse_statement(parse_envelope(one).payload)) for one in parcel.envelopes]
+    assert isinstance(said[1], Comparison)
+    assert (said[1].result, said[1].stabilizers) == ("equivalent", ("gzip-header@1",))
+    assert (said[1].stabilized, said[1].differences) == (stabilized, None)
+    other = rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and tulips", time=1))
+    assert other.result == "different"
+
+
+def test_a_rebuild_is_as_good_as_the_worst_of_its_outputs(shop: Shop) -> None:
+    done = {
+        one.result: one
+        for one in (
+            built(shop, Joinery()),
+            rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and violets", time=1)),
+            rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and tulips")),
+        )
+    }
+
+    def together(*results: str) -> str:
+        first = done[results[0]].built
+        assert first is not None
+        verdicts = [verdict for one in results for verdict in getattr(done[one].built, "verdicts", ())]
+        return replace(done[results[0]], built=replace(first, verdicts=tuple(verdicts))).result
+
+    assert together("identical", "equivalent") == "equivalent"
+    assert together("equivalent", "different") == "different"
+    assert together("different", "identical") == "different"
+
+
+def test_people_see_after_what_the_files_are_equal(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    print_rebuild(rebuilt_gzip(shop, Joinery(), gzip_bytes(b"roses and violets", time=1)))
+    shown = capsys.readouterr().out
+    assert "result       equivalent" in shown
+    assert "equal after  gzip-header@1" in shown
+    assert "poem.gz: gzip header 1 != 1700000000" in shown
+
+
+@pytest.mark.parametrize(
+    ("stabilizers", "says", "counts"),
+    [
+        ('["gzip-header@1"]', "1 of 1 operator", True),
+        ('["gzip-header@1", "tar-times@1"]', "1 of 1 operator", True),
+        ('["gzip-header@2", "tar-times@1"]', "equivalent by gzip-header@1 only", False),
+        ("[]", "equivalent by gzip-header@1 only", False),
+    ],
+)
+def test_a_reader_counts_it_only_when_all_its_stabilizers_are_listed(
+    shop: Shop, stabilizers: str, says: str, counts: bool
+) -> None:
+    published = gzip_bytes(b"roses and violets", time=1)
+    done = rebuilt_gzip(shop, Joinery("bubblewrap"), published)
+    operator = Operator(OPERATOR_A, statement_signer("rebuilder-a"))
+    envelopes = sign_rebuild(shop.workshop, done, operator).parcel.envelopes
+    entries = [make_entry(one, operator.signer.key.spki) for one in envelopes]
+    trust = make_trust(
+        "operators = 1",
+        f"stabilizers = {stabilizers}",
+        blocks=[rebuilder_block(OPERATOR_A, "rebuilder-a", ecosystems=("conan",))],
+    )
+    asked = digest_file(io.BytesIO(published))
+    judgement = judge(enumerate(entries), asked, parse_purl(GZ), trust)
+    assert judgement.warnings == ()
+    assert judgement.levels.reproduced is counts
+    assert says in judgement.levels.explain("reproduced")
+    assert [one.detail for one in judgement.levels.equivalent] == ["gzip-header@1"]
+    assert not judgement.levels.slsa_reproduced
+
+
+def test_a_jar_is_compared_bit_for_bit() -> None:
+    assert find_ecosystem("maven").stabilizers == ()
 
 
 def test_a_package_of_a_type_that_nobody_builds_is_refused() -> None:
@@ -242,6 +347,8 @@ def test_two_names_for_one_identity_are_refused() -> None:
     texts = [f"{name}=http://h,identity=docker.io,ecosystem=oci" for name in ("a", "b")]
     with pytest.raises(UsageError, match=r"a and b are both 'docker.io' of oci"):
         parse_upstreams(texts)
+    with pytest.raises(UsageError, match=r"central and own are both 'central' of maven"):
+        parse_upstreams(["own=http://h,identity=central,ecosystem=maven"])
 
 
 def test_a_host_without_maven_needs_no_central_for_other_ecosystems(

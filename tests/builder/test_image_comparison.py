@@ -91,6 +91,7 @@ def test_layers_packed_in_another_way_are_equivalent_after_a_named_stabilizer() 
     assert found.result == "equivalent"
     assert found.stabilizers == ("layer-packing@1",)
     assert found.matched == ("config", "layers unpacked")
+    assert found.causes == ("compression",)
     assert found.report == b""
     again = compared(repack(image.manifest, image.blobs), image)
     assert again.stabilized == found.stabilized

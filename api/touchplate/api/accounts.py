@@ -35,7 +35,8 @@ class Account:
     """One entry in full. What its kind of statement does not have is empty.
 
     `builder`: the kind of sandbox; `started`, `finished`: times as the builder claims them; `seen`: unix
-    seconds of a record; `published`: where the file came from; `rebuilt`: sha256 of what came out.
+    seconds of a record; `published`: where the file came from; `rebuilt`: sha256 of what came out;
+    `stabilizers`: what made it equal to the published file, in order; `stabilized`: sha256 of both then.
     """
 
     builder: str = ""
@@ -47,6 +48,8 @@ class Account:
     seen: int | None = None
     size: int | None = None
     rebuilt: str = ""
+    stabilizers: tuple[str, ...] = ()
+    stabilized: str = ""
     differences: int = 0
     causes: tuple[str, ...] = ()
     summary: tuple[str, ...] = ()
@@ -101,6 +104,8 @@ def _compared(comparison: Comparison) -> Account:
         published=cut(comparison.published.uri or ""),
         size=comparison.published.size,
         rebuilt=comparison.rebuilt.sha256 if comparison.rebuilt else "",
+        stabilizers=_first(comparison.stabilizers),
+        stabilized=comparison.stabilized or "",
         differences=differences.count,
         causes=_first(differences.causes),
         summary=_first(differences.summary),

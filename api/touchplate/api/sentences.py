@@ -12,7 +12,15 @@ from touchplate.api.links import Link
 from touchplate.api.reasons import REFUSALS, meaning
 from touchplate.api.rule_text import format_span
 from touchplate.verify.encoding import format_time
-from touchplate.verify.levels import Levels, Rebuild, ReproducedRule, Uncounted, judge_levels
+from touchplate.verify.levels import (
+    Compared,
+    Counted,
+    Levels,
+    Rebuild,
+    ReproducedRule,
+    Uncounted,
+    judge_levels,
+)
 from touchplate.verify.predicates.provenance import SOURCE_KINDS
 from touchplate.verify.purl import PackageURL
 
@@ -29,6 +37,10 @@ _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 _WEAKER = (
     "That would be the weaker claim: a sources jar comes from the same build as the jar, so it shows "
     "what the published sources compile to, and nothing about the repository that they came from."
+)
+_EQUAL = (
+    "That would be the weaker claim: other bytes, equal once what each stabilizer names is taken out of "
+    "both; what each could hide stands in the builder's README."
 )
 
 
@@ -148,7 +160,7 @@ def known(case: Case) -> list[str]:
             f"{sight.operator} saw these bytes first{when}, and put that into the log (entry {sight.index})."
         )
     for counted in levels.operators:
-        how = "exactly these bytes" if counted.how == "identical" else "a file equal after listed stabilizers"
+        how = "exactly these bytes" if counted.how == "identical" else _equal_after(levels, counted)
         tools = "" if counted.tools_pinned else ", with tools of its host that are not pinned"
         lines.append(
             f"{counted.operator} built {how} from {_sources(counted.sources)}{tools} (entry {counted.index})."
@@ -320,14 +332,37 @@ def _if_more_counted(case: Case) -> list[str]:
             f"A trust file whose `sources` hold {kinds}, too: then what is logged already would be "
             f"enough. {_WEAKER}"
         ]
+    compared = [piece for piece in case.facts.evidence if isinstance(piece, Compared)]
+    named = {name for piece in compared for name in piece.stabilizers}
+    more = sorted(named - set(case.trusted.stabilizers))
+    if more and judge_levels(case.facts.evidence, _with(asked, stabilizers=more)).reproduced:
+        names = _and([f"`{name}`" for name in more])
+        return [
+            f"A trust file whose `stabilizers` hold {names}, too: then what is logged already would be "
+            f"enough. {_EQUAL}"
+        ]
     return []
 
 
 def _with(
-    rule: ReproducedRule, *, operators: int | None = None, sources: Sequence[str] | None = None
+    rule: ReproducedRule,
+    *,
+    operators: int | None = None,
+    sources: Sequence[str] | None = None,
+    stabilizers: Sequence[str] = (),
 ) -> ReproducedRule:
-    """`rule` with other demands."""
-    return ReproducedRule(operators or rule.operators, tuple(sources or rule.sources), rule.stabilizers)
+    """`rule` with other demands; `stabilizers` beside its own."""
+    return ReproducedRule(
+        operators or rule.operators, tuple(sources or rule.sources), (*rule.stabilizers, *stabilizers)
+    )
+
+
+def _equal_after(levels: Levels, counted: Counted) -> str:
+    """What an operator built whose bytes are equal only after stabilizers, all of them listed."""
+    names = next(
+        (one.detail for one in levels.equivalent if one.index == counted.index), "listed stabilizers"
+    )
+    return f"a file that is equal after {_and([f'`{name}`' for name in names.split(', ')])}"
 
 
 def _uncounted(case: Case, left: Uncounted, did: str) -> str:

@@ -4,7 +4,6 @@ Statements are plain JSON in canonical form, signed as those bytes. Before signi
 by our own reader and by in-toto's official bindings, so that nobody signs what others cannot read.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -132,7 +131,7 @@ def comparison_payload(
             rebuilt=File(_digests(outcome.rebuilt), outcome.rebuilt.size),
             provenance=outcome.provenance,
             stabilizers=outcome.comparison.stabilizers,
-            stabilized=outcome.stabilized,
+            stabilized=outcome.comparison.stabilized or None,
             differences=outcome.differences,
         )
     return _payload(
@@ -151,14 +150,8 @@ class Compared:
     """sha256 of the difference report; empty unless different."""
 
     @property
-    def stabilized(self) -> str | None:
-        """sha256 of what both files are after the stabilizers; None without any."""
-        data = self.comparison.stabilized
-        return hashlib.sha256(data).hexdigest() if self.comparison.stabilizers else None
-
-    @property
     def differences(self) -> Differences | None:
-        """As the statement has them."""
+        """As the statement has them: only when different."""
         found = self.comparison
         if found.result != "different":
             return None

@@ -1,20 +1,22 @@
-"""Published bytes against rebuilt bytes: identical, or different with the causes that can be named.
+"""Published bytes against rebuilt bytes: identical, equivalent, or different with causes that can be named.
 
-Pure: bytes in, a verdict out. A cause is a help for people who look for the reason; it never makes a
-difference smaller: `different` stays `different`, and what no rule recognises is named `content` or
-`class-code`.
+Pure: bytes in, a verdict out. `equivalent` says that both are the same bytes after a short, ordered list of
+stabilizers (`stabilize/`), of those that the ecosystem allows. A cause is a help for people who look for the
+reason; it never makes a difference smaller, and what no rule recognises is named `content` or `class-code`.
 """
 
 import hashlib
-import stat
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from touchplate.builder.archives import Member, SafeZip
+from touchplate.builder.compare_tar import compare_gzips, compare_tars, is_tar
 from touchplate.builder.contents import Difference, compare_contents, printable
+from touchplate.builder.entries import match_entries, show_mode
 from touchplate.builder.errors import ArchiveError
+from touchplate.builder.stabilize.gzip import is_gzip
+from touchplate.builder.stabilize.registry import Stabilized, find_shortest
 from touchplate.verify.jcs import JSONValue, format_json
 
 MAX_SUMMARY_LINES = 16
@@ -50,84 +52,90 @@ _CAUSE_ORDER = (
 )
 """Most telling first: in this order causes and summary lines are given."""
 
-_PLURALS = {"class-code": "class files differ", "content": "files differ", "modes": "entry modes differ"}
+_PLURALS = {
+    "class-code": "class files differ",
+    "content": "files differ",
+    "modes": "entry modes differ",
+    "owners": "entry owners differ",
+}
+_ARCHIVE_NAMES = (".jar", ".zip", ".war", ".tar", ".tgz", ".gz")
 _GROUPED_FROM = 4  # differences of one cause that are summed up in one line instead of named each
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdict over one published file. Causes, summary and report say what is `different`, and only
-    then."""
+    """The verdict over one published file. Empty causes and summary when identical."""
 
     result: Literal["identical", "equivalent", "different"]
+    stabilizers: tuple[str, ...] = ()
+    """When equivalent: what makes both files equal, in order of application."""
+    stabilized: str = ""
+    """When equivalent: sha256 that both files then have."""
     causes: tuple[str, ...] = ()
     summary: tuple[str, ...] = ()
     count: int = 0
     report: bytes = b""
-    """The difference report, RFC 8785 JSON: evidence, stored by digest."""
-    stabilizers: tuple[str, ...] = ()
-    """`name@version`, in order of application, after which both are the same; for `equivalent`."""
-    stabilized: bytes = b""
-    """What both are then."""
+    """When different: the difference report, RFC 8785 JSON: evidence, stored by digest."""
     matched: tuple[str, ...] = ()
     """Which parts of the two are the same, where a format has such parts (images)."""
 
 
-def compare(published: bytes, rebuilt: bytes, name: str) -> Comparison:
-    """Compare the two forms of the file `name`. Never raises for what they hold."""
+def compare(published: bytes, rebuilt: bytes, name: str, allowed: Sequence[str] = ()) -> Comparison:
+    """Compare the two forms of the file `name`; `allowed` names the stabilizers that may be tried.
+
+    Never raises for what they hold.
+    """
     if published == rebuilt:
         return Comparison(result="identical")
+    differences = _find_differences(published, rebuilt, name)
+    return conclude(name, (published, rebuilt), differences, find_shortest(published, rebuilt, allowed))
+
+
+def conclude(
+    name: str, files: tuple[bytes, bytes], differences: Iterable[Difference], equal: Stabilized | None
+) -> Comparison:
+    """The verdict over `files` (published, rebuilt) that differ, by at least one difference: `different`,
+    unless stabilizers make them `equal`."""
+    ordered = sorted(differences, key=lambda item: (_CAUSE_ORDER.index(item.cause), item.path))
+    found = Comparison(
+        result="different",
+        causes=tuple(dict.fromkeys(item.cause for item in ordered)),
+        summary=tuple(_summary(ordered)),
+        count=len(ordered),
+    )
+    if equal is None:
+        return replace(found, report=_report(name, files, ordered))
+    return replace(found, result="equivalent", stabilizers=equal.stabilizers, stabilized=equal.sha256)
+
+
+def _find_differences(published: bytes, rebuilt: bytes, name: str) -> list[Difference]:
+    """At least one."""
     try:
-        differences = list(_compare_archives(SafeZip(published), SafeZip(rebuilt)))
+        differences = list(_compare_archives(published, rebuilt, name))
     except ArchiveError as error:
         # Not archives, or archives that are not to be unpacked: the bytes differ, and that is all we say.
         whole = compare_contents(name, published, rebuilt)
         note = Difference(name, "content", f"not compared as an archive: {error}")
-        differences = [*whole, note] if name.endswith((".jar", ".zip", ".war")) else list(whole)
+        differences = [*whole, note] if name.endswith(_ARCHIVE_NAMES) else list(whole)
     if not differences:
-        differences = [Difference(name, "container", "same entries in another zip structure")]
-    return conclude(name, (published, rebuilt), differences)
+        differences = [Difference(name, "container", "same entries in another archive structure")]
+    return differences
 
 
-def conclude(
-    name: str, files: tuple[bytes, bytes], differences: Sequence[Difference], *, matched: tuple[str, ...] = ()
-) -> Comparison:
-    """The verdict `different` over the `files` (published, rebuilt), with at least one difference."""
-    differences = sorted(differences, key=lambda item: (_CAUSE_ORDER.index(item.cause), item.path))
-    causes = tuple(dict.fromkeys(item.cause for item in differences))
-    summary = tuple(_summary(differences))
-    return Comparison(
-        result="different",
-        causes=causes,
-        summary=summary,
-        count=len(differences),
-        report=_report(name, files, differences),
-        matched=matched,
-    )
+def _compare_archives(published: bytes, rebuilt: bytes, name: str) -> Iterable[Difference]:
+    if is_gzip(published) and is_gzip(rebuilt):
+        return compare_gzips(name, published, rebuilt)
+    if is_tar(published) and is_tar(rebuilt):
+        return compare_tars(name, published, rebuilt)
+    return _compare_zips(SafeZip(published), SafeZip(rebuilt))
 
 
-def _compare_archives(published: SafeZip, rebuilt: SafeZip) -> Iterable[Difference]:
-    ours, theirs = _by_name(rebuilt), _by_name(published)
-    for path in sorted(theirs.keys() - ours.keys()):
-        yield Difference(path[0], "missing-entries", "is not in the rebuilt file")
-    for path in sorted(ours.keys() - theirs.keys()):
-        yield Difference(path[0], "extra-entries", "is only in the rebuilt file")
-    common = theirs.keys() & ours.keys()
-    if [path for path in theirs if path in common] != [path for path in ours if path in common]:
-        yield Difference("", "entry-order", "the same entries in another order")
-    for path in theirs:
-        if path in common:
-            yield from _compare_members(published, theirs[path], rebuilt, ours[path])
-
-
-def _by_name(archive: SafeZip) -> dict[tuple[str, int], int]:
-    """(name, how many of this name came before) → position: names may stand twice in a published jar."""
-    seen: Counter[str] = Counter()
-    positions = {}
-    for position, member in enumerate(archive.members):
-        positions[(member.name, seen[member.name])] = position
-        seen[member.name] += 1
-    return positions
+def _compare_zips(published: SafeZip, rebuilt: SafeZip) -> Iterable[Difference]:
+    names = ([member.name for member in archive.members] for archive in (published, rebuilt))
+    matched = match_entries(*names)
+    yield from matched.differences
+    for left, right in matched.pairs:
+        yield from _compare_members(published, left, rebuilt, right)
 
 
 def _compare_members(published: SafeZip, left: int, rebuilt: SafeZip, right: int) -> Iterable[Difference]:
@@ -142,17 +150,13 @@ def _compare_metadata(theirs: Member, ours: Member) -> Iterable[Difference]:
     if theirs.time != ours.time:
         yield Difference(theirs.name, "timestamps", f"{_time(theirs.time)} != {_time(ours.time)}")
     if theirs.mode != ours.mode:
-        yield Difference(theirs.name, "modes", f"{_mode(theirs.mode)} != {_mode(ours.mode)}")
+        yield Difference(theirs.name, "modes", f"{show_mode(theirs.mode)} != {show_mode(ours.mode)}")
     if theirs.method != ours.method:
         yield Difference(theirs.name, "compression", f"method {theirs.method} != {ours.method}")
 
 
 def _time(time: Sequence[int]) -> str:
     return "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*time)
-
-
-def _mode(mode: int) -> str:
-    return f"{stat.S_IMODE(mode):04o}" if mode else "none"
 
 
 def _summary(differences: Sequence[Difference]) -> Iterable[str]:

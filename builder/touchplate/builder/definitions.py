@@ -17,7 +17,7 @@ from touchplate.builder.plan import GIB, Limits
 from touchplate.builder.schema import Reader, is_text_map
 from touchplate.builder.yamlcore import MAX_BYTES, parse_yaml
 from touchplate.verify.jcs import JSONValue, format_json
-from touchplate.verify.purl import PackageURL
+from touchplate.verify.purl import ECOSYSTEMS, PackageURL
 
 VERSION = 1
 """Of this file format."""
@@ -146,11 +146,18 @@ def make_definition(value: Mapping[str, JSONValue]) -> Definition:
 
 def _find(reader: Reader, package: PackageURL, find: Callable[[str], Ecosystem]) -> Ecosystem:
     try:
-        return find(package.ecosystem)
+        return find(_ecosystem_name(reader, package))
     except DefinitionError as error:  # the rest cannot be read without it
         reader.mistake("package", str(error))
         reader.finish()
         raise
+
+
+def _ecosystem_name(reader: Reader, package: PackageURL) -> str:
+    """Of the package, also when it has another mistake: the rest is then read as what it was meant for."""
+    given = reader.get("package")
+    typed = given.removeprefix("pkg:").partition("/")[0] if isinstance(given, str) else ""
+    return typed if typed in ECOSYSTEMS else package.ecosystem
 
 
 def _read_command(reader: Reader, form: DefinitionForm) -> tuple[str, ...]:

@@ -80,6 +80,11 @@ class Ecosystem(Protocol):
         """What a definition says beside the common fields."""
         ...
 
+    @property
+    def stabilizers(self) -> tuple[str, ...]:
+        """What comparing may apply to find files `equivalent`, by name (`stabilize/registry.py`)."""
+        ...
+
     def read_source_uri(self, reader: Reader, path: str) -> str:
         """The URI of a source file at `path`: `upstream:…`, or a package URL where files have such.
 
@@ -138,8 +143,8 @@ class Ecosystem(Protocol):
     def compare(
         self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
     ) -> Comparison:
-        """Set one rebuilt output beside its published file: `compare.compare`, unless there is more to it
-        than one file's bytes. Raises HostLack when something that is needed cannot be read."""
+        """Set one rebuilt output beside its published file: `compare.compare` with `stabilizers`, unless an
+        output is more than one file. Raises HostLack when something that is needed cannot be read."""
         ...
 
     def explain_failure(self, log: bytes) -> str | None:

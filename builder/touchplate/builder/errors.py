@@ -5,6 +5,7 @@
     ├── ArchiveError        an archive that does not parse, breaks a limit or holds what is refused
     ├── ContainerfileError  a Containerfile that is not built here
     ├── ImageError          a manifest, config or layer that does not parse or is not what it claims
+    ├── StabilizeError      bytes that a stabilizer does not apply to, or cannot follow exactly
     ├── RefusedInputError   a file may not be an input: it is or holds the answer
     │   └── TooMuchError    … or cannot be looked through for it
     ├── PhaseFailed         the package could not be built: becomes a `not-built` comparison
@@ -90,6 +91,12 @@ class ImageError(BuilderError):
     """An image's manifest, config or layer does not parse, breaks a limit or is not what it claims to be."""
 
     default_reason = "bad-image"
+
+
+class StabilizeError(BuilderError):
+    """Bytes that a stabilizer does not apply to, cannot follow exactly, or that are too many."""
+
+    default_reason = "not-stabilized"
 
 
 class RefusedInputError(BuilderError):

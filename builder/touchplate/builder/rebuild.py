@@ -70,12 +70,11 @@ class Rebuild:
 
     @property
     def result(self) -> str:
-        """`identical` when every output is, `equivalent` when none is different; else `different` or
-        `not-built`."""
+        """The worst of its outputs: `identical`, `equivalent` or `different`; `not-built` without any."""
         if self.built is None:
             return "not-built"
         found = {verdict.comparison.result for verdict in self.built.verdicts}
-        return next(one for one in ("different", "equivalent", "identical") if one in found)
+        return next(result for result in ("different", "equivalent", "identical") if result in found)
 
 
 def fetch_published(workshop: Workshop, definition: Definition) -> tuple[RemoteFile, ...]:

@@ -12,7 +12,7 @@ DIFFERENT = 1
 
 
 def exit_code(rebuild: Rebuild) -> int:
-    """0 identical; 1 equivalent, different or not built."""
+    """0 identical; 1 equivalent, different or not built: readers count other bytes only if they say so."""
     return IDENTICAL if rebuild.result == "identical" else DIFFERENT
 
 
@@ -52,16 +52,19 @@ def rebuild_json(rebuild: Rebuild, notes: Sequence[str] = ()) -> dict[str, JSONV
 
 def _verdict_json(verdict: OutputVerdict) -> dict[str, JSONValue]:
     found = verdict.comparison
-    return {
+    value: dict[str, JSONValue] = {
         "result": found.result,
         "published": {"sha256": verdict.published.sha256, "size": len(verdict.published.data)},
         "rebuilt": {"sha256": verdict.rebuilt.sha256, "size": verdict.rebuilt.size},
+        "stabilizers": found.stabilizers,
         "causes": found.causes,
         "summary": found.summary,
         "differences": found.count,
         "matched": found.matched,
-        "stabilizers": found.stabilizers,
     }
+    if found.stabilized:
+        value["stabilized"] = {"sha256": found.stabilized}
+    return value
 
 
 def print_rebuild(rebuild: Rebuild, indexes: Sequence[int] = ()) -> None:
@@ -107,9 +110,10 @@ def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:
         lines.append(("rebuilt", f"{verdict.rebuilt.sha256}  {verdict.rebuilt.size} bytes"))
         if found.matched:
             lines.append(("the same", ", ".join(found.matched)))
-        if found.stabilizers:
-            lines.append(("after", ", ".join(found.stabilizers)))
-        if found.result == "different":
+        if found.result == "equivalent":
+            lines.append(("equal after", ", ".join(found.stabilizers)))
+            lines.append(("stabilized", found.stabilized))
+        if found.result != "identical":
             lines.append(("causes", ", ".join(found.causes)))
             lines += [("" if number else "why", line) for number, line in enumerate(found.summary)]
     return lines

@@ -32,10 +32,12 @@ def parse_upstream(text: str) -> Upstream:
 def parse_upstreams(texts: Sequence[str]) -> tuple[Upstream, ...]:
     """All of them; a later one replaces an earlier one of its name.
 
-    Raises UsageError when two stand for one identity in one ecosystem.
+    Raises UsageError when two, or one and `central`, stand for one identity in one ecosystem.
     """
     upstreams = tuple({one.name: one for one in map(parse_upstream, texts)}.values())
     meant: dict[tuple[str, str], str] = {}
+    if all(one.name != CENTRAL.name for one in upstreams):
+        meant[CENTRAL.ecosystem, CENTRAL.identity] = CENTRAL.name
     for one in upstreams:
         other = meant.setdefault((one.ecosystem, one.identity), one.name)
         if other != one.name:

@@ -153,6 +153,23 @@ def test_differences_are_shown_with_causes_and_summary(here: World) -> None:
         assert text in page
 
 
+def test_equivalent_names_its_stabilizers(here: World) -> None:
+    theirs = second(data=OTHER)
+    here.append(theirs, comparison("rebuilder-b", "equivalent", provenance=theirs.identity.hex()))
+    page = words(here, ARTIFACT)
+    assert "equivalent rebuild-b.example.org" in page
+    assert "Equal after zip-entry-times@1" in page
+    assert "rebuild-b.example.org no equivalent by zip-entry-times@1 only" in page
+    assert "contradicted" not in page
+    package = words(here, PACKAGE)
+    assert "rebuild-b.example.org (equivalent by zip-entry-times@1 only, not counted)" in package
+    assert "other bytes, equal after zip-entry-times@1" in package
+    (rebuild, *_) = here.get(f"/api/v1{PACKAGE}").json["rebuilds"]
+    assert (rebuild["result"], rebuild["stabilizers"]) == ("equivalent", ["zip-entry-times@1"])
+    assert rebuild["stabilized"] == hashlib.sha256(b"stabilized").hexdigest()
+    assert "differences" not in rebuild
+
+
 def test_not_built_is_information_and_no_difference(here: World) -> None:
     here.append(comparison("rebuilder-c", "not-built"))
     page = words(here, ARTIFACT)

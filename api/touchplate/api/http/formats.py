@@ -74,6 +74,8 @@ def format_rebuild(rebuild: Rebuild) -> dict[str, Any]:
         }
     if compared is not None:
         body |= {
+            "stabilizers": list(compared.stabilizers),
+            "stabilized": compared.stabilized,
             "differences": compared.differences,
             "causes": list(compared.causes),
             "summary": list(compared.summary),

@@ -56,6 +56,7 @@ class Maven:
 
     name: str = "maven"
     form: DefinitionForm = FORM
+    stabilizers: tuple[str, ...] = ()  # a jar is compared bit for bit
 
     def read_source_uri(self, reader: Reader, path: str) -> str:
         """Sources are files of a repository."""
@@ -110,7 +111,7 @@ class Maven:
         self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
     ) -> Comparison:
         """The jars themselves."""
-        return compare(published.data, rebuilt.path.read_bytes(), package.file_name)
+        return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
 
     def explain_failure(self, log: bytes) -> str | None:
         """Maven's own errors."""

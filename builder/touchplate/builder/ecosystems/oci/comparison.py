@@ -5,8 +5,9 @@ for whoever runs the image; only equal manifests mean the same bytes for whoever
 of manifests alone.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from touchplate.builder.compare import Comparison, conclude
@@ -20,6 +21,7 @@ from touchplate.builder.ecosystems.oci.manifests import (
     parse_manifest,
 )
 from touchplate.builder.errors import ImageError
+from touchplate.builder.stabilize.registry import Stabilized
 from touchplate.verify.jcs import JSON, JSONValue, format_json
 
 LAYER_PACKING = "layer-packing@1"
@@ -52,19 +54,11 @@ def compare_images(name: str, published: Image, rebuilt: Image) -> Comparison:
     if published.data == rebuilt.data:
         return Comparison(result="identical", matched=LEVELS)
     theirs, ours = _Side(published, "the published manifest"), _Side(rebuilt, "the rebuilt manifest")
-    matched = _matched(theirs, ours)
-    stabilized = theirs.stabilized()
-    if theirs.is_true and ours.is_true and CONFIG in matched and stabilized == ours.stabilized():
-        return Comparison(
-            result="equivalent",
-            matched=matched,
-            stabilizers=(LAYER_PACKING,),
-            stabilized=format_json(stabilized),
-        )
     differences = [*_differences(theirs, ours)]
     if not differences:
         differences = [Difference("manifest", "container", "the same members, written in another way")]
-    return conclude(name, (published.data, rebuilt.data), differences, matched=matched)
+    found = conclude(name, (published.data, rebuilt.data), differences, _equal(theirs, ours))
+    return replace(found, matched=_matched(theirs, ours))
 
 
 class _Side:
@@ -101,6 +95,13 @@ class _Side:
                 return unpacked_digest(stream)
             except ImageError:
                 return f"unknown, packed {layer.sha256}"
+
+
+def _equal(theirs: _Side, ours: _Side) -> Stabilized | None:
+    stabilized = theirs.stabilized()
+    if not (theirs.is_true and ours.is_true) or stabilized != ours.stabilized():
+        return None
+    return Stabilized((LAYER_PACKING,), hashlib.sha256(format_json(stabilized)).hexdigest())
 
 
 def _matched(theirs: _Side, ours: _Side) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain
 from touchplate.builder.ecosystems.oci.backend import Runc
 from touchplate.builder.ecosystems.oci.bases import check_architecture
-from touchplate.builder.ecosystems.oci.comparison import Image, compare_images
+from touchplate.builder.ecosystems.oci.comparison import LAYER_PACKING, Image, compare_images
 from touchplate.builder.ecosystems.oci.containerfile import read_containerfile
 from touchplate.builder.ecosystems.oci.context import unpack_context
 from touchplate.builder.ecosystems.oci.definition import (
@@ -88,6 +88,7 @@ class OCI:
 
     name: str = "oci"
     form: DefinitionForm = FORM
+    stabilizers: tuple[str, ...] = (LAYER_PACKING,)
 
     def read_source_uri(self, reader: Reader, path: str) -> str:
         """A blob of a repository."""
