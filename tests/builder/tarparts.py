@@ -94,7 +94,7 @@ def with_checksums(data: bytes) -> bytes:
             size = int(bytes(header[124:136]).strip(b" \0") or b"0", 8)
         except ValueError:
             break
-        at += 512 + -(-size // 512) * 512
+        at += 512 + -(-max(size, 0) // 512) * 512
     return bytes(made)
 
 

@@ -114,15 +114,22 @@ END = bytes(1024)
         gzip_bytes(CHAIN + block(b"a", b"0") + END),
         gzip_bytes(block(b"a", b"0", b"77777777777\0") + END),
         gzip_bytes(block(b"\xff\xfe", b"0") + END),
+        gzip_bytes(block(b"a", b"0") + block(b"a", b"0", b"\xff" * 10 + b"\xfe\x00") + END),
         gzip_bytes(pax(b"6 a=b") + block(b"a", b"0") + END),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_hostile_archives_are_different_and_nothing_more(rebuilt: bytes) -> None:
     found = compare(gzip_bytes(tar_bytes(PACKAGE)), rebuilt, "conan_package.tgz", ALL)
     assert found.result == "different"
     assert found.count >= 1
     assert parse_json(found.report, max_bytes=1 << 20)
+
+
+def test_a_member_of_negative_size_is_not_read_for_ever() -> None:
+    back = block(b"a", b"0") + block(b"a", b"0", b"\xff" * 10 + b"\xfe\x00") + END
+    (line,) = (line for line in compare(tar_bytes(PACKAGE), back, "a.tar").summary if "archive" in line)
+    assert line == "a.tar: not compared as an archive: a member 'a' of -512 bytes"
 
 
 def test_very_many_members_are_not_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

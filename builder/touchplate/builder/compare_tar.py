@@ -106,6 +106,8 @@ def _read(data: bytes) -> list[_Member]:
 def _member(info: tarfile.TarInfo) -> _Member:
     if info.issparse():
         raise ArchiveError(f"a sparse member {info.name[:80]!r}")
+    if info.size < 0:  # tarfile goes back by it, and reads the same members for ever
+        raise ArchiveError(f"a member {info.name[:80]!r} of {info.size} bytes")
     records = info.pax_headers
     recorded = " ".join(f"{key} {records[key]}" for key in _TIMES if key in records)
     link = f" to {info.linkname}" if info.linkname else ""
