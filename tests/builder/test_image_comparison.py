@@ -129,6 +129,19 @@ def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
     assert found.matched == ("config", "layers unpacked")
 
 
+@pytest.mark.parametrize("tail", [gzip.compress(b""), bytes(512), b"more"], ids=["member", "zeros", "text"])
+def test_packing_with_anything_behind_the_stream_is_never_equivalent(tail: bytes) -> None:
+    """Readers disagree about it: some stop, some go on, some give up."""
+    image = make_image()
+    manifest, blobs = repack(image.manifest, image.blobs)
+    assert compared(image, (manifest, blobs)).result == "equivalent"  # the control
+    value = json.loads(manifest)
+    data = blobs[value["layers"][0]["digest"].removeprefix("sha256:")] + tail
+    digest = hashlib.sha256(data).hexdigest()
+    value["layers"][0].update(digest=f"sha256:{digest}", size=len(data))
+    assert compared(image, (json.dumps(value).encode(), {**blobs, digest: data})).result == "different"
+
+
 def test_layers_that_are_not_what_the_config_says_are_never_equivalent() -> None:
     """Both claim the same; what one of them would unpack to is another file."""
     image, other = make_image(layers=[{"a": b"good"}]), make_image(layers=[{"a": b"evil"}])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from touchplate.base.durable import DigestFolder
 from touchplate.builder.ecosystems.oci.definition import BaseImage
-from touchplate.builder.ecosystems.oci.layers import unpacked_digest
+from touchplate.builder.ecosystems.oci.layers import unpack_layer
 from touchplate.builder.ecosystems.oci.manifests import Descriptor, parse_config, parse_manifest
 from touchplate.builder.ecosystems.oci.names import RepositoryPath
 from touchplate.builder.ecosystems.oci.plan import ImagePlan, PinnedImage
@@ -104,7 +104,7 @@ def _fetch(base: BaseImage, reader: RegistryReader, progress: Progress, left: in
 
 def _unpacked(reader: RegistryReader, base: BaseImage, layer: Descriptor) -> str:
     with reader.open(base.place.blob(layer.sha256).path, layer.sha256, max_bytes=layer.size) as stream:
-        return unpacked_digest(stream)
+        return unpack_layer(stream).sha256
 
 
 def _check_answer(plan: ImagePlan, one: PinnedImage) -> None:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from touchplate.builder.compare import Comparison, conclude
 from touchplate.builder.contents import Difference
-from touchplate.builder.ecosystems.oci.layers import compare_layers, unpacked_digest
+from touchplate.builder.ecosystems.oci.layers import Unpacked, compare_layers, unpack_layer
 from touchplate.builder.ecosystems.oci.manifests import (
     Config,
     Descriptor,
@@ -69,7 +69,9 @@ class _Side:
         with image.open(self.manifest.config.sha256) as stream:
             self.config: Config = parse_config(stream.read(), f"the config of {what}")
         self._open = image.open
-        self.diff_ids = tuple(self._unpacked(layer) for layer in self.manifest.layers)
+        unpacked = [self._unpacked(layer) for layer in self.manifest.layers]
+        self.diff_ids = tuple(one.sha256 for one in unpacked)
+        self.is_plain = all(one.is_plain for one in unpacked)
         self.is_true = self.config.diff_ids == self.diff_ids
         """Whether its layers unpack to what its config says."""
 
@@ -89,17 +91,18 @@ class _Side:
             layers.append({**rest, "diff_id": f"sha256:{diff_id}"})
         return {**self.manifest.members, "layers": layers}
 
-    def _unpacked(self, layer: Descriptor) -> str:
+    def _unpacked(self, layer: Descriptor) -> Unpacked:
         with self._open(layer.sha256) as stream:
             try:
-                return unpacked_digest(stream)
+                return unpack_layer(stream)
             except ImageError:
-                return f"unknown, packed {layer.sha256}"
+                return Unpacked(f"unknown, packed {layer.sha256}", is_plain=False)
 
 
 def _equal(theirs: _Side, ours: _Side) -> Stabilized | None:
     stabilized = theirs.stabilized()
-    if not (theirs.is_true and ours.is_true) or stabilized != ours.stabilized():
+    is_sound = all(side.is_true and side.is_plain for side in (theirs, ours))
+    if not is_sound or stabilized != ours.stabilized():
         return None
     return Stabilized((LAYER_PACKING,), hashlib.sha256(format_json(stabilized)).hexdigest())
 

@@ -28,6 +28,7 @@ EMPTY_LAYER = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 
 _CHUNK = 1024 * 1024
 _GZIP = b"\x1f\x8b"
+_GZIP_BITS = 16 + zlib.MAX_WBITS  # with header and checksum (zlib.h)
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, LookupError, OverflowError)
 
@@ -52,20 +53,52 @@ class _Member:
     extra: tuple[tuple[str, str], ...]
 
 
-def unpacked_digest(stream: BinaryIO) -> str:
-    """sha256 (hex) of what a layer unpacks to: its diff_id. Raises ImageError when it cannot be unpacked."""
-    digest = hashlib.sha256()
-    size = 0
+@dataclass(frozen=True)
+class Unpacked:
+    """What a layer unpacks to. `sha256`: its diff_id, in hex; `is_plain`: one gzip member, or a bare tar, so
+    that nothing is packed in a way that only some readers follow."""
+
+    sha256: str
+    is_plain: bool
+
+
+def unpack_layer(stream: BinaryIO) -> Unpacked:
+    """Unpack a layer for its digest. Raises ImageError for damage, for bytes behind the end, and for zstd."""
+    digest, size, members = hashlib.sha256(), 0, 0
     try:
-        with _plain(stream) as plain:
-            while chunk := plain.read(_CHUNK):
-                size += len(chunk)
-                if size > MAX_UNPACKED_BYTES:
-                    raise ImageError(f"a layer unpacks to more than {MAX_UNPACKED_BYTES} bytes")
-                digest.update(chunk)
+        for member, piece in _pieces(stream):
+            size, members = size + len(piece), member
+            if size > MAX_UNPACKED_BYTES:
+                raise ImageError(f"a layer unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+            digest.update(piece)
     except _DAMAGED as error:
         raise ImageError(f"a layer cannot be unpacked: {error}") from error
-    return digest.hexdigest()
+    return Unpacked(digest.hexdigest(), members <= 1)
+
+
+def _pieces(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """(number of the gzip member, piece of its content)."""
+    start = stream.read(len(_ZSTD))
+    stream.seek(0)
+    if not start.startswith(_GZIP):
+        if start == _ZSTD:
+            raise ImageError("it is packed by zstd, which is not read here")
+        while piece := stream.read(_CHUNK):
+            yield 1, piece
+        return
+    inflate, member = zlib.decompressobj(_GZIP_BITS), 1
+    while raw := stream.read(_CHUNK):
+        while raw:
+            if inflate.eof:
+                inflate, member = zlib.decompressobj(_GZIP_BITS), member + 1
+            piece = inflate.decompress(raw, _CHUNK)
+            yield member, piece
+            while len(piece) == _CHUNK:  # more may be ready than was asked for, without any input left
+                piece = inflate.decompress(inflate.unconsumed_tail, _CHUNK)
+                yield member, piece
+            raw = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+    if not inflate.eof:
+        raise ImageError("a layer is cut short")
 
 
 def compare_layers(name: str, published: BinaryIO, rebuilt: BinaryIO) -> Iterator[Difference]:
