@@ -98,6 +98,8 @@ class RuncProbe(Probe):
 
     runc: str = ""
     """Version."""
+    bounding: str = ""
+    """Capabilities that the build's tools may have in their namespace, in hex as in /proc/self/status."""
     container: bool = False
     """runc starts a container inside, with namespaces of its own and without capabilities."""
 
@@ -155,6 +157,7 @@ def _judge(sandbox: RuncSandbox, seen: dict[str, Any], *, own_range: bool) -> Ru
     return RuncProbe(
         bubblewrap=sandbox.version,
         runc=sandbox.runc_version,
+        bounding=seen["bounding"],
         own_uid=own_range and not seen["secret"] and "user" in namespaces,
         seccomp=all(each["seccomp"] == _SECCOMP_FILTER and not each["sockets"] for each in (seen, container)),
         empty_network="net" in namespaces and seen["interfaces"] == container["interfaces"] == ["lo"],
