@@ -166,14 +166,18 @@ class Publisher:
         env: Mapping[str, str] | None = None,
         timestamp: int | None = TIMESTAMP,
         owner: tuple[int, int] = (0, 0),
+        under: Sequence[str] = (),
     ) -> Published:
-        """Build `context` (files by path, with a Containerfile) and push the image."""
+        """Build `context` (files by path, with a Containerfile) and push the image.
+
+        `under`: words before buildah's own.
+        """
         self.built += 1
         here = self.folder / f"{self.built}"
         write_context(here / "context", context)
         for path in (here / "context").rglob("*"):
             os.lchown(path, *owner)
-        buildah = ["buildah", "--root", str(here / "storage"), "--runroot", str(here / "run")]
+        buildah = [*under, "buildah", "--root", str(here / "storage"), "--runroot", str(here / "run")]
         stamp = [] if timestamp is None else ["--timestamp", str(timestamp)]
         common = ["--tls-verify=false", "--runtime", "runc", "--isolation", "oci", "-t", "localhost/p:1"]
         _run([*buildah, "build", "-q", *stamp, *common, *options, str(here / "context")], umask, env)

@@ -57,7 +57,10 @@ def test_image_with_a_run_comes_out_again_under_another_path_home_clock_and_umas
     images: ImageScene,
 ) -> None:
     elsewhere = {"HOME": "/nonexistent", "TZ": "Asia/Tokyo", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "1"}
-    published = images.publisher.publish("team/varied", with_run(images), umask=0o077, env=elsewhere)
+    one_core = ("taskset", "-c", "0")
+    published = images.publisher.publish(
+        "team/varied", with_run(images), umask=0o077, env=elsewhere, under=one_core
+    )
     done = images.rebuild(images.define(published))
     assert result_of(done) == "identical"
     assert done.built is not None
@@ -146,6 +149,12 @@ def test_layers_of_several_runs_differ_by_names_in_the_history_alone(
     found = done.built.verdicts[0].comparison
     assert set(found.causes) == {"history", "annotations"}
     assert found.matched == ("layers unpacked", "layers")
+
+
+def test_another_isolation_at_the_publisher_changes_nothing(images: ImageScene) -> None:
+    options = ("--isolation", "chroot", "--network", "host")
+    published = images.publisher.publish("team/chroot", with_run(images), *options)
+    assert result_of(images.rebuild(images.define(published))) == "identical"
 
 
 def test_stages_and_copies_between_them_come_out_again(images: ImageScene) -> None:

@@ -33,7 +33,14 @@ from touchplate.builder.lock import InputLock
 from touchplate.builder.nested import LACKING
 from touchplate.builder.phases import check_lock as check_limits
 from touchplate.builder.phases import check_source, make_report, phase_failure
-from touchplate.builder.plan import REPOSITORY_FOLDER, RESERVED_FOLDER, BuildPlan, BuildResult, Progress
+from touchplate.builder.plan import (
+    REPOSITORY_FOLDER,
+    RESERVED_FOLDER,
+    BuildPlan,
+    BuildResult,
+    Progress,
+    Quiet,
+)
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import Outcome
 from touchplate.builder.runc import PATH, RuncSandbox
@@ -76,7 +83,7 @@ class Runc:
         assert isinstance(plan, ImagePlan)
         check_source(plan, cache)
         check_limits(plan, lock)
-        bases = self._bases(plan, cache.inputs, progress)
+        bases = self._bases(plan, cache.inputs, Quiet())  # told by Fetch, unless the lock was known
         check_lock(lock, bases)
         with self._sandbox.workspace(plan.source) as workspace:
             lay_out(bases, cache.inputs, workspace.repo)
