@@ -180,7 +180,10 @@ class Publisher:
         buildah = [*under, "buildah", "--root", str(here / "storage"), "--runroot", str(here / "run")]
         stamp = [] if timestamp is None else ["--timestamp", str(timestamp)]
         common = ["--tls-verify=false", "--runtime", "runc", "--isolation", "oci", "-t", "localhost/p:1"]
-        _run([*buildah, "build", "-q", *stamp, *common, *options, str(here / "context")], umask, env)
+        network = [] if "--network" in options else network_option()
+        _run(
+            [*buildah, "build", "-q", *stamp, *network, *common, *options, str(here / "context")], umask, env
+        )
         _run([*buildah, "push", "-q", "localhost/p:1", f"dir:{here / 'out'}"], umask, env)
         _run([*buildah, "rmi", "-a", "-f"], umask, env)
         files = {path.name: path.read_bytes() for path in (here / "out").iterdir()}
@@ -231,6 +234,14 @@ def has_named_owners() -> bool:
     lines = switch.read_text().splitlines() if switch.exists() else []
     is_used = any(line.startswith("passwd:") and "systemd" in line.split() for line in lines)
     return is_used and any(Path("/usr/lib").glob("*/libnss_systemd.so.2"))
+
+
+def network_option() -> list[str]:
+    """What a publisher's buildah needs where the plugins of its default network are not installed.
+
+    The image is the same with either.
+    """
+    return [] if Path("/usr/lib/cni/bridge").exists() else ["--network", "host"]
 
 
 def buildah_version() -> str:
