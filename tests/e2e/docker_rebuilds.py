@@ -239,7 +239,8 @@ def _push(world: World, name: str, context: Mapping[str, bytes]) -> bytes:
     storage = ["--root", str(here / "storage"), "--runroot", str(here / "run")]
     for command in (
         ["buildah", *storage, "build", "-q", "--timestamp", str(TIMESTAMP), *network_option(),
-         "--tls-verify=false", "--isolation", "oci", "--runtime", "runc", "-t", "localhost/p:1", str(here / "context")],
+         "--tls-verify=false", "--isolation", "oci", "--runtime", "runc", "-t", "localhost/p:1",
+         str(here / "context")],
         ["buildah", *storage, "push", "-q", "localhost/p:1", f"dir:{here / 'image'}"],
         ["buildah", *storage, "rmi", "-a", "-f"],
         ["skopeo", "--insecure-policy", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false",

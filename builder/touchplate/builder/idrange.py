@@ -1,6 +1,6 @@
 """Run by the supervisor as a program of its own, before the sandbox: become the root of a range of user ids.
 
-    idrange.py FIRST COUNT COMMAND…
+    idrange.py SUPERVISOR FIRST COUNT COMMAND…
 
 An image's files belong to many users, so its build needs many ids, and none of them may be one of the
 host's. This process makes a user namespace; a child that was forked before, still real root, writes its
@@ -17,15 +17,20 @@ import sys
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
 
+LEAST_ID, MOST_ID = 1 << 16, (1 << 31) - 1
+"""What a range may be of: no id of a user or a service, and none that a kernel reads as another number."""
+
 LOST = 125
 """Exit code when the namespace cannot be had; the reason is on stderr."""
 
 
 def main(arguments: list[str]) -> int:
     """Become the command. Returns LOST when that cannot be."""
-    first, count, *command = arguments
+    supervisor, first, count, *command = arguments
+    if not LEAST_ID <= int(first) <= int(first) + int(count) <= MOST_ID:
+        print(f"{first} and {count} more are no range for a job", file=sys.stderr)
+        return LOST
     libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getppid()
     made_read, made_write = os.pipe()
     itself = os.getpid()
     mapper = os.fork()
@@ -42,8 +47,8 @@ def main(arguments: list[str]) -> int:
         _, status = os.waitpid(mapper, 0)
         if status == 0:
             _become_root(libc)
-            # Killed with the supervisor; it may have died before that was said.
-            if os.getppid() == parent:
+            # Killed with the supervisor from here on; it may have died before.
+            if os.getppid() == int(supervisor):
                 os.execv(command[0], command)
     except OSError as error:
         print(f"no range of user ids can be had here: {error}", file=sys.stderr)

@@ -81,7 +81,7 @@ class RuncSandbox(Sandbox):
         status, seccomp, arguments = (str(descriptor) for descriptor in descriptors)
         options = ("--json-status-fd", status, "--seccomp", seccomp, "--args", arguments)
         return (
-            *(PYTHON, "-I", "-S", str(_IDRANGE), str(workspace.uid), str(workspace.ids)),
+            *(PYTHON, "-I", "-S", str(_IDRANGE), str(os.getpid()), str(workspace.uid), str(workspace.ids)),
             *(str(self._bwrap), *options, "--", PYTHON, "-I", "-S", NESTED, *job.command),
         )
 
