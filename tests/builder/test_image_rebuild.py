@@ -337,6 +337,30 @@ def test_wrong_bytes_of_a_base_image_are_a_lack_of_the_upstream(images: ImageSce
     assert images.rebuild(definition).result == "different"  # the control
 
 
+def test_base_image_that_the_upstream_lacks_says_nothing_about_the_package(images: ImageScene) -> None:
+    base = Published("team/nowhere", images.base.manifest, {})
+    name = f"{images.registry.host}/team/nowhere:1"
+    archive = tar_bytes({"Containerfile": f"FROM {name}\n".encode()})
+    definition = images.define(images.other, archive=archive, bases=[(name, base)])
+    images.workshop.cache.inputs.remove(base.hex)
+    with pytest.raises(HostLack, match="has no 'team/nowhere/manifests/sha256:"):
+        images.rebuild(definition)
+
+
+def test_manifest_of_a_base_that_lies_about_a_size_is_refused(images: ImageScene) -> None:
+    value = json.loads(images.base.manifest)
+    value["layers"][0]["size"] += 1
+    manifest = json.dumps(value).encode()
+    images.registry.push("team/lying", "1", manifest)
+    name = f"{images.registry.host}/team/lying:1"
+    archive = tar_bytes({"Containerfile": f"FROM {name}\n".encode()})
+    bases = [(name, Published("team/lying", manifest, {}))]
+    done = images.rebuild(images.define(images.other, archive=archive, bases=bases))
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("fetch", "refused-input")
+    assert "and its manifest says" in done.failure.detail
+
+
 def test_without_root_no_image_is_built() -> None:
     """The process gives its rights away before it asks."""
     script = (

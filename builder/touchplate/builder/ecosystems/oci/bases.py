@@ -38,8 +38,10 @@ def fetch_bases(
         reader = find_reader(base.place.identity, store)
         try:
             one = _fetch(base, reader, progress, left)
-        except (ImageError, DefinitionError) as error:
+        except ImageError as error:
             raise PhaseFailed("fetch", "refused-input", f"base image {base.name}: {error}") from error
+        except DefinitionError as error:  # another mirror may have it
+            raise HostLack(f"base image {base.name}: {error}", reason="upstream-failed") from error
         left -= sum(blob.size for blob in one.manifest.blobs)
         _check_answer(plan, one)
         _check_platform(plan, one)
@@ -79,10 +81,10 @@ def lay_out(bases: Sequence[PinnedImage], store: DigestFolder, folder: Path) -> 
 def _fetch(base: BaseImage, reader: RegistryReader, progress: Progress, left: int) -> PinnedImage:
     identity = base.place.identity
     if not _LOCKABLE.fullmatch(identity):
-        raise DefinitionError(f"identity {identity!r} cannot stand in an input lock; it takes a-z 0-9 . _ -")
+        raise ImageError(f"identity {identity!r} cannot stand in an input lock; it takes a-z 0-9 . _ -")
     data = reader.read(base.place.path, base.sha256)
     if len(data) != base.size:
-        raise DefinitionError(f"its manifest has {len(data)} bytes, and the definition says {base.size}")
+        raise ImageError(f"its manifest has {len(data)} bytes, and the definition says {base.size}")
     manifest = parse_manifest(data, "its manifest")
     if (total := sum(blob.size for blob in manifest.blobs)) > left:
         raise PhaseFailed(
@@ -91,6 +93,8 @@ def _fetch(base: BaseImage, reader: RegistryReader, progress: Progress, left: in
     for blob in manifest.blobs:
         place = base.place.blob(blob.sha256)
         reader.fetch(place.path, blob.sha256, max_bytes=blob.size)
+        if (size := reader.size(blob.sha256)) != blob.size:
+            raise ImageError(f"blob {blob.sha256} has {size} bytes, and its manifest says {blob.size}")
         progress.fetched(identity, place.path, blob.size)
     config = parse_config(
         reader.read(base.place.blob(manifest.config.sha256).path, manifest.config.sha256), "its config"

@@ -54,6 +54,13 @@ class RegistryReader:
             # Wrong bytes of a registry say nothing about the package: another answer may be right.
             raise HostLack(f"cannot take {self.uri(path)}: {error}", reason="upstream-failed") from error
 
+    def size(self, sha256: str) -> int:
+        """Bytes of what was fetched. Raises HostLack when it is gone."""
+        try:
+            return self._store.size(sha256)
+        except StorageError as error:
+            raise HostLack(f"cannot read what was stored: {error}") from error
+
     def uri(self, path: str) -> str:
         """`upstream:<identity>/<path>`."""
         return format_upstream_uri(self.upstream.identity, path)
