@@ -167,6 +167,7 @@ class Publisher:
         timestamp: int | None = TIMESTAMP,
         owner: tuple[int, int] = (0, 0),
         under: Sequence[str] = (),
+        storage: str = "overlay",
     ) -> Published:
         """Build `context` (files by path, with a Containerfile) and push the image.
 
@@ -175,9 +176,10 @@ class Publisher:
         self.built += 1
         here = self.folder / f"{self.built}"
         write_context(here / "context", context)
-        for path in (here / "context").rglob("*"):
+        for path in (here, *here.rglob("*")):
             os.lchown(path, *owner)
         buildah = [*under, "buildah", "--root", str(here / "storage"), "--runroot", str(here / "run")]
+        buildah += ["--storage-driver", storage]
         stamp = [] if timestamp is None else ["--timestamp", str(timestamp)]
         common = ["--tls-verify=false", "--runtime", "runc", "--isolation", "oci", "-t", "localhost/p:1"]
         network = [] if "--network" in options else network_option()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tests.builder.sandboxes import open_folder, require_sandbox
 
-from touchplate.builder import idrange
+from touchplate.builder import idrange, workspace
+from touchplate.builder.errors import HostLack
 from touchplate.builder.runc import FIRST_ID, IDS
 
 PROGRAM = str(Path(idrange.__file__))
@@ -63,3 +64,27 @@ def test_command_that_is_not_there_is_said() -> None:
     done = run(os.getpid(), FIRST_ID, IDS, "/nonexistent")
     assert done.returncode == idrange.LOST
     assert "no range of user ids can be had here" in done.stderr
+
+
+def test_range_that_was_given_to_a_user_of_the_host_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_sandbox()
+    given = tmp_path / "subuid"
+    given.write_text(f"# comment\nsomebody:{FIRST_ID + 5}:10\nbroken:line\n")
+    monkeypatch.setattr(workspace, "_SUBORDINATE", (given, tmp_path / "missing"))
+    source = tmp_path / "source"
+    source.mkdir()
+    with open_folder() as folder:
+        (folder / "work").mkdir(mode=0o755)
+        two = range(FIRST_ID, FIRST_ID + 2 * IDS, IDS)
+        with workspace.open_workspace(folder / "work", folder / "locks", source, two) as job:
+            assert (job.uid, job.ids) == (FIRST_ID + IDS, IDS)
+        with (
+            pytest.raises(HostLack, match="no free uid"),
+            workspace.open_workspace(folder / "work", folder / "locks", source, two[:1]),
+        ):
+            pass
+        given.unlink()
+        with workspace.open_workspace(folder / "work", folder / "locks", source, two[:1]) as job:
+            assert job.uid == FIRST_ID  # the control

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from tests.builder.imageparts import BUSYBOX, ImageScene, Published, tar_bytes
 
+from touchplate.builder import idrange
 from touchplate.builder.attest import Operator
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.builder.runc import FIRST_ID, IDS, RANGES
 from touchplate.builder.submit import sign_rebuild
 
 HELLO = {"Containerfile": b"FROM scratch\nCOPY hello.txt docs /\n", "hello.txt": b"hello\n", "docs/a": b"a\n"}
@@ -149,6 +151,52 @@ def test_layers_of_several_runs_differ_by_names_in_the_history_alone(
     found = done.built.verdicts[0].comparison
     assert set(found.causes) == {"history", "annotations"}
     assert found.matched == ("layers unpacked", "layers")
+
+
+def test_image_of_a_publisher_with_plain_folders_comes_out_again(
+    images: ImageScene, system: Published
+) -> None:
+    name = f"{images.registry.host}/{system.name}:1"
+    context = {"Containerfile": "\n".join([f"FROM {name}", *CHANGES]).encode()}
+    published = images.publisher.publish("team/folders", context, storage="vfs")
+    bases = [(name, system)]
+    assert result_of(images.rebuild(images.define(published, bases=bases, storage="vfs"))) == "identical"
+    assert images.rebuild(images.define(published, bases=bases)).result == "different"  # the control
+
+
+def test_image_of_a_publisher_who_is_not_root_comes_out_again(images: ImageScene, system: Published) -> None:
+    """In a user namespace of ids that are nobody's, as rootless buildah works."""
+    name = f"{images.registry.host}/{system.name}:1"
+    context = {"Containerfile": "\n".join([f"FROM {name}", *CHANGES]).encode()}
+    first = FIRST_ID + (RANGES + 1) * IDS
+    mapped = (sys.executable, "-I", "-S", idrange.__file__, str(os.getpid()), str(first), str(IDS))
+    # Root's own files of buildah, which are closed to others, are out of sight.
+    hidden = 'mkdir -p /var/lib/containers; mount -t tmpfs none /var/lib/containers && exec "$@"'
+    rootless = (*mapped, "/usr/bin/unshare", "-m", "/bin/sh", "-c", hidden, "sh")
+    images.publisher.folder.chmod(0o711)
+    home = images.publisher.folder / "home"
+    home.mkdir()
+    os.chown(home, first, first)
+    published = images.publisher.publish(
+        "team/rootless",
+        context,
+        "--network",
+        "host",
+        owner=(first, first),
+        under=rootless,
+        env={"HOME": str(home)},
+    )
+    bases = [(name, system)]
+    done = images.rebuild(images.define(published, bases=bases, storage="overlay-rootless"))
+    assert result_of(done) == "identical"
+    assert images.rebuild(images.define(published, bases=bases)).result == "different"  # the control
+
+
+def test_label_of_the_builder_may_be_left_out(images: ImageScene) -> None:
+    published = images.publisher.publish("team/unlabelled", HELLO, "--identity-label=false")
+    assert images.rebuild(images.define(published)).result == "different"  # the control
+    done = images.rebuild(images.define(published, no_identity_label=True))
+    assert result_of(done) == "identical"
 
 
 def test_another_isolation_at_the_publisher_changes_nothing(images: ImageScene) -> None:
