@@ -10,7 +10,7 @@ from tests.builder.sandboxes import open_folder, require_sandbox
 
 from touchplate.builder import idrange, workspace
 from touchplate.builder.errors import HostLack
-from touchplate.builder.runc import FIRST_ID, IDS
+from touchplate.builder.runc import FIRST_ID, IDS, RANGES
 
 PROGRAM = str(Path(idrange.__file__))
 
@@ -71,15 +71,16 @@ def test_range_that_was_given_to_a_user_of_the_host_is_passed_over(
 ) -> None:
     require_sandbox()
     given = tmp_path / "subuid"
-    given.write_text(f"# comment\nsomebody:{FIRST_ID + 5}:10\nbroken:line\n")
+    first = FIRST_ID + (RANGES + 30) * IDS
+    given.write_text(f"# comment\nsomebody:{first + 5}:10\nbroken:line\n")
     monkeypatch.setattr(workspace, "_SUBORDINATE", (given, tmp_path / "missing"))
     source = tmp_path / "source"
     source.mkdir()
     with open_folder() as folder:
         (folder / "work").mkdir(mode=0o755)
-        two = range(FIRST_ID, FIRST_ID + 2 * IDS, IDS)
+        two = range(first, first + 2 * IDS, IDS)
         with workspace.open_workspace(folder / "work", folder / "locks", source, two) as job:
-            assert (job.uid, job.ids) == (FIRST_ID + IDS, IDS)
+            assert (job.uid, job.ids) == (first + IDS, IDS)
         with (
             pytest.raises(HostLack, match="no free uid"),
             workspace.open_workspace(folder / "work", folder / "locks", source, two[:1]),
@@ -87,4 +88,4 @@ def test_range_that_was_given_to_a_user_of_the_host_is_passed_over(
             pass
         given.unlink()
         with workspace.open_workspace(folder / "work", folder / "locks", source, two[:1]) as job:
-            assert job.uid == FIRST_ID  # the control
+            assert job.uid == first  # the control

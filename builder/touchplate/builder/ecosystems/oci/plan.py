@@ -33,7 +33,9 @@ ETC: Mapping[str, str] = {
     "/etc/containers/registries.conf": "unqualified-search-registries = []\n",
     # The host's own settings must not reach the image.
     "/etc/containers/containers.conf": "[containers]\n",
-    "/etc/containers/storage.conf": f'[storage]\ngraphroot = "{_STORAGE}"\nrunroot = "{_RUN}"\n',
+    "/etc/containers/storage.conf": (
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{_STORAGE}"\nrunroot = "{_RUN}"\n'
+    ),
 }
 """Files of /etc inside, whole: the host's are not shown."""
 
