@@ -8,6 +8,7 @@ import pytest
 from tests.builder.conanparts import Published, need_tools
 from tests.builder.conanparts import Scene as ConanScene
 from tests.builder.conanparts import scene as conan_scene
+from tests.builder.imageparts import ImageScene, open_image_scene
 from tests.builder.sandboxes import Rig, open_rig, open_test_sandbox, require_sandbox
 
 from touchplate.builder.sandbox import Sandbox
@@ -50,3 +51,10 @@ def here(conan_tools: Path) -> Iterator[ConanScene]:
     """A Conan remote, a stock client, and a workshop that reads the remote."""
     with conan_scene(conan_tools) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def images() -> Iterator[ImageScene]:
+    """A registry with a base image, and a workshop: shared, since publishing takes most of the time."""
+    with open_image_scene() as scene:
+        yield scene

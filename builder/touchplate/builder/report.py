@@ -62,6 +62,7 @@ def _verdict_json(verdict: OutputVerdict) -> dict[str, JSONValue]:
         "causes": found.causes,
         "summary": found.summary,
         "differences": found.count,
+        "matched": found.matched,
     }
     if found.stabilized:
         value["stabilized"] = {"sha256": found.stabilized}
@@ -112,6 +113,8 @@ def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:
             lines.append(("file", f"{output.package.file_name}: {found.result}"))
         lines.append(("published", f"{file.sha256}  {len(file.data)} bytes"))
         lines.append(("rebuilt", f"{verdict.rebuilt.sha256}  {verdict.rebuilt.size} bytes"))
+        if found.matched:
+            lines.append(("the same", ", ".join(found.matched)))
         if found.result == "equivalent":
             lines.append(("equal after", ", ".join(found.stabilizers)))
             lines.append(("stabilized", found.stabilized))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.builder.backend import Backend, open_bubblewrap
+from touchplate.builder.compare import Comparison, compare
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain, refuse_hints
 from touchplate.builder.ecosystems.conan.definition import (
@@ -21,7 +22,7 @@ from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools,
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, package_revision_of, revision_of
 from touchplate.builder.ecosystems.conan.remote import check_package_id, check_recipe, read_file
 from touchplate.builder.ecosystems.conan.tools import need_conan, need_gcc, need_program
-from touchplate.builder.plan import BuildPlan
+from touchplate.builder.plan import BuildPlan, CollectedFile
 from touchplate.builder.repository import RemoteFile, Repositories
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
@@ -114,6 +115,12 @@ class ConanEcosystem:
     def open_backend(self, workshop: Workshop) -> Backend:
         """Bubblewrap."""
         return open_bubblewrap(workshop)
+
+    def compare(
+        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+    ) -> Comparison:
+        """The archive and `conaninfo.txt`, each by itself."""
+        return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
 
     def explain_failure(self, log: bytes) -> str | None:
         """Errors of Conan and of compilers."""
