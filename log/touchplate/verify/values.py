@@ -39,6 +39,7 @@ def _equip(cls: type[T], order: bool) -> type[T]:
     names = tuple(cls.__annotations__)
     methods: dict[str, object] = {
         "__match_args__": names,
+        "__field_names__": frozenset(names),
         "__init__": _init,
         "__eq__": _eq,
         "__hash__": _hash,
@@ -57,8 +58,11 @@ def _equip(cls: type[T], order: bool) -> type[T]:
 def _init(self: Any, *args: object, **kwargs: object) -> None:
     cls = type(self)
     names = cls.__match_args__
-    if len(args) == len(names) and not kwargs:  # the usual case, and the quick one
+    # All fields, by place or by name: the usual cases, and the quick ones.
+    if len(args) == len(names) and not kwargs:
         vars(self).update(zip(names, args, strict=True))
+    elif not args and kwargs.keys() == cls.__field_names__:
+        vars(self).update(kwargs)
     else:
         vars(self).update(_given(cls, args, kwargs))
     if hasattr(cls, "__post_init__"):
