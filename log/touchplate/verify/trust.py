@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from touchplate.verify.blocks import (
@@ -65,7 +66,11 @@ class AdmissionList:
 
     def find(self, spki: bytes) -> tuple[TrustedKey, ...]:
         """The blocks of the key with this SPKI: none if unknown, several with other ranges or builders."""
-        return _find(self.keys, spki)
+        return self._by_spki.get(spki, ())
+
+    @cached_property
+    def _by_spki(self) -> Mapping[bytes, tuple[TrustedKey, ...]]:
+        return _index(self.keys)
 
 
 @value
@@ -79,7 +84,11 @@ class TrustFile:
 
     def find(self, spki: bytes) -> tuple[TrustedKey, ...]:
         """The blocks of the key with this SPKI: none if unknown, several with other ranges or builders."""
-        return _find(self.keys, spki)
+        return self._by_spki.get(spki, ())
+
+    @cached_property
+    def _by_spki(self) -> Mapping[bytes, tuple[TrustedKey, ...]]:
+        return _index(self.keys)
 
 
 def parse_trust(text: str, read: Read) -> TrustFile:
@@ -243,8 +252,12 @@ def _check_roles(policy: Policy, keys: Iterable[TrustedKey], mistakes: Mistakes)
             )
 
 
-def _find(keys: Iterable[TrustedKey], spki: bytes) -> tuple[TrustedKey, ...]:
-    return tuple(key for key in keys if key.key.spki == spki)
+def _index(keys: Iterable[TrustedKey]) -> Mapping[bytes, tuple[TrustedKey, ...]]:
+    """The blocks of each key by its SPKI, in their order: made once, since each entry asks for its key."""
+    blocks: dict[bytes, list[TrustedKey]] = {}
+    for key in keys:
+        blocks.setdefault(key.key.spki, []).append(key)
+    return {spki: tuple(found) for spki, found in blocks.items()}
 
 
 def _read_bounded(path: StrPath) -> str:

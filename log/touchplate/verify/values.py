@@ -40,7 +40,7 @@ def _equip(cls: type[T], order: bool) -> type[T]:
     methods: dict[str, object] = {
         "__match_args__": names,
         "__field_names__": frozenset(names),
-        "__init__": _init,
+        "__init__": _init_checked if hasattr(cls, "__post_init__") else _init,
         "__eq__": _eq,
         "__hash__": _hash,
         "__repr__": _repr,
@@ -60,13 +60,16 @@ def _init(self: Any, *args: object, **kwargs: object) -> None:
     names = cls.__match_args__
     # All fields, by place or by name: the usual cases, and the quick ones.
     if len(args) == len(names) and not kwargs:
-        vars(self).update(zip(names, args, strict=True))
+        self.__dict__.update(zip(names, args, strict=True))
     elif not args and kwargs.keys() == cls.__field_names__:
-        vars(self).update(kwargs)
+        self.__dict__.update(kwargs)
     else:
-        vars(self).update(_given(cls, args, kwargs))
-    if hasattr(cls, "__post_init__"):
-        self.__post_init__()
+        self.__dict__.update(_given(cls, args, kwargs))
+
+
+def _init_checked(self: Any, *args: object, **kwargs: object) -> None:
+    _init(self, *args, **kwargs)
+    self.__post_init__()
 
 
 def _given(cls: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
