@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from touchplate.verify.blocks import (
@@ -28,7 +27,7 @@ from touchplate.verify.levels import LEVELS, ReproducedRule
 from touchplate.verify.policy import Policy, parse_policy
 from touchplate.verify.predicates.provenance import SOURCE_KINDS
 from touchplate.verify.reading import beside, file_name, read_at_most
-from touchplate.verify.values import value
+from touchplate.verify.values import derived, value
 
 if TYPE_CHECKING:
     from touchplate.verify.reading import StrPath
@@ -68,7 +67,7 @@ class AdmissionList:
         """The blocks of the key with this SPKI: none if unknown, several with other ranges or builders."""
         return self._by_spki.get(spki, ())
 
-    @cached_property
+    @derived
     def _by_spki(self) -> Mapping[bytes, tuple[TrustedKey, ...]]:
         return _index(self.keys)
 
@@ -86,7 +85,7 @@ class TrustFile:
         """The blocks of the key with this SPKI: none if unknown, several with other ranges or builders."""
         return self._by_spki.get(spki, ())
 
-    @cached_property
+    @derived
     def _by_spki(self) -> Mapping[bytes, tuple[TrustedKey, ...]]:
         return _index(self.keys)
 

@@ -6,7 +6,7 @@ see ordinary frozen dataclasses (PEP 681).
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, dataclass_transform, overload
+from typing import Any, Generic, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
 
@@ -32,6 +32,24 @@ def replace(instance: T, **changes: object) -> T:
     """A copy of a value with some fields changed; `__post_init__` runs again. Raises TypeError."""
     names = type(instance).__match_args__  # type: ignore[attr-defined]
     return type(instance)(**({name: getattr(instance, name) for name in names} | changes))
+
+
+class derived(Generic[T]):  # noqa: N801: used as a decorator
+    """A property that is made once and then kept with the value: for what follows from its fields alone.
+
+    As `functools.cached_property`, which up to Python 3.11 takes one lock for all instances of a class, so
+    that threads which check entries wait for each other. Here two threads may both make it, and it is equal.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    def __get__(self, instance: object, owner: type | None = None) -> T:
+        # Only asked while the instance has no attribute of this name.
+        made = instance.__dict__[self._name] = self._make(instance)
+        return made
 
 
 def _equip(cls: type[T], order: bool) -> type[T]:
