@@ -53,9 +53,9 @@ class PackageURL:
 
     def qualifier(self, key: str) -> str | None:
         """The value of a qualifier, None when it is absent."""
-        for name, value in self.qualifiers:
+        for name, text in self.qualifiers:
             if name == key:
-                return value
+                return text
         return None
 
     @property
@@ -200,11 +200,11 @@ def _check(purl: PackageURL, text: str) -> None:
         # Names become path segments of repositories and of our own folders.
         if name is not None and (not is_path(name) or "/" in name):
             raise MalformedError(f"purl {shown(text)} has a name that is empty, relative or holds a slash")
-    for _, value in purl.qualifiers:
-        if not is_path(value):
+    for _, given in purl.qualifiers:
+        if not is_path(given):
             raise MalformedError(f"purl {shown(text)} has a qualifier that is empty or relative")
-    for key, value in purl.qualifiers:
-        if "/" in value and key not in ("file", "repository_url"):
+    for key, given in purl.qualifiers:
+        if "/" in given and key not in ("file", "repository_url"):
             raise MalformedError(f"purl {shown(text)} has a qualifier with a slash")
     _CHECKS[purl.type](purl, text)
 

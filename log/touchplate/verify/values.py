@@ -34,7 +34,7 @@ def replace(instance: T, **changes: object) -> T:
     return type(instance)(**({name: getattr(instance, name) for name in names} | changes))
 
 
-class derived(Generic[T]):  # noqa: N801: used as a decorator
+class derived(Generic[T]):  # noqa: N801
     """A property that is made once and then kept with the value: for what follows from its fields alone.
 
     As `functools.cached_property`, which up to Python 3.11 takes one lock for all instances of a class, so

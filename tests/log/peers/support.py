@@ -12,8 +12,8 @@ from touchplate.log.peers.changes import Agreed
 from touchplate.log.peers.checks import check_packed
 from touchplate.log.peers.heads import PeerKeys, Signers
 from touchplate.log.peers.machine import Block, Executed, execute
-from touchplate.log.peers.rules import Rules
-from touchplate.log.peers.state import FORMAT, State, format_approvals, format_scheduled, validators_of
+from touchplate.log.peers.rules import FORMAT, Rules
+from touchplate.log.peers.state import State, format_approvals, format_scheduled, validators_of
 from touchplate.log.peers.transactions import format_tx
 from touchplate.log.ports import PackedEntry
 from touchplate.verify.encoding import encode_base64
