@@ -13,7 +13,7 @@ BACKENDS = ("bubblewrap", "gvisor", "runc")
 
 RECENT_BUILDERS = 256
 """Parsed builder ids that are remembered: a log has few, and each of its provenances names one. Hostile ones
-fill 16 MiB at most, being shorter than an envelope."""
+fill 32 MiB at most: an envelope holds less than 64 KiB of such a text, and its operator is kept beside it."""
 
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~:"
 _PLAIN_OR_SLASH = _PLAIN + b"/"

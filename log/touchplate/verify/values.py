@@ -5,6 +5,8 @@ fifty classes that took longer than loading `cryptography`, in a command that pe
 see ordinary frozen dataclasses (PEP 681).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, dataclass_transform, overload
 
@@ -46,7 +48,13 @@ class derived(Generic[T]):  # noqa: N801
         self._name = make.__name__
         self.__doc__ = make.__doc__
 
-    def __get__(self, instance: object, owner: type | None = None) -> T:
+    @overload
+    def __get__(self, instance: None, owner: type) -> derived[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
+    def __get__(self, instance: object | None, owner: type | None = None) -> T | derived[T]:
+        if instance is None:  # asked of the class
+            return self
         # Only asked while the instance has no attribute of this name.
         made = instance.__dict__[self._name] = self._make(instance)
         return made
