@@ -12,7 +12,6 @@ blocks for ever.
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from touchplate.log.errors import CorruptTreeError, LogError
 from touchplate.log.growth import Edge
@@ -174,15 +173,16 @@ def format_state(state: State) -> bytes:
     """What is stored with each block, in RFC 8785 form: everything but the tree itself."""
     # Only the rules are long, and they are written out once, however many blocks they hold for.
     parts = (
-        (b'{"approvals":', format_json(format_approvals(state.agreed.approvals))),
-        (b',"format":', format_json(FORMAT)),
-        (b',"height":', format_json(str(state.height))),
-        (b',"root":', format_json(encode_base64(state.edge.root()))),
-        (b',"rules":', state.rules.canonical),
-        (b',"scheduled":', format_json(format_scheduled(state.agreed.scheduled))),
-        (b',"size":', format_json(str(state.size))),
+        *(b'{"approvals":', format_json(format_approvals(state.agreed.approvals))),
+        *(b',"format":', format_json(FORMAT)),
+        *(b',"height":', format_json(str(state.height))),
+        *(b',"root":', format_json(encode_base64(state.edge.root()))),
+        *(b',"rules":', state.rules.canonical),
+        *(b',"scheduled":', format_json(format_scheduled(state.agreed.scheduled))),
+        *(b',"size":', format_json(str(state.size))),
+        b"}",
     )
-    return b"".join(chain(*parts, (b"}",)))
+    return b"".join(parts)
 
 
 def parse_state(data: bytes, edge: Edge) -> State:
