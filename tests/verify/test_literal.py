@@ -179,6 +179,13 @@ def test_damaged_package_urls_are_read_alike(text: str, place: int, cut: int, pi
     check_purl(text[:place] + piece + text[place + cut :])
 
 
+@pytest.mark.parametrize("key", ["channel", "file", "package_id", "prev", "rrev", "user", "other"])
+@pytest.mark.parametrize("value", ["a/b", "a//b", "/", "..", "a/..", "%00", "%7F", "%C2%80", "A", ""])
+def test_every_qualifier_of_an_odd_value_is_judged_alike(key: str, value: str) -> None:
+    pairs = {"file": "x", "rrev": "y", key: value}
+    check_purl("pkg:conan/z@1?" + "&".join(f"{name}={pairs[name]}" for name in sorted(pairs)))
+
+
 def check_purl(text: str) -> None:
     said = outcome(lambda: purl.parse_purl(text))
     assert said == outcome(lambda: literal.parse_purl(text))
@@ -187,6 +194,8 @@ def check_purl(text: str) -> None:
 
 @given(values)
 @example({"sha256": "ab" * 32, "md5": "ab" * 16, "label": "x"})
+@example({"sha256": "ab" * 32, "label": ""})
+@example({"sha256": 1})
 def test_members_are_taken_alike(value: JSON) -> None:
     assert outcome(lambda: fields.take_digests(value, "a")) == outcome(
         lambda: literal.take_digests(value, "a")
