@@ -14,7 +14,7 @@ from tests.log.peers.administrators import (
     governed,
     membership,
 )
-from tests.log.peers.support import NAMES, Chain, member, signers, tx, tx_of
+from tests.log.peers.support import NAMES, Chain, format_state_literally, member, signers, tx, tx_of
 from tests.log.support import OPERATOR, REBUILDER, RECORDER, STRANGER, listed, signed_entry
 
 from touchplate.log.peers.changes import MAX_APPROVALS, Agreed, change_rules
@@ -425,7 +425,9 @@ def test_a_change_and_proof_of_two_votes_meet_in_one_block() -> None:
 
 def restarted(state: State) -> State:
     """The state as a peer reads it back after it was stopped."""
-    return parse_state(format_state(state), state.edge)
+    stored = format_state(state)
+    assert stored == format_state_literally(state)
+    return parse_state(stored, state.edge)
 
 
 def test_what_is_approved_and_scheduled_is_stored_with_the_block() -> None:
