@@ -7,6 +7,7 @@ import pytest
 from tests.log.peers.test_home import admission
 from tests.log.support import OPERATOR
 
+from touchplate.base.errors import ConfigError
 from touchplate.log.peers.rpc import EngineError
 from touchplate.log.peers.status import read_status
 from touchplate.node.localnet import make_network
@@ -215,6 +216,16 @@ def test_status_of_a_peer_that_does_not_run_cannot_be_told(
 
 def test_a_local_network_is_made_once(tmp_path: Path) -> None:
     first = make_network(tmp_path / "net", 2, None)
+    assert make_network(tmp_path / "net", 2, None) == first
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_local_network_does_not_become_one_of_another_size(count: int, tmp_path: Path) -> None:
+    first = make_network(tmp_path / "net", 2, None)
+    files = {path: path.read_bytes() for path in (tmp_path / "net").rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="a network of 2 peers.* -n 2"):
+        make_network(tmp_path / "net", count, None)
+    assert {path: path.read_bytes() for path in (tmp_path / "net").rglob("*") if path.is_file()} == files
     assert make_network(tmp_path / "net", 2, None) == first
 
 
