@@ -110,6 +110,27 @@ def test_who_founds_a_log_without_administrators_is_told(
     assert "no administrator" in capsys.readouterr().err
 
 
+def test_a_configuration_that_its_operator_edited_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate("aef"):
+        assert init(tmp_path, name, number) == 0
+    assert genesis(tmp_path, "a", "a") == 0
+    assert join(tmp_path, "e") == 0
+    config = tmp_path / "e/peer.toml"
+    edited = config.read_text() + "\n# ours\n"
+    config.write_text(edited)
+    capsys.readouterr()
+    assert join(tmp_path, "e", "--card", str(tmp_path / "f/card.json")) == 0
+    told = capsys.readouterr()
+    assert config.read_text() == edited
+    assert json.loads(told.out)["config"] == str(tmp_path / "e/peer.toml.new")
+    assert "kept as it is" in told.err
+    peers = load_peer_config(tmp_path / "e/peer.toml.new").log.peers
+    assert peers is not None
+    assert [each.name for each in peers.peer] == ["a", "f"]
+
+
 def join(folder: Path, name: str, *more: str) -> int:
     command = ["peer", "join", "--folder", str(folder / name), "--admission", str(folder / "admission.toml")]
     command += ["--genesis", str(folder / "a/engine/config/genesis.json"), "--json"]
