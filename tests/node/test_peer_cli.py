@@ -244,7 +244,7 @@ def test_a_local_network_is_made_once(tmp_path: Path) -> None:
 def test_a_local_network_does_not_become_one_of_another_size(count: int, tmp_path: Path) -> None:
     first = make_network(tmp_path / "net", 2, None)
     files = {path: path.read_bytes() for path in (tmp_path / "net").rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="a network of 2 peers.* -n 2"):
+    with pytest.raises(ConfigError, match=r"a network of 2 peers.* -n 2"):
         make_network(tmp_path / "net", count, None)
     assert {path: path.read_bytes() for path in (tmp_path / "net").rglob("*") if path.is_file()} == files
     assert make_network(tmp_path / "net", 2, None) == first

@@ -56,8 +56,8 @@ def make_network(folder: Path, count: int, admission: Path | None) -> list[Local
         return [LocalPeer(each, load_card(each / CARD_NAME).url) for each in folders]
     if there:
         # New cards would not be those of its genesis, and fewer peers than a quorum decide nothing.
-        what = f"it holds a network of {len(there)} peers, not {count}: write -n {len(there)}, or name another"
-        raise ConfigError(str(folder), (f"{what} folder",))
+        what = f"it holds a network of {len(there)} peers, not {count}"
+        raise ConfigError(str(folder), (f"{what}: write -n {len(there)}, or name another folder",))
     folder.mkdir(parents=True, exist_ok=True)
     ports = free_ports(3 * count)
     admission = admission or _make_admission(folder)
