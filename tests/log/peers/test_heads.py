@@ -1,6 +1,7 @@
 """Signed heads and the quorum over them, between real peers in one process."""
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,13 +19,14 @@ from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, 
 from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import KEPT_HEADS, MAX_WAITING, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
-from touchplate.verify.errors import MalformedError, PolicyError, VerifyError
+from touchplate.verify.errors import MalformedError, PolicyError, ProofError, VerifyError
 from touchplate.verify.forks import FORK, open_report
 from touchplate.verify.jcs import format_json
 from touchplate.verify.notes import sign_note
 from touchplate.verify.policy import Policy, parse_policy
 
 NAMES = ("a", "b", "c", "d")
+EMPTY = hashlib.sha256().digest()
 ROOT, OTHER = b"r" * 32, b"o" * 32
 SECONDS = 30
 
@@ -285,10 +287,10 @@ class World:
             head = self.trees[name].head()
             self.parts[name].decided(head.size, head.root, members_of(name, agreed))
 
-    def checkpoint(self, name: str, size: int, cosigners: int) -> bytes:
+    def checkpoint(self, name: str, size: int, cosigners: int, *, seconds: int = SECONDS) -> bytes:
         """Wait for a checkpoint of that size with at least so many cosignatures."""
         ended = threading.Event()
-        for _ in range(SECONDS * 20):
+        for _ in range(seconds * 20):
             note = self.trees[name].head().checkpoint
             if note is not None:
                 opened = open_checkpoint(note, policy(1))
@@ -340,6 +342,40 @@ def test_a_peer_that_is_behind_publishes_when_it_has_caught_up(tmp_path: Path) -
         world.block(0, 2, ("d",))
         world.checkpoint("d", 2, 4)
         world.checkpoint("a", 2, 4)
+
+
+def test_a_head_that_could_not_be_signed_is_signed_as_soon_as_it_can_be(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.down = {"d"}
+        folder, away = tmp_path / "c", tmp_path / "away"
+        folder.rename(away)  # its tree is open and goes on; the guard has nowhere to write
+        world.block(0, 2)
+        with pytest.raises(AssertionError, match="published None"):
+            world.checkpoint("a", 2, 3, seconds=2)
+        away.rename(folder)
+        world.checkpoint("a", 2, 3)  # and no further block came
+
+
+def test_a_damaged_tree_is_told_and_its_peer_signs_again_when_it_was_put_right(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    SigningGuard(tmp_path / "c", ORIGIN).permit(0, EMPTY, lambda size: EMPTY)
+    damaged = [True]
+
+    def root_at(size: int) -> bytes:
+        if damaged:
+            raise ProofError("a tile is not what its parent says")
+        return EMPTY
+
+    with World(tmp_path) as world:
+        world.down = {"d"}
+        world.heads["c"]._root_at = root_at
+        world.block(0, 2)
+        with pytest.raises(AssertionError, match="published None"):
+            world.checkpoint("a", 2, 3, seconds=2)
+        assert "could not be signed: a tile is not" in caplog.text
+        damaged.clear()
+        world.checkpoint("a", 2, 3)
 
 
 def test_evidence_of_a_fork_is_kept_and_the_others_go_on(tmp_path: Path) -> None:

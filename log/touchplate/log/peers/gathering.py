@@ -44,6 +44,10 @@ MAX_SILENT_SECONDS = 5.0
 
 CALL_SECONDS = 10.0
 
+RETRY_SECONDS = 1.0
+"""Before a head that could not be signed is tried again: a full disk takes longer, and the head is wanted as
+soon as there is room."""
+
 logger = getLogger(__name__)
 
 Fetch = Callable[[int], bytes]
@@ -138,6 +142,7 @@ class Gathering:
             with self._queued:
                 self._queued.wait_for(lambda: self._queue or self._stopping.is_set())
                 batch, self._queue = self._queue, []
+            left = None
             for size, root, members in batch:
                 if members != followed:
                     followed = members
@@ -147,7 +152,13 @@ class Gathering:
                 if (size, root) == last or self.failure is not None:
                     continue  # an empty block: the head is signed already
                 last = (size, root)
-                self._sign(size, root)
+                left = None if self._sign(size, root) else (size, root, members)
+            if left is not None:
+                # A log that is idle from now on would lack this peer's line for as long.
+                last = None
+                self._stopping.wait(RETRY_SECONDS)
+                with self._queued:
+                    self._queue.insert(0, left)
 
     def _ask_all(self, members: Members) -> None:
         """Begin to ask those who are new; who left is asked no more, see `_ask`."""
@@ -159,17 +170,20 @@ class Gathering:
                     self._asking[peer] = thread
                     thread.start()
 
-    def _sign(self, size: int, root: bytes) -> None:
+    def _sign(self, size: int, root: bytes) -> bool:
+        """Sign a head, or find that it is not to be signed. False when neither could be done now."""
         try:
             self._heads.sign(size, root)
         except CheckpointError as error:
             if error.reason == "behind":  # it catches up, up to where it had been
                 logger.info("a head is not signed: %s", error)
-                return
+                return True
             self.failure = error
             logger.critical("this peer signs no more: %s", error)
-        except (LogError, StorageError) as error:
+        except (LogError, StorageError, VerifyError) as error:  # the last: tiles that were damaged
             logger.error("the head of %d entries could not be signed: %s", size, error)
+            return False
+        return True
 
     def _publish_all(self) -> None:
         while not self._stopping.is_set():
