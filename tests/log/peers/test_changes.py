@@ -70,6 +70,16 @@ def test_a_key_may_write_from_the_entry_after_the_one_that_reached_the_threshold
     assert chain.state.rules.admission.find(NEW.key.spki)
 
 
+def test_an_approval_in_a_transaction_that_repeats_too_much_approves_nothing() -> None:
+    chain = Chain(governed())
+    chain.run(tx(*range(30)))
+    before = chain.state.agreed
+    entry = approval(admission(chain.state.rules, NEWCOMER), FIRST)
+    assert chain.run(tx_of(*map(signed_entry, range(30)), entry)).verdicts[0].code == REPEATED
+    assert chain.state.agreed == before
+    assert chain.run(tx_of(entry)).verdicts[0].code == OK
+
+
 def test_an_approval_is_an_entry_like_any_other() -> None:
     chain = Chain(governed())
     entry = approval(admission(chain.state.rules, NEWCOMER), FIRST)
