@@ -21,9 +21,9 @@ from touchplate.verify.trust import AdmissionList
 
 FORMAT = "touchplate.peers/v2"
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Version of the state machine's rules. Peers with other rules would split, so a change is a change of this
-number, which stands in every block's header."""
+number, which stands in the genesis and in every block's header."""
 
 MAX_PEERS = 21
 """Peers of one network: a note has 64 lines, three of each peer at most."""
