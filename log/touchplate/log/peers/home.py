@@ -195,7 +195,7 @@ def _read_genesis(path: Path) -> tuple[dict[str, JSON], bytes]:
 def _check_rules_version(document: Mapping[str, JSON], path: Path) -> None:
     """Raise ConfigError unless the network was founded under the rules of this release: under others this
     peer would execute some block otherwise than the rest, and its engine end in a panic."""
-    found: JSON = document
+    found: JSON = dict(document)
     for name in ("consensus_params", "version", "app"):
         found = found.get(name) if isinstance(found, dict) else None
     if found != str(RULES_VERSION):
