@@ -31,8 +31,9 @@ from touchplate.log.peers.machine import (
 )
 from touchplate.log.peers.rules import MAX_ADMINISTRATORS, Rules, quorum_of
 from touchplate.log.peers.state import State, Validator, format_state, parse_state
+from touchplate.verify.errors import MalformedError
 from touchplate.verify.keys import generate_signer
-from touchplate.verify.notes import NoteSigner
+from touchplate.verify.notes import NoteSigner, format_verifier_key, generate_note_signer, parse_verifier_key
 from touchplate.verify.predicates.peers import Peer
 from touchplate.verify.statements import Admission, PeerChange
 
@@ -371,6 +372,23 @@ def test_no_two_peers_share_a_name_a_key_or_a_place(what: str) -> None:
     twin = replace_peer(member("e"), **{what: getattr(member("a"), what)})
     found = verdict(start, *approved(membership(start.rules, twin), 0))
     assert reason(found) == "bad-change"
+
+
+def test_no_peer_takes_the_cosigner_name_of_another() -> None:
+    start = governed()
+    key = format_verifier_key(
+        generate_note_signer(parse_verifier_key(member("a").cosigner_key).name, "cosigner").key
+    )
+    found = verdict(start, *approved(membership(start.rules, member("e", cosigner_key=key)), 0))
+    assert reason(found) == "bad-change"
+    assert "cosigner keys of the same name" in found.reason
+
+
+@pytest.mark.parametrize("name", ["none", "peers"])
+def test_no_peer_is_called_what_a_policy_calls_otherwise(name: str) -> None:
+    start = governed()
+    with pytest.raises(MalformedError, match="not none or peers"):
+        membership(start.rules, replace_peer(member("e"), name=name))
 
 
 def test_a_peer_of_another_log_or_name_is_refused() -> None:

@@ -71,7 +71,7 @@ def init_peer(folder: Path, name: str, origin: str, *, p2p: str, url: str) -> Ca
     StorageError."""
     mistakes = []
     if not is_peer_name(name):
-        mistakes.append(f"name: {name!r}: write lower-case letters, digits and hyphens")
+        mistakes.append(f"name: {name!r}: write lower-case letters, digits and hyphens, not none or peers")
     if not is_address(p2p):
         mistakes.append(f"p2p: {p2p!r} is not host:port, as the other peers reach it")
     if mistakes:

@@ -135,6 +135,10 @@ def check_rules(rules: Rules) -> None:
         values = [getattr(peer, what) for peer in rules.peers]
         if len(set(values)) != len(values):
             raise MalformedError(f"two peers have the same {what}")
+    names = [parse_verifier_key(peer.cosigner_key).name for peer in rules.peers]
+    if len(set(names)) != len(names):
+        # To readers they are one voice: no policy could name both peers.
+        raise MalformedError("two peers have cosigner keys of the same name")
     for peer in rules.peers:
         if peer.node_id in rules.removed:
             raise MalformedError(f"the peer {peer.name} was removed with these keys: it has to make new ones")
