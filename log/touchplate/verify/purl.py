@@ -217,8 +217,12 @@ def _check_maven(purl: PackageURL, text: str) -> None:
 
 def _check_conan(purl: PackageURL, text: str) -> None:
     names = (purl.name, purl.qualifier("user") or "", purl.qualifier("channel") or "")
-    if any(name != name.lower() for name in names):
-        raise MalformedError(f"purl {shown(text)} has upper case in a name, which conan does not know")
+    # ASCII first: what is upper case beyond it depends on the Unicode tables of a Python version, and peers
+    # that hold a log together would part over one entry.
+    if any(not name.isascii() or name != name.lower() for name in names):
+        raise MalformedError(
+            f"purl {shown(text)} has upper case or other than ascii in a name, which conan does not know"
+        )
     _check_not_default(purl, text)
 
 

@@ -73,6 +73,7 @@ class PeerService(LogService):
         check_admission(homes.read_founding(self._peers.home), self._listed)
         self._binary = self._peers.engine or installed_path()
         check_engine(self._binary)
+        homes.check_votes(self._peers.home)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
             self._host_lock = HostLock(homes.validator_address(self._peers.home), self._peers.home)
@@ -86,6 +87,7 @@ class PeerService(LogService):
             raise
         try:
             state = load_state(self.tree)
+            homes.check_blocks(self._peers.home, 0 if state is None else state.height)
             # Before it is one of them, and after, a peer publishes what the others signed.
             agreed = state.rules.peers if state is not None else ()
             log_keys = [parse_verifier_key(peer.log_key) for peer in agreed]
