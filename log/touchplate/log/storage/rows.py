@@ -31,8 +31,11 @@ from touchplate.log.storage.schema import (
     identities,
     leaves,
     metadata,
+    raw_hashes,
+    raw_leaves,
     submissions,
     tiles,
+    trillian_trees,
 )
 from touchplate.log.storage.sql import ATTESTATIONS
 from touchplate.log.storage.statements import Statements
@@ -110,12 +113,16 @@ class TreeRows:
         self._connection.close()
 
     def _choose(self, name: str | None) -> tuple[str, int]:
-        # What peers and several frontends have beside the tree, older logs lack.
-        needed = set(metadata.tables) - {decisions.name, submissions.name}
+        # What peers, several frontends and Trillian's interface have beside the tree, older logs lack.
+        beside = (decisions, submissions, trillian_trees, raw_leaves, raw_hashes)
+        needed = set(metadata.tables) - {table.name for table in beside}
         missing = needed - set(inspect(self._connection).get_table_names())
         if missing:
             raise RequestError(f"this is not a log's database: it has no table {', '.join(sorted(missing))}")
         found = {row.name: row for row in self._connection.execute(self._sql.trees)}
+        if name is None:  # raw trees beside a log leave no doubt which one is meant
+            logs = {one: row for one, row in found.items() if row.kind == ATTESTATIONS}
+            found = logs or found
         names = ", ".join(found) or "none"
         if name is None and len(found) != 1:
             raise RequestError(f"the database holds {len(found)} trees ({names}); name one")
