@@ -144,7 +144,7 @@ class RawTree(SQLTree):
         return RawState(after.head, after.edge, nanos)
 
     def _next_nanos(self, last: int | None) -> int:
-        """A time for a new root: clients wait for a later one, so it moves on even when the clock does not."""
+        """A time for a new root: later than the last one even when the clock is not, since clients wait."""
         return max(self._now(), (last or 0) + 1)
 
     def _put_root_time(self, connection: Connection, nanos: int, size: int) -> None:
@@ -179,17 +179,23 @@ class RawTree(SQLTree):
             self._advance(RawState(state.head, state.edge, nanos))
         return state.head, nanos
 
-    def renew(self, age_nanos: int) -> None:
-        """Give the head a later time if its root is older than `age_nanos` and the tree is not frozen."""
+    def renew(self, age_nanos: int) -> tuple[Head, int]:
+        """Give the head a later time if its root is older than `age_nanos` and the tree is not frozen.
+
+        The head and its time after. The tree must be initialised (StateError).
+        """
         with self._writing, self._recovering():
             with answering("renewing a root"), begin_write(self._engine) as connection:
                 row = self._lock(connection)
                 state = self._newest(connection, row)
-                nanos = self._next_nanos(state.nanos)
-                if state.nanos is not None and row.state != FROZEN and nanos - state.nanos > age_nanos:
-                    self._put_root_time(connection, nanos, state.head.size)
-                    state = RawState(state.head, state.edge, nanos)
-            self._advance(state)
+                if (nanos := state.nanos) is None:
+                    raise StateError("the tree is not initialised; call InitLog first")
+                later = self._next_nanos(nanos)
+                if row.state != FROZEN and later - nanos > age_nanos:
+                    self._put_root_time(connection, later, state.head.size)
+                    nanos = later
+            self._advance(RawState(state.head, state.edge, nanos))
+        return state.head, nanos
 
     def refresh(self) -> None:
         """See what other processes did. Raises CheckpointError when the database went back."""
@@ -247,7 +253,8 @@ def _place(
 ) -> tuple[list[Placed], list[RawEntry]]:
     """What each leaf is to a tree of `size` leaves with these identities, and those to append."""
     there = dict(known)
-    answers, fresh = [], []
+    answers: list[Placed] = []
+    fresh: list[RawEntry] = []
     for index, entry in leaves:
         old, end = there.get(entry.identity), size + len(fresh)
         if old == index:

@@ -1,6 +1,6 @@
 """Statements of raw trees: what their leaves have beside leaf data and packed form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -104,5 +104,5 @@ class RawStatements:
             connection.execute(self._hash_rows, [{"tree_id": tree, **row} for row in hashed])
 
 
-def _columns(rows: Sequence[dict[str, object]]) -> dict[str, list[object]]:
+def _columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
     return {name: [row[name] for row in rows] for name in rows[0]}

@@ -149,8 +149,7 @@ class Registry:
 
 
 def _tree_row(row: Any) -> TreeRow:
-    values = row._mapping
-    fields = TreeFields(**{column.name: values[column] for column in _FIELDS})
+    fields = TreeFields(**{name: getattr(row, name) for name in TreeFields.__dataclass_fields__})
     return TreeRow(row.tree_id, row.kind, fields, row.root_nanos, row.root_size)
 
 

@@ -8,7 +8,7 @@
     decisions   what the decider remembers of the newest batch; only peers have one
     submissions entries on their way from a frontend to the sequencer; only several frontends have them
     trillian_trees  what Trillian's interface knows of a tree beside that; only trees that it serves have it
-    raw_leaves  when a leaf of a raw tree was queued and integrated, and its identity where that is not its hash
+    raw_leaves  when a leaf of a raw tree was queued and integrated; its identity if that is not its hash
     raw_hashes  leaf hash -> index, of leaves of raw trees whose identity is not their hash
 
 All rows of one batch are written in one transaction. An index or size is below 2^63 (checkpoint format 3).

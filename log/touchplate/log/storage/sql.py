@@ -60,7 +60,8 @@ T = TypeVar("T", bound="SQLTree")
 def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: bool = False) -> "SQLTree":
     """The tree called `name` in the database of `engine`, made empty if it is not there, for one process.
 
-    `alone`: there may be no other tree of the kind, so that a changed name is a mistake and not an empty new log.
+    `alone`: there may be no other tree of the kind, so that a changed name is a mistake and not an empty new
+    log.
 
     Closing the tree, and failing here, lets go of the engine's connections. Raises StorageFailedError;
     CorruptTreeError when head and tiles contradict each other; CheckpointError when the tree is of another

@@ -54,7 +54,7 @@ class Gatekeeper:
             raise UnauthenticatedError("this token is not known here")
         if caller.may < needed:
             raise NotAllowedError(
-                f"the token of {caller.user!r} may {caller.may.name.lower()}; this needs {needed.name.lower()}"
+                f"the token of {caller.user!r} may {caller.may.name.lower()}, not {needed.name.lower()}"
             )
         return caller
 

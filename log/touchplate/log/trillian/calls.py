@@ -99,4 +99,4 @@ def _leaves(request: Any) -> int:
 
 def _range(request: Any) -> int:
     # What is not answered is not charged.
-    return min(max(1, request.count), MAX_PAGE)
+    return min(max(1, int(request.count)), MAX_PAGE)

@@ -27,8 +27,8 @@ from touchplate.log.trillian.log_service import LogService
 from touchplate.log.trillian.metrics import Metrics
 from touchplate.log.trillian.opened import Bounds, Trees
 from touchplate.log.trillian.quota import Quota
-from touchplate.log.trillian.server import TLS, Guard, Server
 from touchplate.log.trillian.served import ServedLog, Threads
+from touchplate.log.trillian.server import TLS, Guard, Server
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine

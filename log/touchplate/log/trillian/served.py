@@ -42,7 +42,10 @@ class ServedTree(Protocol):
     """What the calls need of a tree."""
 
     row: TreeRow
-    tree: Tree
+
+    @property
+    def tree(self) -> Tree:
+        """What proofs are made from."""
 
     async def root(self) -> LogRoot:
         """The newest root. Raises StateError before there is one."""
@@ -93,8 +96,7 @@ class ServedRaw:
         if most and self.row.fields.state != FROZEN:
             most = max(most, SHORTEST_ROOT_NANOS)
             if self._now() - nanos > most:
-                await self._threads(self.tree.renew, most)
-                head, nanos = self.tree.root()
+                return _root(*await self._threads(self.tree.renew, most))
         return _root(head, nanos)
 
     async def append(self, entry: RawEntry) -> Sequenced:
@@ -126,7 +128,7 @@ class ServedRaw:
 
 
 class ServedLog:
-    """The log of attestations, read only: its entries come through admission, which this interface has not."""
+    """The log of attestations, read only: entries come through admission, which this interface lacks."""
 
     def __init__(
         self,

@@ -133,7 +133,8 @@ class Server:
                     logger.exception("%s failed", call.method)
             finally:
                 self._metrics.called(call.name, code.name, time.monotonic() - begun)
-            await context.abort(_CODES[code], text)
+            await context.abort(_CODES[code], text)  # raises
+            return b""
 
         # Without (de)serializers: a message that cannot be parsed is then answered by us, not by the library.
         return grpc.unary_unary_rpc_method_handler(behave)

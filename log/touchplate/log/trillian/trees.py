@@ -5,6 +5,7 @@ they expect.
 """
 
 import secrets
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -129,7 +130,7 @@ def _check_type(old: TreeFields, new: TreeFields) -> None:
         raise RequestError("tree_type: changes only while the tree is FROZEN, and it stays FROZEN")
 
 
-def _checked(tree: Tree) -> dict[str, object]:
+def _checked(tree: Tree) -> dict[str, typing.Any]:
     """The fields that makers choose, checked."""
     if tree.tree_state not in STATES:
         raise RequestError(f"tree_state: {tree.tree_state} is none of {', '.join(STATES.values())}")
