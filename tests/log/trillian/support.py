@@ -49,8 +49,9 @@ class _Timed:
 class Client:
     """Both stubs on one channel."""
 
-    def __init__(self, channel: grpc.Channel, token: str | None = None) -> None:
+    def __init__(self, channel: grpc.Channel, address: str, token: str | None = None) -> None:
         self.channel = channel
+        self.address = address
         metadata = None if token is None else [("authorization", f"Bearer {token}")]
         self.log = _Timed(TrillianLogStub(channel), metadata)  # type: ignore[no-untyped-call]
         self.admin = _Timed(TrillianAdminStub(channel), metadata)  # type: ignore[no-untyped-call]
@@ -101,7 +102,7 @@ def connected(service: LogService, **arguments: Any) -> Iterator[Client]:
     assert service.trillian is not None
     host, port = service.trillian.address
     with grpc.insecure_channel(f"{host}:{port}") as channel:
-        yield Client(channel, **arguments)
+        yield Client(channel, f"{host}:{port}", **arguments)
 
 
 @contextmanager
