@@ -56,9 +56,17 @@ class TreeRow:
         return raw_name(self.fields.public_id)
 
 
+_RAW_PREFIX = "trillian/"
+
+
 def raw_name(public_id: int) -> str:
     """The name in `trees` of the raw tree with this id."""
-    return f"trillian/{public_id}"
+    return f"{_RAW_PREFIX}{public_id}"
+
+
+def is_raw_name(name: str) -> bool:
+    """Whether a row of `trees` with this name is a raw tree's."""
+    return name.startswith(_RAW_PREFIX)
 
 
 Change = Callable[[TreeRow], TreeFields]
