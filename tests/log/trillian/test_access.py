@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -66,7 +67,7 @@ def test_a_token_may_what_it_may_and_no_more(tmp_path: Path) -> None:
             with connected(service, token=token) as client, refused(Code.UNAUTHENTICATED):
                 client.root(tree)
         with connected(service) as client:
-            call = client.channel.unary_unary(f"/{LOG_SERVICE}/GetLatestSignedLogRoot")
+            call: Any = client.channel.unary_unary(f"/{LOG_SERVICE}/GetLatestSignedLogRoot")
             for header in (f"Basic {TOKENS['read']}", TOKENS["read"], "Bearer", "Bearer "):
                 with refused(Code.UNAUTHENTICATED):
                     call(b"", metadata=[("authorization", header)], timeout=SECONDS)

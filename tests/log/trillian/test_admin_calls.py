@@ -5,6 +5,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from tests.log.trillian.support import Client, refused
 
 from touchplate.proto.trillian.trillian_admin_api_pb2 import (
@@ -85,10 +86,7 @@ BAD: dict[str, Spoil] = {
     "zero in a name": lambda tree: setattr(tree, "display_name", "a\0b"),
     "no duration": lambda tree: tree.ClearField("max_root_duration"),
     "negative duration": lambda tree: tree.max_root_duration.FromSeconds(-1),
-    "two signs": lambda tree: (
-        setattr(tree.max_root_duration, "seconds", 1),
-        setattr(tree.max_root_duration, "nanos", -1),
-    ),
+    "two signs": lambda tree: tree.max_root_duration.CopyFrom(Duration(seconds=1, nanos=-1)),
     "long duration": lambda tree: setattr(tree.max_root_duration, "seconds", 2**62),
     "many nanos": lambda tree: setattr(tree.max_root_duration, "nanos", 1_000_000_000),
     "settings of no type": lambda tree: tree.storage_settings.CopyFrom(AnyMessage(value=b"x")),

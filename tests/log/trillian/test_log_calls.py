@@ -132,7 +132,7 @@ def test_a_log_that_is_not_active_takes_no_leaves_and_goes_on_answering(client: 
     tree = client.make()
     client.queue(tree, b"a")
     set_state(client, tree, state)
-    with refused(Code.PERMISSION_DENIED, TreeState.Name(state)):  # type: ignore[arg-type]
+    with refused(Code.PERMISSION_DENIED, TreeState.Name(state)):
         client.queue(tree, b"b")
     assert client.root(tree).size == 1
     set_state(client, tree, TreeState.ACTIVE)
@@ -316,7 +316,7 @@ WRONG: list[tuple[str, Callable[[int], Any]]] = [
     *[
         (
             "GetConsistencyProof",
-            lambda tree, first=first, second=second: GetConsistencyProofRequest(  # type: ignore[misc]
+            lambda tree, first=first, second=second: GetConsistencyProofRequest(
                 log_id=tree, first_tree_size=first, second_tree_size=second
             ),
         )

@@ -128,3 +128,34 @@ def read_token(config: TokenConfig) -> str:
         mistake = f"the token of {config.user!r}: at least {MIN_TOKEN} printable ASCII characters are needed"
         raise ConfigError("log.trillian.tokens", (mistake,))
     return token
+
+
+@dataclass(frozen=True)
+class TLS:
+    """PEM texts. `client_ca`: who signs clients' certificates, which are then demanded."""
+
+    cert: bytes
+    key: bytes
+    client_ca: bytes | None
+
+
+def read_tls(config: TrillianConfig) -> TLS | None:
+    """Certificate and key, if there are any. Raises ConfigError when they cannot be read."""
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    ca = config.client_ca
+    try:
+        return TLS(
+            config.tls_cert.read_bytes(),
+            config.tls_key.resolve().encode(),
+            None if ca is None else ca.read_bytes(),
+        )
+    except OSError as error:
+        raise ConfigError("log.trillian", (f"{error.filename}: {error.strerror}",)) from error
+
+
+def check_files(config: TrillianConfig) -> None:
+    """Read what the table points at. Raises ConfigError."""
+    for token in config.tokens:
+        read_token(token)
+    read_tls(config)

@@ -22,13 +22,13 @@ from touchplate.log.storage.sql import ATTESTATIONS, SQLTree
 from touchplate.log.trillian.admin_service import AdminService
 from touchplate.log.trillian.auth import Gatekeeper
 from touchplate.log.trillian.calls import make_calls
-from touchplate.log.trillian.config import TrillianConfig, parse_listen
+from touchplate.log.trillian.config import TrillianConfig, parse_listen, read_tls
 from touchplate.log.trillian.log_service import LogService
 from touchplate.log.trillian.metrics import Metrics
 from touchplate.log.trillian.opened import Bounds, Trees
 from touchplate.log.trillian.quota import Quota
 from touchplate.log.trillian.served import ServedLog, Threads
-from touchplate.log.trillian.server import TLS, Guard, Server
+from touchplate.log.trillian.server import Guard, Server
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine
@@ -66,7 +66,7 @@ class TrillianFace:
         self._follow = follow or tree.head
         self._limits = limits or Limits()
         self._gatekeeper = Gatekeeper(config.tokens)
-        self._tls = _read_tls(config)
+        self._tls = read_tls(config)
         self._registry = Registry(engine)
         self._public_id = tree.tree_id
         self._registry.register(tree.tree_id, log_fields(tree.tree_id, origin))
@@ -165,20 +165,6 @@ def log_fields(tree_id: int, origin: str) -> TreeFields:
         created=now,
         updated=now,
     )
-
-
-def _read_tls(config: TrillianConfig) -> TLS | None:
-    if config.tls_cert is None or config.tls_key is None:
-        return None
-    ca = config.client_ca
-    try:
-        return TLS(
-            config.tls_cert.read_bytes(),
-            config.tls_key.resolve().encode(),
-            None if ca is None else ca.read_bytes(),
-        )
-    except OSError as error:
-        raise ConfigError("log.trillian", (f"{error.filename}: {error.strerror}",)) from error
 
 
 def _serve_metrics(config: TrillianConfig, metrics: Metrics) -> Callable[[], None]:

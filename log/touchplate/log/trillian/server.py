@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from logging import getLogger
 from typing import Any
 
@@ -19,6 +18,7 @@ from touchplate.base.status import GRPCCode
 from touchplate.log.errors import RequestError
 from touchplate.log.trillian.auth import Gatekeeper
 from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE, Call, tree_of, users_of
+from touchplate.log.trillian.config import TLS
 from touchplate.log.trillian.errors import answer
 from touchplate.log.trillian.metrics import Metrics
 from touchplate.log.trillian.quota import MAX_USERS, Quota
@@ -38,15 +38,6 @@ STOP_SECONDS = 5.0
 logger = getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-@dataclass(frozen=True)
-class TLS:
-    """PEM texts. `client_ca`: who signs clients' certificates, which are then demanded."""
-
-    cert: bytes
-    key: bytes
-    client_ca: bytes | None
 
 
 class Guard:
