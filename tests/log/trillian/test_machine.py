@@ -168,31 +168,28 @@ class TrillianMachine(RuleBasedStateMachine):
         self._close()
         self._open()
 
-    @rule(index=small, size=small)
-    def ask(self, index: int, size: int) -> None:
+    @rule(beyond=st.integers(0, 2))
+    def prove_all(self, beyond: int) -> None:
+        """Every leaf and every older size, in the tree that there is or one that there is not yet."""
         if self.log.deleted:
             return
-        data = self.log.data
-        request = GetEntryAndProofRequest(log_id=self.log_id, leaf_index=index, tree_size=size)
-        code, answer = self.code(self.client.log.GetEntryAndProof, request)
-        assert code == ("INVALID_ARGUMENT" if index >= size else "OK")
-        if index >= size:
-            pass
-        elif index >= len(data):
-            assert not answer.HasField("leaf")
-        else:
-            assert list(answer.proof.hashes) == path(index, data[:size])
-            assert (answer.leaf.leaf_value, answer.leaf.extra_data) == self.log.leaves[index][:2]
-            assert answer.leaf.leaf_identity_hash == self.log.leaves[index][2]
-        pair = GetConsistencyProofRequest(log_id=self.log_id, first_tree_size=index, second_tree_size=size)
-        code, answer = self.code(self.client.log.GetConsistencyProof, pair)
-        assert code == ("OK" if 0 < index <= size else "INVALID_ARGUMENT")
-        if not 0 < index <= size:
-            pass
-        elif size > len(data):
-            assert not answer.HasField("proof")
-        else:
-            assert list(answer.proof.hashes) == proof(index, data[:size])
+        data, size = self.log.data, len(self.log.data) + beyond
+        for index in range(size):
+            request = GetEntryAndProofRequest(log_id=self.log_id, leaf_index=index, tree_size=size)
+            code, answer = self.code(self.client.log.GetEntryAndProof, request)
+            assert code == "OK"
+            assert answer.HasField("leaf") == answer.HasField("proof") == (index < len(data))
+            if index < len(data):
+                assert list(answer.proof.hashes) == path(index, data)
+                assert (answer.leaf.leaf_value, answer.leaf.extra_data) == self.log.leaves[index][:2]
+                assert answer.leaf.leaf_identity_hash == self.log.leaves[index][2]
+        for old in range(1, size + 1):
+            pair = GetConsistencyProofRequest(log_id=self.log_id, first_tree_size=old, second_tree_size=size)
+            code, answer = self.code(self.client.log.GetConsistencyProof, pair)
+            assert code == "OK"
+            assert answer.HasField("proof") == (beyond == 0)
+            if not beyond:
+                assert list(answer.proof.hashes) == proof(old, data)
 
     @rule(value=values, size=st.integers(1, 12))
     def find(self, value: bytes, size: int) -> None:
