@@ -89,8 +89,8 @@ def running(folder: Path, config: TrillianConfig = LOCAL, storage: str = "sqlite
     """A log with Trillian's interface, its data in `folder`."""
     log = replace(write_settings(folder / "settings"), trillian=config, storage=storage)
     service = open_log(log, folder / "data")
-    service.start()
     try:
+        service.start()
         yield service
     finally:
         service.stop()

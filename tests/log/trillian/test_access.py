@@ -188,6 +188,10 @@ def test_short_tokens_and_missing_certificates_are_told_when_it_opens(tmp_path: 
     weak = replace(LOCAL, tokens=(TokenConfig("x", secret(tmp_path, "weak", "short")),))
     with pytest.raises(ConfigError, match="at least 16"), running(tmp_path / "a", weak):
         pass
+    one = secret(tmp_path, "one", "t" * 16)
+    twice = replace(LOCAL, tokens=(TokenConfig("x", one), TokenConfig("y", one, "admin")))
+    with pytest.raises(ConfigError, match="'x' and 'y' have the same token"), running(tmp_path / "t", twice):
+        pass
     cert, key = Authority(tmp_path, "ours").issue("server")
     gone = TrillianConfig(tls_cert=tmp_path / "gone", tls_key=Secret.parse(f"file:{key}", tmp_path))
     with pytest.raises(ConfigError, match="gone"), running(tmp_path / "b", gone):

@@ -110,3 +110,7 @@ def test_too_many_users_to_charge_are_refused(client: Client) -> None:
     request.charge_to.user.extend(str(number) for number in range(17))
     with refused(Code.INVALID_ARGUMENT, "charge_to"):
         client.log.QueueLeaf(request)
+    del request.charge_to.user[:]
+    request.charge_to.user.append("u" * 201)
+    with refused(Code.INVALID_ARGUMENT, "charge_to"):
+        client.log.QueueLeaf(request)

@@ -18,7 +18,6 @@ from sqlalchemy import Connection, Engine
 from touchplate.base.sql import begin_read, begin_write
 from touchplate.log.errors import (
     CheckpointError,
-    ClosedError,
     CorruptTreeError,
     ExistsError,
     NotFoundError,
@@ -28,14 +27,12 @@ from touchplate.log.errors import (
 from touchplate.log.ports import Head, PackedEntry, Sign
 from touchplate.log.storage.failures import answering
 from touchplate.log.storage.raw_rows import RawEntry, RawStatements
-from touchplate.log.storage.registry import ACTIVE, DRAINING, FROZEN, LOG, PREORDERED, TreeRow, writable
+from touchplate.log.storage.registry import FROZEN, LOG, PREORDERED, TreeRow, check_open
 from touchplate.log.storage.sql import SQLTree, State
 from touchplate.log.storage.statements import Statements
 
 Clock = Callable[[], int]
 """Nanoseconds since 1970."""
-
-_STATES = {ACTIVE: "ACTIVE", FROZEN: "FROZEN", DRAINING: "DRAINING"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +109,7 @@ class RawTree(SQLTree):
             raise RequestError(_WRONG_TYPE[wanted])
         if row.root_nanos is None:
             raise StateError("the tree is not initialised; call InitLog first")
-        if row.state not in writable(row.type):
-            raise ClosedError(f"the tree is {_STATES.get(row.state, row.state)} and takes no leaves")
+        check_open(row.state, row.type)
         return self._newest(connection, row)
 
     def _lock(self, connection: Connection) -> Any:

@@ -4,14 +4,14 @@ A change locks the tree's head row first, as every batch of a raw tree does. So 
 answered, no batch that saw the old state is on its way any more, whichever process it belongs to.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
 from touchplate.base.sql import begin_read, begin_write
-from touchplate.log.errors import NotFoundError
+from touchplate.log.errors import ClosedError, NotFoundError
 from touchplate.log.storage.failures import answering
 from touchplate.log.storage.schema import heads, trees, trillian_trees
 from touchplate.log.storage.sql import RAW, ensure_tree
@@ -161,6 +161,9 @@ def _tree_row(row: Any) -> TreeRow:
     return TreeRow(row.tree_id, row.kind, fields, row.root_nanos, row.root_size)
 
 
-def writable(row_type: int) -> Sequence[int]:
-    """The states in which a tree of this type takes leaves."""
-    return (ACTIVE, DRAINING) if row_type == PREORDERED else (ACTIVE,)
+def check_open(state: int, kind: int) -> None:
+    """Raise ClosedError when a tree of this type (`kind`) takes no leaves in this state."""
+    # A PREORDERED_LOG is drained by its writer, who has leaves on their way.
+    if state not in ((ACTIVE, DRAINING) if kind == PREORDERED else (ACTIVE,)):
+        name = {ACTIVE: "ACTIVE", FROZEN: "FROZEN", DRAINING: "DRAINING"}.get(state, state)
+        raise ClosedError(f"the tree is {name} and takes no leaves")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from touchplate.base.errors import ConfigError
 from touchplate.log.trillian.config import TokenConfig, read_token
 from touchplate.log.trillian.errors import NotAllowedError, UnauthenticatedError
 
@@ -33,9 +34,13 @@ class Gatekeeper:
     def __init__(self, tokens: Sequence[TokenConfig]) -> None:
         """Raises ConfigError."""
         # By digest: how long a look-up takes says nothing about a token.
-        self._callers = {
-            _digest(read_token(one)): Caller(one.user, Access[one.may.upper()]) for one in tokens
-        }
+        self._callers: dict[bytes, Caller] = {}
+        for one in tokens:
+            caller = Caller(one.user, Access[one.may.upper()])
+            other = self._callers.setdefault(_digest(read_token(one)), caller)
+            if other is not caller:
+                mistake = f"{other.user!r} and {one.user!r} have the same token; give each its own"
+                raise ConfigError("log.trillian.tokens", (mistake,))
 
     def admit(self, authorization: str | None, certificate: str | None, needed: Access) -> Caller:
         """The caller of a call that needs `needed`. Without tokens everybody may everything.

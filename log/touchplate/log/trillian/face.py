@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from logging import getLogger
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -116,16 +116,14 @@ class TrillianFace:
             calls = make_calls(LogService(trees, threads), AdminService(trees, threads))
             guard = Guard(self._gatekeeper, Quota(self._config.quota, time.monotonic))
             server = Server(calls, guard, metrics)
-            port = server.listen(*self._config.address, self._tls)
-            close_metrics = _serve_metrics(self._config, metrics)
-            try:
+            async with AsyncExitStack() as stack:  # what is left in reverse order
+                stack.push_async_callback(trees.close)
+                stack.callback(_serve_metrics(self._config, metrics))
+                stack.push_async_callback(server.stop)
+                port = server.listen(*self._config.address, self._tls)
                 await server.start()
                 ready.set_result(port)
                 await self._sweep(trees, self._stopping)
-            finally:
-                await server.stop()
-                close_metrics()
-                await trees.close()
 
     def _make_trees(self, threads: Threads) -> Trees:
         is_shared = self._engine.dialect.name == "postgresql"

@@ -54,6 +54,7 @@ class Trees:
         self._log: ServedLog | None = None
         self._rows: dict[int, TreeRow] = {}  # only where nobody else changes them
         self._open: dict[int, ServedRaw] = {}
+        self._changes = 0  # of fields, so that what was read before one is not remembered after it
         self._changing = asyncio.Lock()  # held while a tree is opened or closed
 
     def __len__(self) -> int:
@@ -88,6 +89,7 @@ class Trees:
 
     def changed(self, row: TreeRow) -> None:
         """Remember the new fields of a tree."""
+        self._changes += 1
         if not self._is_shared:
             self._rows[row.fields.public_id] = row
 
@@ -108,12 +110,12 @@ class Trees:
     async def _find(self, public_id: int) -> TreeRow:
         row = self._rows.get(public_id)
         if row is None:
+            changes = self._changes
             row = await self._threads(self.registry.find, public_id)
-            if not self._is_shared:
+            if not self._is_shared and changes == self._changes:
                 if len(self._rows) >= MAX_REMEMBERED:
                     self._rows.clear()
-                # Not over what `changed` put there meanwhile.
-                row = self._rows.setdefault(public_id, row)
+                self._rows[public_id] = row
         return row
 
     async def _opened(self, row: TreeRow) -> ServedRaw:

@@ -19,6 +19,9 @@ MAX_BUCKETS = 10_000
 MAX_USERS = 16
 """Users that one call can be charged to."""
 
+MAX_USER = 200
+"""Characters of a user's name: the names are kept."""
+
 Key = tuple[str, str, bool]
 """What it is of, its name, and whether it is for writing."""
 

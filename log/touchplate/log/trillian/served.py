@@ -12,7 +12,7 @@ from touchplate.log.ports import Head, Sequenced, Tree
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.raw import Clock, Placed, RawLeaf, RawTree
 from touchplate.log.storage.raw_rows import RawEntry
-from touchplate.log.storage.registry import FROZEN, Registry, TreeRow
+from touchplate.log.storage.registry import FROZEN, Registry, TreeRow, check_open
 from touchplate.log.trillian.errors import UnsupportedError
 from touchplate.log.trillian.roots import LogRoot
 from touchplate.verify.entry import parse_packed
@@ -76,6 +76,7 @@ class ServedRaw:
         self._limits = limits
         self._now = now
         self._sequencer: TreeSequencer | None = None
+        self._renewing = asyncio.Lock()
         self.users = 0
         """Calls that are using it."""
         self.used = 0.0
@@ -96,11 +97,19 @@ class ServedRaw:
         if most and self.row.fields.state != FROZEN:
             most = max(most, SHORTEST_ROOT_NANOS)
             if self._now() - nanos > most:
-                return _root(*await self._threads(self.tree.renew, most))
+                async with self._renewing:  # one commit for all who ask at the same time
+                    head, later = self.tree.root()
+                    if later == nanos:
+                        return _root(*await self._threads(self.tree.renew, most))
+                    nanos = nanos if later is None else later
         return _root(head, nanos)
 
     async def append(self, entry: RawEntry) -> Sequenced:
         """See `ServedTree`."""
+        # The batch looks again, under a lock; but what is known already need not become a failed batch.
+        if self.tree.root()[1] is None:
+            raise StateError("the tree is not initialised; call InitLog first")
+        check_open(self.row.fields.state, self.row.fields.type)
         if self._sequencer is None:
             self._sequencer = TreeSequencer(
                 self.tree, SoloDecider(self._limits), sign=None, limits=self._limits

@@ -16,12 +16,12 @@ from grpc_reflection.v1alpha import reflection
 from touchplate.base.errors import ConfigError
 from touchplate.base.status import GRPCCode
 from touchplate.log.errors import RequestError
-from touchplate.log.trillian.auth import Gatekeeper
+from touchplate.log.trillian.auth import Caller, Gatekeeper
 from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE, Call, tree_of, users_of
 from touchplate.log.trillian.config import TLS
 from touchplate.log.trillian.errors import answer
 from touchplate.log.trillian.metrics import Metrics
-from touchplate.log.trillian.quota import MAX_USERS, Quota
+from touchplate.log.trillian.quota import MAX_USER, MAX_USERS, Quota
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of a message, in either direction: gRPC's own default, which Trillian's clients have."""
@@ -47,12 +47,15 @@ class Guard:
         self._gatekeeper = gatekeeper
         self._quota = quota
 
-    def admit(self, call: Call, request: Any, context: Any) -> None:
-        """Raises UnauthenticatedError, NotAllowedError, QuotaError, RequestError."""
-        caller = self._gatekeeper.admit(_authorization(context), _certificate(context), call.needs)
+    def admit(self, call: Call, context: Any) -> Caller:
+        """Who calls. Raises UnauthenticatedError, NotAllowedError."""
+        return self._gatekeeper.admit(_authorization(context), _certificate(context), call.needs)
+
+    def charge(self, call: Call, request: Any, caller: Caller) -> None:
+        """Raises QuotaError, RequestError."""
         users = users_of(request)
-        if len(users) > MAX_USERS:
-            raise RequestError(f"charge_to: {len(users)} users; at most {MAX_USERS}")
+        if len(users) > MAX_USERS or any(len(user) > MAX_USER for user in users):
+            raise RequestError(f"charge_to: at most {MAX_USERS} users, of {MAX_USER} characters each")
         charged = [*users, *([caller.user] if caller.user is not None else [])]
         self._quota.take(tree_of(request), charged, call.cost(request), writes=call.writes)
 
@@ -131,11 +134,12 @@ class Server:
         return grpc.unary_unary_rpc_method_handler(behave)
 
     async def _answered(self, call: Call, data: bytes, context: Any) -> bytes:
+        caller = self._guard.admit(call, context)  # before a stranger's message is looked at
         try:
             request = call.request.FromString(data)
         except DecodeError:
             raise RequestError(f"this is no {call.request.DESCRIPTOR.full_name}") from None
-        self._guard.admit(call, request, context)
+        self._guard.charge(call, request, caller)
         response = await call.handler(request)
         self._count(response)
         return response.SerializeToString()
