@@ -29,6 +29,7 @@ FIGURES = (
     "gate",
     "raw_leaves",
     "storage",
+    "trillian",
     "add",
     "files",
     "rebuild",

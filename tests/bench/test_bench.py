@@ -20,6 +20,7 @@ from tests.bench.harness import (
 )
 from tests.bench.inclusion import inclusion
 from tests.bench.raw_leaves import raw_leaves
+from tests.bench.trillian import trillian
 from tests.bench.whole_check import whole_check
 
 
@@ -112,9 +113,10 @@ def test_each_figure_measures_something(tmp_path: Path, monkeypatch: pytest.Monk
         *whole_check(rounds=2),
         *gate(files=60, asked=20),
         *raw_leaves(leaves=700, rounds=1),
+        *trillian(leaves=200, proofs=100, rounds=1),
         *add(entries=600, single=3),
     ]
-    assert len(rows) == 7
+    assert len(rows) == 9
     assert all(one.value > 0 for one in rows)
 
 

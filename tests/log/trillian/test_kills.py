@@ -1,14 +1,13 @@
 """A server that is killed under load: what it answered is there, once, and roots go on."""
 
 import random
-import re
 import signal
 import threading
 from pathlib import Path
 
 import grpc
 import pytest
-from tests.log.support import write_settings
+from tests.log.trillian.process import address, write_config
 from tests.log.trillian.support import Client
 from tests.node.test_log_serve import LogProcess
 from tests.reference import mth
@@ -22,16 +21,6 @@ from touchplate.proto.trillian.trillian_log_api_pb2 import GetLeavesByRangeReque
 
 ROUNDS = 5
 WRITERS = 4
-
-
-def write_config(folder: Path) -> Path:
-    write_settings(folder)
-    config = folder / "log.toml"
-    config.write_text(
-        'data = "data"\n[http]\nlisten = "127.0.0.1:0"\n[log]\norigin = "log.example.org"\n'
-        'key = "file:log.key"\nadmission = "admission.toml"\n[log.trillian]\nlisten = "127.0.0.1:0"\n'
-    )
-    return config
 
 
 class Load:
@@ -55,14 +44,6 @@ class Load:
                 self.acked[value] = queued.leaf.leaf_index
                 if len(self.acked) % 40 == 0:
                     enough.set()
-
-
-def address(process: LogProcess) -> str:
-    process.url()
-    lines = "\n".join(process.lines)
-    found = re.search(r"Trillian's interface listens on (127\.0\.0\.1:\d+)", lines)
-    assert found is not None, lines
-    return found[1]
 
 
 @pytest.mark.parametrize("seed", [1])
