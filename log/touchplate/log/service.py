@@ -190,11 +190,11 @@ class LogService:
             self._engine,
             self.tree,
             config.origin,
-            follow=self._follow,
+            follow=self._newest_head,
             limits=config.limits,
         )
 
-    def _follow(self) -> Head:
+    def _newest_head(self) -> Head:
         """The head, read again if other processes write it."""
         return self.tree.head()
 

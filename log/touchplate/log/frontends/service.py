@@ -50,5 +50,5 @@ class FrontendService(LogService):
         self._remembered.start()
         self._start_trillian()
 
-    def _follow(self) -> Head:
+    def _newest_head(self) -> Head:
         return self.tree.follow()
