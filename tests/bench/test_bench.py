@@ -21,6 +21,7 @@ from tests.bench.harness import (
 )
 from tests.bench.inclusion import inclusion
 from tests.bench.raw_leaves import raw_leaves
+from tests.bench.trillian import trillian
 from tests.bench.whole_check import whole_check
 
 
@@ -114,9 +115,10 @@ def test_each_figure_measures_something(tmp_path: Path, monkeypatch: pytest.Monk
         *entry_check(entries=6, rounds=1),
         *gate(files=60, asked=20),
         *raw_leaves(leaves=700, rounds=1),
+        *trillian(leaves=200, proofs=100, rounds=1),
         *add(entries=600, single=3),
     ]
-    assert len(rows) == 12
+    assert len(rows) == 14
     assert all(one.value > 0 for one in rows)
 
 

@@ -10,6 +10,7 @@ from touchplate.api.errors import SettingsError
 from touchplate.api.gate import Gate, Rule
 from touchplate.base.errors import ConfigError, TouchplateError
 from touchplate.base.upstreams import resolve_upstream
+from touchplate.log.trillian.config import check_files as check_trillian
 from touchplate.node.config import NodeConfig, RecorderSection, RuleSection
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.keys import StatementSigner, load_signer
@@ -39,6 +40,8 @@ def check_files(config: NodeConfig) -> Checked:
         notes.read("log.storage_password", password.resolve)
     if (peers := config.log.peers) is not None:
         notes.read("log.peers.cosigner", lambda: parse_signer_key(peers.cosigner.resolve()))
+    if (trillian := config.log.trillian) is not None:
+        notes.read("log.trillian", lambda: check_trillian(trillian))
     if config.evidence is not None:
         notes.read("evidence.token", config.evidence.token.resolve)
     signer = None

@@ -3,6 +3,9 @@
     LogError
     ├── RequestError          what was asked makes no sense here, or is too large
     │   └── NotFoundError     an index, tile or size that this tree does not have
+    ├── StateError            the tree is not in a state for this
+    │   └── ExistsError       what should be made is there
+    ├── ClosedError           the tree takes nothing (more): frozen, draining, or not for this interface
     ├── AdmissionError        the entry may not be written: unknown key, wrong kind, bad statement
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
@@ -18,10 +21,12 @@ Texts are lower case, quote the value, name the remedy. `reason` is stable; it i
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.status import (
+    ALREADY_EXISTS,
     BAD_REQUEST,
     FORBIDDEN,
     NOT_FOUND,
     OVERLOADED,
+    PRECONDITION,
     TOO_LARGE,
     UNAVAILABLE,
     StatusTable,
@@ -48,6 +53,24 @@ class NotFoundError(RequestError):
     """This tree has no such index, tile or size (yet)."""
 
     default_reason = "not-found"
+
+
+class StateError(LogError):
+    """The tree is not in a state for this; another call has to come first."""
+
+    default_reason = "wrong-state"
+
+
+class ExistsError(StateError):
+    """What should be made is there already."""
+
+    default_reason = "exists"
+
+
+class ClosedError(LogError):
+    """The tree takes no entries, or none by this way."""
+
+    default_reason = "closed"
 
 
 class AdmissionError(LogError):
@@ -107,6 +130,9 @@ STATUS = StatusTable().extended(
     {
         RequestError: BAD_REQUEST,
         NotFoundError: NOT_FOUND,
+        StateError: PRECONDITION,
+        ExistsError: ALREADY_EXISTS,
+        ClosedError: FORBIDDEN,
         AdmissionError: BAD_REQUEST,
         "too-large": TOO_LARGE,
         # The key, not the bytes, is what these refuse.
@@ -119,4 +145,4 @@ STATUS = StatusTable().extended(
         BusyError: UNAVAILABLE,
     }
 )
-"""One status per error, for HTTP and later gRPC; what stands in no row is the log's own fault (500)."""
+"""One status per error, for HTTP and gRPC; what stands in no row is the log's own fault (500)."""

@@ -17,18 +17,21 @@ from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.http.hot import HotFace
 from touchplate.log.peers.config import PeersConfig
-from touchplate.log.ports import Decider, Sequenced
+from touchplate.log.ports import Decider, Head, Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import SQLTree, open_tree
+from touchplate.log.trillian.config import TrillianConfig
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import is_origin, parse_signer_key
 from touchplate.verify.trust import load_admission
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
+
+    from touchplate.log.trillian.face import TrillianFace
 
 DATABASE_NAME = "log.sqlite"
 """The one precious file of a solo log, in its folder."""
@@ -62,6 +65,8 @@ class LogConfig:
     any number of frontends can serve."""
     storage_password: Secret | None = None
     """The password that belongs to the address."""
+    trillian: TrillianConfig | None = None
+    """Trillian's gRPC interface, with trees of any bytes beside the log."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -76,6 +81,8 @@ class LogConfig:
             found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
+        if self.mode == "peers" and self.trillian is not None:
+            found.append("trillian: peers do not share such trees; serve them from a log of its own")
         return found
 
     def _check_address(self) -> list[str]:
@@ -127,6 +134,9 @@ def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogSer
 class LogService:
     """One log alone, on SQLite. `start` before use, `stop` at the end; everything else from any thread."""
 
+    trillian: TrillianFace | None = None
+    """Trillian's interface, when it is configured."""
+
     def __init__(self, config: LogConfig, folder: Path, *, prefix: str = "/log") -> None:
         """Open the log in `folder` (made if absent); `prefix` is where its HTTP face will be mounted.
 
@@ -158,9 +168,35 @@ class LogService:
         self.writer = LogWriter(self.admission, self.sequencer)
         self.asgi = HotFace(self.reader, self.writer, prefix)
         self._prefix = prefix
+        try:
+            self.trillian = self._open_trillian(config)
+        except BaseException:
+            self.tree.close()
+            self._lock.close()
+            raise
 
     def _open_tree(self, config: LogConfig, folder: Path) -> SQLTree:
-        return open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
+        self._engine = sqlite_engine(database_path(folder))
+        return open_tree(self._engine, config.origin, alone=True)
+
+    def _open_trillian(self, config: LogConfig) -> TrillianFace | None:
+        if config.trillian is None:
+            return None
+        # On use: a log without it needs no grpc.
+        from touchplate.log.trillian.face import TrillianFace
+
+        return TrillianFace(
+            config.trillian,
+            self._engine,
+            self.tree,
+            config.origin,
+            follow=self._newest_head,
+            limits=config.limits,
+        )
+
+    def _newest_head(self) -> Head:
+        """The head, read again if other processes write it."""
+        return self.tree.head()
 
     def _make_decider(self, config: LogConfig) -> Decider:
         return SoloDecider(config.limits)
@@ -170,9 +206,16 @@ class LogService:
         self._publisher.start()
         self.sequencer.start()
         self._remembered.start()
+        self._start_trillian()
+
+    def _start_trillian(self) -> None:
+        if self.trillian is not None:
+            self.trillian.start()
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
+        if self.trillian is not None:
+            self.trillian.stop()
         self.sequencer.stop()
         self._remembered.stop()
         self.tree.close()
