@@ -115,7 +115,8 @@ def test_only_a_checkpoint_can_be_cosigned() -> None:
 
 def test_a_quorum_takes_both_algorithms_and_one_cosigner_is_one_voice() -> None:
     plain = witness_signer(NAME)
-    text = f"log {verifier_key(log_signer())}\nwitness a {verifier_key(plain)}\nwitness b {verifier_key(SIGNER)}\n"
+    log = f"log {verifier_key(log_signer())}\n"
+    text = f"{log}witness a {verifier_key(plain)}\nwitness b {verifier_key(SIGNER)}\n"
     with pytest.raises(PolicyError, match="one voice"):
         parse_policy(text + "group two all a b\nquorum two\n")
     policy = parse_policy(text + "group w any a b\nquorum w\n")

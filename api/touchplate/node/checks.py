@@ -10,6 +10,7 @@ from touchplate.api.errors import SettingsError
 from touchplate.api.gate import Gate, Rule
 from touchplate.base.errors import ConfigError, TouchplateError
 from touchplate.base.upstreams import resolve_upstream
+from touchplate.log.witness.config import load_signers
 from touchplate.node.config import NodeConfig, RecorderSection, RuleSection
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.keys import StatementSigner, load_signer
@@ -37,6 +38,8 @@ def check_files(config: NodeConfig) -> Checked:
     notes.read("log.key", lambda: parse_signer_key(config.log.key.resolve()))
     if (peers := config.log.peers) is not None:
         notes.read("log.peers.cosigner", lambda: parse_signer_key(peers.cosigner.resolve()))
+    if (witness := config.witness) is not None:
+        notes.read("witness.keys", lambda: load_signers(witness))
     if config.evidence is not None:
         notes.read("evidence.token", config.evidence.token.resolve)
     signer = None

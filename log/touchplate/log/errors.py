@@ -3,6 +3,10 @@
     LogError
     ├── RequestError          what was asked makes no sense here, or is too large
     │   └── NotFoundError     an index, tile or size that this tree does not have
+    ├── WitnessError          a witness does not cosign this head (tlog-witness)
+    │   ├── UntrustedError    no good signature of a log key that it knows
+    │   ├── OtherSizeError    it knows another size; `size` says which
+    │   └── InconsistentError   the head does not go on from what it cosigned before
     ├── AdmissionError        the entry may not be written: unknown key, wrong kind, bad statement
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
@@ -18,11 +22,13 @@ Texts are lower case, quote the value, name the remedy. `reason` is stable; it i
 from touchplate.base.errors import TouchplateError
 from touchplate.base.status import (
     BAD_REQUEST,
+    CONFLICT,
     FORBIDDEN,
     NOT_FOUND,
     OVERLOADED,
     TOO_LARGE,
     UNAVAILABLE,
+    UNPROCESSABLE,
     StatusTable,
 )
 
@@ -47,6 +53,34 @@ class NotFoundError(RequestError):
     """This tree has no such index, tile or size (yet)."""
 
     default_reason = "not-found"
+
+
+class WitnessError(LogError):
+    """A witness does not cosign a head (C2SP tlog-witness)."""
+
+    default_reason = "not-cosigned"
+
+
+class UntrustedError(WitnessError):
+    """No line of the head is a good signature of a key that the witness knows for this origin."""
+
+    default_reason = "untrusted-signature"
+
+
+class OtherSizeError(WitnessError):
+    """The witness's newest head of this log has another size than the request says. `size`: which."""
+
+    default_reason = "other-size"
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class InconsistentError(WitnessError):
+    """The proof does not lead from the head that the witness cosigned last to the new one."""
+
+    default_reason = "inconsistent"
 
 
 class AdmissionError(LogError):
@@ -103,6 +137,9 @@ STATUS = StatusTable().extended(
         RequestError: BAD_REQUEST,
         NotFoundError: NOT_FOUND,
         AdmissionError: BAD_REQUEST,
+        UntrustedError: FORBIDDEN,
+        OtherSizeError: CONFLICT,
+        InconsistentError: UNPROCESSABLE,
         "too-large": TOO_LARGE,
         # The key, not the bytes, is what these refuse.
         "unknown-key": FORBIDDEN,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from cryptography.exceptions import InvalidSignature
@@ -74,7 +74,7 @@ _TYPES = (LOG_KEY_TYPE, *_COSIGNERS.values())
 
 @value
 class NoteKey:
-    """A public key of a log (type 0x01) or a cosigner (0x04, 0x06); named by name and id together (signed-note)."""
+    """A public key of a log (type 0x01) or a cosigner (0x04, 0x06), named by name and id (signed-note)."""
 
     name: str
     key_id: bytes
@@ -308,6 +308,24 @@ def open_note(data: bytes, keys: Sequence[NoteKey]) -> OpenNote:
             reason="no-known-signature",
         )
     return OpenNote(text, tuple(verified.values()), len(strangers))
+
+
+def unverified_text(data: bytes) -> str:
+    """The text of a note of which nothing was verified: it says whose keys to ask.
+
+    Raises MalformedError.
+    """
+    return _split(data)[0]
+
+
+def keep_lines(data: bytes, wanted: Collection[tuple[str, bytes]]) -> bytes:
+    """The note with only those signature lines that name one of the `wanted` (key name, key id); maybe none.
+
+    Nothing is verified. Raises MalformedError for bytes that are no note.
+    """
+    text, lines = _split(data)
+    kept = [f"{line}\n" for line in lines if _parse_line(line)[:2] in wanted]
+    return f"{text}\n{''.join(kept)}".encode()
 
 
 def _split(data: bytes) -> tuple[str, list[str]]:
