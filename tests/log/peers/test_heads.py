@@ -11,8 +11,8 @@ from tests.simkeys import ORIGIN, verifier_key
 
 from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
+from touchplate.log.guard import SigningGuard
 from touchplate.log.peers.gathering import Gathering, format_heads, parse_heads
-from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.errors import PolicyError, VerifyError

@@ -1,4 +1,4 @@
-"""A witness that dies by SIGKILL at one step of a request. `python -m … FOLDER STEP`; prints what it answers."""
+"""A witness that dies by SIGKILL at one step of a request; it prints what it answers."""
 
 import os
 import signal

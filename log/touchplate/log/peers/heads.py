@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Condition
 
 from touchplate.log.errors import CheckpointError
-from touchplate.log.peers.guard import RootAt, SigningGuard
+from touchplate.log.guard import RootAt, SigningGuard
 from touchplate.log.peers.state import quorum_of
 from touchplate.verify.checkpoints import format_checkpoint_body, parse_checkpoint_body
 from touchplate.verify.errors import MalformedError
