@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers conformance-full
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -35,7 +35,7 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
 
-e2e-peers: setup  ## four peers of one log: quorum, kills, lies, partitions (builds CometBFT once; needs go)
+e2e-peers: setup  ## four peers of one log: quorum, kills, lies, twins, real rebuilds (builds CometBFT once; needs go)
 	$(PYTHON) -m pytest -q tests/e2e/peers
 
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
@@ -54,9 +54,12 @@ rebuild-sample: setup  ## more releases of more projects, each difference explai
 	$(PYTHON) -m tests.e2e.sample
 
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
-	$(PYTHON) -m pytest -q tests/conformance
+	$(PYTHON) -m pytest -q -m 'not long' tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
+
+conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness (needs go)
+	$(PYTHON) -m pytest -q -m long tests/conformance
 
 torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
 	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
@@ -65,6 +68,7 @@ torture-short: setup  ## the crash series with each point once, minutes
 	@$(PYTHON) -m tests.torture --rounds 1
 
 bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
+	@deploy/dev/setup postgresql
 	$(PYTHON) -m tests.bench $(ONLY)
 
 SECONDS_EACH ?= 6
@@ -74,8 +78,8 @@ fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SE
 exhaustive: setup  ## every mutation of whole bundles, trust files and statements, of which `make test` samples
 	$(PYTHON) -m pytest -q -m slow tests/fuzz
 
-bench-peers: setup  ## four peers on this machine: latency, rate, CPU
-	$(PYTHON) -m tests.bench.peers
+bench-peers: setup  ## four peers beside the engine's own network: latency, rate, CPU, pause when one is killed; ONLY="latency pauses" runs a part
+	$(PYTHON) -m tests.bench.peers $(ONLY)
 
 lint: setup     ## types, style, doors between the rooms
 	$(PYTHON) -m ruff check .
@@ -99,7 +103,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -16,7 +16,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,24 +47,32 @@ def read_evidence(path: Path) -> Evidence:
     """
     facts = json.loads(path.read_text(encoding="utf-8"))
     folder = path.parent / facts["folder"]
-    keys = {}
-    for file in sorted(folder.glob("*.pem")):
-        pem = file.read_text(encoding="ascii")
-        try:
-            keys[b64(parse_public_pem(pem).spki_sha256)] = pem
-        except VerifyError as error:
-            raise ValueError(f"{file.name}: {error}") from None
+    pems = {file.name: file.read_text(encoding="ascii") for file in sorted(folder.glob("*.pem"))}
     return Evidence(
         {name: _document(folder / name) for name in facts["sigstore"]["bundles"]},
         _document(folder / facts["sigstore"]["trusted_root"]),
         facts["artifact"]["sha256"],
-        keys,
+        read_keys(pems),
     )
+
+
+def read_keys(pems: Mapping[str, str]) -> dict[str, str]:
+    """Public keys in PEM, from their names to the hints that bundles give for them. Raises ValueError, which
+    names the key that is none."""
+    keys = {}
+    for name, pem in pems.items():
+        try:
+            keys[b64(parse_public_pem(pem).spki_sha256)] = pem
+        except VerifyError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return keys
 
 
 def questions(evidence: Evidence) -> Iterator[dict[str, object]]:
     """The cases for the Go checker, with documents in the place of file names."""
-    other_root = changed(evidence.root, "tlogs", 0, "publicKey", "rawBytes", to=b64(_OTHER_LOG_KEY))
+    other_root = evidence.root
+    for number in range(len(evidence.root["tlogs"])):  # one for each peer, and one of them would do
+        other_root = changed(other_root, "tlogs", number, "publicKey", "rawBytes", to=b64(_OTHER_LOG_KEY))
     other_file = hashlib.sha256(b"another artifact").hexdigest()
     for name, bundle in evidence.bundles.items():
         hint = bundle["verificationMaterial"]["publicKey"]["hint"]

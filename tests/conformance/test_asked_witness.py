@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,7 @@ from tests.conformance.witness_build import WitnessPrograms, build_witness
 from tests.log.cosigning.support import cosigned_log, eventually, published, read_policy
 from tests.log.support import record_envelope
 
-from touchplate.log.cli import register, run
-from touchplate.verify.cli import main
 from touchplate.verify.notes import parse_verifier_key
-
-assert register
-assert run
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +21,9 @@ def programs() -> WitnessPrograms:
 
 
 @pytest.mark.slow
-def test_our_log_asks_omniwitness_and_publishes_what_it_cosigned(programs: WitnessPrograms, tmp_path: Path) -> None:
+def test_our_log_asks_omniwitness_and_publishes_what_it_cosigned(
+    programs: WitnessPrograms, tmp_path: Path
+) -> None:
     with running_witness(programs, tmp_path / "witness", KEY) as witness:
         text = f"log {KEY}\nwitness w1 {witness.key} {witness.url}\nquorum w1\n"
         policy = read_policy(text)
@@ -46,24 +42,3 @@ def test_our_log_asks_omniwitness_and_publishes_what_it_cosigned(programs: Witne
         with cosigned_log(tmp_path / "log", text) as service:
             service.append([record_envelope(300)])
             eventually(lambda: (head := published(service, policy)) is not None and head.size == 301)
-
-
-@pytest.mark.slow
-def test_a_mirror_follows_by_the_policy_that_asks_for_it(
-    programs: WitnessPrograms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from tests.log.face import Face, FaceSource
-    from tests.log.mirrors import export_face
-
-    with running_witness(programs, tmp_path / "witness", KEY) as witness:
-        text = f"log {KEY}\nwitness w1 {witness.key} {witness.url}\nquorum w1\n"
-        with cosigned_log(tmp_path / "log", text) as service:
-            service.append([record_envelope(number) for number in range(5)])
-            eventually(lambda: (head := published(service, read_policy(text))) is not None and head.size == 5)
-            face = Face(service)
-            export_face(FaceSource(face), tmp_path / "served")
-            face.close()
-    (tmp_path / "policy.txt").write_text(text)
-    command = ["log", "checkpoint", "--url", str(tmp_path / "served"), "--policy", str(tmp_path / "policy.txt")]
-    assert main([*command, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["cosigners"] == ["w1"]

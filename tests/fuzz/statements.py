@@ -4,11 +4,10 @@ import json
 from functools import partial
 
 from tests.fuzz.target import Target, attempt, expect, text_of
+from tests.simkeys import log_signer, verifier_key, witness_signer
 from tests.verify import cases
 from tests.verify.support import (
     LIB,
-    OTHER,
-    digests_of,
     make_comparison,
     make_provenance,
     make_record,
@@ -30,22 +29,27 @@ from touchplate.verify.keys import (
     parse_spki,
 )
 from touchplate.verify.names import format_builder, format_upstream_uri, parse_builder, parse_upstream_uri
+from touchplate.verify.predicates.admission import format_admission_predicate
 from touchplate.verify.predicates.comparison import format_comparison
+from touchplate.verify.predicates.peers import Peer, format_peer_change
 from touchplate.verify.predicates.provenance import format_provenance
 from touchplate.verify.predicates.record import format_record
 from touchplate.verify.purl import format_purl, normalise_purl, parse_purl
 from touchplate.verify.statements import (
     ADMISSION_TYPE,
     COMPARISON_TYPE,
+    PEERS_TYPE,
     PROVENANCE_TYPE,
     RECORD_TYPE,
     STATEMENT_TYPE,
     Admission,
     Comparison,
+    LogSubject,
+    PeerChange,
     Predicate,
     Provenance,
+    make_log_statement,
     make_statement,
-    make_subject,
     parse_predicate,
     parse_statement,
 )
@@ -102,10 +106,14 @@ def statement(data: bytes) -> bool:
     if parsed is None:
         return False
     predicate = attempt(partial(parse_predicate, parsed))
-    if predicate is None or isinstance(predicate, Admission):
-        return predicate is not None
-    again = parse_statement(make_statement(parsed.subjects, parsed.predicate_type, _format(predicate)))
-    expect(again.subjects == parsed.subjects, "other subjects when written")
+    if predicate is None:
+        return False
+    if parsed.log is None:
+        payload = make_statement(parsed.subjects, parsed.predicate_type, _format(predicate))
+    else:
+        payload = make_log_statement(parsed.log, parsed.predicate_type, _format(predicate))
+    again = parse_statement(payload)
+    expect((again.subjects, again.log) == (parsed.subjects, parsed.log), "other subjects when written")
     expect(parse_predicate(again) == predicate, "another predicate when written")
     return True
 
@@ -115,7 +123,10 @@ def _format(predicate: Predicate) -> dict[str, JSONValue]:
         return format_provenance(predicate)
     if isinstance(predicate, Comparison):
         return format_comparison(predicate)
-    assert not isinstance(predicate, Admission)
+    if isinstance(predicate, Admission):
+        return format_admission_predicate(predicate)
+    if isinstance(predicate, PeerChange):
+        return format_peer_change(predicate)
     return format_record(predicate)
 
 
@@ -136,7 +147,20 @@ def _admission() -> bytes:
         "threshold": 1,
         "from_index": 4,
     }
-    return make_statement([make_subject(LIB, digests_of(OTHER))], ADMISSION_TYPE, predicate)
+    return make_log_statement(LogSubject("log.example.org", "ab" * 32), ADMISSION_TYPE, predicate)
+
+
+def _membership() -> bytes:
+    keys = log_signer("e"), witness_signer("e.example.org")
+    peer = Peer(
+        "e",
+        encode_base64(b"v" * 32),
+        "ab" * 20 + "@e.example.org:26656",
+        "https://e.example.org/log",
+        *map(verifier_key, keys),
+    )
+    predicate = format_peer_change(PeerChange((peer,), ("a",), 4))
+    return make_log_statement(LogSubject("log.example.org", "ab" * 32), PEERS_TYPE, predicate)
 
 
 def statement_seeds() -> list[bytes]:
@@ -144,7 +168,7 @@ def statement_seeds() -> list[bytes]:
     results = ("identical", "equivalent", "different", "not-built")
     good = [make_provenance(), make_provenance(host_tool=True, sources=("sources-jar", "vcs")), make_record()]
     good += [make_comparison(result) for result in results]  # type: ignore[arg-type]
-    return [*good, _admission(), good[0].replace(b"source-release", b"tool"), b"{}"]
+    return [*good, _admission(), _membership(), good[0].replace(b"source-release", b"tool"), b"{}"]
 
 
 STATEMENT_WORDS = (

@@ -179,3 +179,23 @@ def test_every_truncation_flip_and_extra_byte_gives_only_our_errors() -> None:
     for each in mangled:
         with pytest.raises(LogError):
             admission.admit(each)
+
+
+def test_a_list_that_was_changed_holds_from_the_next_entry_on() -> None:
+    admission = make()
+    envelope = record_envelope(1, STRANGER)
+    assert refusal(admission, envelope) == ("unknown-key", 403)
+    admission.follow(admission_list(listed(STRANGER)))
+    assert admission.admit(envelope, STRANGER.key.spki_sha256) == signed_entry(1, STRANGER)
+    assert refusal(admission, record_envelope(1)) == ("unknown-key", 403)
+
+
+def test_in_a_log_of_one_process_an_administrators_statement_is_an_entry_and_nothing_more() -> None:
+    from tests.log.peers.administrators import ADMINISTRATORS, admission, governed
+
+    first = ADMINISTRATORS[0]
+    one = make(listed(first, "administrator", ecosystems=()), listed(RECORDER))
+    payload = admission(governed(threshold=1).rules, listed(STRANGER))
+    assert one.admit(sign_envelope(payload, first)).packed
+    assert refusal(one, record_envelope(1, STRANGER)) == ("unknown-key", 403)
+    assert refusal(one, sign_envelope(payload, RECORDER)) == ("wrong-kind", 403)

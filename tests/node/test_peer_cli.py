@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 from tests.log.peers.test_home import admission
+from tests.log.support import OPERATOR
 
 from touchplate.log.peers.rpc import EngineError
 from touchplate.log.peers.status import read_status
 from touchplate.node.localnet import make_network
 from touchplate.node.peer import load_peer_config
 from touchplate.verify.cli import main
+from touchplate.verify.keys import format_public_pem, generate_signer
 
 ORIGIN = "log.example.org"
 
@@ -59,6 +61,101 @@ def test_operators_exchange_cards_and_write_the_same_genesis(
     made = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len({Path(each["genesis"]).read_bytes() for each in made}) == 1
     assert Path(made[0]["policy"]).read_text() == Path(made[1]["policy"]).read_text()
+
+
+def administered(folder: Path, count: int = 3) -> Path:
+    """An admission list with administrators."""
+    path = admission(folder)
+    for _ in range(count):
+        pem = format_public_pem(generate_signer("ed25519").key)
+        path.write_text(
+            f'{path.read_text()}\n[[administrator]]\noperator = "{OPERATOR}"\nkey = """\n{pem}"""\n'
+        )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "threshold"), [([], 2), (["--threshold", "3"], 3), (["--threshold", "1"], 1)]
+)
+def test_a_genesis_says_how_many_administrators_a_change_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], threshold: int
+) -> None:
+    assert init(tmp_path, "a", 0) == 0
+    found = ["peer", "genesis", "--folder", str(tmp_path / "a"), "--admission", str(administered(tmp_path))]
+    assert main([*found, "--card", str(tmp_path / "a/card.json"), *given]) == 0
+    assert "no administrator" not in capsys.readouterr().err
+    genesis = json.loads((tmp_path / "a/engine/config/genesis.json").read_bytes())
+    assert genesis["app_state"]["threshold"] == threshold
+    assert [each["name"] for each in genesis["app_state"]["peers"]] == ["a"]
+
+
+@pytest.mark.parametrize("threshold", ["0", "4", "-1"])
+def test_a_genesis_that_nobody_could_change_by_mistake_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], threshold: str
+) -> None:
+    assert init(tmp_path, "a", 0) == 0
+    found = ["peer", "genesis", "--folder", str(tmp_path / "a"), "--admission", str(administered(tmp_path))]
+    assert main([*found, "--card", str(tmp_path / "a/card.json"), "--threshold", threshold]) == 2
+    assert "with 3 administrators" in capsys.readouterr().err
+    assert not (tmp_path / "a/engine/config/genesis.json").exists()
+
+
+def test_who_founds_a_log_without_administrators_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(tmp_path, "a", 0) == 0
+    found = ["peer", "genesis", "--folder", str(tmp_path / "a"), "--admission", str(admission(tmp_path))]
+    assert main([*found, "--card", str(tmp_path / "a/card.json")]) == 0
+    assert "no administrator" in capsys.readouterr().err
+
+
+def join(folder: Path, name: str, *more: str) -> int:
+    command = ["peer", "join", "--folder", str(folder / name), "--admission", str(folder / "admission.toml")]
+    command += ["--genesis", str(folder / "a/engine/config/genesis.json"), "--json"]
+    return main([*command, *more])
+
+
+def test_a_later_peer_takes_the_genesis_as_it_is_and_knows_the_founders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate("abef"):
+        assert init(tmp_path, name, number) == 0
+    assert genesis(tmp_path, "a", "b") == 0
+    assert join(tmp_path, "e") == 0
+    assert (
+        join(tmp_path, "f", "--card", str(tmp_path / "e/card.json"), "--card", str(tmp_path / "a/card.json"))
+        == 0
+    )
+    founding = (tmp_path / "a/engine/config/genesis.json").read_bytes()
+    for name, others in (("e", ["a", "b"]), ("f", ["a", "b", "e"])):
+        assert (tmp_path / name / "engine/config/genesis.json").read_bytes() == founding
+        peers = load_peer_config(tmp_path / name / "peer.toml").log.peers
+        assert peers is not None
+        assert [each.name for each in peers.peer] == others
+    assert "group peers 3 a b e f" in (tmp_path / "f/policy.txt").read_text()
+    capsys.readouterr()
+
+
+def test_a_later_peer_is_not_set_up_with_another_list_or_no_genesis(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate("ae"):
+        assert init(tmp_path, name, number) == 0
+    assert genesis(tmp_path, "a") == 64
+    assert genesis(tmp_path, "a", "a") == 0
+    capsys.readouterr()
+    administered(tmp_path, 1)
+    assert join(tmp_path, "e") == 2
+    assert "put back the file" in json.loads(capsys.readouterr().out)["error"]
+    admission(tmp_path)
+    path = tmp_path / "a/engine/config/genesis.json"
+    for broken in (b"", b"{}", b'{"app_state":{}}', path.read_bytes().replace(b"peers/v2", b"peers/v1")):
+        good = path.read_bytes()
+        path.write_bytes(broken)
+        assert join(tmp_path, "e") == 2
+        assert not (tmp_path / "e/engine/config/genesis.json").exists()
+        path.write_bytes(good)
+    assert join(tmp_path, "e") == 0
 
 
 def test_a_peer_can_be_made_again_without_losing_its_keys(

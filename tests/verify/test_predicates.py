@@ -1,6 +1,7 @@
 """The four predicates: every required and forbidden field, and what must agree with the subjects."""
 
 import pytest
+from tests.simkeys import ORIGIN, log_signer, verifier_key, witness_signer
 from tests.verify.support import (
     LIB,
     OPERATOR_A,
@@ -23,6 +24,7 @@ from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.jcs import JSONValue, parse_json
 from touchplate.verify.keys import format_public_pem
+from touchplate.verify.predicates.admission import format_admission_predicate
 from touchplate.verify.predicates.comparison import (
     FAILURES,
     PHASES,
@@ -31,18 +33,23 @@ from touchplate.verify.predicates.comparison import (
     Result,
     format_comparison,
 )
+from touchplate.verify.predicates.peers import Peer, format_peer, format_peer_change
 from touchplate.verify.predicates.provenance import Dependency, format_provenance
 from touchplate.verify.predicates.record import format_record
 from touchplate.verify.statements import (
     ADMISSION_TYPE,
     COMPARISON_TYPE,
+    PEERS_TYPE,
     PROVENANCE_TYPE,
     RECORD_TYPE,
     Admission,
     Comparison,
+    LogSubject,
+    PeerChange,
     Predicate,
     Provenance,
     Record,
+    make_log_statement,
     make_statement,
     make_subject,
     parse_predicate,
@@ -375,8 +382,8 @@ def admission() -> bytes:
         "ecosystems": ["maven"],
         "until_index": 9,
     }
-    return make_statement(
-        [make_subject(LIB, sha256_of(b""))],
+    return make_log_statement(
+        LogSubject(ORIGIN, HEX),
         ADMISSION_TYPE,
         {
             "add": [add],
@@ -429,3 +436,90 @@ def test_reads_admissions() -> None:
 )
 def test_refuses_other_admissions(path: Path, value: JSONValue, message: str) -> None:
     refused(edited(admission(), "predicate", *path, value=value), message)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["name"], "log.example.org/x", "no log's origin"),
+        (["uri"], "pkg:maven/a/b@1?type=jar", "unknown fields"),
+        (["digest"], {"sha512": HEX * 2}, "lacks sha256"),
+        (["digest", "sha256"], "0A" * 32, "digest sha256"),
+        (["digest", "sha1"], HEX[:40], "unknown fields"),
+    ],
+)
+def test_an_administrator_speaks_of_one_log_and_its_rules(path: Path, value: JSONValue, message: str) -> None:
+    statement = parse_statement(admission())
+    assert (statement.log, statement.subjects) == (LogSubject(ORIGIN, HEX), ())
+    refused(edited(admission(), "subject", 0, *path, value=value), message)
+    file = make_record()
+    refused(edited(file, "predicateType", value=ADMISSION_TYPE), "subject")
+    refused(edited(admission(), "predicateType", value=RECORD_TYPE), "subject 0 lacks uri")
+    two: JSONValue = [{"name": ORIGIN, "digest": {"sha256": HEX}}] * 2
+    refused(edited(admission(), "subject", value=two), "2 items")
+
+
+def test_an_admission_is_written_as_it_was_read() -> None:
+    parsed = parse(admission())
+    assert isinstance(parsed, Admission)
+    again = make_log_statement(LogSubject(ORIGIN, HEX), ADMISSION_TYPE, format_admission_predicate(parsed))
+    assert parse(again) == parsed
+
+
+PEER = Peer(
+    "peer-e",
+    encode_base64(b"v" * 32),
+    "ab" * 20 + "@e.example.org:26656",
+    "https://e.example.org/log",
+    verifier_key(log_signer("e")),
+    verifier_key(witness_signer("e.example.org")),
+)
+
+
+def peer_change() -> bytes:
+    change = PeerChange((PEER,), ("peer-a",), 7)
+    return make_log_statement(LogSubject(ORIGIN, HEX), PEERS_TYPE, format_peer_change(change))
+
+
+def test_reads_changes_of_peers() -> None:
+    assert parse(peer_change()) == PeerChange((PEER,), ("peer-a",), 7)
+    assert (PEER.node_id, PEER.public) == ("ab" * 20, b"v" * 32)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["x"], 1, "unknown fields"),
+        (["from_index"], -1, "from_index"),
+        (["remove"], ["a", "a"], "twice"),
+        (["remove", 0], 7, "remove"),
+        (["add"], {}, "not an array"),
+        (["add", 0, "power"], 2, "unknown fields"),
+        (["add", 0, "name"], "Peer", "lower-case letters"),
+        (["add", 0, "name"], "a" * 65, "lower-case letters"),
+        (["add", 0, "validator"], encode_base64(b"v" * 31), "32 bytes"),
+        (["add", 0, "validator"], "v", "validator"),
+        (["add", 0, "node"], "e.example.org:26656", "40 hex digits"),
+        (["add", 0, "node"], "ab" * 20 + "@e.example.org", "40 hex digits"),
+        (["add", 0, "node"], "AB" * 20 + "@e.example.org:1", "40 hex digits"),
+        (["add", 0, "node"], "ab" * 20 + "@e.example.org:65536", "40 hex digits"),
+        (["add", 0, "node"], "ab" * 20 + "@" + "e" * 600 + ":1", "40 hex digits"),
+        (["add", 0, "url"], "https://e.example.org/log/", "without a slash"),
+        (["add", 0, "url"], "file:///log", "no URL"),
+        (["add", 0, "url"], "https://e.example.org/log?x=1", "no URL"),
+        (["add", 0, "url"], "https://u@e.example.org/log", "no URL"),
+        (["add", 0, "url"], "https://e.example.org/" + "x" * 600, "no URL"),
+        (["add", 0, "log_key"], PEER.cosigner_key, "not a log key"),
+        (["add", 0, "cosigner_key"], PEER.log_key, "not a cosigner key"),
+        (["add", 0, "cosigner_key"], "e.example.org", "cosigner_key"),
+    ],
+)
+def test_refuses_other_changes_of_peers(path: Path, value: JSONValue, message: str) -> None:
+    refused(edited(peer_change(), "predicate", *path, value=value), message)
+
+
+def test_a_change_of_peers_changes_something() -> None:
+    nothing = edited(peer_change(), "predicate", "remove", value=[])
+    assert isinstance(parse(nothing), PeerChange)
+    refused(edited(nothing, "predicate", "add", value=[]), "neither adds nor removes")
+    assert parse(edited(peer_change(), "predicate", "add", value=[format_peer(PEER)])) == parse(peer_change())

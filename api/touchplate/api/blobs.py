@@ -40,8 +40,12 @@ class BlobWriter:
     """One file on its way into the store: `write` pieces, then `commit`. Leaving the `with` block without
     `commit` leaves nothing behind. One thread uses it at a time."""
 
-    def __init__(self, folder: DigestFolder) -> None:
+    def __init__(
+        self, folder: DigestFolder, expected: str | None = None, max_bytes: int | None = None
+    ) -> None:
         self._folder = folder
+        self._expected = expected
+        self._max_bytes = max_bytes
         self._writer: DigestWriter | None = None
         self._hashes = {
             name: hashlib.new(name, usedforsecurity=name not in ("sha1", "md5")) for name in DIGESTS
@@ -49,21 +53,21 @@ class BlobWriter:
         self._size = 0
 
     def write(self, piece: bytes, /) -> None:
-        """Add bytes. Raises StorageError when the disk refuses them."""
+        """Add bytes. Raises StorageError when the disk refuses them, TooLargeError."""
         self._size += len(piece)
         for state in self._hashes.values():
             state.update(piece)
         self._opened().write(piece)
 
     def commit(self) -> Blob:
-        """Make the file durable under its sha256. Raises StorageError."""
+        """Make the file durable under its sha256. Raises StorageError, WrongDigestError."""
         self._opened().commit()
         return Blob(self._size, **{name: state.hexdigest() for name, state in self._hashes.items()})
 
     def _opened(self) -> DigestWriter:
         # On the first piece: most requests that end in a 404 need no file.
         if self._writer is None:
-            self._writer = self._folder.writer()
+            self._writer = self._folder.writer(expected=self._expected, max_bytes=self._max_bytes)
         return self._writer
 
     def __enter__(self) -> BlobWriter:
@@ -84,9 +88,9 @@ class BlobStore:
         self._lock = threading.Lock()
         self._sound: OrderedDict[str, State] = OrderedDict()  # under self._lock
 
-    def writer(self) -> BlobWriter:
-        """A writer for bytes that come piece by piece."""
-        return BlobWriter(self._folder)
+    def writer(self, expected: str | None = None, max_bytes: int | None = None) -> BlobWriter:
+        """A writer for bytes that come piece by piece; with `expected` (hex sha256), for those bytes only."""
+        return BlobWriter(self._folder, expected, max_bytes)
 
     def expecting(self, sha256: str, size: int) -> DigestWriter:
         """A writer for bytes whose digest and size are known: `commit` raises WrongDigestError for others."""

@@ -8,6 +8,7 @@
     ├── RangeError             a byte range outside the file
     ├── RefusedError           the gate said no (never 404: clients cache that, or fall through)
     │   └── ChangedError       other bytes for a release file than those that were recorded
+    ├── PeersOnlyError         for the other peers of the log only; whoever asks may be anybody
     ├── UpstreamError          the upstream is down, lies about lengths, or answers nonsense
     ├── BusyError              over a budget; the client is told when to come back
     ├── NotReadyError          a record or a proof cannot be had just now
@@ -92,6 +93,12 @@ class ChangedError(RefusedError):
     default_reason = "upstream-changed"
 
 
+class PeersOnlyError(APIError):
+    """Only other peers of the log are answered here, and whoever asks has not shown that it is one."""
+
+    default_reason = "not-a-peer"
+
+
 class UpstreamError(APIError):
     """The upstream cannot be used for this request: down, cut short, or lying about what it sends."""
 
@@ -127,6 +134,7 @@ STATUS = StatusTable(BASE_ROWS).extended(
         MethodError: Status(405, BAD_REQUEST.grpc),
         RangeError: Status(416, BAD_REQUEST.grpc),
         RefusedError: FORBIDDEN,
+        PeersOnlyError: FORBIDDEN,
         UpstreamError: BAD_GATEWAY,
         BusyError: OVERLOADED,
         NotReadyError: UNAVAILABLE,

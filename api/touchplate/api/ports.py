@@ -3,7 +3,7 @@ in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +72,20 @@ class Fetcher(Protocol):
         """GET the file at `path` (decoded, below the upstream's root) into `sink`.
 
         Raises UpstreamError when there is no answer, a cut one, or one of more than `max_bytes`.
+        """
+
+
+class BlobHolder(Protocol):
+    """Another node that gives blobs to this one by their digest."""
+
+    @property
+    def name(self) -> str:
+        """How people here call it."""
+
+    def fetch(self, sha256: str, sink: Callable[[bytes], object], max_bytes: int) -> bool:
+        """Pass the bytes of a blob to `sink` as they come, unchecked; False when it has none for us.
+
+        Raises UpstreamError when there is no usable answer; what `sink` raises comes through.
         """
 
 

@@ -5,22 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from touchplate.api.alarms import Alarms
-from touchplate.api.blobs import BlobStore
+from touchplate.api.blobs import Blob, BlobStore
 from touchplate.api.errors import NotReadyError
 from touchplate.api.index.facts import FactIndex
+from touchplate.api.index.store import EvidenceRow
 from touchplate.api.links import Links
+from touchplate.api.peers import PeerBlobs
+from touchplate.api.pull import MAX_FILE_BYTES
 from touchplate.api.records import FirstSight, RecordWriter
 from touchplate.verify.purl import PackageURL
 
 
 @dataclass(frozen=True)
 class Stores:
-    """What judging reads and writes."""
+    """What judging reads and writes. `peers`: other nodes that may have a blob which an upstream gives no
+    longer; None when this node is no peer."""
 
     blobs: BlobStore
     links: Links
     index: FactIndex
     alarms: Alarms
+    peers: PeerBlobs | None = None
+
+    def of_peers(self, sha256: str, max_bytes: int = MAX_FILE_BYTES) -> Blob | None:
+        """These bytes from another peer; None when none gives them. They are stored, and not linked yet."""
+        return None if self.peers is None else self.peers.obtain(sha256, max_bytes)
+
+    def recorded_of_peers(self, package: PackageURL) -> Blob | None:
+        """As `of_peers`, for the bytes that the log recorded first for a package file."""
+        if self.peers is None:
+            return None
+        self.index.catch_up()
+        first = self.index.first_record(package)
+        return None if first is None else self.peers.obtain(first.sha256, _recorded_size(first))
 
 
 class FirstSights:
@@ -53,3 +70,9 @@ class FirstSights:
             message = f"the trust file does not count this node's own record at index {index}"
             self._stores.alarms.raise_alarm(f"{message}; nothing is recorded until a restart")
             raise NotReadyError(message)
+
+
+def _recorded_size(record: EvidenceRow) -> int:
+    """Bytes of the file that a record is about. Another recorder may have larger limits than this node."""
+    size = record.detail["size"]
+    return min(size, MAX_FILE_BYTES) if isinstance(size, int) else MAX_FILE_BYTES

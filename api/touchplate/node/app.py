@@ -19,16 +19,19 @@ from touchplate.api.errors import STATUS, MethodError, NotFoundError
 from touchplate.api.explain import Explainer
 from touchplate.api.explainers import Explainers
 from touchplate.api.http.auditors import AuditorRoutes
+from touchplate.api.http.peers import make_peer_routes
 from touchplate.api.http.problem import problem
 from touchplate.api.http.registry import registry_error
 from touchplate.api.http.remote import remote_error
 from touchplate.api.http.web import PAGE_HEADERS, Web, WebRoutes
 from touchplate.api.maven.routes import MavenRoutes
 from touchplate.api.pages.render import Pages
+from touchplate.api.peers import GivenBlobs
 from touchplate.base.errors import TouchplateError
 from touchplate.base.status import BAD_REQUEST
 from touchplate.builder.http import evidence_routes
 from touchplate.log.http.witness import WitnessFace
+from touchplate.node.peer_blobs import authenticate
 from touchplate.node.wiring import Node
 from touchplate.node.witness import PREFIX
 from touchplate.verify.errors import MalformedError, VerifyError
@@ -99,6 +102,10 @@ def make_fastapi(node: Node) -> FastAPI:
 def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     calls = node.calls
     app.include_router(node.log.routes())
+    if node.peers is not None:
+        given = GivenBlobs(node.blobs, node.gave)
+        peers = make_peer_routes(given, authenticate(node.peer_requests), calls)
+        app.include_router(peers, prefix="/log")
     token = node.config.evidence.token.resolve() if node.config.evidence else None
     app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
     maven = MavenRoutes(node.maven, node.blobs, node.prover, calls=calls, fetches=node.fetches)

@@ -42,6 +42,8 @@ def check_files(config: NodeConfig) -> Checked:
             "log.witness.policy",
             lambda: load_policy(asked, parse_signer_key(config.log.key.resolve()).key),
         )
+    if (password := config.log.storage_password) is not None:
+        notes.read("log.storage_password", password.resolve)
     if (peers := config.log.peers) is not None:
         notes.read("log.peers.cosigner", lambda: parse_signer_key(peers.cosigner.resolve()))
     if (witness := config.witness) is not None:
@@ -53,8 +55,10 @@ def check_files(config: NodeConfig) -> Checked:
         signer = notes.read("recorder.key", lambda: _signer(section))
         if signer is not None:
             recorded = {upstream.ecosystem for upstream in config.upstream if upstream.record}
+            # The peers' list changes while they run: the file is only what they began with.
+            listed = admission if config.log.mode == "solo" else None
             for ecosystem in sorted(recorded or {"maven"}):
-                notes.mistakes += _strangers(section, signer, trust, admission, ecosystem=ecosystem)
+                notes.mistakes += _strangers(section, signer, trust, listed, ecosystem=ecosystem)
     gate = None
     if trust is not None:
         rules, reproduced = [make_rule(rule) for rule in config.gate.rule], trust.reproduced

@@ -21,7 +21,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     local.add_argument(
         "--folder", type=Path, default=Path("touchplate-net"), help="where their keys and data are kept"
     )
-    local.add_argument("--admission", type=Path, metavar="FILE", help="who may write; absent: a key is made")
+    local.add_argument("--admission", type=Path, metavar="FILE", help="who may write; absent: keys are made")
     local.add_argument("--json", action="store_true", help="print JSON once all are up")
 
 

@@ -1,4 +1,7 @@
-"""`touchplate peer`: make a peer's keys, found a network with the others, run the peer, ask how it is."""
+"""`touchplate peer`: make a peer's keys, found or join a network, run the peer, ask how it is.
+
+What administrators do is in cli_rules.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,13 @@ from touchplate.log.peers.joining import (
     POLICY_NAME,
     Local,
     init_peer,
+    join_later,
     join_network,
     load_card,
 )
+from touchplate.node import cli_rules
 from touchplate.verify.output import print_json, print_line, print_note, print_pairs
+from touchplate.verify.trust import load_admission
 from touchplate.verify.usage import OK, UNDETERMINED
 
 
@@ -27,7 +33,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the commands of `touchplate peer`."""
     commands = parser.add_subparsers(dest="peer_command", required=True, metavar="COMMAND")
     _register_init(commands.add_parser("init", help="make a peer's keys and its card, and build the engine"))
-    genesis = commands.add_parser("genesis", help="found or join a network: genesis, configuration, policy")
+    genesis = commands.add_parser("genesis", help="found a network: genesis, configuration, policy")
     genesis.add_argument("--folder", type=Path, required=True, help="the peer's folder")
     genesis.add_argument(
         "--admission", type=Path, required=True, metavar="FILE", help="who may write; the same at every peer"
@@ -35,10 +41,16 @@ def register(parser: argparse.ArgumentParser) -> None:
     genesis.add_argument(
         "--card", type=Path, action="append", required=True, metavar="FILE", help="another peer's card (each)"
     )
-    genesis.add_argument("--listen", default="127.0.0.1:8350", metavar="ADDRESS", help="the log's HTTP face")
-    genesis.add_argument("--rpc", default="127.0.0.1:26657", metavar="ADDRESS", help="the engine's RPC here")
-    genesis.add_argument("--json", action="store_true", help="print JSON")
+    genesis.add_argument(
+        "--threshold",
+        type=int,
+        metavar="N",
+        help="administrators that a change takes; else more than half",
+    )
+    _add_local(genesis)
     genesis.set_defaults(run_peer=_genesis)
+    _register_join(commands.add_parser("join", help="join a network that runs, by its genesis"))
+    cli_rules.register(commands)
     start = commands.add_parser("start", help="run the peer until it is stopped")
     start.add_argument("--config", type=Path, required=True, metavar="FILE", help="the peer's TOML file")
     start.add_argument("--log-format", choices=("plain", "json"), default="plain", help="form of log lines")
@@ -47,6 +59,36 @@ def register(parser: argparse.ArgumentParser) -> None:
     status.add_argument("--config", type=Path, required=True, metavar="FILE", help="the peer's TOML file")
     status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(run_peer=_status)
+
+
+def _register_join(join: argparse.ArgumentParser) -> None:
+    join.add_argument("--folder", type=Path, required=True, help="the peer's folder")
+    join.add_argument(
+        "--genesis", type=Path, required=True, metavar="FILE", help="engine/config/genesis.json of any peer"
+    )
+    join.add_argument(
+        "--admission",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the list it was made with",
+    )
+    join.add_argument(
+        "--card",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the card of a peer that joined later (each)",
+    )
+    _add_local(join)
+    join.set_defaults(run_peer=_join)
+
+
+def _add_local(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", default="127.0.0.1:8350", metavar="ADDRESS", help="the log's HTTP face")
+    parser.add_argument("--rpc", default="127.0.0.1:26657", metavar="ADDRESS", help="the engine's RPC here")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _register_init(init: argparse.ArgumentParser) -> None:
@@ -86,7 +128,20 @@ def _genesis(args: argparse.Namespace) -> int:
     own = load_card(args.folder / CARD_NAME)
     # Somebody who gives all cards gives his own, too.
     cards = list(dict.fromkeys([own, *map(load_card, args.card)]))
-    config = join_network(args.folder, cards, args.admission, Local(args.listen, args.rpc))
+    local = Local(args.listen, args.rpc)
+    config = join_network(args.folder, cards, args.admission, local, threshold=args.threshold)
+    if all(block.kind != "administrator" for block in load_admission(args.admission).keys):
+        print_note("the list names no administrator: neither it nor the peers can ever change")
+    return _tell_network(args, config)
+
+
+def _join(args: argparse.Namespace) -> int:
+    cards = [load_card(path) for path in args.card]
+    local = Local(args.listen, args.rpc)
+    return _tell_network(args, join_later(args.folder, args.genesis, cards, args.admission, local))
+
+
+def _tell_network(args: argparse.Namespace, config: Path) -> int:
     genesis = args.folder / HOME_NAME / "config/genesis.json"
     policy = args.folder / POLICY_NAME
     if args.json:

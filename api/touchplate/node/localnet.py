@@ -47,7 +47,8 @@ class LocalPeer:
 def make_network(folder: Path, count: int, admission: Path | None) -> list[LocalPeer]:
     """Keys, cards, genesis and configurations of `count` peers below `folder`; what is there is kept.
 
-    Without an admission list one is made, with the key of a recorder. Raises ConfigError, StorageError.
+    Without an admission list one is made, with the keys of a recorder and an administrator. Raises
+    ConfigError, StorageError.
     """
     folders = [folder / f"peer{number}" for number in range(count)]
     if all((each / CONFIG_NAME).exists() for each in folders):
@@ -78,13 +79,21 @@ def free_ports(count: int) -> list[int]:
 
 
 def _make_admission(folder: Path) -> Path:
-    signer = generate_signer()
     path = folder / "admission.toml"
     if not path.exists():
-        write_atomic(folder / "recorder.pem", format_private_pem(signer), 0o600)
-        block = f'[[recorder]]\noperator = "{OPERATOR}"\necosystems = ["maven", "conan", "oci"]\n'
-        write_atomic(path, f'{block}key = """\n{format_public_pem(signer.key)}"""\n'.encode())
+        blocks = [
+            f'[[recorder]]\necosystems = ["maven", "conan", "oci"]\n{_make_key(folder / "recorder.pem")}'
+        ]
+        blocks.append(f"[[administrator]]\n{_make_key(folder / 'administrator.pem')}")
+        write_atomic(path, "\n".join(blocks).encode())
     return path
+
+
+def _make_key(path: Path) -> str:
+    """Write a private key; the operator and the public key as lines of a block."""
+    signer = generate_signer()
+    write_atomic(path, format_private_pem(signer), 0o600)
+    return f'operator = "{OPERATOR}"\nkey = """\n{format_public_pem(signer.key)}"""\n'
 
 
 class LocalNetwork:

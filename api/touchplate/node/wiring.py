@@ -34,6 +34,7 @@ from touchplate.api.index.store import CACHE_KIB, IndexStore
 from touchplate.api.links import Link, Links
 from touchplate.api.maven.judge import MavenJudge
 from touchplate.api.maven.repository import MetadataSource, Repository
+from touchplate.api.peers import PeerBlobs
 from touchplate.api.proofs import Prover
 from touchplate.api.pull import HTTPFetcher, NegativeCache, Puller
 from touchplate.api.records import Budget, RecordWriter
@@ -49,6 +50,7 @@ from touchplate.log.service import log_folder, open_log
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
 from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
+from touchplate.node.peer_blobs import open_holders, open_requests
 from touchplate.node.witness import WitnessNode, open_witness
 from touchplate.verify.purl import PackageURL
 
@@ -119,7 +121,9 @@ class Node:
             self.records = RecordWriter(LogRecorder(self.log), self.checked.recorder, budget)
         self.fetchers: list[HTTPFetcher | RegistryClient | RemoteClient] = []
         self.clients: list[HTTPClient] = []
-        self.stores = stores = Stores(self.blobs, self.links, self.index, self.alarms)
+        self.image_links = ImageLinks(engine)
+        self.peers = self._open_peers()
+        self.stores = stores = Stores(self.blobs, self.links, self.index, self.alarms, self.peers)
         pairs = zip(config.upstream, self.checked.urls, strict=True)
         repositories: list[Repository] = []
         registries: list[Registry] = []
@@ -138,7 +142,7 @@ class Node:
         self.prover = Prover(self.index.store, LogProofs(self.log), self.trust.policy)
         default = next((section.name for section in config.upstream if section.default), None)
         places = Registries(registries, default)
-        self.images = ImageJudge(places, stores, ImageLinks(engine), self.gate, sights)
+        self.images = ImageJudge(places, stores, self.image_links, self.gate, sights)
         self.referrers = Referrers(self.images, stores, self.prover)
         self.views = Views(
             self.index,
@@ -166,6 +170,8 @@ class Node:
         """Break off what may take long: the server waits for running requests before the parts stop."""
         for fetcher in self.fetchers:
             fetcher.stop()
+        if self.peers is not None:
+            self.peers.stop()
 
     def stop(self) -> None:
         """In the other order; what was taken is finished. Safe to call twice."""
@@ -187,6 +193,33 @@ class Node:
         for client in self.clients:
             client.close()
         self._lock.close()
+
+    def _open_peers(self) -> PeerBlobs | None:
+        """Other peers as holders of blobs; None for a log that is held alone."""
+        if self.config.log.peers is None:
+            return None
+        # On use: a log alone needs no protobuf.
+        from touchplate.log.peers.service import PeerService
+
+        assert isinstance(self.log, PeerService)
+        self.peer_requests = open_requests(self.config.log.peers, self.log.find_peer)
+        holders = open_holders(self.config.log.peers, self.peer_requests)
+        self.clients += [holder.client for holder in holders]
+        return PeerBlobs(holders, self.blobs, self.alarms)
+
+    def gave(self, sha256: str) -> bool:
+        """Whether an upstream that records first sight gave this blob: such a one may be given to peers."""
+        for section in self.config.upstream:
+            prefix = "" if section.ecosystem == "maven" else f"{section.ecosystem}:"
+            if section.record and self.links.refers(f"{prefix}{section.name}", sha256):
+                return True
+            if (
+                section.record
+                and section.ecosystem == "oci"
+                and self.image_links.is_held_from(section.name, sha256)
+            ):
+                return True
+        return False
 
     def _open_index(self) -> FactIndex:
         # What counts depends on the trust file, so another one means another index.

@@ -15,22 +15,33 @@ from collections.abc import Callable, Iterable
 from touchplate.log.errors import AdmissionError
 from touchplate.log.ports import PackedEntry, pack
 from touchplate.verify.dsse import PAYLOAD_TYPE, Envelope, pae, parse_envelope
-from touchplate.verify.entry import assemble_entry, pack_entry
+from touchplate.verify.entry import Entry, assemble_entry, pack_entry
 from touchplate.verify.errors import SignatureError, VerifyError, shown
 from touchplate.verify.keys import StatementKey, check_signature_form
-from touchplate.verify.statements import Provenance, Statement, parse_predicate, parse_statement
+from touchplate.verify.statements import Predicate, Provenance, Statement, parse_predicate, parse_statement
 from touchplate.verify.trust import AdmissionList, TrustedKey
+
+Admitted = Callable[[Entry, PackedEntry, Statement, Predicate], None]
+"""Is told of an entry all of whose checks have passed, and of what they have parsed."""
 
 
 class Admission:
     """An admission list in use. Safe from any thread."""
 
-    def __init__(self, listed: AdmissionList, next_index: Callable[[], int]) -> None:
+    def __init__(
+        self, listed: AdmissionList, next_index: Callable[[], int], admitted: Admitted | None = None
+    ) -> None:
         """`next_index` tells the tree's size; what waits in the sequencer may push an entry a little beyond
-        it."""
-        self._listed = listed
+        it. `admitted` is told of every entry that passes."""
+        self._admitted = admitted
         self._next_index = next_index
         self._recent: StatementKey | None = None  # a guess; threads may overwrite each other's
+        self.follow(listed)
+
+    def follow(self, listed: AdmissionList) -> None:
+        """From now on this is the list: peers may agree on another one while they run."""
+        # Two steps, each whole. An entry admitted between them is checked again when its block is made.
+        self._listed = listed
         self._keys = {block.key.spki_sha256: block.key for block in listed.keys}
 
     def admit(self, envelope: bytes, hint: bytes | None = None) -> PackedEntry:
@@ -51,7 +62,10 @@ class Admission:
             raise AdmissionError(str(error), reason=error.reason) from error
         builder = predicate.builder if isinstance(predicate, Provenance) else None
         check_permission(self._listed.find(key.spki), statement, builder, self._next_index())
-        return pack(entry, pack_entry(entry))
+        packed = pack(entry, pack_entry(entry))
+        if self._admitted is not None:
+            self._admitted(entry, packed, statement, predicate)
+        return packed
 
     def _find_key(self, envelope: Envelope, hint: bytes | None) -> StatementKey:
         """The listed key that made the signature."""

@@ -5,6 +5,8 @@ step. Nobody sees a note whose transaction did not commit: it is served from mem
 COMMIT.
 """
 
+from collections.abc import Sequence
+
 from touchplate.log.errors import CheckpointError
 from touchplate.log.ports import Head, Tree
 from touchplate.verify.checkpoints import UnverifiedCheckpoint, parse_checkpoint_body, sign_checkpoint
@@ -23,13 +25,13 @@ class Publisher:
         self._tree = tree
         self._signer = signer
         self._origin = origin
-        check_stored(tree.head(), signer.key, origin)
+        check_stored(tree.head(), [signer.key], origin)
 
     def start(self) -> None:
         """Sign the head if its checkpoint is missing or behind: for a new tree, and after a crash between the
         two."""
         head = self._tree.head()
-        if head.checkpoint is None or stored_body(head.checkpoint, self._signer.key).size < head.size:
+        if head.checkpoint is None or stored_body(head.checkpoint, [self._signer.key]).size < head.size:
             self._tree.store_checkpoint(head.size, self.sign(head.size, head.root))
 
     def sign(self, size: int, root: bytes) -> bytes:
@@ -44,11 +46,12 @@ class Publisher:
         return sign_checkpoint(self._origin, size, root, self._signer)
 
 
-def check_stored(head: Head, key: NoteKey, origin: str) -> None:
-    """Refuse a tree whose newest checkpoint is of another origin or key, or is not of its head's past."""
+def check_stored(head: Head, keys: Sequence[NoteKey], origin: str) -> None:
+    """Refuse a tree whose newest checkpoint is of another origin or none of `keys`, or is not of its head's
+    past."""
     if head.checkpoint is None:
         return
-    body = stored_body(head.checkpoint, key)
+    body = stored_body(head.checkpoint, keys)
     if body.origin != origin:
         raise CheckpointError(
             f"the stored checkpoint is of origin {body.origin!r}, the configuration says {origin!r}:"
@@ -60,12 +63,12 @@ def check_stored(head: Head, key: NoteKey, origin: str) -> None:
         )
 
 
-def stored_body(checkpoint: bytes, key: NoteKey) -> UnverifiedCheckpoint:
-    """The body of a checkpoint that this log's `key` signed. Raises CheckpointError."""
+def stored_body(checkpoint: bytes, keys: Sequence[NoteKey]) -> UnverifiedCheckpoint:
+    """The body of a checkpoint that one of this log's `keys` signed. Raises CheckpointError."""
     try:
-        return parse_checkpoint_body(open_note(checkpoint, [key]).text)
+        return parse_checkpoint_body(open_note(checkpoint, keys).text)
     except VerifyError as error:
         raise CheckpointError(
-            f"the stored checkpoint is not signed by the configured key {key}: {error};"
+            f"the stored checkpoint is not signed by the configured key {keys[0]}: {error};"
             " use the right key, or the right data folder"
         ) from error

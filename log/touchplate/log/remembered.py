@@ -58,7 +58,7 @@ class Remembered:
             return
         except OSError as error:
             raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
-        body = stored_body(note, key)
+        body = stored_body(note, [key])
         size = self._tree.head().size
         if body.size > size:
             raise CheckpointError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
+from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.cosigning.config import Asked, WitnessesConfig, load_policy
@@ -20,12 +21,12 @@ from touchplate.log.cosigning.witness import AskedWitness, HTTPTransport
 from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
 from touchplate.log.peers.config import PeersConfig
-from touchplate.log.ports import Sequenced
+from touchplate.log.ports import Decider, Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
-from touchplate.log.storage.sql import open_tree
+from touchplate.log.storage.sql import SQLTree, open_tree
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import NoteSigner, is_origin, parse_signer_key
 from touchplate.verify.policy import Policy
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 DATABASE_NAME = "log.sqlite"
 """The one precious file of a solo log, in its folder."""
+
+SQLITE = "sqlite"
+"""`storage` of a log whose database is a file of its own."""
 
 LOCK_NAME = "lock"
 """File in a log's folder that the one process which has the log open keeps locked."""
@@ -62,6 +66,11 @@ class LogConfig:
     peers: PeersConfig | None = None
     witness: WitnessesConfig | None = None
     """Whose cosignatures a checkpoint needs before it is published; absent: nobody's."""
+    storage: str = SQLITE
+    """The log's database: "sqlite" (a file in the data folder), or the address of one on PostgreSQL, which
+    any number of frontends can serve."""
+    storage_password: Secret | None = None
+    """The password that belongs to the address."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -70,6 +79,10 @@ class LogConfig:
             found.append(
                 f"origin: {self.origin!r} is not a bare lower-case host name such as 'log.example.org'"
             )
+        if self.storage != SQLITE:
+            found += self._check_address()
+        elif self.storage_password is not None:
+            found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
         if self.mode == "peers" and self.witness is not None:
@@ -78,7 +91,21 @@ class LogConfig:
                 " peer's checkpoint has the lines of all; leave [log.witness] out: peers are each other's"
                 " witnesses"
             )
+        if self.storage != SQLITE and self.witness is not None:
+            found.append(
+                "witness: not with several frontends yet: each would sign and ask for itself, and what was"
+                ' signed stands in one folder; write storage = "sqlite", or leave [log.witness] out'
+            )
         return found
+
+    def _check_address(self) -> list[str]:
+        try:
+            parse_address(self.storage)
+        except ValueError as error:
+            return [f'storage: {error}, or "sqlite"']
+        if self.mode == "peers":
+            return ['storage: a peer keeps its part of the log on SQLite; write "sqlite"']
+        return []
 
 
 def log_folder(data: Path) -> Path:
@@ -91,10 +118,26 @@ def database_path(folder: Path) -> Path:
     return folder / DATABASE_NAME
 
 
+def open_address(address: str, password: Secret | None, *, idle_seconds: int = IDLE_SECONDS) -> Engine:
+    """The database on PostgreSQL that `[log] storage` and `storage_password` name.
+
+    Raises ValueError for another address, ConfigError (password), StorageError.
+    """
+    url = parse_address(address)
+    if password is not None:
+        url = url.set(password=password.resolve())
+    return postgresql_engine(url, idle_seconds=idle_seconds)
+
+
 def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogService:
-    """The log that a configuration describes: alone, or as one of several peers. Raises what they raise."""
-    if config.mode == "solo":
+    """The log that a configuration describes: alone, as a frontend, or as one of several peers. Raises what
+    they raise."""
+    if config.mode == "solo" and config.storage == SQLITE:
         return LogService(config, folder, prefix=prefix)
+    if config.mode == "solo":
+        from touchplate.log.frontends.service import FrontendService
+
+        return FrontendService(config, folder, prefix=prefix)
     # On use: a log alone needs no protobuf.
     from touchplate.log.peers.service import PeerService
 
@@ -102,7 +145,7 @@ def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogSer
 
 
 class LogService:
-    """One solo log on SQLite. `start` before use, `stop` at the end; everything else from any thread."""
+    """One log alone, on SQLite. `start` before use, `stop` at the end; everything else from any thread."""
 
     cosigning: CosignedPublisher | None = None
     """Publishes what witnesses have cosigned; None when the log publishes by itself, or its peers do."""
@@ -119,7 +162,7 @@ class LogService:
         asked = None if config.witness is None else load_policy(config.witness, signer.key)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
-            self.tree = open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
+            self.tree = self._open_tree(config, folder)
         except BaseException:
             self._lock.close()
             raise
@@ -135,7 +178,7 @@ class LogService:
             raise
         # With witnesses, what is signed within a batch would be served before anybody has cosigned it.
         sign = self._publisher.sign if asked is None else None
-        self.sequencer = TreeSequencer(self.tree, SoloDecider(config.limits), sign=sign, limits=config.limits)
+        self.sequencer = TreeSequencer(self.tree, self._make_decider(config), sign=sign, limits=config.limits)
         self.cosigning = None if asked is None else self._make_cosigning(config, asked, signer, guard)
         self.reader = LogReader(self.tree)
         self.admission = Admission(listed, self.reader.size)
@@ -166,6 +209,12 @@ class LogService:
 
     def _root_at(self, size: int) -> bytes:
         return root_of(TileReader(self.tree.read_tile, size), size)
+
+    def _open_tree(self, config: LogConfig, folder: Path) -> SQLTree:
+        return open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
+
+    def _make_decider(self, config: LogConfig) -> Decider:
+        return SoloDecider(config.limits)
 
     def start(self) -> None:
         """Sign the head if need be (with witnesses: begin to ask them), and take entries."""

@@ -36,6 +36,7 @@ COMMANDS = {
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
     "log witness": Command("touchplate.node.cli_witness", "all", "cosign the heads of other people's logs"),
+    "log serve": Command("touchplate.node.cli_log", "all", "run a log without adapters"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
     "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
     "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),
@@ -97,10 +98,9 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "--version":
         print_text(f"touchplate {_version()}\n")
         return OK
-    rest = arguments[1:]
     # A command of two words belongs to another part than its first word does.
-    if (both := " ".join(arguments[:2])) in COMMANDS:
-        name, rest = both, arguments[2:]
+    if (longer := " ".join(arguments[:2])) in COMMANDS:
+        name = longer
     command = COMMANDS.get(name)
     if command is None:
         known = ", ".join(COMMANDS)
@@ -109,7 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
         module = cast(CommandModule, importlib.import_module(command.module))
         parser = Parser(prog=f"touchplate {name}", description=command.summary)
         module.register(parser)
-        return module.run(parser.parse_args(rest))
+        return module.run(parser.parse_args(arguments[len(name.split()) :]))
     except ModuleNotFoundError as error:
         raise _missing_part(name, command, error) from error
 

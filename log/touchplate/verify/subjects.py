@@ -1,10 +1,11 @@
-"""Subjects of a statement: the files that it speaks of."""
+"""Subjects of a statement: the files that it speaks of, or, of an administrator's, the log."""
 
 from collections.abc import Mapping
 
 from touchplate.verify.errors import MalformedError, shown
-from touchplate.verify.fields import take_digests, take_object, take_text
+from touchplate.verify.fields import take_digests, take_object, take_sha256, take_text
 from touchplate.verify.jcs import JSON, JSONValue
+from touchplate.verify.notes import is_origin
 from touchplate.verify.purl import PackageURL, parse_purl
 from touchplate.verify.values import value
 
@@ -46,3 +47,30 @@ def parse_subject(value: JSON, what: str) -> Subject:
 def format_subject(subject: Subject) -> dict[str, JSONValue]:
     """The JSON of a subject."""
     return {"name": subject.name, "uri": str(subject.uri), "digest": dict(subject.digests)}
+
+
+@value
+class LogSubject:
+    """The log that an administrator's statement is about.
+
+    `origin` names it; `rules` (SHA-256, hex) are those that the statement changes (peers format 10). So the
+    statement says nothing about another log, nor about this one once its rules are others.
+    """
+
+    origin: str
+    rules: str
+
+
+def parse_log_subject(value: JSON, what: str) -> LogSubject:
+    """The subject of an administrator's statement (statement format 4). Raises MalformedError."""
+    members = take_object(value, what, ("name", "digest"))
+    origin = take_text(members["name"], f"{what} name")
+    if not is_origin(origin):
+        raise MalformedError(f"{what} is named {shown(origin)}, which is no log's origin")
+    digest = take_object(members["digest"], f"{what} digest", ("sha256",))
+    return LogSubject(origin, take_sha256(digest["sha256"], f"{what} digest sha256"))
+
+
+def format_log_subject(subject: LogSubject) -> dict[str, JSONValue]:
+    """The JSON of a log as a subject."""
+    return {"name": subject.origin, "digest": {"sha256": subject.rules}}

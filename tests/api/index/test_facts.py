@@ -210,3 +210,12 @@ def test_knows_the_first_record_of_a_file(tmp_path: Path) -> None:
     assert first is not None
     assert first.entry == 0
     assert first.sha256 == digest_file(io.BytesIO(OTHER)).sha256
+
+
+def test_more_identities_than_one_query_takes_are_looked_up_in_parts(tmp_path: Path) -> None:
+    index = followed(tmp_path, ENTRIES)
+    strangers = [f"{number:064x}" for number in range(250_001)]  # more than any SQLite takes parameters
+    wanted = [provenance().identity.hex(), *strangers, record().identity.hex()]
+    found = index.store.evidence_of_identities(wanted)
+    assert sorted(row.kind for row in found) == ["provenance", "record"]
+    assert index.store.evidence_of_identities([]) == []

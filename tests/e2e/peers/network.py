@@ -14,11 +14,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.api.support import write_node
 from tests.e2e.peers.proxies import Links
 from tests.simkeys import ORIGIN
 
+from touchplate.log.growth import Edge, grow
 from touchplate.log.peers.home import write_genesis
 from touchplate.log.peers.joining import (
     HOME_NAME,
@@ -29,8 +31,11 @@ from touchplate.log.peers.joining import (
     make_genesis,
 )
 from touchplate.node.localnet import free_ports
+from touchplate.verify.bundle import parse_bundle
 from touchplate.verify.cli import main
 from touchplate.verify.encoding import decode_base64
+from touchplate.verify.rfc6962 import leaf_hash
+from touchplate.verify.tiles import TILE_WIDTH, entries_path, parse_entry_bundle
 from touchplate.verify.trust import load_admission
 
 NAMES = ("a", "b", "c", "d")
@@ -64,11 +69,12 @@ class Node:
         self.rpc = f"http://127.0.0.1:{rpc}"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, liar: bool = False) -> None:
-        module = ["-m", "tests.e2e.peers.liar"] if liar else ["-m", "touchplate.verify", "serve", "--config"]
+    def start(self, program: str = "") -> None:
+        """`program`: a module of this folder that serves otherwise than touchplate does (liar, twin)."""
+        module = [f"tests.e2e.peers.{program}"] if program else ["touchplate.verify", "serve", "--config"]
         with (self.folder / "node.out").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *module, str(self.folder / "node.toml")],
+                [sys.executable, "-m", *module, str(self.folder / "node.toml")],
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,
@@ -94,7 +100,8 @@ class Node:
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == self.process.pid and b"cometbft" in (folder / "cmdline").read_bytes():
+                # Not `cometbft version`, which a node asks for before it starts.
+                if parent == self.process.pid and b"cometbft\0start" in (folder / "cmdline").read_bytes():
                     return int(folder.name)
         return None
 
@@ -134,13 +141,26 @@ class Node:
         status, body = self.get(f"/log/entry/{index}")
         return decode_base64(json.loads(body)["envelope"], "envelope") if status == 200 else b""
 
+    def roots(self) -> list[bytes]:
+        """The root of every size from 0 on, computed from the entries that this node serves."""
+        size, edge = self.size(), Edge()
+        roots = [edge.root()]
+        for number in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
+            width = min(TILE_WIDTH, size - number * TILE_WIDTH)
+            status, bundle = self.get(f"/log/{entries_path(number, width)}")
+            assert status == 200
+            for leaf in parse_entry_bundle(bundle, width):
+                edge = grow(edge, [leaf_hash(leaf)]).edge
+                roots.append(edge.root())
+        return roots
+
     def writer(self, index: int) -> str:
         """The base64 SPKI of whoever wrote the entry at `index`."""
         status, body = self.get(f"/log/entry/{index}")
         assert status == 200
         return str(json.loads(body)["key"])
 
-    def call(self, method: str, **parameters: int) -> dict[str, object]:
+    def call(self, method: str, **parameters: int | str) -> dict[str, object]:
         """The engine's RPC."""
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
         with urllib.request.urlopen(f"{self.rpc}/{method}?{query}", timeout=10) as answer:
@@ -196,6 +216,15 @@ class Node:
     def output(self) -> str:
         return (self.folder / "node.out").read_text(errors="replace")
 
+    def double_votes(self, start: int) -> list[dict[str, Any]]:
+        """The evidence of double votes in the blocks from `start` on, as the chain holds it."""
+        found: list[dict[str, Any]] = []
+        for height in range(start, self.height() + 1):
+            block = self.call("block", height=height)["block"]
+            assert isinstance(block, dict)
+            found += [each["value"] for each in block["evidence"]["evidence"]]
+        return found
+
     def forget(self) -> None:
         """Lose everything but keys, the memory of votes, and the memory of what was signed."""
         keep = (self.folder / "data/log/signed.head").read_bytes()
@@ -211,13 +240,16 @@ class Node:
 class Network:
     """Four nodes. `acknowledged` is what submitters were told: index -> envelope."""
 
-    def __init__(self, folder: Path, upstream_url: str) -> None:
+    def __init__(self, folder: Path, upstream_url: str, **options: str) -> None:
+        """`options` as for `write_node`."""
         self.folder = folder
         self.links = Links(NAMES)
         self.acknowledged: dict[int, bytes] = {}
         self._lock = threading.Lock()
         ports = iter(free_ports(3 * len(NAMES)))
-        places = {name: (next(ports), next(ports), next(ports)) for name in NAMES}  # p2p, rpc, http
+        self._places = places = {
+            name: (next(ports), next(ports), next(ports)) for name in NAMES
+        }  # p2p, rpc, http
         for (_, other), link in self.links.by_pair.items():
             link.target = ("127.0.0.1", places[other][0])
         self.nodes = {name: Node(name, folder / name, places[name][2], places[name][1]) for name in NAMES}
@@ -226,11 +258,13 @@ class Network:
             for name, (p2p, _, http) in places.items()
         ]
         for card in self.cards:
-            self._configure(card, upstream_url, places[card.name])
+            self._configure(card, upstream_url, places[card.name], options)
 
-    def _configure(self, own: Card, upstream_url: str, places: tuple[int, int, int]) -> None:
+    def _configure(
+        self, own: Card, upstream_url: str, places: tuple[int, int, int], options: dict[str, str]
+    ) -> None:
         folder = self.folder / own.name
-        path = write_node(folder, upstream_url, listen=f"127.0.0.1:{places[2]}")
+        path = write_node(folder, upstream_url, listen=f"127.0.0.1:{places[2]}", **options)  # type: ignore[arg-type]
         others = [self._through_link(own, card) for card in self.cards if card != own]
         before, _, rest = path.read_text().partition("[log]")
         tables = format_log_tables(own, others, folder / "admission.toml", f"127.0.0.1:{places[1]}")
@@ -242,6 +276,24 @@ class Network:
         """The card of another peer as `own` reaches it."""
         port = self.links.by_pair[own.name, other.name].port
         return dataclasses.replace(other, node=f"{other.node.partition('@')[0]}@127.0.0.1:{port}")
+
+    def make_twin(self, name: str, beside: str) -> Node:
+        """A second process of a peer: its keys, none of its memory. Its engine reaches the peers `beside`,
+        which take it for the one whose node key it shows."""
+        folder, origin = self.folder / f"{name}-twin", self.nodes[name].folder
+        shutil.copytree(origin, folder, ignore=shutil.ignore_patterns("data", "run", "*.lock", "node.out"))
+        (folder / HOME_NAME / "data").mkdir()
+        state = {"height": "0", "round": 0, "step": 0}
+        (folder / HOME_NAME / "data/priv_validator_state.json").write_text(json.dumps(state))
+        config, nowhere = folder / "node.toml", free_ports(4)
+        text = config.read_text()
+        for old, new in zip(self._places[name], nowhere[:3], strict=True):
+            text = text.replace(f'"127.0.0.1:{old}"', f'"127.0.0.1:{new}"')
+        for (one, other), link in self.links.by_pair.items():
+            port = self._places[other][0] if other in beside else nowhere[3]
+            text = text.replace(f"@127.0.0.1:{link.port}", f"@127.0.0.1:{port}") if one == name else text
+        config.write_text(text)
+        return Node(f"{name}-twin", folder, nowhere[2], nowhere[1])
 
     def write_trust(self, path: Path, quorum: int) -> Path:
         """A trust file whose policy wants `quorum` of the four."""
@@ -283,15 +335,36 @@ class Network:
         """Wait until the node publishes a checkpoint of at least `size` entries."""
         wait_until(lambda: node.size() >= size, f"{node.name} publishes {size}:\n{node.output()[-3000:]}")
 
+    def await_agreement(self) -> None:
+        """Wait until all publish the largest tree that one of them has now."""
+        size = max(node.size() for node in self.nodes.values())
+        for node in self.nodes.values():
+            self.await_size(node, size)
+
+    def _roots_with(self, node: Node, newest: bytes) -> list[bytes]:
+        """The node's roots, once it publishes `newest`: its checkpoint comes a moment after the block."""
+        wait_until(lambda: newest in node.roots(), f"{node.name} never publishes the root {newest.hex()}")
+        return node.roots()
+
     def check_agreement(self) -> None:
-        """All peers hold all that was acknowledged, the same app hash at every height, and clean trees."""
+        """All peers hold all that was acknowledged, the same root at every height, and clean trees."""
         size = max(self.acknowledged) + 1 if self.acknowledged else 0
         for node in self.nodes.values():
             self.await_size(node, size)
-        height = min(node.height() for node in self.nodes.values())
+        nodes = self.nodes.values()
+        wait_until(lambda: min(node.height() for node in nodes) > 0, "not every engine answers")
+        height = max(node.height() for node in nodes)
+        wait_until(lambda: min(node.height() for node in nodes) >= height, f"not all reach {height}")
         seen = [node.app_hashes(1, height) for node in self.nodes.values()]
         assert len(seen[0]) == height
         assert all(each == seen[0] for each in seen)
+        # What the engines agreed on, against the trees themselves: each node's own entries, hashed anew.
+        agreed = [bytes.fromhex(each)[:32] for _, each in sorted(seen[0].items())]
+        for node in self.nodes.values():
+            roots, at = self._roots_with(node, agreed[-1]), 0
+            for number, root in enumerate(agreed, 1):
+                assert root in roots[at:], f"{node.name} never had the root of height {number}"
+                at = roots.index(root, at)
         for index, envelope in self.acknowledged.items():
             for node in self.nodes.values():
                 assert node.entry(index) == envelope, (node.name, index)
@@ -301,9 +374,23 @@ class Network:
             assert main(["log", "fsck", "--url", f"{node.url}/log", "--policy", str(policy), "--json"]) == 0
 
 
+def with_cosigners(bundle: bytes, count: int) -> bytes:
+    """A proof bundle with only `count` of its checkpoint's cosignature lines."""
+    text, _, lines = parse_bundle(bundle).checkpoint.decode().rpartition("\n\n")
+    kept, cosigned = [], 0
+    for line in lines.splitlines():
+        is_log = line.startswith(f"— {ORIGIN} ")
+        cosigned += not is_log
+        if is_log or cosigned <= count:
+            kept.append(line)
+    document = json.loads(bundle)
+    document["checkpoint"] = f"{text}\n\n" + "".join(f"{line}\n" for line in kept)
+    return json.dumps(document).encode()
+
+
 @contextlib.contextmanager
-def running_network(folder: Path, upstream_url: str) -> Iterator[Network]:
-    network = Network(folder, upstream_url)
+def running_network(folder: Path, upstream_url: str, **options: str) -> Iterator[Network]:
+    network = Network(folder, upstream_url, **options)
     try:
         network.start()
         yield network

@@ -87,6 +87,12 @@ class Links:
             if (one in group) != (other in group):
                 link.cut()
 
+    def split_pairs(self, *pairs: tuple[str, str]) -> None:
+        """Cut the links between the two of each pair, in both directions."""
+        for one, other in pairs:
+            self.by_pair[one, other].cut()
+            self.by_pair[other, one].cut()
+
     def heal(self) -> None:
         for link in self.by_pair.values():
             link.heal()

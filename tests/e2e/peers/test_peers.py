@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 from tests.api.support import JAR, running_upstream
-from tests.e2e.peers.evidence import double_vote
-from tests.e2e.peers.network import NAMES, Network, is_running, running_network, wait_until
+from tests.conformance.go_programs import program
+from tests.conformance.readers import ask_fsck
+from tests.e2e.peers.network import (
+    NAMES,
+    Network,
+    is_running,
+    running_network,
+    wait_until,
+    with_cosigners,
+)
 from tests.verify.cases import provenance, record, second
 from tests.verify.support import LIB, PUBLISHED
 
@@ -19,7 +27,6 @@ from touchplate.base.environment import read_environment
 from touchplate.log.peers.engine import EngineMissingError, install_engine, installed_path
 from touchplate.log.peers.home import EngineSettings, format_config, make_home, node_id, write_genesis
 from touchplate.node.localnet import free_ports
-from touchplate.verify.bundle import parse_bundle
 from touchplate.verify.cli import main
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.purl import format_purl
@@ -70,24 +77,10 @@ def test_a_bundle_from_a_third_peer_carries_a_quorum_that_a_reader_accepts(
     command += ["--package", format_purl(LIB)]
     assert main(command) == 0
     assert len(json.loads(capsys.readouterr().out)["checkpoint"]["cosigners"]) >= 3
-    (tmp_path / "lib-1.0.jar.touchplate.json").write_bytes(_with_cosigners(bundle, 2))
+    (tmp_path / "lib-1.0.jar.touchplate.json").write_bytes(with_cosigners(bundle, 2))
     assert main(command) == 1
     assert json.loads(capsys.readouterr().out)["reason"] == "quorum"
     network.check_agreement()
-
-
-def _with_cosigners(bundle: bytes, count: int) -> bytes:
-    """The bundle with only `count` of its cosignature lines."""
-    text, _, lines = parse_bundle(bundle).checkpoint.decode().rpartition("\n\n")
-    kept, cosigned = [], 0
-    for line in lines.splitlines():
-        is_log = line.startswith("— log.example.org ")
-        cosigned += not is_log
-        if is_log or cosigned <= count:
-            kept.append(line)
-    document = json.loads(bundle)
-    document["checkpoint"] = f"{text}\n\n" + "".join(f"{line}\n" for line in kept)
-    return json.dumps(document).encode()
 
 
 def test_one_entry_submitted_to_all_peers_at_once_gets_one_index(network: Network) -> None:
@@ -163,7 +156,7 @@ def test_a_peer_that_lost_its_data_catches_up_and_signs_nothing_twice(network: N
 def test_a_lying_proposer_is_voted_down_and_the_log_goes_on(network: Network) -> None:
     liar = network.nodes["d"]
     assert liar.stop() == 0
-    liar.start(liar=True)
+    liar.start("liar")
     network.await_size(liar, 0)
     wait_until(lambda: liar.height() >= network.nodes["a"].height() - 1, "the liar does not catch up")
     honest = [network.nodes[name] for name in "abc"]
@@ -253,26 +246,72 @@ def test_random_kills_of_peers_and_engines_lose_nothing(network: Network) -> Non
     network.check_agreement()
 
 
-def test_a_validator_that_voted_twice_loses_its_vote_and_the_log_goes_on(network: Network) -> None:
+def test_a_twin_with_a_stolen_key_votes_twice_and_the_validator_loses_its_vote(network: Network) -> None:
+    """The twin is with a and b, the validator itself with c: each side hears another vote of the same key."""
     node, guilty = network.nodes["a"], network.nodes["d"]
     assert len(node.validators()) == 4
-    height = node.height()
-    time = node.block_time(height)
-    status = node.call("status")["node_info"]
-    assert isinstance(status, dict)
     key_file = guilty.folder / "engine/config/priv_validator_key.json"
     address = json.loads(key_file.read_text())["address"]
-    index = node.validators().index(address)
-    node.post(
-        "broadcast_evidence",
-        {"evidence": json.loads(double_vote(key_file, status["network"], height, time, index))},
-    )
-    network.add("b", envelope())
-    wait_until(lambda: address not in node.validators(), "the validator keeps its vote")
+    network.links.split_pairs(("a", "d"), ("b", "d"))
+    start, twin = node.height(), network.make_twin("d", "ab")
+    twin.start("twin")
+    try:
+        wait_until(lambda: twin.height() >= start, f"the twin does not catch up:\n{twin.output()[-3000:]}")
+
+        def removed() -> bool:
+            for name in "abc":
+                network.add(name, envelope(), timeout=20)
+            return address not in node.validators()
+
+        wait_until(removed, "the validator keeps its vote")
+    finally:
+        assert twin.stop() == 0
+    network.links.heal()
+    found = node.double_votes(start)
+    assert found
+    for each in found:
+        first, other = each["vote_a"], each["vote_b"]
+        assert first["validator_address"] == other["validator_address"] == address
+        places = [(vote["height"], vote["round"], vote["type"]) for vote in (first, other)]
+        assert places[0] == places[1]
+        assert first["block_id"]["hash"] != other["block_id"]["hash"]
     assert len(node.validators()) == 3
     assert network.add("c", envelope()) is not None
     network.check_agreement()
     assert f"validator {address.lower()} voted twice" in node.output()
+    # What is connected stays so; who comes again is not let in. The others go on without it.
+    shown = node_id(guilty.folder / "engine")
+    assert guilty.stop() == 0
+    before, said = len(node.output()), len(guilty.output())
+    guilty.start()
+    refusal = f"/p2p/filter/id/{shown}"
+    wait_until(lambda: refusal in node.output()[before:], "the guilty one was never turned away")
+    assert shown not in node.peer_ids()
+    wait_until(lambda: "ready at" in guilty.output()[said:], "the guilty one does not start")
+    assert guilty.stop() == 0
+    del network.nodes["d"]
+    assert network.add("b", envelope()) is not None
+    network.check_agreement()
+
+
+def test_tesseras_fsck_finds_the_tiles_of_every_peer_whole(network: Network, tmp_path: Path) -> None:
+    fsck = program("fsck")
+    for card in network.cards:
+        if card.name not in network.nodes:
+            continue
+        words = ask_fsck(fsck, f"{network.nodes[card.name].url}/log", card.log_key, tmp_path)
+        assert words.good, words.text
+
+
+def test_after_all_of_this_and_a_start_of_all_peers_nothing_is_lost(network: Network) -> None:
+    before = network.nodes["a"].roots()
+    for node in network.nodes.values():
+        assert node.stop() == 0, node.output()[-2000:]
+    network.start()
+    network.check_agreement()
+    assert network.nodes["a"].roots()[: len(before)] == before
+    assert network.add("b", envelope()) is not None
+    network.check_agreement()
 
 
 def test_every_peer_ends_in_order(network: Network) -> None:

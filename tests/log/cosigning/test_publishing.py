@@ -15,6 +15,7 @@ from tests.log.cosigning.support import (
 )
 from tests.log.face import Face
 from tests.log.support import record_envelope, running_log, write_settings
+from tests.log.test_fsck import export
 from tests.log.witness.support import PQ_COSIGNER
 from tests.simkeys import log_signer, verifier_key, witness_signer
 
@@ -23,6 +24,7 @@ from touchplate.log.errors import CheckpointError, LogError, NotFoundError
 from touchplate.log.fsck import check_log
 from touchplate.log.service import LogService, database_path
 from touchplate.log.storage.rows import TreeRows
+from touchplate.verify.cli import main
 from touchplate.verify.notes import open_note
 
 
@@ -268,3 +270,29 @@ def test_the_status_tells_who_is_missing(tmp_path: Path, monkeypatch: pytest.Mon
             assert "500" in told.json()["witnesses"][1]["error"]
             assert told.json()["witnesses"][0]["cosigned"]
             face.close()
+
+
+def test_a_mirror_follows_and_proofs_hold_by_the_policy_of_the_witnesses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with witnesses(tmp_path) as servers:
+        text = policy_text(servers, 2)
+        with cosigned_log(tmp_path, text) as service:
+            size = grow(service, 300)
+            eventually(lambda: size_of(service, text) == size)
+    served = str(export(tmp_path / "data", tmp_path / "served"))
+    policy = tmp_path / "policy.txt"
+    policy.write_text(text)
+    mirror, state = str(tmp_path / "mirror"), str(tmp_path / "state")
+    follow = ["log", "follow", "--url", served, "--policy", str(policy), "--to", mirror, "--once"]
+    assert main([*follow, "--state", state]) == 0
+    out = str(tmp_path / "17.tlog-proof")
+    prove = ["prove", "--log", mirror, "--policy", str(policy), "--index", "17", "--out", out]
+    assert main([*prove, "--state", state]) == 0
+    assert main(["prove", "--check", out, "--policy", str(policy)]) == 0
+    # One witness more than there are is a quorum that nobody reached.
+    stranger = f"witness w9 {verifier_key(witness_signer('w9.example.org'))}\n"
+    policy.write_text(f"log {verifier_key(log_signer())}\n{stranger}quorum w9\n")
+    capsys.readouterr()
+    assert main(["prove", "--check", out, "--policy", str(policy)]) != 0
+    assert "quorum" in capsys.readouterr().err

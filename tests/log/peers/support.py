@@ -1,34 +1,60 @@
 """States, blocks and peers' keys for the tests; the entries are those of tests.log.support."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.log.support import RECORDER, admission_list, signed_entry
-from tests.simkeys import ORIGIN, log_signer, witness_signer
+from tests.simkeys import ORIGIN, log_signer, verifier_key, witness_signer
 
 from touchplate.log.growth import Edge
+from touchplate.log.peers.changes import Agreed
 from touchplate.log.peers.checks import check_packed
 from touchplate.log.peers.heads import PeerKeys, Signers
 from touchplate.log.peers.machine import Block, Executed, execute
-from touchplate.log.peers.state import State, Validator
+from touchplate.log.peers.rules import Rules
+from touchplate.log.peers.state import State, validators_of
 from touchplate.log.peers.transactions import format_tx
 from touchplate.log.ports import PackedEntry
+from touchplate.verify.encoding import encode_base64
 from touchplate.verify.keys import StatementSigner
+from touchplate.verify.predicates.peers import Peer
 
-VALIDATORS = tuple(Validator(bytes([number]) * 32, 1) for number in range(1, 5))
+NAMES = ("a", "b", "c", "d")
+
+
+def member(name: str, **changes: str) -> Peer:
+    """The peer called `name`, as genesis and statements have it."""
+    both = signers(name)
+    values = {
+        "name": name,
+        "validator": encode_base64(hashlib.sha256(b"validator " + name.encode()).digest()),
+        "node": f"{hashlib.sha256(name.encode()).hexdigest()[:40]}@{name}.example.org:26656",
+        "url": f"https://{name}.example.org/log",
+        "log_key": verifier_key(both.log),
+        "cosigner_key": verifier_key(both.cosigner),
+    }
+    return Peer(**(values | changes))
+
+
+def rules(**changes: Any) -> Rules:
+    """The rules that a network of four begins with; nobody can change them."""
+    peers = tuple(changes.pop("peers", map(member, NAMES)))
+    values: dict[str, Any] = {
+        "origin": ORIGIN,
+        "admission": admission_list(),
+        "threshold": 0,
+        "peers": peers,
+        "removed": (),
+        "seats": len(peers),
+        "revision": 0,
+    }
+    return Rules(**(values | changes))
 
 
 def state(**changes: Any) -> State:
-    """The state before the first block of a network of four."""
-    values: dict[str, Any] = {
-        "origin": ORIGIN,
-        "height": 0,
-        "edge": Edge(),
-        "admission": admission_list(),
-        "validators": VALIDATORS,
-        "founders": 4,
-    }
-    return State(**(values | changes))
+    """The state before the first block of a network under `rules`."""
+    return State(0, Edge(), Agreed(rules(**changes)))
 
 
 def tx(*numbers: int, nonce: int = 0, signer: StatementSigner = RECORDER) -> bytes:
@@ -71,3 +97,6 @@ def keys(name: str) -> PeerKeys:
     """The same peer, as the others know it."""
     both = signers(name)
     return PeerKeys(name, both.log.key, both.cosigner.key)
+
+
+VALIDATORS = validators_of(rules())

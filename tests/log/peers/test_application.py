@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from tests.log.peers.support import VALIDATORS, tx
+from tests.log.peers.support import NAMES, VALIDATORS, member, tx
 from tests.log.support import STRANGER, admission_list, open_sqlite, signed_entry
 from tests.simkeys import ORIGIN
 
@@ -20,6 +20,7 @@ from touchplate.verify.jcs import format_json
 
 LISTED = admission_list()
 NODE = "ab" * 20
+GENESIS = format_json(format_app_state(ORIGIN, LISTED, map(member, NAMES), 0))
 
 
 class CrashError(Exception):
@@ -29,7 +30,11 @@ class CrashError(Exception):
 class Peer:
     """An application over a tree in a folder; `fail` is called around the commit and may raise."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first: State | None = None) -> None:
+        """`first`: the state that its genesis stands for, if it is not the usual one."""
+        self.listed = LISTED if first is None else first.admission
+        threshold = 0 if first is None else first.rules.threshold
+        self.genesis = format_json(format_app_state(ORIGIN, self.listed, map(member, NAMES), threshold))
         self.tree: SQLTree = open_sqlite(folder)
         self.fail: Callable[[str], None] = lambda when: None
         self.app = Application(
@@ -39,14 +44,14 @@ class Peer:
                 check=check_packed,
                 commit=self._commit,
                 reload=self._reload,
-                is_listed={NODE}.__contains__,
+                named={NODE: "x"}.get,
                 failed=lambda: None,
             ),
             load_state(self.tree),
         )
 
     def _begin(self, app_state: bytes, validators: Iterable[Validator]) -> State:
-        return begin(app_state, validators, ORIGIN, LISTED)
+        return begin(app_state, validators, ORIGIN, self.listed)
 
     def _commit(self, done: Executed) -> None:
         self.fail("before")
@@ -66,16 +71,19 @@ class Peer:
         ]
         asked = abci.InitChainRequest(
             validators=validators,
-            app_state_bytes=format_json(format_app_state(ORIGIN, LISTED)),
+            app_state_bytes=self.genesis,
             initial_height=1,
         )
         return self.ask(init_chain=asked).init_chain.app_hash
 
     def finalize(self, height: int, *txs: bytes) -> bytes:
+        return self.execute(height, *txs).app_hash
+
+    def execute(self, height: int, *txs: bytes) -> abci.FinalizeBlockResponse:
         answer = self.ask(finalize_block=abci.FinalizeBlockRequest(height=height, txs=txs))
         assert answer.WhichOneof("value") == "finalize_block", answer
         assert len(answer.finalize_block.tx_results) == len(txs)
-        return answer.finalize_block.app_hash
+        return answer.finalize_block
 
     def commit(self) -> str | None:
         found: str | None = self.ask(commit=abci.Empty()).WhichOneof("value")
@@ -216,7 +224,7 @@ def test_only_listed_nodes_may_connect_and_nothing_else_is_told(tmp_path: Path, 
 
 def test_a_genesis_of_another_log_stops_the_engine(tmp_path: Path) -> None:
     peer = Peer(tmp_path)
-    other = format_json(format_app_state("other.example.org", LISTED))
+    other = format_json(format_app_state("other.example.org", LISTED, map(member, NAMES), 0))
     validators = [abci.ValidatorUpdate(pub_key=abci.PublicKey(ed25519=b"k" * 32), power=1)]
     asked = abci.InitChainRequest(validators=validators, app_state_bytes=other, initial_height=1)
     assert "other.example.org" in peer.ask(init_chain=asked).exception.error
@@ -226,7 +234,7 @@ def test_a_genesis_of_another_log_stops_the_engine(tmp_path: Path) -> None:
 def test_an_engine_that_begins_again_is_stopped(tmp_path: Path) -> None:
     peer = Peer(tmp_path)
     replay(peer)
-    asked = abci.InitChainRequest(app_state_bytes=format_json(format_app_state(ORIGIN, LISTED)))
+    asked = abci.InitChainRequest(app_state_bytes=GENESIS)
     assert "has executed 4 blocks" in peer.ask(init_chain=asked).exception.error
     assert peer.info()[0] == 4
 
@@ -245,3 +253,37 @@ def test_a_log_that_was_decided_alone_does_not_become_a_peers(tmp_path: Path) ->
     tree.apply([signed_entry(1)])
     with pytest.raises(Exception, match="begins with an empty log"):
         load_state(tree)
+
+
+def test_proposals_are_smaller_after_a_round_that_failed(tmp_path: Path) -> None:
+    peer = Peer(tmp_path)
+    peer.init()
+    txs = [tx(*range(start, start + 40)) for start in range(0, 400, 40)]
+    asked = abci.PrepareProposalRequest(max_tx_bytes=2**21, txs=txs, height=1)
+    assert list(peer.ask(prepare_proposal=asked).prepare_proposal.txs) == txs
+    for height in range(1, 4):
+        peer.ask(
+            finalize_block=abci.FinalizeBlockRequest(
+                height=height, decided_last_commit=abci.CommitInfo(round=1)
+            )
+        )
+        assert peer.ask(commit=abci.Empty()).HasField("commit")
+    few = list(peer.ask(prepare_proposal=asked).prepare_proposal.txs)
+    assert few == txs[: len(few)]
+    assert 0 < sum(map(len, few)) <= 128 * 1024
+
+
+def test_a_transaction_that_is_longer_than_the_pace_allows_is_proposed_all_the_same(tmp_path: Path) -> None:
+    peer = Peer(tmp_path)
+    peer.init()
+    for height in range(1, 4):
+        peer.ask(
+            finalize_block=abci.FinalizeBlockRequest(
+                height=height, decided_last_commit=abci.CommitInfo(round=1)
+            )
+        )
+        peer.ask(commit=abci.Empty())
+    long = tx(*range(250))
+    assert len(long) > 256 * 1024
+    asked = abci.PrepareProposalRequest(max_tx_bytes=2**21, txs=[long, tx(300)], height=4)
+    assert list(peer.ask(prepare_proposal=asked).prepare_proposal.txs) == [long]

@@ -10,10 +10,10 @@ from tests.log.support import signed_entries
 
 from touchplate.log.errors import AdmissionError, BusyError, StoppedError, StorageFailedError
 from touchplate.log.peers import decider as deciders
-from touchplate.log.peers.decider import PeerDecider
+from touchplate.log.peers.decider import FULL_TX_BYTES, MAX_FLIGHTS, PeerDecider
 from touchplate.log.peers.machine import REFUSED, REPEATED
 from touchplate.log.peers.rpc import EngineError, RefusedTxError
-from touchplate.log.peers.transactions import MAX_TX_BYTES, parse_tx
+from touchplate.log.peers.transactions import HEAD_BYTES, parse_tx
 from touchplate.log.ports import PackedEntry, Sequenced
 from touchplate.log.sequencer import TreeSequencer
 
@@ -253,8 +253,68 @@ def test_many_entries_are_handed_in_as_few_transactions_in_order() -> None:
     entries = signed_entries(1000)
     futures = [world.sequencer.submit([entry])[0] for entry in entries]
     gate.set()
-    assert world.engine.take(1000) == [entry.packed for entry in entries]
-    assert len(sizes) <= 1 + 1 + sum(len(entry.packed) for entry in entries) // (MAX_TX_BYTES - 10**5)
-    world.decide(entries)
+    seen: list[bytes] = []
+    by_packed = {entry.packed: entry for entry in entries}
+    while len(seen) < 1000:
+        block = world.engine.take(1)
+        seen += block
+        world.decide([by_packed[packed] for packed in block])
+    assert seen == [entry.packed for entry in entries]
+    longest = max(len(entry.packed) for entry in entries)
+    assert len(sizes) <= 2 + sum(map(len, seen)) // (FULL_TX_BYTES - HEAD_BYTES - longest)
     assert [future.result(SECONDS).index for future in futures] == list(range(1000))
+    world.sequencer.stop()
+
+
+def test_what_comes_while_enough_transactions_fly_gathers_into_the_next_one() -> None:
+    world = World()
+    entries = signed_entries(MAX_FLIGHTS + 5)
+    for number in range(MAX_FLIGHTS):
+        world.sequencer.submit([entries[number]])
+        with world.engine.changed:
+            assert world.engine.changed.wait_for(lambda n=number: len(world.engine.pool) == n + 1, SECONDS)  # type: ignore[misc]
+    late = [world.sequencer.submit([entry])[0] for entry in entries[MAX_FLIGHTS:]]
+    assert len(world.engine.take(MAX_FLIGHTS)) == MAX_FLIGHTS
+    world.decide(entries[:1])  # one of them landed, so one more may fly
+    with world.engine.changed:
+        assert world.engine.changed.wait_for(lambda: len(world.engine.pool) == 1, SECONDS)
+    assert world.engine.take(5) == [entry.packed for entry in entries[MAX_FLIGHTS:]]
+    world.decide(entries[1:])
+    assert [future.result(SECONDS).index for future in late] == list(range(MAX_FLIGHTS, MAX_FLIGHTS + 5))
+    world.sequencer.stop()
+
+
+def test_nothing_waits_for_the_transactions_of_an_engine_that_has_gone() -> None:
+    world = World()
+    entries = signed_entries(MAX_FLIGHTS + 2)
+    for number in range(MAX_FLIGHTS - 1):
+        world.sequencer.submit([entries[number]])
+        with world.engine.changed:
+            assert world.engine.changed.wait_for(lambda n=number: len(world.engine.pool) == n + 1, SECONDS)  # type: ignore[misc]
+    refusals = threading.Semaphore(0)
+
+    def gone(tx: bytes) -> None:
+        refusals.release()
+        raise EngineError("nobody listens")
+
+    world.engine.mood = gone
+    world.sequencer.submit([entries[MAX_FLIGHTS - 1]])
+    assert refusals.acquire(timeout=SECONDS)
+    world.engine.take(MAX_FLIGHTS - 1)  # forgotten
+    world.engine.mood = lambda tx: None
+    world.sequencer.submit(entries[MAX_FLIGHTS:])
+    assert set(world.engine.take(3)) >= {entry.packed for entry in entries[MAX_FLIGHTS - 1 :]}
+    world.decide(entries)
+    world.sequencer.stop()
+
+
+@pytest.mark.usefixtures("quick")
+def test_transactions_that_an_engine_forgot_do_not_keep_others_from_flying() -> None:
+    world = World()
+    entries = signed_entries(MAX_FLIGHTS + 1)
+    futures = [world.sequencer.submit([entry])[0] for entry in entries]
+    for _ in range(3):  # forgotten each time
+        assert set(world.engine.take(MAX_FLIGHTS + 1)) <= {entry.packed for entry in entries}
+    world.decide(entries)
+    assert [future.result(SECONDS).index for future in futures] == list(range(MAX_FLIGHTS + 1))
     world.sequencer.stop()

@@ -1,8 +1,10 @@
 """Signed heads and the quorum over them, between real peers in one process."""
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.log.peers.support import keys, signers
@@ -12,10 +14,13 @@ from tests.simkeys import ORIGIN, verifier_key
 from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
 from touchplate.log.guard import SigningGuard
-from touchplate.log.peers.gathering import Gathering, format_heads, parse_heads
-from touchplate.log.peers.heads import KEPT_HEADS, ForkError, Heads
+from touchplate.log.http.heads import MAX_WAIT_SECONDS, HeadsFace
+from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, parse_heads
+from touchplate.log.peers.heads import KEPT_HEADS, MAX_WAITING, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import open_checkpoint
-from touchplate.verify.errors import PolicyError, VerifyError
+from touchplate.verify.errors import MalformedError, PolicyError, VerifyError
+from touchplate.verify.forks import FORK, open_report
+from touchplate.verify.jcs import format_json
 from touchplate.verify.notes import sign_note
 from touchplate.verify.policy import Policy, parse_policy
 
@@ -24,10 +29,14 @@ ROOT, OTHER = b"r" * 32, b"o" * 32
 SECONDS = 30
 
 
+def members_of(name: str, names: Iterable[str] = NAMES) -> Members:
+    """All peers, as the one called `name` sees them."""
+    return Members(tuple(keys(other) for other in names if other != name), name in names)
+
+
 def heads_of(name: str, folder: Path, root: bytes = ROOT) -> Heads:
-    others = [keys(other) for other in NAMES if other != name]
     guard = SigningGuard(folder / name, ORIGIN)
-    return Heads(ORIGIN, signers(name), others, guard, lambda size: root, now=lambda: 1_700_000_000)
+    return Heads(ORIGIN, signers(name), members_of(name), guard, lambda size: root, now=lambda: 1_700_000_000)
 
 
 def policy(threshold: int) -> Policy:
@@ -42,7 +51,7 @@ def test_a_checkpoint_is_published_at_three_of_four_and_not_before(tmp_path: Pat
     for each in peers.values():
         each.sign(5, ROOT)
     mine = peers["a"]
-    assert mine.quorum == 3
+    assert members_of("a").quorum == 3
     assert mine.published() is None
     assert mine.take("b", peers["b"].signed()[0])
     assert mine.published() is None
@@ -93,6 +102,20 @@ def test_a_contradicting_head_is_a_fork_and_never_counts(tmp_path: Path) -> None
     with pytest.raises(ForkError, match="another history"):
         mine.take("b", signers("b").note(ORIGIN, 5, OTHER, 1))
     assert mine.lacks("b")
+
+
+def test_who_is_no_peer_sees_a_fork_too_and_reports_it_with_what_another_signed(tmp_path: Path) -> None:
+    late = heads_of("e", tmp_path)
+    late.follow(members_of("e"))
+    late.sign(5, ROOT)
+    forked = signers("b").note(ORIGIN, 5, OTHER, 1)
+    with pytest.raises(MalformedError, match="nobody has signed ours yet"):
+        late.take("b", forked)
+    assert late.take("a", signers("a").note(ORIGIN, 5, ROOT, 1))
+    with pytest.raises(ForkError, match="another history") as caught:
+        late.take("b", forked)
+    report = open_report(format_json(caught.value.report), policy(1))
+    assert report.finding == FORK
 
 
 def _cases() -> list[bytes]:
@@ -158,6 +181,60 @@ def test_signs_no_second_head_of_one_size_after_a_restart(tmp_path: Path) -> Non
     assert len(again.signed()) == 1
 
 
+def test_who_has_to_cosign_is_a_matter_of_each_head(tmp_path: Path) -> None:
+    peers = {name: heads_of(name, tmp_path) for name in NAMES}
+    mine = peers["a"]
+    for each in peers.values():
+        each.sign(5, ROOT)
+    for name, each in peers.items():
+        each.follow(members_of(name, "abc"))  # d was removed after the head of 5 entries
+        each.sign(6, ROOT)
+    for name in ("b", "d"):
+        mine.take(name, peers[name].signed(5)[0])
+    # d is asked no more, and its line under the older head, of which it was a peer, was not taken in time.
+    assert mine.published() is None
+    assert not mine.take("d", signers("d").note(ORIGIN, 6, ROOT, 1))
+    assert mine.take("b", peers["b"].signed(6)[0])
+    assert mine.published() is None
+    assert mine.take("c", peers["c"].signed(6)[0])
+    found = mine.published()
+    assert found is not None
+    assert (found[0], found[2]) == (6, 3)
+
+
+def test_a_line_that_came_before_its_peer_was_removed_still_counts_under_that_head(tmp_path: Path) -> None:
+    mine, other, third = (heads_of(name, tmp_path) for name in "abd")
+    for each in (mine, other, third):
+        each.sign(5, ROOT)
+    assert mine.take("d", third.signed()[0])
+    mine.follow(members_of("a", "abc"))
+    assert mine.take("b", other.signed()[0])
+    found = mine.published()
+    assert found is not None
+    assert (found[0], found[2]) == (5, 3)
+
+
+def test_who_is_no_peer_signs_nothing_and_publishes_what_the_others_signed(tmp_path: Path) -> None:
+    late = heads_of("e", tmp_path)
+    late.follow(members_of("e"))
+    late.sign(5, ROOT)
+    assert late.signed() == []
+    assert not (tmp_path / "e" / "signed.head").exists()
+    for name in ("a", "b"):
+        assert late.take(name, signers(name).note(ORIGIN, 5, ROOT, 1))
+    assert late.published() is None  # two of four, and its own does not count
+    assert late.take("c", signers("c").note(ORIGIN, 5, ROOT, 1))
+    found = late.published()
+    assert found is not None
+    assert sorted(name for name, _ in open_checkpoint(found[1], policy(3)).cosigners) == ["a", "b", "c"]
+    late.follow(members_of("e", (*NAMES, "e")))
+    late.sign(5, ROOT)  # it was admitted in a block without entries
+    assert len(late.signed()) == 1
+    found = late.published()
+    assert found is not None
+    assert found[2] == 4
+
+
 # --- gathering ----------------------------------------------------------------------------------------------
 
 
@@ -173,20 +250,25 @@ class World:
             name: Gathering(
                 self.trees[name],
                 self.heads[name],
-                {other: self._fetch(other) for other in NAMES if other != name},
+                self._fetch,
                 folder / name,
             )
             for name in NAMES
         }
 
     def _heads(self, name: str, folder: Path) -> Heads:
-        others = [keys(other) for other in NAMES if other != name]
         tree = self.trees[name]
         return Heads(
-            ORIGIN, signers(name), others, SigningGuard(folder / name, ORIGIN), lambda size: tree.head().root
+            ORIGIN,
+            signers(name),
+            members_of(name),
+            SigningGuard(folder / name, ORIGIN),
+            lambda size: tree.head().root,
         )
 
-    def _fetch(self, name: str) -> Callable[[int], bytes]:
+    def _fetch(self, peer: PeerKeys) -> Callable[[int], bytes]:
+        name = peer.name
+
         def fetch(start: int) -> bytes:
             if name in self.down:
                 raise UnreachableError(f"{name} is down")
@@ -194,11 +276,14 @@ class World:
 
         return fetch
 
-    def block(self, start: int, count: int, names: tuple[str, ...] = NAMES) -> None:
+    def block(
+        self, start: int, count: int, names: tuple[str, ...] = NAMES, *, agreed: Iterable[str] = NAMES
+    ) -> None:
+        """A block at the peers `names`, after which all peers are `agreed`."""
         for name in names:
             self.trees[name].apply(signed_entries(count, start), decided=b"a block")
             head = self.trees[name].head()
-            self.parts[name].decided(head.size, head.root)
+            self.parts[name].decided(head.size, head.root, members_of(name, agreed))
 
     def checkpoint(self, name: str, size: int, cosigners: int) -> bytes:
         """Wait for a checkpoint of that size with at least so many cosignatures."""
@@ -262,11 +347,34 @@ def test_evidence_of_a_fork_is_kept_and_the_others_go_on(tmp_path: Path) -> None
         world.block(50, 2, ("d",))
         world.block(0, 2, ("a", "b", "c"))
         world.checkpoint("a", 2, 3)
-        evidence = tmp_path / "a" / "fork-d.txt"
         ended = threading.Event()
-        while not evidence.exists():
+        while not (found := list((tmp_path / "a").glob("fork-*.json"))):
             assert not ended.wait(0.05)
-        assert "another history" in evidence.read_text()
+        root = world.trees["d"].head().root
+        assert [path.name for path in found] == [f"fork-{ORIGIN}-2-{root.hex()[:8]}.json"]
+        report = open_report(found[0].read_bytes(), policy(1))
+        assert report.finding == FORK
+        assert report.old is not None
+        assert (report.old.root, report.new.root) == (world.trees["a"].head().root, root)
+        with pytest.raises(PolicyError):  # one peer's word about each: no quorum ever said both
+            open_report(found[0].read_bytes(), policy(2))
+
+
+def test_a_new_peer_is_asked_and_one_that_left_is_not(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.block(0, 1, agreed="abc")
+        world.checkpoint("a", 1, 3)
+        world.checkpoint("d", 1, 3)  # it executes the blocks, and is no peer yet
+        assert world.heads["d"].signed() == []
+        world.block(1, 1)
+        for name in NAMES:
+            world.checkpoint(name, 2, 4)
+        world.block(2, 1, agreed="abd")
+        for name in NAMES:
+            opened = open_checkpoint(world.checkpoint(name, 3, 3), policy(3))
+            assert sorted(each for each, _ in opened.cosigners) == ["a", "b", "d"]
+        world.block(3, 1, agreed="abcd")  # and back again: asked anew
+        world.checkpoint("a", 4, 4)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"heads": 3}', b'{"heads": null}', b"\xff"])
@@ -278,3 +386,92 @@ def test_an_answer_that_is_no_list_of_heads_is_refused(body: bytes) -> None:
 def test_an_answer_is_read_back_as_it_was() -> None:
     notes = [signers("a").note(ORIGIN, 5, ROOT, 1), signers("a").note(ORIGIN, 6, ROOT, 1)]
     assert parse_heads(format_heads(notes)) == notes
+
+
+def test_a_question_waits_for_the_next_head(tmp_path: Path) -> None:
+    mine = heads_of("a", tmp_path)
+    mine.sign(3, ROOT)
+
+    async def main() -> list[bytes]:
+        await mine.wait_signed(3, SECONDS)  # there already
+        waiting = asyncio.create_task(mine.wait_signed(4, SECONDS))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await asyncio.to_thread(mine.sign, 5, ROOT)
+        await waiting
+        return mine.signed(4)
+
+    assert len(asyncio.run(main())) == 1
+
+
+def test_a_question_waits_no_longer_than_it_said(tmp_path: Path) -> None:
+    mine = heads_of("a", tmp_path)
+
+    async def main() -> None:
+        await mine.wait_signed(0, 0.01)
+
+    asyncio.run(main())
+    mine.sign(1, ROOT)  # whoever waited is gone, with its loop
+
+
+def test_only_so_many_questions_wait(tmp_path: Path) -> None:
+    mine = heads_of("a", tmp_path)
+
+    async def main() -> None:
+        waiting = [asyncio.create_task(mine.wait_signed(0, SECONDS)) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        await mine.wait_signed(0, SECONDS)  # answered at once
+        assert not any(task.done() for task in waiting)
+        await asyncio.to_thread(mine.sign, 1, ROOT)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(main())
+
+
+def ask(face: HeadsFace, method: str, query: bytes) -> tuple[int, bytes]:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nothing is sent with a question")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": "/log/peers/heads", "query_string": query}
+    assert face.handles(scope)
+    asyncio.run(face(scope, receive, send))
+    return sent[0]["status"], sent[1]["body"]
+
+
+def test_the_face_tells_signed_heads_and_refuses_other_questions() -> None:
+    asked: list[tuple[int, float]] = []
+
+    async def heads(start: int, seconds: float) -> bytes:
+        asked.append((start, seconds))
+        return b"{}"
+
+    # Neither reader nor writer is asked for heads.
+    face = HeadsFace(None, None, "/log", heads)  # type: ignore[arg-type]
+    assert ask(face, "GET", b"") == (200, b"{}")
+    assert ask(face, "GET", b"from=7&wait=2&more=x") == (200, b"{}")
+    assert ask(face, "HEAD", b"from=1&wait=99999") == (200, b"")
+    assert asked == [(0, 0.0), (7, 2.0), (1, float(MAX_WAIT_SECONDS))]
+    for query in (b"from=-1", b"from=x", b"wait=0.5", b"from=01", b"from=", b"wait=-1", b"\xff=\xff&from=%"):
+        assert ask(face, "GET", query)[0] == 400, query
+    assert ask(face, "POST", b"")[0] == 405
+    assert not face.handles({"type": "http", "path": "/log/peers/heads/x"})
+    assert face.handles({"type": "http", "path": "/log/checkpoint"})
+
+
+def test_a_peer_whose_url_cannot_be_used_costs_the_others_nothing(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        reached = world._fetch
+
+        def fetch_from(peer: PeerKeys) -> Callable[[int], bytes]:
+            return http_fetch("https://[:::]/log") if peer.name == "d" else reached(peer)
+
+        world.parts["a"]._fetch_from = fetch_from  # before the first head, when nobody is asked yet
+        world.block(0, 3)
+        world.checkpoint("a", 3, 3)
+        world.block(3, 1)
+        world.checkpoint("a", 4, 3)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.log.peers.support import member
 from tests.log.support import OPERATOR, RECORDER, admission_list, listed
 from tests.simkeys import ORIGIN
 
@@ -80,9 +81,9 @@ def test_the_configuration_lets_nobody_in_who_is_not_listed() -> None:
 
 
 def test_two_networks_have_two_chain_ids() -> None:
-    members = [homes.Member("a", "A" * 43 + "=")]
+    members = [member("a")]
     ids = {
-        json.loads(homes.format_genesis(origin, members, keys))["chain_id"]
+        json.loads(homes.format_genesis(origin, members, keys, 0))["chain_id"]
         for origin in (ORIGIN, "other.example.org")
         for keys in (admission_list(), admission_list(listed(RECORDER)))
     }
@@ -211,7 +212,8 @@ def test_mistakes_in_a_configuration_are_told(tmp_path: Path, old: str, new: str
 
 
 def test_lists_that_differ_in_one_range_make_two_genesis_files(tmp_path: Path) -> None:
-    members = [homes.Member("a", "A" * 43 + "=")]
+    members = [member("a")]
     block: Any = listed(RECORDER)
-    one = homes.format_genesis(ORIGIN, members, admission_list(block))
-    assert one != homes.format_genesis(ORIGIN, members, admission_list(replace_value(block, until_index=9)))
+    one = homes.format_genesis(ORIGIN, members, admission_list(block), 0)
+    other = admission_list(replace_value(block, until_index=9))
+    assert one != homes.format_genesis(ORIGIN, members, other, 0)

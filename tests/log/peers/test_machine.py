@@ -3,20 +3,22 @@
 import random
 
 import pytest
-from tests.log.peers.support import VALIDATORS, Chain, state, tx, tx_of
+from tests.log.peers.support import NAMES, VALIDATORS, Chain, member, state, tx, tx_of
 from tests.log.support import (
     REBUILDER,
     RECORDER,
     STRANGER,
     admission_list,
     listed,
+    record_envelope,
     record_payload,
     signed_entry,
 )
 from tests.reference import mth
 
+from touchplate.log.admission import Admission
 from touchplate.log.errors import AdmissionError, CorruptTreeError
-from touchplate.log.peers.checks import RememberedChecks, check_packed
+from touchplate.log.peers.checks import CheckedEntry, RememberedChecks, check_packed
 from touchplate.log.peers.machine import (
     DUPLICATE_VOTE,
     OK,
@@ -30,11 +32,12 @@ from touchplate.log.peers.machine import (
     prepare,
     process,
 )
-from touchplate.log.peers.state import State
+from touchplate.log.peers.state import State, Validator
 from touchplate.log.peers.transactions import MAX_TX_BYTES
 from touchplate.log.ports import PackedEntry, pack
 from touchplate.verify.dsse import PAYLOAD_TYPE, format_envelope, pae
 from touchplate.verify.entry import make_entry, pack_entry
+from touchplate.verify.keys import StatementSigner
 from touchplate.verify.values import replace
 
 
@@ -85,7 +88,7 @@ def test_a_repeat_of_an_older_block_adds_nothing() -> None:
 
 def test_one_statement_with_two_signatures_is_one_entry_and_the_first_signature_is_logged() -> None:
     first = signed_entry(1)
-    other = _signed_again(1, first)
+    other = signed_again(record_payload(1), RECORDER, first)
     assert other.identity == first.identity
     assert other.leaf_hash != first.leaf_hash
     for order in ((first, other), (other, first)):
@@ -94,7 +97,7 @@ def test_one_statement_with_two_signatures_is_one_entry_and_the_first_signature_
         assert [entry.packed for entry in chain.entries] == [order[0].packed]
 
 
-def _signed_again(number: int, like: PackedEntry) -> PackedEntry:
+def signed_again(payload: bytes, signer: StatementSigner, like: PackedEntry) -> PackedEntry:
     """The same statement by the same key, with another good signature (ECDSA with a random nonce)."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -102,11 +105,10 @@ def _signed_again(number: int, like: PackedEntry) -> PackedEntry:
 
     from touchplate.verify.keys import format_private_pem, normalise_signature
 
-    key = load_pem_private_key(format_private_pem(RECORDER), None)
+    key = load_pem_private_key(format_private_pem(signer), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    payload = record_payload(number)
     signature = normalise_signature(key.sign(pae(PAYLOAD_TYPE, payload), ec.ECDSA(hashes.SHA256())))
-    entry = make_entry(format_envelope(payload, signature), RECORDER.key.spki)
+    entry = make_entry(format_envelope(payload, signature), signer.key.spki)
     made = pack(entry, pack_entry(entry))
     assert made.packed != like.packed
     return made
@@ -257,32 +259,63 @@ def test_a_remembered_verdict_never_outlives_what_it_depends_on() -> None:
         remembered(_forged().packed)
 
 
+def test_what_admission_has_checked_is_what_would_have_been_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remembered = RememberedChecks()
+    admission = Admission(admission_list(), lambda: 0, remembered.admitted)
+    envelopes = [record_envelope(number) for number in range(3)]
+    packed = [admission.admit(envelope).packed for envelope in envelopes]
+    expected = [check_packed(one) for one in packed]
+    refused = signed_entry(7, STRANGER)
+    with pytest.raises(AdmissionError):
+        admission.admit(record_envelope(7, STRANGER))
+    asked: list[bytes] = []
+
+    def counted(one: bytes) -> CheckedEntry:
+        asked.append(one)
+        return check_packed(one)
+
+    monkeypatch.setattr("touchplate.log.peers.checks.check_packed", counted)
+    assert [remembered(one) for one in packed] == expected
+    assert asked == []
+    remembered(refused.packed)  # well formed and signed: whether its key is listed is asked elsewhere
+    assert asked == [refused.packed]
+
+
 # --- validators ---------------------------------------------------------------------------------------------
 
 
-def test_a_validator_that_voted_twice_votes_no_more_and_the_app_hash_says_so() -> None:
+def votes_twice(name: str) -> tuple[int, bytes]:
+    """Proof of the engine that this peer voted twice."""
+    return (DUPLICATE_VOTE, Validator(member(name).public, 1).address)
+
+
+def test_a_peer_that_voted_twice_votes_no_more_and_the_app_hash_says_so() -> None:
     chain = Chain()
-    guilty = VALIDATORS[2]
     before = chain.state.app_hash()
-    done = chain.run(misbehaviour=((DUPLICATE_VOTE, guilty.address),))
-    assert done.removed == (guilty,)
-    assert guilty not in chain.state.validators
+    done = chain.run(misbehaviour=(votes_twice("c"),))
+    assert done.guilty == (member("c"),)
+    assert done.updates == (Validator(member("c").public, 0),)
+    assert [peer.name for peer in chain.state.rules.peers] == ["a", "b", "d"]
+    assert chain.state.rules.removed == (member("c").node_id,)
     assert chain.state.app_hash() != before
-    assert chain.run(misbehaviour=((DUPLICATE_VOTE, guilty.address),)).removed == ()
+    again = chain.run(misbehaviour=(votes_twice("c"),))
+    assert (again.guilty, again.updates) == ((), ())
 
 
-def test_never_more_validators_are_removed_than_faults_are_tolerated() -> None:
+def test_never_more_peers_are_removed_for_it_than_faults_are_tolerated() -> None:
     chain = Chain()
-    everybody = tuple((DUPLICATE_VOTE, each.address) for each in VALIDATORS)
-    assert len(chain.run(misbehaviour=everybody).removed) == 1
-    assert chain.run(misbehaviour=everybody).removed == ()
+    everybody = tuple(map(votes_twice, NAMES))
+    assert len(chain.run(misbehaviour=everybody).guilty) == 1
+    assert chain.run(misbehaviour=everybody).guilty == ()
     assert len(chain.state.validators) == 3
 
 
 def test_other_misbehaviour_and_strangers_change_nothing() -> None:
     chain = Chain()
     done = chain.run(misbehaviour=((2, VALIDATORS[0].address), (DUPLICATE_VOTE, b"x" * 20)))
-    assert (done.removed, chain.state.validators) == ((), VALIDATORS)
+    assert (done.guilty, done.updates, chain.state.validators) == ((), (), VALIDATORS)
 
 
 @pytest.mark.parametrize(
@@ -290,8 +323,12 @@ def test_other_misbehaviour_and_strangers_change_nothing() -> None:
     [
         {"origin": "other.example.org"},
         {"admission": admission_list(listed(RECORDER))},
-        {"validators": VALIDATORS[:3]},
-        {"founders": 5},
+        {"peers": [member(name) for name in "abc"]},
+        {"peers": [member("a"), member("b"), member("c"), member("d", url="https://elsewhere.example.org")]},
+        {"seats": 5},
+        {"threshold": 1},
+        {"revision": 1},
+        {"removed": ("ab" * 20,)},
     ],
 )
 def test_the_app_hash_covers_all_that_verdicts_depend_on(change: dict[str, object]) -> None:

@@ -3,21 +3,20 @@
 import json
 
 import pytest
-from tests.log.peers.support import VALIDATORS, Chain, state, tx
+from tests.log.peers.support import NAMES, VALIDATORS, Chain, member, state, tx
 from tests.log.support import REBUILDER, RECORDER, admission_list, listed
 from tests.simkeys import ORIGIN
 
 from touchplate.log.errors import CorruptTreeError
 from touchplate.log.growth import Edge
+from touchplate.log.peers.rules import admission_digest, quorum_of
 from touchplate.log.peers.state import (
     GenesisError,
-    admission_digest,
     begin,
     check_admission,
     format_app_state,
     format_state,
     parse_state,
-    quorum_of,
 )
 from touchplate.verify.jcs import format_json
 from touchplate.verify.trust import AdmissionList
@@ -30,12 +29,12 @@ FULL = admission_list(
 
 
 def app_state(listed_keys: AdmissionList = FULL) -> bytes:
-    return format_json(format_app_state(ORIGIN, listed_keys))
+    return format_json(format_app_state(ORIGIN, listed_keys, map(member, reversed(NAMES)), 0))
 
 
 def test_a_genesis_becomes_the_state_before_the_first_block() -> None:
     first = begin(app_state(), reversed(VALIDATORS), ORIGIN, FULL)
-    assert (first.height, first.size, first.founders) == (0, 0, 4)
+    assert (first.height, first.size, first.rules.seats, first.rules.revision) == (0, 0, 4, 0)
     assert first.validators == VALIDATORS
     assert admission_digest(first.admission) == admission_digest(FULL)
 
@@ -54,9 +53,12 @@ def test_white_space_in_a_genesis_changes_nothing() -> None:
     ("change", "message"),
     [
         ({"origin": "other.example.org"}, "of the log"),
-        ({"format": "touchplate.peers/v2"}, "format"),
+        ({"format": "touchplate.peers/v1"}, "format"),
         ({"admission_sha256": "0" * 64}, "another digest"),
         ({"admission": {"rebuilder": [], "recorder": []}}, "lacks administrator"),
+        ({"threshold": 1}, "threshold of 1 with 0 administrators"),
+        ({"peers": []}, "0 items"),
+        ({"peers": json.loads(app_state())["peers"][:3]}, "validators are not its peers"),
         ({"extra": 1}, "unknown fields"),
     ],
 )
@@ -74,11 +76,11 @@ def test_a_genesis_names_no_files() -> None:
 
 
 def test_refuses_a_network_whose_admission_list_is_not_the_operators() -> None:
-    with pytest.raises(GenesisError, match="every peer needs the same list"):
+    with pytest.raises(GenesisError, match="put back the file"):
         begin(app_state(), VALIDATORS, ORIGIN, admission_list())
     with pytest.raises(GenesisError):
         check_admission(admission_digest(FULL), admission_list())
-    with pytest.raises(GenesisError, match="no validator"):
+    with pytest.raises(GenesisError, match="validators are not its peers"):
         begin(app_state(), [], ORIGIN, FULL)
 
 
@@ -87,7 +89,7 @@ def test_a_stored_state_is_read_back_as_it_was() -> None:
     chain.run(tx(1, 2))
     found = parse_state(format_state(chain.state), chain.state.edge)
     assert found.app_hash() == chain.state.app_hash()
-    assert (found.height, found.validators, found.founders) == (1, VALIDATORS, 4)
+    assert (found.height, found.validators, found.rules.digest) == (1, VALIDATORS, chain.state.rules.digest)
     assert format_state(found) == format_state(chain.state)
 
 

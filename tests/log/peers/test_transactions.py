@@ -7,7 +7,7 @@ from tests.log.peers.support import tx
 from tests.log.support import signed_entry
 
 from touchplate.log.errors import AdmissionError
-from touchplate.log.peers.transactions import HEAD_BYTES, MAX_TX_BYTES, format_tx, group, parse_tx
+from touchplate.log.peers.transactions import HEAD_BYTES, MAX_TX_BYTES, count_fitting, format_tx, parse_tx
 
 
 def test_gives_back_the_entries_that_were_put_in() -> None:
@@ -52,12 +52,18 @@ def test_any_bytes_are_parsed_whole_or_refused() -> None:
         assert cut[HEAD_BYTES:] == b"".join(parts)
 
 
-def test_groups_fill_transactions_in_order_and_none_is_too_long() -> None:
+def test_a_transaction_is_filled_in_order_and_is_not_too_long() -> None:
     packed = [bytes([number % 251]) * 70_000 for number in range(23)]
-    groups = group(packed)
-    assert [one for batch in groups for one in batch] == packed
-    assert all(HEAD_BYTES + sum(map(len, batch)) <= MAX_TX_BYTES for batch in groups)
-    assert [len(batch) for batch in groups] == [7, 7, 7, 2]
-    assert group([]) == []
+    assert count_fitting(packed) == 7
+    assert len(format_tx(packed[:7], bytes(8))) <= MAX_TX_BYTES
     with pytest.raises(ValueError, match="no transaction"):
-        format_tx(packed, bytes(8))
+        format_tx(packed[:8], bytes(8))
+    assert count_fitting([]) == 0
+    full = [b"a" * (MAX_TX_BYTES - HEAD_BYTES - 1), b"b", b"c"]
+    assert count_fitting(full) == 2
+
+
+def test_the_first_entry_always_fits_into_a_transaction() -> None:
+    packed = [bytes(70_000), bytes(10)]
+    assert count_fitting(packed, 1000) == 1
+    assert count_fitting(packed, 70_000 + HEAD_BYTES + 10) == 2

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from touchplate.log.errors import RequestError
+from touchplate.log.peers import transport
 from touchplate.log.peers.transport import (
     MAX_CONNECTIONS,
     MAX_MESSAGE_BYTES,
     Listener,
+    SocketStream,
     encode_message,
     read_message,
 )
@@ -165,3 +167,74 @@ def test_stopping_ends_open_connections(tmp_path: Path) -> None:
         answers(connection, 2)
     with closing(connection):
         assert connection.recv(1) == b""
+
+
+class Slow:
+    """An application that answers only when the test says so."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def answer(self, request: abci.Request) -> abci.Response:
+        assert self.gate.wait(SECONDS)
+        return answer(request)
+
+
+def test_questions_are_taken_from_an_engine_while_one_is_being_answered(tmp_path: Path) -> None:
+    slow = Slow()
+    listener = Listener(tmp_path / "app.sock", slow.answer)
+    listener.start()
+    try:
+        with closing(connect(tmp_path / "app.sock")) as connection:
+            # Far more than the socket holds: this would block, and time out, if nobody read.
+            texts = [str(number) * 300_000 for number in range(8)]
+            connection.sendall(b"".join(map(echo, texts)) + FLUSH)
+            slow.gate.set()
+            assert [one.echo.message for one in answers(connection, 8)] == texts
+    finally:
+        listener.stop()
+
+
+def test_no_more_is_read_ahead_than_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MAX_AHEAD_BYTES", 500_000)
+    slow = Slow()
+    listener = Listener(tmp_path / "app.sock", slow.answer)
+    listener.start()
+    try:
+        with closing(connect(tmp_path / "app.sock")) as connection:
+            connection.settimeout(1)
+            with pytest.raises(TimeoutError):
+                connection.sendall(echo("a" * 300_000) * 40)
+    finally:
+        slow.gate.set()
+        listener.stop()
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 4096, 70_000, 1_000_000])
+def test_a_message_may_come_in_pieces_of_any_length(pieces: int) -> None:
+    texts = ["", "a", "b" * 200, "c" * 70_000, "d" * 200_000, "e"]
+    data = b"".join(map(echo, texts))
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+
+        def send() -> None:
+            for start in range(0, len(data), pieces):
+                theirs.sendall(data[start : start + pieces])
+            theirs.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        stream = SocketStream(ours)
+        found = [abci.Request.FromString(read_message(stream) or b"").echo.message for _ in texts]
+        assert found == texts
+        assert read_message(stream) is None
+        sender.join(SECONDS)
+
+
+def test_a_long_message_that_is_cut_off_is_refused() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(ours), closing(theirs):
+        theirs.sendall(echo("a" * 100_000)[:-1])
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(RequestError, match="ends after"):
+            read_message(SocketStream(ours))

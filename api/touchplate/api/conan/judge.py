@@ -25,6 +25,7 @@ from touchplate.api.errors import (
     NotFoundError,
     RefusedError,
     UnknownUpstreamError,
+    UpstreamError,
 )
 from touchplate.api.gate import Decision, Facts, Gate, Question, Reason
 from touchplate.api.links import Link
@@ -246,7 +247,7 @@ class ConanJudge:
                 self._stores.alarms.raise_alarm(
                     f"{remote.name}/{path}: the stored file {held.sha256} is damaged; fetching it again"
                 )
-            blob = remote.puller.fetch(path)
+            blob = self._fetch(remote, revision, name, held)
         self._check_unchanged(remote, revision, name, blob.sha256)
         if not self._is_recorded(remote, revision, name):
             sight = FirstSight(remote.package(revision, name), remote.identity, path, blob)
@@ -263,6 +264,21 @@ class ConanJudge:
             because = f"this node served {known.sha256} before"
             raise self._changed(remote, revision, name, blob.sha256, because)
         return known
+
+    def _fetch(self, remote: Remote, revision: Revision, name: str, held: Link | None) -> Blob:
+        """From the upstream, else from another peer: by the record of the file. The manifest has none: it can
+        be had again when it was held here before."""
+        try:
+            return remote.puller.fetch(revision.file_path(name))
+        except (NotFoundError, UpstreamError):
+            blob = None
+            if name != MANIFEST:
+                blob = self._stores.recorded_of_peers(remote.package(revision, name))
+            elif held is not None and remote.record:
+                blob = self._stores.of_peers(held.sha256, held.size)
+            if blob is None:
+                raise
+            return blob
 
     def _check_unchanged(self, remote: Remote, revision: Revision, name: str, sha256: str) -> None:
         if name == MANIFEST:

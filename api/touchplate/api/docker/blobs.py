@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from touchplate.api.alarms import Alarms
-from touchplate.api.blobs import BlobStore
+from touchplate.api.blobs import CHUNK_BYTES
 from touchplate.api.docker.evidence import MAX_EVIDENCE_BYTES, check_evidence
 from touchplate.api.docker.judge import BlobAccess
 from touchplate.api.docker.links import ImageLinks
-from touchplate.api.errors import ChangedError, NotFoundError, RefusedError
+from touchplate.api.docker.repository import Place
+from touchplate.api.errors import ChangedError, NotFoundError, RefusedError, UpstreamError
 from touchplate.api.http.streams import Download
+from touchplate.api.stores import Stores
 
 MAX_CHECKED = 10_000
 """Evidence that was looked at and is not looked at again, about 1 MB: the same digest is the same bytes."""
@@ -23,9 +25,10 @@ MAX_CHECKED = 10_000
 class ImageBlobs:
     """Reads and fetches the blobs that `ImageJudge.blob` let pass. All methods block."""
 
-    def __init__(self, blobs: BlobStore, links: ImageLinks, alarms: Alarms) -> None:
-        self._blobs = blobs
-        self._alarms = alarms
+    def __init__(self, stores: Stores, links: ImageLinks) -> None:
+        self._stores = stores
+        self._blobs = stores.blobs
+        self._alarms = stores.alarms
         self._looking = threading.Lock()  # one document at a time: a large one takes much memory
         self._lock = threading.Lock()
         self._checked: OrderedDict[str, None] = OrderedDict()  # under self._lock
@@ -68,9 +71,14 @@ class ImageBlobs:
         known = self._links.is_held_from(place.registry.name, access.sha256)
         if not known or not self._blobs.is_sound(access.sha256):
             return False
-        is_there = place.registry.client.has_blob(place.path, access.sha256)
-        if is_there is None:
-            return False
+        try:
+            is_there = place.registry.client.has_blob(place.path, access.sha256)
+        except UpstreamError:
+            if not self._asks_peers(place):
+                raise
+            is_there = None
+        if is_there is None or (not is_there and self._asks_peers(place)):
+            return False  # whatever became of it there, a peer may know
         if not is_there:
             raise NotFoundError(
                 f"{place.asked} has no blob sha256:{access.sha256} at its registry", reason="blob-unknown"
@@ -92,7 +100,7 @@ class ImageBlobs:
                 digest.update(piece)
                 writer.write(piece)
 
-            place.registry.client.blob(place.path, access.sha256, take, max_bytes=access.size)
+            self._fetch(access, take)
             if digest.hexdigest() != access.sha256:
                 message = f"the upstream sent other bytes than sha256:{access.sha256}"
                 self._alarms.raise_alarm(f"{place.repository}: {message}")
@@ -114,10 +122,36 @@ class ImageBlobs:
             self._blobs,
             sha256,
             access.size,
-            lambda sink: place.registry.client.blob(place.path, sha256, sink, max_bytes=access.size),
+            lambda sink: self._fetch(access, sink),
             stored=lambda: self._links.add_held(place.repository, sha256),
             wrong=lambda message: self._alarms.raise_alarm(f"{place.repository}: {message}"),
         )
+
+    def _fetch(self, access: BlobAccess, sink: Callable[[bytes], object]) -> None:
+        """The bytes from the registry; from another peer those that it does not give. The caller hashes all
+        of them: if what the registry gave before it broke off was wrong, the whole is."""
+        place, taken = access.place, 0
+
+        def take(piece: bytes) -> None:
+            nonlocal taken
+            taken += len(piece)
+            sink(piece)
+
+        try:
+            place.registry.client.blob(place.path, access.sha256, take, max_bytes=access.size)
+        except (NotFoundError, UpstreamError):
+            if not self._asks_peers(place):
+                raise
+            # Only what a recording upstream gave to a peer comes from there, so it is nobody's secret.
+            if self._stores.of_peers(access.sha256, access.size) is None:
+                raise
+            with self._blobs.path(access.sha256).open("rb") as file:
+                file.seek(taken)
+                while piece := file.read(CHUNK_BYTES):
+                    sink(piece)
+
+    def _asks_peers(self, place: Place) -> bool:
+        return place.registry.record and self._stores.peers is not None
 
 
 def _check_size(size: int) -> None:

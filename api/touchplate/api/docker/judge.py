@@ -20,11 +20,11 @@ from touchplate.api.blobs import DIGESTS, Blob
 from touchplate.api.docker.indexes import Image, IndexWalk, decide_index
 from touchplate.api.docker.layout import RegistryRequest
 from touchplate.api.docker.links import ImageLinks, KnownManifest, Named
-from touchplate.api.docker.manifests import Manifest, parse_manifest
+from touchplate.api.docker.manifests import MAX_MANIFEST_BYTES, Manifest, own_media_type, parse_manifest
 from touchplate.api.docker.repository import Place, Registries
 from touchplate.api.docker.tags import Tags
 from touchplate.api.docker.upstream import FetchedManifest
-from touchplate.api.errors import ChangedError, NotFoundError, RefusedError
+from touchplate.api.errors import ChangedError, NotFoundError, RefusedError, UpstreamError
 from touchplate.api.gate import Decision, Facts, Gate, Question
 from touchplate.api.links import Link
 from touchplate.api.pull import SingleFlight
@@ -297,6 +297,24 @@ class ImageJudge:
         except ChangedError as error:
             self._stores.alarms.raise_alarm(f"{place.repository}: {error}")
             raise
+        except (NotFoundError, UpstreamError):
+            fetched = self._of_peers(place, sha256) if place.registry.record else None
+            if fetched is None:
+                raise
+            return fetched
+
+    def _of_peers(self, place: Place, sha256: str) -> FetchedManifest | None:
+        """The manifest from another peer. Of an image only one that the log recorded for this repository:
+        nobody here has seen that its registry gives it."""
+        if self._stores.of_peers(sha256, MAX_MANIFEST_BYTES) is None:
+            return None
+        body = self._stores.blobs.path(sha256).read_bytes()
+        media_type = own_media_type(body)
+        if parse_manifest(body, media_type).kind == "image":
+            self._stores.index.catch_up()
+            if not self._sights.is_recorded(place.package(sha256)):
+                return None
+        return FetchedManifest(body, media_type, sha256)
 
     def _link(self, place: Place, blob: Blob) -> Link:
         digests = {name: getattr(blob, name) for name in DIGESTS}

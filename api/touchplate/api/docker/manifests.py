@@ -142,6 +142,18 @@ def parse_manifest(body: bytes, media_type: str) -> Manifest:
     )
 
 
+def own_media_type(body: bytes) -> str:
+    """What a manifest calls itself, or must be by what it holds: for bytes that came without a type.
+
+    Raises UpstreamError.
+    """
+    try:
+        members = _object(parse_json(body, max_bytes=MAX_MANIFEST_BYTES), "manifest")
+    except VerifyError as error:
+        raise _nonsense(str(error)) from error
+    return str(members.get("mediaType") or (INDEX_TYPES if "manifests" in members else MANIFEST_TYPES)[0])
+
+
 def _subject(members: Mapping[str, JSON]) -> str | None:
     return _descriptor(members["subject"]).sha256 if members.get("subject") is not None else None
 

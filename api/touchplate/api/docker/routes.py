@@ -51,7 +51,7 @@ class ImageRoutes:
     def __init__(self, judge: ImageJudge, stores: Stores, referrers: Referrers, pools: Pools) -> None:
         self._judge = judge
         self._store = stores.blobs
-        self._blobs = ImageBlobs(stores.blobs, judge.links, stores.alarms)
+        self._blobs = ImageBlobs(stores, judge.links)
         self._referrers = referrers
         self._calls = pools.held
         self._fetches = pools.fetches

@@ -33,6 +33,10 @@ CACHE_KIB = 16 * 1024
 """Memory for pages, of each connection to the index: with a million facts the inner nodes of its trees. With
 less, a look-up now and then reads them all again."""
 
+LOOKED_UP_AT_ONCE = 500
+"""Identities in one query: SQLite takes 32,766 parameters (Debian's 250,000), and bytes that very many
+comparisons speak of name as many."""
+
 _DETAIL = list(EVIDENCE.c).index(EVIDENCE.c.detail)
 
 
@@ -196,9 +200,7 @@ class IndexStore:
                 of_digest=of_digest,
                 mine=mine,
                 of_file=_evidence_rows(connection, queries.OF_FILE, file=file),
-                cited=_evidence_rows(connection, queries.OF_IDENTITIES, wanted=sorted(named))
-                if named
-                else [],
+                cited=_identity_rows(connection, sorted(named)),
                 lost=_lost_rows(connection, sha256),
                 first=_first_record(connection, file),
             )
@@ -220,8 +222,8 @@ class IndexStore:
 
     def evidence_of_identities(self, identities: Iterable[str]) -> list[EvidenceRow]:
         """The evidence that comes from entries of these identities (hex)."""
-        wanted = sorted(set(identities))
-        return self._evidence(queries.OF_IDENTITIES, wanted=wanted) if wanted else []
+        with database_errors("reading the index"), begin_read(self._engine) as connection:
+            return _identity_rows(connection, sorted(set(identities)))
 
     def entries_with_input(self, sha256: str, file: str) -> set[int]:
         """The entries whose good provenance names these bytes, as this package file, as an input."""
@@ -313,6 +315,14 @@ def _evidence_rows(connection: Connection, query: Query, **asked: object) -> lis
         values: list[Any] = list(row)  # in the order of the fields; only `detail` is stored in another form
         values[_DETAIL] = json.loads(values[_DETAIL])
         found.append(EvidenceRow(*values))
+    return found
+
+
+def _identity_rows(connection: Connection, wanted: Sequence[str]) -> list[EvidenceRow]:
+    found: list[EvidenceRow] = []
+    for start in range(0, len(wanted), LOOKED_UP_AT_ONCE):
+        part = wanted[start : start + LOOKED_UP_AT_ONCE]
+        found += _evidence_rows(connection, queries.OF_IDENTITIES, wanted=part)
     return found
 
 

@@ -20,6 +20,7 @@ from touchplate.api.errors import (
     NotFoundError,
     RefusedError,
     UnknownUpstreamError,
+    UpstreamError,
 )
 from touchplate.api.gate import Decision, Gate, Question
 from touchplate.api.index.store import EvidenceRow
@@ -190,7 +191,7 @@ class MavenJudge:
 
     def _admit(self, repository: Repository, file: MavenFile) -> Link:
         held = self._held(repository, file)
-        blob = _blob(held) if held else repository.puller.fetch(file.path)
+        blob = _blob(held) if held else self._fetch(repository, file)
         self._check_unchanged(repository, file, blob.sha256)
         if not self._is_recorded(repository, file):
             self._record(repository, file, blob)
@@ -202,6 +203,30 @@ class MavenJudge:
             repository.name, file.path, size=blob.size, by="upstream", seen=int(self._now()), **digests
         )
         return link if file.is_mutable else self._link(repository, file, link)
+
+    def _fetch(self, repository: Repository, file: MavenFile) -> Blob:
+        try:
+            return repository.puller.fetch(file.path)
+        except (NotFoundError, UpstreamError):
+            blob = None if file.is_mutable else self._of_peers(repository, file)
+            if blob is None:
+                raise
+            return blob
+
+    def _of_peers(self, repository: Repository, file: MavenFile) -> Blob | None:
+        """What the log says that the file is, from another peer. Without a record of first sight none is made
+        up: then only what was reproduced will do, where nothing is recorded."""
+        package = file.package_url(repository.repository_url)
+        blob = self._stores.recorded_of_peers(package)
+        if blob is not None or self._stores.peers is None or repository.record:
+            return blob
+        passing = []
+        for sha256, name in self._stores.index.files_of(package.package):
+            facts = self._stores.index.facts(self._stores.index.attested(sha256), package)
+            decision = self._gate.decide(Question(package, repository.name, sha256), facts, int(self._now()))
+            if name == package and decision.passes and "reproduced" in decision.need:
+                passing.append(sha256)
+        return self._stores.of_peers(passing[0]) if len(passing) == 1 else None
 
     def _record(self, repository: Repository, file: MavenFile, blob: Blob) -> None:
         package = file.package_url(repository.repository_url)

@@ -1,28 +1,79 @@
-"""A peer's signed heads, for the other peers: `GET <prefix>/peers/heads?from=N`."""
+"""A peer's signed heads, for the other peers, in plain ASGI: `GET <prefix>/peers/heads?from=N&wait=S`.
 
-from collections.abc import Callable
+Every other peer asks after every block, so this is as hot as what `hot` answers.
+"""
 
-from fastapi import APIRouter, Request, Response
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
 
 from touchplate.log.errors import RequestError
-from touchplate.log.http.answers import FRESH, problem_of
-from touchplate.log.http.routes import READS
+from touchplate.log.http.answers import (
+    FRESH,
+    Answer,
+    Receive,
+    Scope,
+    Send,
+    method_not_allowed,
+    problem_of,
+    send_answer,
+)
+from touchplate.log.http.hot import HotFace
+from touchplate.log.reading import LogReader
+from touchplate.log.writing import LogWriter
 from touchplate.verify.encoding import parse_decimal
 from touchplate.verify.errors import MalformedError
 
+HEADS_PATH = "/peers/heads"
+"""Below a log's prefix."""
 
-def make_heads_routes(answer: Callable[[int], bytes], path: str) -> APIRouter:
-    """The router of `path`; `answer` gives the JSON (peers format 10) about heads from a size on."""
-    router = APIRouter()
+MAX_WAIT_SECONDS = 5
+"""The longest that a question waits for the next head: below every usual time limit of clients and
+proxies."""
 
-    # A coroutine: the answer is in memory.
-    @router.api_route(path, methods=READS)
-    async def heads(request: Request) -> Response:
+MAX_QUERY_BYTES = 200
+"""Bytes of a question's parameters: two numbers of twenty digits and their names."""
+
+Heads = Callable[[int, float], Awaitable[bytes]]
+"""The answer (peers format 10) about heads of at least so many entries; waits for one, at most so many
+seconds."""
+
+
+class HeadsFace(HotFace):
+    """The hot face of a log that peers hold together."""
+
+    def __init__(self, reader: LogReader, writer: LogWriter, prefix: str, heads: Heads) -> None:
+        """`prefix`: see HotFace."""
+        super().__init__(reader, writer, prefix)
+        self._heads_path = prefix + HEADS_PATH
+        self._heads = heads
+
+    def handles(self, scope: Scope) -> bool:
+        """See HotFace."""
+        return super().handles(scope) or (
+            scope["type"] == "http" and scope.get("path", "") == self._heads_path
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See HotFace."""
+        if scope["path"] != self._heads_path:
+            await super().__call__(scope, receive, send)
+            return
         try:
-            start = parse_decimal(request.query_params.get("from", "0"), "from")
-        except MalformedError as error:
-            refused = problem_of(RequestError(str(error)))
-            return Response(refused.body, refused.status, media_type=refused.content_type)
-        return Response(answer(start), media_type="application/json", headers={"Cache-Control": FRESH})
+            if scope["method"] in ("GET", "HEAD"):
+                body = await self._heads(*_parse_question(scope.get("query_string", b"")))
+                answer = Answer(body, content_type="application/json", headers={"Cache-Control": FRESH})
+            else:
+                answer = method_not_allowed("GET, HEAD")
+        except Exception as error:
+            answer = problem_of(error)
+        await send_answer(send, answer, head=scope["method"] == "HEAD")
 
-    return router
+
+def _parse_question(query: bytes) -> tuple[int, float]:
+    """(from, wait); others are ignored. Raises RequestError."""
+    try:
+        given = dict(parse_qsl(query[:MAX_QUERY_BYTES].decode("latin-1"), keep_blank_values=True))
+        start = parse_decimal(given.get("from", "0"), "from")
+        return start, float(min(parse_decimal(given.get("wait", "0"), "wait"), MAX_WAIT_SECONDS))
+    except (MalformedError, ValueError) as error:
+        raise RequestError(f"this is no question about heads: {error}") from error

@@ -10,7 +10,7 @@ from touchplate.log.http.routes import READS
 
 
 def make_publishing_routes(status: Callable[[], PublishingStatus]) -> APIRouter:
-    """The router of this path, below a log's prefix. 503 says that the published checkpoint has lagged behind for too long."""
+    """The router of this path, below a log's prefix. 503: the published checkpoint lags behind too long."""
     router = APIRouter()
 
     # A coroutine: the answer is in memory.

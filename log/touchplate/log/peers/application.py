@@ -16,6 +16,7 @@ from touchplate.log.errors import CorruptTreeError, FatalError, LogError
 from touchplate.log.peers.checks import Check
 from touchplate.log.peers.machine import (
     REFUSED,
+    TX_OVERHEAD_BYTES,
     Block,
     Executed,
     Known,
@@ -24,12 +25,10 @@ from touchplate.log.peers.machine import (
     prepare,
     process,
 )
+from touchplate.log.peers.pace import Pace
+from touchplate.log.peers.rules import RULES_VERSION
 from touchplate.log.peers.state import GenesisError, State, Validator
 from touchplate.proto.abci import abci_pb2 as abci
-
-APP_VERSION = 1
-"""Version of the machine's rules. Peers with other rules would split, so a change is a change of this
-number."""
 
 REJECT_SNAPSHOT = 3
 ACCEPT_EXTENSION = 1
@@ -55,8 +54,9 @@ class Ports:
     upon."""
     reload: Callable[[], State | None]
     """The state as storage has it, after a `commit` that failed and may have happened all the same."""
-    is_listed: Callable[[str], bool]
-    """Whether the engine of this node id may connect."""
+    named: Callable[[str], str | None]
+    """What this peer's operator calls the node of this id, if he has named it: it may connect until the
+    peers removed it."""
     failed: Callable[[], None]
     """An exception was answered: the engine has to end now. Returns at once."""
 
@@ -70,8 +70,26 @@ class Application:
         self._state = state  # replaced as a whole
         self._staged: Executed | None = None  # under _lock
         self._lock = Lock()  # one question about blocks at a time
+        self._pace = Pace()  # under _lock
         self._turned_away: set[str] = set()  # each is told once: they come several times a second
         self._doubt = False  # under _lock: a commit failed, and storage may be ahead of `_state`
+
+    @property
+    def state(self) -> State | None:
+        """The state after the newest durable block; None before the genesis."""
+        return self._state
+
+    def find_peer(self, node: str) -> str | None:
+        """The name of the peer whose node has this id; None for one that may not connect.
+
+        The peers that are agreed on; and, since a late one begins where the first ones were, those that its
+        operator has named, unless they were removed.
+        """
+        state = self._state
+        if state is not None and node in state.rules.removed:
+            return None
+        agreed = () if state is None else state.rules.peers
+        return next((peer.name for peer in agreed if peer.node_id == node), self._ports.named(node))
 
     def answer(self, request: abci.Request) -> abci.Response:
         """The answer to one request. An exception in it makes the engine stop: it is started anew, and asks
@@ -119,17 +137,17 @@ class Application:
     def _info(self) -> abci.InfoResponse:
         state = self._state
         if state is None or state.height == 0:
-            return abci.InfoResponse(data="touchplate", app_version=APP_VERSION)
+            return abci.InfoResponse(data="touchplate", app_version=RULES_VERSION)
         return abci.InfoResponse(
             data="touchplate",
-            app_version=APP_VERSION,
+            app_version=RULES_VERSION,
             last_block_height=state.height,
             last_block_app_hash=state.app_hash(),
         )
 
     def _query(self, path: str) -> abci.QueryResponse:
         # The engine asks this about whoever connects (filter_peers); by RPC anybody on this host may.
-        if path.startswith(NODE_FILTER) and self._ports.is_listed(path.removeprefix(NODE_FILTER)):
+        if path.startswith(NODE_FILTER) and self.find_peer(path.removeprefix(NODE_FILTER)) is not None:
             return abci.QueryResponse()
         if path.startswith(ADDRESS_FILTER):
             return abci.QueryResponse()
@@ -156,7 +174,9 @@ class Application:
 
     def _prepare(self, request: abci.PrepareProposalRequest) -> abci.PrepareProposalResponse:
         ports = self._ports
-        chosen = prepare(self._require_state(), request.txs, request.max_tx_bytes, ports.known, ports.check)
+        longest = max(map(len, request.txs), default=0) + TX_OVERHEAD_BYTES
+        room = min(request.max_tx_bytes, max(self._pace.proposed_bytes, longest))
+        chosen = prepare(self._require_state(), request.txs, room, ports.known, ports.check)
         return abci.PrepareProposalResponse(txs=chosen)
 
     def _process(self, request: abci.ProcessProposalRequest) -> abci.ProcessProposalResponse:
@@ -167,6 +187,7 @@ class Application:
         return abci.ProcessProposalResponse(status=abci.ProcessProposalResponse.REJECT)
 
     def _finalize(self, request: abci.FinalizeBlockRequest) -> abci.FinalizeBlockResponse:
+        self._pace.decided(request.decided_last_commit.round)
         misbehaviour = tuple((each.type, each.validator.address) for each in request.misbehavior)
         block = Block(request.height, tuple(request.txs), misbehaviour)
         done = execute(self._require_state(), block, self._ports.known, self._ports.check)
@@ -174,8 +195,8 @@ class Application:
         return abci.FinalizeBlockResponse(
             tx_results=[abci.ExecTxResult(code=verdict.code) for verdict in done.verdicts],
             validator_updates=[
-                abci.ValidatorUpdate(pub_key=abci.PublicKey(ed25519=each.public), power=0)
-                for each in done.removed
+                abci.ValidatorUpdate(pub_key=abci.PublicKey(ed25519=each.public), power=each.power)
+                for each in done.updates
             ],
             app_hash=done.state.app_hash(),
         )
@@ -188,15 +209,28 @@ class Application:
         self._ports.commit(staged)
         self._doubt = False
         # Durable. Only now may the next question be answered from it.
-        self._state, self._staged = staged.state, None
-        for validator in staged.removed:
-            logger.error("validator %s voted twice and votes no more", validator.address.hex())
+        before, self._state, self._staged = self._state, staged.state, None
+        _tell(before, staged)
         return abci.CommitResponse()  # every block is kept: a late peer starts from the first
 
     def _require_state(self) -> State:
         if self._state is None:
             raise FatalError("the engine asks about blocks before it told its genesis")
         return self._state
+
+
+def _tell(before: State | None, done: Executed) -> None:
+    """Say what the operators of a peer should know of a block."""
+    for peer in done.guilty:
+        address = Validator(peer.public, 0).address.hex()
+        logger.error("validator %s voted twice and votes no more (the peer %s)", address, peer.name)
+    rules = done.state.rules
+    if before is not None and before.rules is not rules:
+        logger.warning(
+            "the rules of the log are those of revision %d from entry %d on (touchplate peer rules)",
+            rules.revision,
+            done.state.size,
+        )
 
 
 def _exception(text: str) -> abci.Response:

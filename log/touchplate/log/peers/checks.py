@@ -12,23 +12,30 @@ from dataclasses import dataclass
 from threading import Lock
 
 from touchplate.log.errors import AdmissionError
+from touchplate.log.peers.changes import Change, read_change
 from touchplate.log.ports import PackedEntry, pack
-from touchplate.verify.entry import pack_entry, parse_packed, verify_entry
+from touchplate.verify.entry import Entry, pack_entry, parse_packed, verify_entry
 from touchplate.verify.errors import VerifyError
-from touchplate.verify.statements import Provenance, Statement, parse_predicate, parse_statement
+from touchplate.verify.statements import Predicate, Provenance, Statement, parse_predicate, parse_statement
+from touchplate.verify.values import replace
 
-REMEMBERED_BYTES = 8 * 1024 * 1024
-"""Packed bytes of the entries whose verdict is kept: four full blocks. What waits longer is checked twice."""
+REMEMBERED_BYTES = 32 * 1024 * 1024
+"""Packed bytes of the entries whose verdict is kept: what may wait at one peer (8,192 entries of 2 KiB) and
+what is on its way into blocks. Twice as much memory. What waits longer is checked twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedEntry:
-    """A well-formed entry whose key made its signature, and what the admission list has to know about it."""
+    """A well-formed entry whose key made its signature, and what the rules have to know about it.
+
+    `statement`: without its predicate. `change`: what it approves, when it is an administrator's.
+    """
 
     entry: PackedEntry
     spki: bytes
     statement: Statement
     builder: str | None
+    change: Change | None = None
 
 
 Check = Callable[[bytes], CheckedEntry]
@@ -45,8 +52,14 @@ def check_packed(packed: bytes) -> CheckedEntry:
     except VerifyError as error:
         raise AdmissionError(str(error), reason=error.reason) from error
     assert pack_entry(entry) == packed  # its only form
+    return _describe(entry, pack(entry, packed), statement, predicate)
+
+
+def _describe(entry: Entry, packed: PackedEntry, statement: Statement, predicate: Predicate) -> CheckedEntry:
     builder = predicate.builder if isinstance(predicate, Provenance) else None
-    return CheckedEntry(pack(entry, packed), entry.spki, statement, builder)
+    change = read_change(entry.payload, statement, predicate)
+    # Kept for thousands of entries; nothing asks for the predicate any more.
+    return CheckedEntry(packed, entry.spki, replace(statement, predicate={}), builder, change)
 
 
 class RememberedChecks:
@@ -66,11 +79,19 @@ class RememberedChecks:
                 self._good.move_to_end(digest)
                 return known
         checked = check_packed(packed)
+        self._keep(digest, checked)
+        return checked
+
+    def admitted(self, entry: Entry, packed: PackedEntry, statement: Statement, predicate: Predicate) -> None:
+        """An entry that was admitted here: admission has checked everything that `check_packed` does."""
+        checked = _describe(entry, packed, statement, predicate)
+        self._keep(hashlib.sha256(packed.packed).digest(), checked)
+
+    def _keep(self, digest: bytes, checked: CheckedEntry) -> None:
         with self._lock:
             if digest not in self._good:
                 self._good[digest] = checked
-                self._bytes += len(packed)
+                self._bytes += len(checked.entry.packed)
             while self._bytes > self._max_bytes:
                 _, oldest = self._good.popitem(last=False)
                 self._bytes -= len(oldest.entry.packed)
-        return checked

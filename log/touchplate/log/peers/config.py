@@ -5,29 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from touchplate.base.config import Secret
 from touchplate.log.peers.heads import PeerKeys
-from touchplate.log.peers.home import NODE_ID
-from touchplate.verify.errors import MalformedError
-from touchplate.verify.notes import NoteKey, Role, parse_verifier_key
-
-MAX_PEERS = 21
-"""Peers of one network: a note has 64 lines, three of each peer at most."""
-
-_ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[1-9][0-9]{0,4}")
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
-
-
-def is_address(text: str) -> bool:
-    """Whether this is host:port."""
-    return _ADDRESS.fullmatch(text) is not None
-
-
-def is_peer_name(text: str) -> bool:
-    """Whether a peer can be called this: lower-case letters, digits, hyphens."""
-    return _NAME.fullmatch(text) is not None
+from touchplate.log.peers.rules import MAX_PEERS
+from touchplate.verify.notes import parse_verifier_key
+from touchplate.verify.predicates.peers import is_address, is_peer_name, place_mistakes
 
 
 @dataclass(frozen=True)
@@ -48,17 +31,7 @@ class PeerSection:
         found = []
         if not is_peer_name(self.name):
             found.append(f"name: {self.name!r}: write lower-case letters, digits and hyphens")
-        node, _, address = self.node.partition("@")
-        if not NODE_ID.fullmatch(node) or not is_address(address):
-            found.append(f"node: {self.node!r} is not id@host:port with 40 hex digits as id")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or self.url.endswith("/"):
-            found.append(f"url: {self.url!r} is no URL without a slash at its end")
-        return (
-            found
-            + _key_mistakes("log_key", self.log_key, "log")
-            + _key_mistakes("cosigner_key", self.cosigner_key, "cosigner")
-        )
+        return found + place_mistakes(self.node, self.url, self.log_key, self.cosigner_key)
 
     @property
     def node_id(self) -> str:
@@ -114,11 +87,3 @@ class PeersConfig:
             if len(set(values)) != len(values) or (what == "name" and self.name in values):
                 found.append(f"peer: two peers have the same {what}")
         return found
-
-
-def _key_mistakes(what: str, text: str, role: Role) -> list[str]:
-    try:
-        key: NoteKey = parse_verifier_key(text)
-    except MalformedError as error:
-        return [f"{what}: {error}"]
-    return [] if key.role == role else [f"{what}: this is a {key.role} key, not a {role} key"]

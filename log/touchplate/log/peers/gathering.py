@@ -5,29 +5,36 @@ line. A peer that does not answer costs only itself.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from logging import getLogger
 from pathlib import Path
 from threading import Condition, Event, Thread
 from urllib.parse import urlsplit
 
 from touchplate.base.addresses import AddressRules
-from touchplate.base.durable import write_atomic
 from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.log.errors import CheckpointError, LogError, RequestError
-from touchplate.log.peers.heads import ForkError, Heads
+from touchplate.log.http.heads import HEADS_PATH
+from touchplate.log.peers.heads import ForkError, Heads, Members, PeerKeys
 from touchplate.log.ports import Tree
 from touchplate.verify.errors import VerifyError
-
-HEADS_PATH = "/peers/heads"
-"""Below a log's prefix: this peer's signed heads, for the other peers."""
+from touchplate.verify.forks import keep_report
 
 MAX_HEADS_BYTES = 256 * 1024
 """Bytes of an answer: 64 heads of two lines have forty thousand."""
 
-ASK_SECONDS = 0.1
-"""Between two questions to a peer that answers: the time by which a checkpoint may be later than needed."""
+ASK_SECONDS = 0.05
+"""Between two questions to a peer that answers. A question waits at that peer until it has signed something
+new, so this delays nothing but the next of two heads in quick succession: under load one question fetches
+several."""
+
+WAIT_SECONDS = 2
+"""How long a question waits there: the longest that a peer that stops is held up."""
+
+SETTLE_SECONDS = 0.5
+"""A head that a quorum has cosigned is published at once; the lines that come later are added after this,
+unless a newer head is published first. Each time is a transaction of the database."""
 
 MAX_ASK_SECONDS = 1.0
 """Between two questions to a peer that answers and is behind, after a few of them."""
@@ -66,7 +73,9 @@ def http_fetch(url: str) -> Fetch:
     )
 
     def fetch(start: int) -> bytes:
-        response = client.get(f"{url}{HEADS_PATH}?from={start}", max_bytes=MAX_HEADS_BYTES)
+        response = client.get(
+            f"{url}{HEADS_PATH}?from={start}&wait={WAIT_SECONDS}", max_bytes=MAX_HEADS_BYTES
+        )
         if response.status != 200:
             raise RequestError(f"{url}{HEADS_PATH} answers with status {response.status}")
         return response.body
@@ -77,31 +86,27 @@ def http_fetch(url: str) -> Fetch:
 class Gathering:
     """Publishes the checkpoints of one peer. `decided` from the application; `start` and `stop` around it."""
 
-    def __init__(self, tree: Tree, heads: Heads, fetchers: Mapping[str, Fetch], folder: Path) -> None:
-        """`fetchers`: one per other peer, by its name. `folder`: where evidence of a fork is kept."""
+    def __init__(
+        self, tree: Tree, heads: Heads, fetch_from: Callable[[PeerKeys], Fetch], folder: Path
+    ) -> None:
+        """`fetch_from` makes the way to one other peer. `folder`: where evidence of a fork is kept."""
         self._tree = tree
         self._heads = heads
-        self._fetchers = dict(fetchers)
+        self._fetch_from = fetch_from
         self._folder = folder
         self._stopping = Event()
-        self._queue: list[tuple[int, bytes]] = []  # decided heads, not signed yet; under _queued
+        self._queue: list[tuple[int, bytes, Members]] = []  # decided heads, not signed yet; under _queued
         self._queued = Condition()
         self._stored: tuple[int, int] = (-1, 0)  # (size, cosigners) of the newest published one
         self._threads: list[Thread] = []
+        self._asking: dict[PeerKeys, Thread] = {}  # under _queued
         self.failure: LogError | None = None
         """Why this peer signs no more; None while it does."""
 
     def start(self) -> None:
-        """Sign the head that is there, then go on."""
-        head = self._tree.head()
-        if self._tree.decided() is not None:
-            self.decided(head.size, head.root)
+        """Sign what is decided, and go on."""
         self._threads = [Thread(target=self._sign_all, name="peers-sign", daemon=True)]
         self._threads.append(Thread(target=self._publish_all, name="peers-publish", daemon=True))
-        self._threads += [
-            Thread(target=self._ask, args=(name, fetch), name=f"peers-ask-{name}", daemon=True)
-            for name, fetch in self._fetchers.items()
-        ]
         for thread in self._threads:
             thread.start()
 
@@ -113,26 +118,46 @@ class Gathering:
                 condition.notify_all()
         for thread in self._threads:
             thread.join(CALL_SECONDS)
+        with self._queued:
+            asking, self._asking = list(self._asking.values()), {}  # nobody starts one any more
+        for thread in asking:
+            thread.join(CALL_SECONDS)
         self._threads = []
 
-    def decided(self, size: int, root: bytes) -> None:
-        """A block is durable, and the tree now has this head. Returns at once."""
+    def decided(self, size: int, root: bytes, members: Members) -> None:
+        """A block is durable, the tree now has this head, and these are the peers. Returns at once."""
         with self._queued:
-            if not self._queue or self._queue[-1] != (size, root):
-                self._queue.append((size, root))
+            if not self._queue or self._queue[-1] != (size, root, members):
+                self._queue.append((size, root, members))
             self._queued.notify()
 
     def _sign_all(self) -> None:
         last: tuple[int, bytes] | None = None
+        followed: Members | None = None
         while not self._stopping.is_set():
             with self._queued:
                 self._queued.wait_for(lambda: self._queue or self._stopping.is_set())
                 batch, self._queue = self._queue, []
-            for size, root in batch:
+            for size, root, members in batch:
+                if members != followed:
+                    followed = members
+                    self._heads.follow(members)
+                    self._ask_all(members)
+                    last = None  # whether this peer signs may have changed
                 if (size, root) == last or self.failure is not None:
                     continue  # an empty block: the head is signed already
                 last = (size, root)
                 self._sign(size, root)
+
+    def _ask_all(self, members: Members) -> None:
+        """Begin to ask those who are new; who left is asked no more, see `_ask`."""
+        for peer in members.others:
+            with self._queued:
+                if peer not in self._asking and not self._stopping.is_set():
+                    name = f"peers-ask-{peer.name}"
+                    thread = Thread(target=self._ask, args=(peer,), name=name, daemon=True)
+                    self._asking[peer] = thread
+                    thread.start()
 
     def _sign(self, size: int, root: bytes) -> None:
         try:
@@ -150,6 +175,10 @@ class Gathering:
         while not self._stopping.is_set():
             with self._heads.changed:
                 self._heads.changed.wait_for(lambda: self._stopping.is_set() or self._newer() is not None)
+                # More lines under what is published already: most likely the next head comes first.
+                self._heads.changed.wait_for(
+                    lambda: self._stopping.is_set() or self._is_larger(), SETTLE_SECONDS
+                )
             found = self._newer()
             if found is None:
                 continue
@@ -162,22 +191,43 @@ class Gathering:
                 continue
             self._stored = (size, cosigners)
 
+    def _is_larger(self) -> bool:
+        found = self._newer()
+        return found is not None and found[0] > self._stored[0]
+
     def _newer(self) -> tuple[int, bytes, int] | None:
         """What a quorum says and is not stored yet: a larger head, or more lines under the same one."""
         found = self._heads.published()
         return found if found is not None and (found[0], found[2]) > self._stored else None
 
-    def _ask(self, name: str, fetch: Fetch) -> None:
-        pause = ASK_SECONDS
+    def _ask(self, peer: PeerKeys) -> None:
+        """Ask one peer as long as it is one."""
+        pause, name = ASK_SECONDS, peer.name
+        try:
+            fetch = self._fetch_from(peer)
+        except Exception:  # administrators chose its URL: whatever it is, only this peer is not asked
+            logger.exception("the peer %s cannot be asked", name)
+            return
         while not self._stopping.is_set():
             with self._heads.changed:
-                self._heads.changed.wait_for(lambda: self._stopping.is_set() or self._heads.lacks(name))
-            if self._stopping.is_set():
+                self._heads.changed.wait_for(lambda: self._stopping.is_set() or self._is_due(peer))
+            if self._stopping.is_set() or self._is_over(peer):
                 return
             news = self._take_all(name, fetch)
             longest = MAX_SILENT_SECONDS if news is None else MAX_ASK_SECONDS
             pause = ASK_SECONDS if news else min(2 * pause, longest)
             self._stopping.wait(pause)
+
+    def _is_over(self, peer: PeerKeys) -> bool:
+        # Looked at and taken out in one step: else a peer that comes back just now would be asked by nobody.
+        with self._queued:
+            over = not self._heads.is_asked(peer)
+            if over:
+                self._asking.pop(peer, None)
+            return over
+
+    def _is_due(self, peer: PeerKeys) -> bool:
+        return not self._heads.is_asked(peer) or self._heads.lacks(peer.name)
 
     def _take_all(self, name: str, fetch: Fetch) -> bool | None:
         """Ask once. Whether the peer said something new; None when nothing usable came."""
@@ -186,16 +236,18 @@ class Gathering:
             news = [self._heads.take(name, note) for note in notes]  # all of them, not only one
             return any(news)
         except ForkError as error:
-            self._keep_evidence(name, error)
+            self._keep_evidence(error)
         except (FetchError, LogError) as error:
             logger.info("the peer %s does not tell its heads: %s", name, error)
         except VerifyError as error:
             logger.warning("a head of the peer %s is not taken: %s", name, error)
         return None
 
-    def _keep_evidence(self, name: str, error: ForkError) -> None:
-        logger.critical("FORK: %s", error)
+    def _keep_evidence(self, error: ForkError) -> None:
         try:
-            write_atomic(self._folder / f"fork-{name}.txt", f"{error}\n".encode())
-        except StorageError as failed:
-            logger.error("the evidence of a fork could not be kept: %s", failed)
+            kept = keep_report(self._folder, error.report)
+        except OSError as failed:
+            # What the peer did is the news; that the disk is full may not hide it.
+            logger.critical("FORK: %s; the report could not be kept: %s", error, failed.strerror)
+            return
+        logger.critical("FORK: %s; the report is in %s", error, kept)

@@ -2,7 +2,7 @@
 
 config/priv_validator_key.json   votes; whoever has it twice can make its owner vote twice
 config/node_key.json             names this node to the others (its id)
-config/genesis.json              who decides, whose log, who may write: the same bytes at every peer
+config/genesis.json              who decides and may write at the beginning, whose log: the same at every peer
 config/config.toml               addresses, peers, times; written anew at each start
 data/priv_validator_state.json   what it has voted for last; never put back from a backup
 """
@@ -10,7 +10,7 @@ data/priv_validator_state.json   what it has voted for last; never put back from
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +18,27 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from touchplate.base.durable import make_folder, write_atomic
 from touchplate.base.errors import ConfigError, StorageError
-from touchplate.log.peers.state import FORMAT, format_app_state
+from touchplate.log.peers.rules import FORMAT, RULES_VERSION, parse_peers
+from touchplate.log.peers.state import MAX_STATE_BYTES, format_app_state
 from touchplate.verify.encoding import decode_base64, encode_base64
-from touchplate.verify.errors import MalformedError
-from touchplate.verify.jcs import JSONValue, format_json
+from touchplate.verify.errors import MalformedError, VerifyError
+from touchplate.verify.fields import take_map, take_text
+from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
+from touchplate.verify.predicates.peers import Peer
 from touchplate.verify.trust import AdmissionList
 
 PRIVATE = 0o600
 
 MAX_BLOCK_BYTES = 2 * 1024 * 1024
 """Bytes of a block: four full transactions. Every peer checks all of a proposal within the time of a vote."""
+
+P2P_BYTES_PER_SECOND = 64 * 1024 * 1024
+"""Bytes per second between two engines. Each entry passes about four times (waiting and in a block, from
+several sides), so the engine's default of 5 MB/s holds full blocks back for most of a second."""
+
+COMMIT_WAIT = "20ms"
+"""How long the engine waits for the last votes after a quorum decided a block. They only fill its record of
+who voted, which nothing here reads; safety does not depend on it, and every entry waits that long."""
 
 EVIDENCE_BLOCKS = 100_000
 EVIDENCE_NANOSECONDS = 48 * 3600 * 10**9
@@ -41,14 +52,6 @@ NODE_ID = re.compile(r"[0-9a-f]{40}")
 _PUBLIC_TYPE = "tendermint/PubKeyEd25519"
 _PRIVATE_TYPE = "tendermint/PrivKeyEd25519"
 _MAX_KEY_FILE = 4096
-
-
-@dataclass(frozen=True)
-class Member:
-    """A validator of the genesis: its name and the base64 of its Ed25519 public key."""
-
-    name: str
-    validator: str
 
 
 def make_home(home: Path) -> None:
@@ -94,12 +97,20 @@ def node_id(home: Path) -> str:
     return _address(_read_key(home / "config/node_key.json")).lower()
 
 
-def format_genesis(origin: str, members: Sequence[Member], listed: AdmissionList) -> bytes:
-    """The genesis of a network: the same bytes whoever writes it from the same members and list."""
-    ordered = sorted(members, key=lambda member: member.name)
-    app_state = format_app_state(origin, listed)
+def node_key(home: Path) -> Ed25519PrivateKey:
+    """The key by which this node shows the others who it is. Raises StorageError."""
+    return _read_key(home / "config/node_key.json")
+
+
+def format_genesis(origin: str, peers: Sequence[Peer], listed: AdmissionList, threshold: int) -> bytes:
+    """The genesis of a network: the same bytes whoever writes it from the same peers and list.
+
+    `threshold`: administrators that a change of list or peers takes.
+    """
+    ordered = sorted(peers, key=lambda peer: peer.name)
+    app_state = format_app_state(origin, listed, ordered, threshold)
     # The engine refuses peers of another chain id, so two networks with different lists never meet.
-    founding = format_json({"app_state": app_state, "members": [[m.name, m.validator] for m in ordered]})
+    founding = format_json({"app_state": app_state, "members": [[p.name, p.validator] for p in ordered]})
     return format_json(
         {
             "app_hash": "",
@@ -114,11 +125,11 @@ def format_genesis(origin: str, members: Sequence[Member], listed: AdmissionList
                     "max_bytes": "65536",
                 },
                 "validator": {"pub_key_types": ["ed25519"]},
-                "version": {"app": "1"},
+                "version": {"app": str(RULES_VERSION)},
             },
             "genesis_time": GENESIS_TIME,
             "initial_height": "1",
-            "validators": [_format_member(member) for member in ordered],
+            "validators": [_format_member(peer) for peer in ordered],
         }
     )
 
@@ -131,15 +142,42 @@ def write_genesis(home: Path, genesis: bytes) -> None:
     write_atomic(path, genesis)
 
 
-def check_genesis(home: Path) -> None:
-    """Raise ConfigError when the genesis is missing, or not one of ours."""
+def read_founding(home: Path) -> str:
+    """The digest of the admission list in the genesis. Raises ConfigError without a genesis of ours."""
     path = home / "config/genesis.json"
+    return _founding_of(_read_genesis(path)[0], path)
+
+
+def load_genesis(path: Path) -> tuple[bytes, str, str, tuple[Peer, ...]]:
+    """A genesis made elsewhere: its bytes, origin, digest of its list, peers. Raises ConfigError.
+
+    Whether it is the right one no program can know: operators compare its digest.
+    """
+    app_state, data = _read_genesis(path)
+    founding = _founding_of(app_state, path)
     try:
-        found = json.loads(path.read_bytes())["app_state"]["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        peers = parse_peers(app_state.get("peers"))
+        origin = take_text(app_state.get("origin"), "origin")
+    except VerifyError as error:
+        raise ConfigError(str(path), (f"this is no genesis of a peers' log: {error}",)) from error
+    return data, origin, founding, peers
+
+
+def _read_genesis(path: Path) -> tuple[dict[str, JSON], bytes]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_STATE_BYTES + 1)
+        document = take_map(parse_json(data, max_bytes=MAX_STATE_BYTES), "genesis")
+        return take_map(document.get("app_state"), "app_state"), data
+    except (OSError, VerifyError) as error:
         raise ConfigError(str(path), ("no genesis here: make it with `touchplate peer genesis`",)) from error
-    if found != FORMAT:
-        raise ConfigError(str(path), (f"a genesis of format {found!r}, not {FORMAT!r}",))
+
+
+def _founding_of(app_state: Mapping[str, JSON], path: Path) -> str:
+    if app_state.get("format") != FORMAT:
+        what = f"a genesis of format {app_state.get('format')!r}, not {FORMAT!r}"
+        raise ConfigError(str(path), (what,))
+    return str(app_state.get("admission_sha256"))
 
 
 @dataclass(frozen=True)
@@ -188,6 +226,8 @@ addr_book_strict = false
 allow_duplicate_ip = true
 max_num_inbound_peers = {2 * len(settings.peers) + 2}
 flush_throttle_timeout = "10ms"
+send_rate = {P2P_BYTES_PER_SECOND}
+recv_rate = {P2P_BYTES_PER_SECOND}
 persistent_peers_max_dial_period = "2s"
 
 [mempool]
@@ -202,7 +242,7 @@ max_txs_bytes = 67108864
 timeout_propose = "{settings.propose}"
 timeout_prevote = "{settings.vote}"
 timeout_precommit = "{settings.vote}"
-timeout_commit = "100ms"
+timeout_commit = "{COMMIT_WAIT}"
 create_empty_blocks = false
 peer_gossip_sleep_duration = "10ms"
 double_sign_check_height = 0
@@ -216,16 +256,16 @@ prometheus_listen_addr = "127.0.0.1:0"
 """
 
 
-def _format_member(member: Member) -> dict[str, JSONValue]:
+def _format_member(peer: Peer) -> dict[str, JSONValue]:
     try:
-        public = decode_base64(member.validator, "validator key")
+        public = peer.public
     except MalformedError as error:
-        raise ConfigError(member.name, (str(error),)) from error
+        raise ConfigError(peer.name, (str(error),)) from error
     return {
         "address": hashlib.sha256(public).hexdigest()[:40].upper(),
-        "name": member.name,
+        "name": peer.name,
         "power": "1",
-        "pub_key": {"type": _PUBLIC_TYPE, "value": member.validator},
+        "pub_key": {"type": _PUBLIC_TYPE, "value": peer.validator},
     }
 
 

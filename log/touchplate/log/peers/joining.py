@@ -2,20 +2,19 @@
 
 A *card* is what a peer tells the others of itself: names, addresses and public keys, no secret. From all
 cards and the admission list everybody makes the same genesis, a configuration of his own, and the policy
-for readers.
+for readers. Who comes later takes the genesis as it is.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from touchplate.base.durable import make_folder, write_atomic
 from touchplate.base.errors import ConfigError, StorageError
 from touchplate.log.peers import home as homes
-from touchplate.log.peers.config import PeerSection, is_address, is_peer_name
-from touchplate.log.peers.state import quorum_of
-from touchplate.verify.encoding import decode_base64
+from touchplate.log.peers.rules import Rules, check_rules, quorum_of
+from touchplate.log.peers.state import check_admission
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.notes import (
     format_signer_key,
@@ -26,6 +25,7 @@ from touchplate.verify.notes import (
     parse_verifier_key,
 )
 from touchplate.verify.policy import parse_policy
+from touchplate.verify.predicates.peers import FIELDS, Peer, is_address, is_peer_name, peer_mistakes
 from touchplate.verify.trust import AdmissionList, load_admission
 
 CARD_FORMAT = "touchplate.peer/v1"
@@ -50,19 +50,18 @@ class Card:
 
     def check(self) -> None:
         """Raise ConfigError for a card that cannot be used."""
-        section = PeerSection(self.name, self.node, self.url, self.log_key, self.cosigner_key)
-        mistakes = section.check()
+        mistakes = peer_mistakes(self.peer)
         if not is_origin(self.origin):
             mistakes.append(f"origin: {self.origin!r} is not a bare lower-case host name")
-        try:
-            if len(decode_base64(self.validator, "validator")) != 32:
-                mistakes.append("validator: an Ed25519 key has 32 bytes")
-        except MalformedError as error:
-            mistakes.append(str(error))
         if not mistakes and parse_verifier_key(self.log_key).name != self.origin:
             mistakes.append("log_key: its name is not the origin")
         if mistakes:
             raise ConfigError(f"the card of {self.name!r}", tuple(mistakes))
+
+    @property
+    def peer(self) -> Peer:
+        """The peer that it describes, as genesis and statements name it."""
+        return Peer(self.name, self.validator, self.node, self.url, self.log_key, self.cosigner_key)
 
 
 def init_peer(folder: Path, name: str, origin: str, *, p2p: str, url: str) -> Card:
@@ -123,15 +122,38 @@ class Local:
     rpc: str
 
 
-def join_network(folder: Path, cards: Sequence[Card], admission: Path, local: Local) -> Path:
+def join_network(
+    folder: Path, cards: Sequence[Card], admission: Path, local: Local, *, threshold: int | None = None
+) -> Path:
     """Write genesis, configuration and policy below `folder`; returns the configuration's path.
 
-    `cards`: of all peers, this one's included. Raises ConfigError, TrustError, StorageError.
+    `cards`: of all peers, this one's included. `threshold`: as `make_genesis`. Raises ConfigError,
+    TrustError, StorageError.
     """
     own = load_card(folder / CARD_NAME)
     check_together(cards, own)
-    listed = load_admission(admission)
-    homes.write_genesis(folder / HOME_NAME, make_genesis(cards, listed))
+    genesis = make_genesis(cards, load_admission(admission), threshold)
+    homes.write_genesis(folder / HOME_NAME, genesis)
+    return _write_settings(folder, own, cards, admission, local)
+
+
+def join_later(folder: Path, genesis: Path, cards: Sequence[Card], admission: Path, local: Local) -> Path:
+    """The same for a peer that joins a network which runs, by its `genesis`.
+
+    `cards`: of peers that joined after the founders, whose own stand in the genesis. Whether this one is let
+    in, and may vote, is for the administrators. Raises ConfigError, TrustError, StorageError.
+    """
+    own = load_card(folder / CARD_NAME)
+    data, origin, founding_digest, founders = homes.load_genesis(genesis)
+    founding = [Card(origin=origin, **{name: getattr(peer, name) for name in FIELDS}) for peer in founders]
+    together = [*founding, *(card for card in cards if card not in founding and card != own), own]
+    check_together(together, own)
+    check_admission(founding_digest, load_admission(admission))
+    homes.write_genesis(folder / HOME_NAME, data)
+    return _write_settings(folder, own, together, admission, local)
+
+
+def _write_settings(folder: Path, own: Card, cards: Sequence[Card], admission: Path, local: Local) -> Path:
     write_atomic(folder / POLICY_NAME, format_quorum_policy(cards).encode())
     others = [card for card in cards if card.name != own.name]
     text = format_config_text(own, others, admission.absolute(), local)
@@ -154,11 +176,20 @@ def check_together(cards: Sequence[Card], own: Card) -> None:
         raise ConfigError("the cards", tuple(mistakes))
 
 
-def make_genesis(cards: Sequence[Card], listed: AdmissionList) -> bytes:
-    """The genesis of these peers."""
-    return homes.format_genesis(
-        cards[0].origin, [homes.Member(card.name, card.validator) for card in cards], listed
-    )
+def make_genesis(cards: Sequence[Card], listed: AdmissionList, threshold: int | None = None) -> bytes:
+    """The genesis of these peers. `threshold`: administrators that a change takes; None: more than half.
+
+    Raises ConfigError for a list or peers that no log may have.
+    """
+    peers = tuple(card.peer for card in cards)
+    rules = Rules(cards[0].origin, listed, threshold or 0, peers, (), len(peers), 0)
+    if threshold is None and rules.administrators:
+        rules = replace(rules, threshold=len(rules.administrators) // 2 + 1)
+    try:
+        check_rules(rules)
+    except MalformedError as error:
+        raise ConfigError("the genesis", (str(error),)) from error
+    return homes.format_genesis(rules.origin, peers, listed, rules.threshold)
 
 
 def format_quorum_policy(cards: Sequence[Card], quorum: int | None = None) -> str:
@@ -184,7 +215,7 @@ def format_log_tables(own: Card, others: Sequence[Card], admission: Path, rpc: s
 mode = "peers"
 origin = {json.dumps(own.origin)}
 key = "file:keys/log.key"
-# Who may write. The same list at every peer: it is part of what they agree on.
+# Who may write at the beginning: the list of the genesis. Changed by statements, never here.
 admission = {json.dumps(str(admission))}
 
 [log.peers]

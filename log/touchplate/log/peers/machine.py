@@ -5,6 +5,7 @@ what follows from this block, who may vote) are answered by one walk over the tr
 
     a transaction counts whole or not at all
     each of its entries is well formed, signed, and allowed by the admission list AT THE INDEX IT WOULD GET
+    an administrator's entry approves a change of the rules, which may hold for the entries after it
     an entry whose identity is in the tree, or came before in this block, adds nothing; the first one counts
     a transaction that adds nothing is refused, so nobody fills blocks with repeats
 
@@ -14,15 +15,18 @@ nothing: all peers that execute it agree, whatever they voted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from touchplate.log.admission import check_permission
 from touchplate.log.errors import AdmissionError, CorruptTreeError
 from touchplate.log.growth import grow
+from touchplate.log.peers.changes import Agreed, advance, approve, expel
 from touchplate.log.peers.checks import Check, CheckedEntry
-from touchplate.log.peers.state import State, Validator, quorum_of
+from touchplate.log.peers.rules import Rules, quorum_of
+from touchplate.log.peers.state import State, Validator, validators_of
 from touchplate.log.peers.transactions import parse_tx
 from touchplate.log.ports import PackedEntry
+from touchplate.verify.predicates.peers import Peer
 
 Known = Callable[[Sequence[bytes]], Mapping[bytes, int]]
 """The indexes of those identities that are in the tree of the state asked about."""
@@ -58,29 +62,39 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """A block's consequences. `removed`: validators that vote no more."""
+    """A block's consequences. `guilty`: peers that it removes for having voted twice; `updates`: validators
+    that vote from now on, or no more (power 0)."""
 
     state: State
     verdicts: tuple[Verdict, ...]
     entries: tuple[PackedEntry, ...]
-    removed: tuple[Validator, ...]
+    guilty: tuple[Peer, ...]
+    updates: tuple[Validator, ...]
 
 
 def judge(state: State, txs: Sequence[bytes], known: Known, check: Check) -> list[Verdict]:
     """The walk: one verdict per transaction of a block upon `state`."""
+    return _walk(state, txs, known, check)[0]
+
+
+def _walk(state: State, txs: Sequence[bytes], known: Known, check: Check) -> tuple[list[Verdict], Agreed]:
+    """The verdicts, and what is agreed after the block."""
     read = [_read(tx, check) for tx in txs]
     identities = {
         one.entry.identity: None for batch in read if not isinstance(batch, Verdict) for one in batch
     }
     there = set(known(list(identities)))
     verdicts: list[Verdict] = []
-    size = state.size
+    size, agreed = state.size, state.agreed
     for batch in read:
-        verdict = batch if isinstance(batch, Verdict) else _judge_batch(state, batch, there, size)
+        if isinstance(batch, Verdict):
+            verdict = batch
+        else:
+            verdict, agreed = _judge_batch(agreed, batch, there, size)
         there.update(entry.identity for entry in verdict.new)
         size += len(verdict.new)
         verdicts.append(verdict)
-    return verdicts
+    return verdicts, advance(agreed, size)
 
 
 def check_tx(state: State, tx: bytes, known: Known, check: Check) -> Verdict:
@@ -116,16 +130,15 @@ def execute(state: State, block: Block, known: Known, check: Check) -> Executed:
             f"the engine executes block {block.height}, and this peer has executed {state.height}: its data"
             " and the engine's are not of one peer"
         )
-    verdicts = judge(state, block.txs, known, check)
+    verdicts, agreed = _walk(state, block.txs, known, check)
     entries = tuple(entry for verdict in verdicts for entry in verdict.new)
-    removed = _removed(state, block.misbehaviour)
-    after = replace(
-        state,
-        height=block.height,
-        edge=grow(state.edge, [entry.leaf_hash for entry in entries]).edge,
-        validators=tuple(each for each in state.validators if each not in removed),
+    guilty = _guilty(agreed.rules, block.misbehaviour)
+    after = State(
+        block.height,
+        grow(state.edge, [entry.leaf_hash for entry in entries]).edge,
+        expel(agreed, guilty),
     )
-    return Executed(after, tuple(verdicts), entries, removed)
+    return Executed(after, tuple(verdicts), entries, guilty, _updates(state.rules, after.rules))
 
 
 def _read(tx: bytes, check: Check) -> list[CheckedEntry] | Verdict:
@@ -135,33 +148,51 @@ def _read(tx: bytes, check: Check) -> list[CheckedEntry] | Verdict:
         return Verdict(REFUSED, reason=f"{error.reason}: {error}")
 
 
-def _judge_batch(state: State, batch: Sequence[CheckedEntry], there: set[bytes], size: int) -> Verdict:
-    """One transaction at its place: `there` are the identities before it, `size` the index that comes
-    next."""
+def _judge_batch(
+    agreed: Agreed, batch: Sequence[CheckedEntry], there: set[bytes], size: int
+) -> tuple[Verdict, Agreed]:
+    """One transaction at its place, and what is agreed after it.
+
+    `there` are the identities before it, `size` the index that comes next.
+    """
     new: dict[bytes, PackedEntry] = {}
+    after = agreed
     for one in batch:
         if one.entry.identity in there or one.entry.identity in new:
             continue
-        blocks = state.admission.find(one.spki)
+        index = size + len(new)
+        after = advance(after, index)
+        blocks = after.rules.admission.find(one.spki)
         try:
             if not blocks:
                 raise AdmissionError("its key is not on the admission list", reason="unknown-key")
-            check_permission(blocks, one.statement, one.builder, size + len(new))
+            check_permission(blocks, one.statement, one.builder, index)
+            if one.change is not None:
+                after = approve(after, one.change, one.spki, index)
         except AdmissionError as error:
-            return Verdict(REFUSED, reason=f"{error.reason}: {error}")
+            return Verdict(REFUSED, reason=f"{error.reason}: {error}"), agreed
         new[one.entry.identity] = one.entry
     if not new:
-        return Verdict(REPEATED, reason="repeated: every entry of it is in the log already")
-    return Verdict(OK, tuple(new.values()))
+        return Verdict(REPEATED, reason="repeated: every entry of it is in the log already"), agreed
+    return Verdict(OK, tuple(new.values())), after
 
 
-def _removed(state: State, misbehaviour: Sequence[tuple[int, bytes]]) -> tuple[Validator, ...]:
-    """Validators that lose their vote for having voted twice: never more than the faults that are tolerated.
+def _guilty(rules: Rules, misbehaviour: Sequence[tuple[int, bytes]]) -> tuple[Peer, ...]:
+    """Peers that are removed for having voted twice: never more than the faults that are tolerated.
 
     Beyond them the log must stop rather than shrink to a few that decide alone. Evidence of one offence comes
-    again and again; once removed, a validator is not found any more.
+    again and again; once removed, a peer is not found any more.
     """
     guilty = {address for kind, address in misbehaviour if kind == DUPLICATE_VOTE}
-    spare = len(state.validators) - quorum_of(state.founders)
-    found = [each for each in state.validators if each.address in guilty]
+    spare = len(rules.peers) - quorum_of(rules.seats)
+    found = [peer for peer in rules.peers if Validator(peer.public, 1).address in guilty]
     return tuple(found[: max(0, spare)])
+
+
+def _updates(before: Rules, after: Rules) -> tuple[Validator, ...]:
+    """What the engine has to be told: who votes no more, then who votes from now on."""
+    if before is after:
+        return ()
+    old, new = validators_of(before), validators_of(after)
+    gone = [Validator(each.public, 0) for each in old if each not in new]
+    return (*gone, *(each for each in new if each not in old))

@@ -4,31 +4,37 @@
 
 The root binds every entry and its order. It does not say how many entries there are, nor who may write, nor
 who decides: two peers with one tree and different admission lists would agree for months, and then split
-over one entry. So the second half covers origin, tree size, admission list and validators. The height is
-left out on purpose: an empty block must not change the app hash, or the engine would make empty blocks for
-ever.
+over one entry. So the second half covers the tree size, the rules, and what administrators have approved. The
+height is left out on purpose: an empty block must not change the app hash, or the engine would make empty
+blocks for ever.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from touchplate.log.errors import CorruptTreeError, LogError
 from touchplate.log.growth import Edge
-from touchplate.verify.blocks import KINDS, Mistakes, Table, TrustedKey, read_blocks
+from touchplate.log.peers.changes import Agreed, Approval, Scheduled, parse_change
+from touchplate.log.peers.rules import (
+    FORMAT,
+    Rules,
+    admission_digest,
+    check_rules,
+    format_admission,
+    parse_admission_json,
+    parse_peers,
+    parse_rules,
+)
 from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
 from touchplate.verify.errors import MalformedError, VerifyError
-from touchplate.verify.fields import take_count, take_list, take_map, take_object, take_sha256, take_text
+from touchplate.verify.fields import take_count, take_list, take_object, take_sha256, take_text
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
-from touchplate.verify.keys import format_public_pem
+from touchplate.verify.predicates.peers import Peer, format_peer
 from touchplate.verify.trust import AdmissionList
-
-FORMAT = "touchplate.peers/v1"
 
 MAX_STATE_BYTES = 4 * 1024 * 1024
 """Bytes of a state or genesis: a list of a thousand keys has half a megabyte."""
-
-ED25519_BYTES = 32
 
 
 class GenesisError(LogError):
@@ -39,7 +45,7 @@ class GenesisError(LogError):
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """Who votes on blocks: an Ed25519 public key and its voting power."""
+    """Who votes on blocks: an Ed25519 public key and its voting power, 0 when it votes no more."""
 
     public: bytes
     power: int
@@ -52,138 +58,111 @@ class Validator:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What follows from the genesis and the blocks up to `height`. Immutable; a block makes a new one.
+    """What follows from the genesis and the blocks up to `height`. Immutable; a block makes a new one."""
 
-    `founders`: validators of the genesis, which the number of tolerated faults is counted from.
-    """
-
-    origin: str
     height: int
     edge: Edge
-    admission: AdmissionList
-    validators: tuple[Validator, ...]
-    founders: int
+    agreed: Agreed
 
     @property
     def size(self) -> int:
         """Entries of the tree."""
         return self.edge.size
 
+    @property
+    def rules(self) -> Rules:
+        """Who may write, who decides, and who may change either."""
+        return self.agreed.rules
+
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+        return self.rules.origin
+
+    @property
+    def admission(self) -> AdmissionList:
+        """Who may write at the next index, unless a change is due there."""
+        return self.rules.admission
+
+    @property
+    def validators(self) -> tuple[Validator, ...]:
+        """Who votes, two blocks after this one."""
+        return validators_of(self.rules)
+
     def app_hash(self) -> bytes:
         """Merkle root, then the digest of everything else that verdicts depend on: 64 bytes."""
         rest: dict[str, JSONValue] = {
-            "admission": admission_digest(self.admission),
-            "founders": self.founders,
-            "origin": self.origin,
+            "approvals": format_approvals(self.agreed.approvals),
+            "rules": self.rules.digest,
+            "scheduled": format_scheduled(self.agreed.scheduled),
             "size": str(self.size),
-            "validators": _format_validators(self.validators),
         }
         return self.edge.root() + hashlib.sha256(format_json(rest)).digest()
 
 
-def quorum_of(members: int) -> int:
-    """The fewest of `members` equals of whom any two groups share an honest one: more than two thirds.
-
-    2f+1 of 3f+1 members.
-    """
-    return members * 2 // 3 + 1
-
-
-# --- admission list ---------------------------------------------------------------------------------------
-
-
-def format_admission(listed: AdmissionList) -> dict[str, JSONValue]:
-    """The list as JSON in one order, each key as PEM text: peers format 10."""
-    blocks: dict[str, JSONValue] = {}
-    for kind in KINDS:
-        keys = sorted(
-            (key for key in listed.keys if key.kind == kind),
-            key=lambda key: (key.operator, key.key.spki, key.builder or "", key.from_index),
-        )
-        blocks[kind] = [_format_block(key) for key in keys]
-    return blocks
-
-
-def parse_admission_json(value: JSON) -> AdmissionList:
-    """The list in JSON, under the same rules as a file of it. Raises MalformedError, TrustError."""
-    values: Mapping[str, object] = take_object(value, "admission", KINDS)
-    mistakes = Mistakes("admission list of the genesis")
-    keys = read_blocks(Table("top level", values, mistakes, _refuse_files))
-    mistakes.check()
-    return AdmissionList(keys)
-
-
-def admission_digest(listed: AdmissionList) -> str:
-    """SHA-256 (hex) of the list in its one JSON form: equal for lists that say the same."""
-    return hashlib.sha256(format_json(format_admission(listed))).hexdigest()
-
-
-def _format_block(key: TrustedKey) -> dict[str, JSONValue]:
-    block: dict[str, JSONValue] = {"key": format_public_pem(key.key), "operator": key.operator}
-    if key.builder is not None:
-        block["builder"] = key.builder
-    if key.kind != "administrator":
-        block["ecosystems"] = sorted(key.ecosystems)
-    if key.from_index:
-        block["from_index"] = key.from_index
-    if key.until_index is not None:
-        block["until_index"] = key.until_index
-    return block
-
-
-def _refuse_files(name: str) -> str:
-    raise MalformedError(f"it names the file {name!r}, and a genesis holds the keys themselves")
+def validators_of(rules: Rules) -> tuple[Validator, ...]:
+    """The peers as validators, all of one power, in the order of their keys."""
+    return tuple(Validator(public, 1) for public in sorted(peer.public for peer in rules.peers))
 
 
 # --- genesis ----------------------------------------------------------------------------------------------
 
 
-def format_app_state(origin: str, listed: AdmissionList) -> dict[str, JSONValue]:
-    """`app_state` of a genesis: whose log it is, and who may write at its beginning (peers format 10)."""
+def format_app_state(
+    origin: str, listed: AdmissionList, peers: Iterable[Peer], threshold: int
+) -> dict[str, JSONValue]:
+    """`app_state` of a genesis: whose log it is, who may write, and who decides at its beginning (peers
+    format 10)."""
     return {
         "admission": format_admission(listed),
         "admission_sha256": admission_digest(listed),
         "format": FORMAT,
         "origin": origin,
+        "peers": [format_peer(peer) for peer in sorted(peers, key=lambda peer: peer.name)],
+        "threshold": threshold,
     }
 
 
 def begin(app_state: bytes, validators: Iterable[Validator], origin: str, listed: AdmissionList) -> State:
     """The state before the first block.
 
-    Raises GenesisError when the genesis is of another log, or its admission list is not the one (`listed`)
-    that this peer's operator has agreed to.
+    Raises GenesisError when the genesis is of another log, its validators are not its peers, or its admission
+    list is not the one (`listed`) that this peer's operator has agreed to.
     """
     try:
         members = take_object(
             parse_json(app_state, max_bytes=MAX_STATE_BYTES),
             "app_state",
-            ("admission", "admission_sha256", "format", "origin"),
+            ("admission", "admission_sha256", "format", "origin", "peers", "threshold"),
         )
         stated = take_sha256(members["admission_sha256"], "admission_sha256")
-        found = parse_admission_json(members["admission"])
         if members["format"] != FORMAT:
             raise MalformedError(f"its format is {members['format']!r}, not {FORMAT!r}")
         if members["origin"] != origin:
             raise MalformedError(f"it is of the log {members['origin']!r}, this peer is of {origin!r}")
+        found = parse_admission_json(members["admission"])
         if admission_digest(found) != stated:
             raise MalformedError("its admission list has another digest than it says")
+        peers = parse_peers(members["peers"])
+        threshold = take_count(members["threshold"], "threshold")
+        rules = Rules(origin, found, threshold, peers, (), len(peers), 0)
+        check_rules(rules)
+        if sorted(validators, key=lambda each: each.public) != list(validators_of(rules)):
+            raise MalformedError("its validators are not its peers, each with a power of 1")
     except VerifyError as error:
         raise GenesisError(f"the genesis cannot be used: {error}") from error
     check_admission(stated, listed)
-    members_of = tuple(sorted(validators, key=lambda each: each.public))
-    if not members_of:
-        raise GenesisError("the genesis names no validator")
-    return State(origin, 0, Edge(), found, members_of, len(members_of))
+    return State(0, Edge(), Agreed(rules))
 
 
-def check_admission(replicated: str, listed: AdmissionList) -> None:
-    """Raise GenesisError unless the operator's own list has the digest of the replicated one."""
+def check_admission(founding: str, listed: AdmissionList) -> None:
+    """Raise GenesisError unless the operator's own list has the digest of the one in the genesis."""
     own = admission_digest(listed)
-    if own != replicated:
+    if own != founding:
         raise GenesisError(
-            f"the peers' admission list has the digest {replicated}, the configured one {own}: every peer"
-            " needs the same list; take over the peers' one, or set up another network"
+            f"the peers' log began with an admission list of the digest {founding}, the configured one has"
+            f" {own}: put back the file that the genesis was made with; the list is changed by statements of"
+            " its administrators (`touchplate peer admit`), never by the file"
         )
 
 
@@ -194,14 +173,13 @@ def format_state(state: State) -> bytes:
     """What is stored with each block: everything but the tree itself."""
     return format_json(
         {
-            "admission": format_admission(state.admission),
+            "approvals": format_approvals(state.agreed.approvals),
             "format": FORMAT,
-            "founders": state.founders,
             "height": str(state.height),
-            "origin": state.origin,
             "root": encode_base64(state.edge.root()),
+            "rules": state.rules.document,
+            "scheduled": format_scheduled(state.agreed.scheduled),
             "size": str(state.size),
-            "validators": _format_validators(state.validators),
         }
     )
 
@@ -210,20 +188,16 @@ def parse_state(data: bytes, edge: Edge) -> State:
     """The stored state over the tree's `edge`. Raises CorruptTreeError when they are not of one block."""
     try:
         value = parse_json(data, max_bytes=MAX_STATE_BYTES)
-        names = ("admission", "format", "founders", "height", "origin", "root", "size", "validators")
+        names = ("approvals", "format", "height", "root", "rules", "scheduled", "size")
         members = take_object(value, "state", names)
         if members["format"] != FORMAT:
             raise MalformedError(f"its format is {members['format']!r}, not {FORMAT!r}")
         size = parse_decimal(take_text(members["size"], "size"), "size")
         root = decode_base64(take_text(members["root"], "root"), "root")
-        state = State(
-            take_text(members["origin"], "origin"),
-            parse_decimal(take_text(members["height"], "height"), "height"),
-            edge,
-            parse_admission_json(members["admission"]),
-            _parse_validators(members["validators"]),
-            take_count(members["founders"], "founders", least=1),
-        )
+        height = parse_decimal(take_text(members["height"], "height"), "height")
+        approvals = tuple(parse_approval(each) for each in take_list(members["approvals"], "approvals"))
+        rules = parse_rules(members["rules"])
+        state = State(height, edge, Agreed(rules, approvals, parse_scheduled(members["scheduled"])))
     except VerifyError as error:
         raise CorruptTreeError(f"the stored state of the peers cannot be read: {error}") from error
     if (size, root) != (edge.size, edge.root()):
@@ -234,18 +208,34 @@ def parse_state(data: bytes, edge: Edge) -> State:
     return state
 
 
-def _format_validators(validators: Iterable[Validator]) -> list[JSONValue]:
-    return [{"key": encode_base64(each.public), "power": each.power} for each in validators]
+def format_approvals(approvals: Sequence[Approval]) -> list[JSONValue]:
+    """The JSON of what is approved (peers format 10)."""
+    return [
+        {"by": list(each.by), "index": str(each.index), "statement": each.statement} for each in approvals
+    ]
 
 
-def _parse_validators(value: JSON) -> tuple[Validator, ...]:
-    found = []
-    for number, each in enumerate(take_list(value, "validators", least=1)):
-        members = take_map(each, f"validator {number}")
-        public = decode_base64(take_text(members.get("key"), "key"), "key")
-        if len(public) != ED25519_BYTES:
-            raise MalformedError(
-                f"the key of validator {number} has {len(public)} bytes, not {ED25519_BYTES}"
-            )
-        found.append(Validator(public, take_count(members.get("power"), "power", least=1)))
-    return tuple(found)
+def parse_approval(value: JSON) -> Approval:
+    """One approval in its JSON. Raises MalformedError."""
+    members = take_object(value, "approval", ("by", "index", "statement"))
+    return Approval(
+        take_sha256(members["statement"], "statement"),
+        parse_decimal(take_text(members["index"], "index"), "index"),
+        tuple(take_sha256(each, "by") for each in take_list(members["by"], "by", least=1)),
+    )
+
+
+def format_scheduled(scheduled: Scheduled | None) -> JSONValue:
+    """The JSON of the scheduled change, null for none (peers format 10)."""
+    if scheduled is None:
+        return None
+    return {"index": str(scheduled.index), "statement": encode_base64(scheduled.change.payload)}
+
+
+def parse_scheduled(value: JSON) -> Scheduled | None:
+    """The scheduled change in its JSON. Raises MalformedError."""
+    if value is None:
+        return None
+    members = take_object(value, "scheduled", ("index", "statement"))
+    payload = decode_base64(take_text(members["statement"], "statement"), "statement")
+    return Scheduled(parse_decimal(take_text(members["index"], "index"), "index"), parse_change(payload))

@@ -6,7 +6,7 @@ The nonce says nothing; it lets the same entries be handed in again after an eng
 engine takes no transaction twice while it remembers its hash. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from touchplate.log.errors import AdmissionError
 from touchplate.verify.entry import MAX_PACKED_BYTES
@@ -59,17 +59,16 @@ def _after_field(tx: bytes, offset: int, length_bytes: int) -> int:
     return offset + length_bytes + int.from_bytes(tx[offset : offset + length_bytes], "big")
 
 
-def group(packed: Sequence[bytes]) -> list[list[bytes]]:
-    """`packed` in order, cut into runs that each fit into one transaction."""
-    groups: list[list[bytes]] = []
-    room = 0
+def count_fitting(packed: Iterable[bytes], tx_bytes: int = MAX_TX_BYTES) -> int:
+    """How many of these packed entries, from the first on, fit into one transaction of `tx_bytes`; the first
+    one does in any case."""
+    count, room = 0, tx_bytes - HEAD_BYTES
     for one in packed:
-        if len(one) > room:
-            groups.append([])
-            room = MAX_TX_BYTES - HEAD_BYTES
-        groups[-1].append(one)
         room -= len(one)
-    return groups
+        if room < 0 and count:
+            break
+        count += 1
+    return count
 
 
 assert HEAD_BYTES + MAX_PACKED_BYTES <= MAX_TX_BYTES  # every entry fits into some transaction

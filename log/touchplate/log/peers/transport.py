@@ -1,18 +1,21 @@
 """ABCI's socket protocol: messages with their length in front, on a unix socket that only its owner opens.
 
 The engine opens a handful of connections and expects answers in order on each; after a question it sends
-`flush`, and reads no answer before that. One thread per connection: the questions about blocks come one
-after another, and those about waiting transactions on a connection of their own.
+`flush`, and reads no answer before that. Two threads per connection: one answers, one question after the
+other; one reads ahead. An engine that cannot get rid of its questions costs a whole core, since its timer for
+the next flush (CometBFT 0.38, abci/client/socket_client.go) then fires every 20 nanoseconds instead of every
+20 milliseconds: so somebody always has to take them from it.
 """
 
 import contextlib
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
-from io import BufferedReader
 from logging import getLogger
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Condition, Lock, Thread
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -29,6 +32,13 @@ MAX_CONNECTIONS = 8
 
 MAX_UNFLUSHED_BYTES = 1024 * 1024
 """Answers that wait for a flush; beyond it they are sent at once."""
+
+MAX_AHEAD_BYTES = 16 * 1024 * 1024
+"""Bytes of questions that were read and wait for their turn, per connection: two full mempools of this peer
+and three others. Beyond it the engine waits."""
+
+READ_BYTES = 64 * 1024
+"""Bytes per read. What is missing of a longer message is read in one go, straight into its place."""
 
 MAX_VARINT_BYTES = 5
 """Bytes of a length: four would be enough for every length that is allowed."""
@@ -49,7 +59,46 @@ def encode_message(message: abci.Request | abci.Response) -> bytes:
     return bytes(head) + data
 
 
-def read_message(stream: BufferedReader, limit: int = MAX_MESSAGE_BYTES) -> bytes | None:
+class Readable(Protocol):
+    """A stream of bytes, such as io.BufferedReader."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes; fewer at the end only."""
+
+
+class SocketStream:
+    """The bytes that come out of a socket. A long message is read without handing its pieces to Python."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._held = b""
+        self._at = 0
+
+    def read(self, size: int, /) -> bytes:
+        """See Readable. Raises OSError."""
+        end = self._at + size
+        if end <= len(self._held):
+            found = self._held[self._at : end]
+            self._at = end
+            return found
+        head = self._held[self._at :]
+        self._held, self._at = b"", 0
+        if size - len(head) >= READ_BYTES:
+            return head + self._read_exactly(size - len(head))
+        while len(head) < size and (more := self._connection.recv(READ_BYTES)):
+            head += more
+        self._held, self._at = head, min(size, len(head))
+        return head[:size]
+
+    def _read_exactly(self, size: int) -> bytes:
+        data = bytearray(size)
+        view, got = memoryview(data), 0
+        while got < size and (more := self._connection.recv_into(view[got:], 0, socket.MSG_WAITALL)):
+            got += more
+        return bytes(view[:got])
+
+
+def read_message(stream: Readable, limit: int = MAX_MESSAGE_BYTES) -> bytes | None:
     """The bytes of the next message; None at the end of the stream. Raises RequestError."""
     length = _read_length(stream)
     if length is None:
@@ -62,7 +111,7 @@ def read_message(stream: BufferedReader, limit: int = MAX_MESSAGE_BYTES) -> byte
     return data
 
 
-def _read_length(stream: BufferedReader) -> int | None:
+def _read_length(stream: Readable) -> int | None:
     length = 0
     for number in range(MAX_VARINT_BYTES):
         byte = stream.read(1)
@@ -74,6 +123,53 @@ def _read_length(stream: BufferedReader) -> int | None:
         if not byte[0] & 0x80:
             return length
     raise RequestError(f"a length of more than {MAX_VARINT_BYTES} bytes")
+
+
+class _Ahead:
+    """Messages between the thread that reads them and the one that answers them."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._messages: deque[bytes] = deque()  # under _changed
+        self._bytes = 0  # under _changed
+        self._ended = False  # by either side; under _changed
+        self.error: Exception | None = None
+        """Why reading ended, if it was not the end of the stream."""
+
+    def read_all(self, stream: Readable) -> None:
+        """Read until the stream or the other side ends."""
+        try:
+            while (message := read_message(stream)) is not None:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._ended or self._bytes < MAX_AHEAD_BYTES)
+                    if self._ended:
+                        return
+                    self._messages.append(message)
+                    self._bytes += len(message)
+                    self._changed.notify_all()
+        except (RequestError, OSError) as error:
+            self.error = error
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Nothing more is read."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def take(self) -> bytes | None:
+        """The next message; None at the end. Raises what ended the reading."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._messages or self._ended)
+            if self._messages:
+                message = self._messages.popleft()
+                self._bytes -= len(message)
+                self._changed.notify_all()
+                return message
+        if self.error is not None:
+            raise self.error
+        return None
 
 
 class Listener:
@@ -143,9 +239,20 @@ class Listener:
             Thread(target=self._serve, args=(connection,), name="abci", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        ahead = _Ahead()
+        reader = Thread(
+            target=ahead.read_all, args=(SocketStream(connection),), name="abci-read", daemon=True
+        )
         try:
-            with connection, connection.makefile("rb") as stream:
-                self._converse(connection, stream)
+            with connection:
+                reader.start()
+                try:
+                    self._converse(connection, ahead)
+                finally:
+                    ahead.end()
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)  # wakes the reader
+                    reader.join()
         except (RequestError, DecodeError) as error:
             logger.error("a connection of the engine is cut: %s", error)
         except OSError as error:
@@ -154,9 +261,9 @@ class Listener:
             with self._lock:
                 self._open.discard(connection)
 
-    def _converse(self, connection: socket.socket, stream: BufferedReader) -> None:
+    def _converse(self, connection: socket.socket, ahead: _Ahead) -> None:
         waiting = bytearray()
-        while (data := read_message(stream)) is not None:
+        while (data := ahead.take()) is not None:
             request = abci.Request.FromString(data)
             is_flush = request.WhichOneof("value") == "flush"
             response = abci.Response(flush=abci.Empty()) if is_flush else self._answer(request)

@@ -1,13 +1,16 @@
-"""Admission v1: administrators change who may write to a log. The schema only; no log acts on it yet."""
+"""Admission v1: administrators change who may write to a log that several peers hold.
+
+The schema; what it does to a log's rules, and when, is in log/peers/changes.
+"""
 
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, get_args
 
-from touchplate.verify.encoding import decode_base64
+from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.fields import take_choice, take_count, take_list, take_object, take_sha256, take_text
-from touchplate.verify.jcs import JSON
-from touchplate.verify.keys import StatementKey, parse_public_pem, parse_spki
+from touchplate.verify.jcs import JSON, JSONValue
+from touchplate.verify.keys import StatementKey, format_public_pem, parse_public_pem, parse_spki
 from touchplate.verify.names import check_operator, parse_builder
 from touchplate.verify.purl import ECOSYSTEMS
 from touchplate.verify.values import value
@@ -33,9 +36,10 @@ class AdmittedKey:
 
 @value
 class Admission:
-    """A change of the admission list, active from a tree index once `threshold` administrators signed it.
+    """A change of the admission list, active from a tree index on once enough administrators signed it.
 
-    `remove`: SPKI sha256 in hex.
+    `remove`: SPKI sha256 in hex. `administrators` and `threshold` are what holds once it is active: who the
+    administrators then are, and how many of them the next change takes.
     """
 
     add: tuple[AdmittedKey, ...]
@@ -69,6 +73,34 @@ def parse_admission_predicate(predicate: Mapping[str, JSON]) -> Admission:
         threshold=threshold,
         from_index=take_count(members["from_index"], "from_index"),
     )
+
+
+def format_admission_predicate(admission: Admission) -> dict[str, JSONValue]:
+    """The predicate (statement format 4), keys and blocks in the order given."""
+    return {
+        "add": [_format_block(block) for block in admission.add],
+        "remove": list(admission.remove),
+        "administrators": [encode_base64(key.spki) for key in admission.administrators],
+        "threshold": admission.threshold,
+        "from_index": admission.from_index,
+    }
+
+
+def _format_block(block: AdmittedKey) -> dict[str, JSONValue]:
+    made: dict[str, JSONValue] = {
+        "kind": block.kind,
+        "operator": block.operator,
+        "key": format_public_pem(block.key),
+    }
+    if block.builder is not None:
+        made["builder"] = block.builder
+    if block.kind != "administrator":
+        made["ecosystems"] = list(block.ecosystems)
+    if block.from_index:
+        made["from_index"] = block.from_index
+    if block.until_index is not None:
+        made["until_index"] = block.until_index
+    return made
 
 
 def _parse_block(value: JSON, what: str) -> AdmittedKey:
