@@ -16,9 +16,9 @@ from tests.log.witness.support import COSIGNER, PQ_COSIGNER
 from tests.node.test_serve import Process
 
 LOGS = 50
-SUCCESS_QPS = 30
+SUCCESS_QPS = 50
 """Updates a second after which loadtest is content: each is one durable transaction, on a machine that tests
-share. From five, it takes twenty steps of a tenth."""
+share. """
 
 SECONDS = 400
 
