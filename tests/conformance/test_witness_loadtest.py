@@ -17,8 +17,8 @@ from tests.node.test_serve import Process
 
 LOGS = 50
 SUCCESS_QPS = 20
-"""Updates a second after which loadtest is content. Not what our witness can do: loadtest's own throttle loses
-a timer's delay with each update, so on a busy machine it never counts much more than thirty as delivered."""
+"""Updates a second after which loadtest is content. Not what our witness can do: loadtest's own throttle
+loses a timer's delay with each update, so on a busy machine it never counts much more than thirty."""
 
 SECONDS = 400
 

@@ -46,7 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class WitnessServer:
-    """One witness on loopback. `mode`: good, lying, garbage, foreign, failing, slow (until `go` is set)."""
+    """One witness on loopback. `mode`: good, lying, garbage, foreign, splicing, early, late, failing, slow
+    (until `go` is set)."""
 
     def __init__(self, folder: Path, name: str, signer: NoteSigner | None = None) -> None:
         self.name = name
@@ -85,6 +86,14 @@ class WitnessServer:
             return 200, "text/plain", b"\xff" * 100
         if self.mode == "lying":
             return 200, "text/plain", self.signer.sign(OTHER_ROOT, time=1_800_000_000).encode()
+        if self.mode == "splicing":
+            # Its signature is good, of a text that only looks like ours.
+            note = request.note.decode() + "\n"
+            return 200, "text/plain", b"\n" + self.signer.sign(note[:-1], time=int(time.time())).encode()
+        if self.mode in ("early", "late"):
+            text = request.note.decode().rpartition("\n\n")[0] + "\n"
+            now = int(time.time()) + (3600 if self.mode == "late" else -3600)
+            return 200, "text/plain", self.signer.sign(text, time=now).encode()
         if self.mode == "foreign":
             text = request.note.decode().rpartition("\n\n")[0] + "\n"
             return 200, "text/plain", witness_signer("stranger.example.org").sign(text, time=1).encode()

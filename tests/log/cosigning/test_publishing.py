@@ -54,7 +54,9 @@ def test_the_published_checkpoint_satisfies_the_policy_and_grows(tmp_path: Path)
             assert all(note.count("— ".encode()) == 1 for note in servers[0].notes)
 
 
-@pytest.mark.parametrize("mode", ["lying", "garbage", "foreign", "failing", "slow", "dead"])
+@pytest.mark.parametrize(
+    "mode", ["lying", "garbage", "foreign", "splicing", "early", "late", "failing", "slow", "dead"]
+)
 def test_two_of_three_stand_one_that_misbehaves(mode: str, tmp_path: Path) -> None:
     with witnesses(tmp_path) as servers:
         text = policy_text(servers, 2)
@@ -72,7 +74,7 @@ def test_two_of_three_stand_one_that_misbehaves(mode: str, tmp_path: Path) -> No
             eventually(lambda: size_of(service, text) == size)
 
 
-@pytest.mark.parametrize("mode", ["lying", "garbage", "foreign", "failing", "slow"])
+@pytest.mark.parametrize("mode", ["lying", "garbage", "splicing", "late", "failing", "slow"])
 def test_three_of_three_publish_nothing_until_the_third_is_well(
     mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,6 +164,20 @@ def test_a_head_that_does_not_grow_is_cosigned_again(tmp_path: Path) -> None:
             first = service.checkpoint()
             eventually(lambda: service.checkpoint() != first)
             assert size_of(service, text) == 0
+
+
+def test_cosignatures_of_a_head_stand_until_there_are_newer_ones(tmp_path: Path) -> None:
+    with witnesses(tmp_path) as servers:
+        text = policy_text(servers, 2)
+        with cosigned_log(tmp_path, text) as service:
+            eventually(lambda: service.checkpoint().count("— ".encode()) == 4)
+            first = service.checkpoint()
+        servers[0].mode = "failing"
+        with cosigned_log(tmp_path, text) as service:
+            eventually(lambda: service.checkpoint() != first)
+            head = published(service, read_policy(text))
+            assert head is not None
+            assert [name for name, _ in head.cosigners] == ["w1", "w2", "w3"]
 
 
 def test_a_policy_without_a_quorum_publishes_at_once_and_adds_lines(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from touchplate.log.ports import Tree
 from touchplate.log.reading import LogReader
 from touchplate.verify.checkpoints import open_checkpoint, sign_checkpoint
 from touchplate.verify.errors import VerifyError
-from touchplate.verify.notes import NoteSigner
+from touchplate.verify.notes import NoteSigner, keep_lines, open_note, unverified_text
 from touchplate.verify.policy import Policy
 from touchplate.verify.proofs import root_of
 from touchplate.verify.tiles import TileReader
@@ -212,7 +212,8 @@ class CosignedPublisher:
         note = sign_checkpoint(self._signer.key.name, head.size, head.root, self._signer)
         with self._changed:
             asked = set(range(len(self._witnesses))) - self._resting
-            self._round = Round(SignedHead(head.size, head.root, note), self._policy, asked)
+            older = _lines_of(head.checkpoint, note, self._policy)
+            self._round = Round(SignedHead(head.size, head.root, note), self._policy, asked, older)
             self._began = time.monotonic()
             if self._stored[0] == head.size:
                 self._stored = (head.size, 0)  # fresh cosignatures of the same head are news, too
@@ -310,6 +311,21 @@ class CosignedPublisher:
             self._news = True
             self._changed.notify_all()
         return error is None
+
+
+def _lines_of(checkpoint: bytes | None, note: bytes, policy: Policy) -> dict[str, str]:
+    """The good lines of the policy's witnesses in a stored checkpoint, if it is of the head of `note`."""
+    if checkpoint is None or unverified_text(checkpoint) != unverified_text(note):
+        return {}
+    found = {}
+    for witness in policy.witnesses:
+        one = keep_lines(checkpoint, {(witness.key.name, witness.key.key_id)})
+        try:
+            open_note(one, [witness.key])
+        except VerifyError:
+            continue
+        found[witness.name] = one.decode().rpartition("\n\n")[2]
+    return found
 
 
 def _size_of(checkpoint: bytes | None) -> int:

@@ -16,9 +16,13 @@ from touchplate.verify.policy import Policy
 class Round:
     """One head before the witnesses. The caller locks."""
 
-    def __init__(self, head: SignedHead, policy: Policy, asked: Iterable[int]) -> None:
-        """`asked`: the numbers of the witnesses of whom an answer may be expected."""
+    def __init__(
+        self, head: SignedHead, policy: Policy, asked: Iterable[int], older: Mapping[str, str]
+    ) -> None:
+        """`asked`: the numbers of the witnesses of whom an answer may be expected. `older`: lines under the
+        same head from before, which stand until newer ones are there, and count for nothing."""
         self.head = head
+        self._older = dict(older)
         self._policy = policy
         self._lines: dict[str, str] = {}  # the witness's name in the policy -> its line
         self._pending = set(asked)
@@ -57,5 +61,7 @@ class Round:
         self._lines.update(lines)
 
     def note(self) -> bytes:
-        """The checkpoint: the log's line, and those of all who have cosigned."""
-        return self.head.note + "".join(self._lines[name] for name in self.names).encode()
+        """The checkpoint: the log's line, and those of all who have cosigned, now or before."""
+        lines = self._older | self._lines
+        order = [each.name for each in self._policy.witnesses if each.name in lines]
+        return self.head.note + "".join(lines[name] for name in order).encode()

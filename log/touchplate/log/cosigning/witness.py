@@ -5,6 +5,7 @@ What it answers is believed only as far as a signature of its keys goes. It is a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,9 +17,10 @@ from touchplate.base.http import HTTPClient, HTTPLimits, Response
 from touchplate.log.cosigning.config import Asked
 from touchplate.log.errors import LogError
 from touchplate.log.witness.requests import format_add_checkpoint
-from touchplate.verify.encoding import parse_decimal
+from touchplate.verify.checkpoints import MAX_CLOCK_SKEW
+from touchplate.verify.encoding import format_moment, parse_decimal
 from touchplate.verify.errors import MalformedError, VerifyError, shown
-from touchplate.verify.notes import keep_lines, open_note
+from touchplate.verify.notes import OpenNote, keep_lines, open_note, unverified_text
 
 MAX_ANSWER_BYTES = 256 * 1024
 """Bytes of an answer: 64 lines of post-quantum signatures."""
@@ -86,11 +88,13 @@ class HTTPTransport:
 class AskedWitness:
     """A witness, and what we know of its memory of us."""
 
-    def __init__(self, asked: Asked, transport: Transport, size: int = 0) -> None:
-        """`size`: of the newest head of ours that it is known to have cosigned."""
+    def __init__(self, asked: Asked, transport: Transport, *, now: Callable[[], float] = time.time) -> None:
+        """`now` gives unix seconds."""
         self.asked = asked
-        self.size = size
+        self.size = 0
+        """Of the newest head of ours that it is known to have cosigned."""
         self._transport = transport
+        self._now = now
         self._names = {witness.key: witness.name for witness in asked.witnesses}
 
     @property
@@ -150,9 +154,23 @@ class AskedWitness:
         wanted = {(key.name, key.key_id) for key in self._names}
         try:
             own = open_note(keep_lines(head.note + answer, wanted), list(self._names))
+            # An answer with an empty line in it would make another text of the note, and sign that one.
+            if own.text != unverified_text(head.note):
+                raise MalformedError("it is of another text")
+            self._check_times(own)
             found = [each.key for each in own.signatures]
             notes = [keep_lines(head.note + answer, {(key.name, key.key_id)}) for key in found]
         except VerifyError as error:
             raise NotCosignedError(f"its cosignature is no good: {error}") from error
         lines = [note.decode().rpartition("\n\n")[2] for note in notes]
         return {self._names[key]: line for key, line in zip(found, lines, strict=True)}
+
+    def _check_times(self, opened: OpenNote) -> None:
+        """Readers who demand an age would not count a line from another day; 0 makes no claim (0x06)."""
+        now = self._now()
+        for each in opened.signatures:
+            if each.timestamp and abs(each.timestamp - now) > MAX_CLOCK_SKEW:
+                raise MalformedError(
+                    f"it is of {format_moment(each.timestamp)}, and here it is {format_moment(int(now))}: one"
+                    " of the two clocks is wrong"
+                )
