@@ -23,7 +23,7 @@ from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
 from touchplate.verify.notes import NoteSigner
 from touchplate.verify.policy import Policy, parse_policy
 
-GIVE_UP_SECONDS = 20.0
+GIVE_UP_SECONDS = 60.0
 
 Answer = tuple[int, str, bytes]
 OTHER_ROOT = "log.example.org\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
