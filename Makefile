@@ -42,7 +42,7 @@ e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.docker
 
-e2e-conan:      ## packages through touchplate: a stock conan_server and client; half a minute
+e2e-conan:      ## packages through touchplate, lz4 rebuilt: a stock conan_server and client; two minutes
 	@deploy/dev/setup conan
 	$(PYTHON) -m tests.e2e.conan
 
@@ -98,6 +98,9 @@ lock:           ## re-resolve requirements.lock (needs uv); hashes, no addresses
 	  --no-header --no-annotate -o tests/fuzz/requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:conan --generate-hashes \
 	  --no-header --no-annotate -o tests/e2e/conan.lock
+	uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:conan-client --generate-hashes \
+	  --constraints tests/e2e/conan.lock --no-header --no-annotate \
+	  -o builder/touchplate/builder/ecosystems/conan/conan.lock
 
 proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test checks that nothing differs)
 	$(PYTHON) -m tests.proto.generate proto

@@ -13,6 +13,7 @@ from tests.builder.tarparts import gzip_bytes
 
 from touchplate.builder.backend import Backend
 from touchplate.builder.cache import Cache
+from touchplate.builder.compare import Comparison, compare
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.ecosystem import DefinitionForm, Inference, refuse_hints
 from touchplate.builder.errors import DefinitionError, PhaseFailed
@@ -145,6 +146,11 @@ class Joinery:
         repository = workshop.repositories.named("conancenter")
         self.bench = Bench(repository, self._backend, self._missing)
         return self.bench
+
+    def compare(
+        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+    ) -> Comparison:
+        return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
 
     def explain_failure(self, log: bytes) -> str | None:
         return next((line for line in log.decode().splitlines() if line.startswith("UNGLUED")), None)

@@ -1,9 +1,10 @@
 """`make e2e-conan`: packages installed through touchplate by a stock Conan client, and refused by it.
 
 A stock conan_server on loopback is the upstream, and C libraries are built and uploaded with a stock client.
-Two operators' test keys sign that they built one; a client with the settings of `touchplate setup conan` then
-gets it, and is refused what nobody built, what was changed, and another revision, with the reason in its own
-output. Ends with "e2e-conan: ok".
+One, lz4, is really rebuilt by two operators, from the source that Debian ships; of the others two operators'
+test keys sign that they built them. A client with the settings of `touchplate setup conan` then gets these,
+and is refused what nobody built, what was changed, and another revision, with the reason in its own output.
+Ends with "e2e-conan: ok".
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conan_packages import OPERATORS, Published
+from tests.e2e.conan_rebuilds import LZ4, REBUILDERS, check_rebuild, published_lz4, rebuild, repeat, use
 from tests.e2e.conan_world import (
     ConanWorld,
     MissingToolError,
@@ -49,9 +51,12 @@ class Stage:
     free: Pair
     changed: Pair
     late: Pair
+    lz4: LZ4
+    indexes: list[str] = field(default_factory=list)
+    """Where the log has what the operators said about lz4."""
 
 
-def prepare(world: ConanWorld) -> Stage:
+def prepare(world: ConanWorld, lz4: LZ4) -> Stage:
     """Build and upload; nobody rebuilt anything yet."""
     publisher = new_publisher(world)
     publish = world.publish
@@ -63,7 +68,34 @@ def prepare(world: ConanWorld) -> Stage:
         free=publish(publisher, "free", "1.0", 3),
         changed=publish(publisher, "changed", "1.0", 4),
         late=publish(publisher, "late", "1.0", 5),
+        lz4=lz4,
     )
+
+
+def rebuilt(stage: Stage) -> None:
+    """lz4 is rebuilt by two operators from its recipe and Debian's tarball, and is served only then."""
+    world, lz4 = stage.world, stage.lz4
+    _refused(world.user("lz4-before").install("lz4/1.9.4"), NOT_BUILT, "lz4/1.9.4#")
+    first, second = (
+        _rebuilt_by(stage, name, operator, number) for number, (name, operator) in enumerate(REBUILDERS)
+    )
+    expect(first == second, f"other bytes, or other tools, at the two operators: {first} {second}")
+    repeat(world, lz4, stage.indexes[0])
+    use(world, world.user("lz4-after"))
+    page = world.get(f"/why/conan/team/{lz4.package.revision.file_path('conan_package.tgz')}")
+    expect(b"tar-times@1" in page.body, "the page does not say how it was compared")
+
+
+def _rebuilt_by(stage: Stage, name: str, operator: str, before: int) -> tuple[str, object]:
+    """Digests of the archive that one operator built and of his tools; his word alone is not enough."""
+    world = stage.world
+    if before:
+        _refused(world.user("lz4-one").install("lz4/1.9.4"), "not reproduced: 1 of 2 operators")
+    value = rebuild(world, stage.lz4, name, operator)
+    signed = value["signed"]
+    assert isinstance(signed, dict)
+    stage.indexes += signed["indexes"]
+    return check_rebuild(stage.lz4, value), value["tools"]
 
 
 def refused_before(stage: Stage) -> None:
@@ -224,6 +256,7 @@ def _sha256(data: bytes) -> str:
 
 
 STEPS: tuple[Callable[[Stage], None], ...] = (
+    rebuilt,
     refused_before,
     refused_package,
     served,
@@ -239,9 +272,9 @@ STEPS: tuple[Callable[[Stage], None], ...] = (
 
 def run() -> None:
     """All steps. Raises StepFailedError."""
-    with new_world() as world:
+    with new_world() as world, published_lz4(world) as lz4:
         say(f"--  {world.run(world.tools / 'conan', '--version').text.strip()}")
-        stage = prepare(world)
+        stage = prepare(world, lz4)
         for step in STEPS:
             step(stage)
             say(f"ok  {' '.join((step.__doc__ or '').split())}")

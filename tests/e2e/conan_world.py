@@ -37,6 +37,8 @@ from touchplate.api.conan.layout import Reference, Revision
 from touchplate.verify.keys import format_private_pem
 
 LOCK = ROOT / "tests/e2e/conan.lock"
+STABILIZERS = ("gzip-header@1", "tar-owners@1", "tar-times@1")
+"""That the node's trust file accepts: by whom and when a published archive was packed."""
 SERVER = ROOT / "tests/e2e/conan_loopback.py"
 SERVER_CONF = """[server]
 jwt_secret: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
@@ -98,10 +100,14 @@ class Person:
     world: ConanWorld
     home: Path
 
+    def command(self, *arguments: str | Path) -> Sequence[str | Path]:
+        """How the client is started."""
+        return [self.world.tools / "conan", *arguments]
+
     def conan(self, *arguments: str | Path) -> Output:
         """Run the client. It never asks anything: there is nobody to answer."""
         env = {"CONAN_HOME": str(self.home), "CONAN_NON_INTERACTIVE": "1"}
-        return self.world.run(self.world.tools / "conan", *arguments, env=env)
+        return self.world.run(*self.command(*arguments), env=env)
 
     def must(self, *arguments: str | Path) -> Output:
         """The same, and it has to succeed."""
@@ -119,18 +125,30 @@ class ConanWorld(World):
     """A running conan_server (`upstream` knows its port) and a running node. `tools`: where conan is."""
 
     tools: Path = field(default_factory=Path)
+    token: str = "operators-of-the-test"
+    """With which operators store their evidence at the node."""
 
     def person(self, name: str, files: dict[str, str] | None = None) -> Person:
         """A new person with an empty cache. `files`: settings by name; else no remote is known."""
-        home = self.folder / f"home-{name}"
-        home.mkdir()
+        return self.settle(Person(self, self.folder / f"home-{name}"), files)
+
+    def settle(self, person: Person, files: dict[str, str] | None = None) -> Person:
+        """Make the home of a person; see `person`."""
+        home = person.home
+        home.mkdir(parents=True)
         for file, text in (files or {"remotes.json": '{"remotes": []}\n'}).items():
             (home / file).write_text(text)
         # Set, or the client asks on the terminal; the profile decides about nothing but the compiler.
         (home / "global.conf").write_text("core:non_interactive = True\n")
-        made = Person(self, home)
-        made.must("profile", "detect")
-        return made
+        person.must("profile", "detect")
+        return person
+
+    def publisher(self, person: Person) -> Person:
+        """A person who uploads to the upstream."""
+        self.settle(person)
+        person.must("remote", "add", "upstream", f"http://127.0.0.1:{self.upstream.port}")
+        person.must("remote", "login", "upstream", "demo", "-p", "demo")
+        return person
 
     def user(self, name: str) -> Person:
         """A person with the settings that `touchplate setup conan` prints."""
@@ -206,7 +224,7 @@ def conan_tools() -> Path:
     return folder / "venv/bin"
 
 
-def write_node(folder: Path, node: int, upstream: int) -> Path:
+def write_node(folder: Path, node: int, upstream: int, token: str) -> Path:
     """Keys, lists and the node's configuration: packages must be reproduced, but for one name."""
     both = ("conan",)
     blocks = [
@@ -217,13 +235,15 @@ def write_node(folder: Path, node: int, upstream: int) -> Path:
     private = {
         "log.key": log_signer().format() + "\n",
         "recorder.pem": format_private_pem(statement_signer("recorder")).decode(),
+        "worker.token": token,
     }
     for name, text in private.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o600)
     (folder / "admission.toml").write_text("\n".join(blocks))
     policy = f"log {verifier_key(log_signer())}\\nquorum none\\n"
-    trust = f'[log]\npolicy = "{policy}"\n[levels.reproduced]\noperators = 2\n'
+    listed = ", ".join(f'"{name}"' for name in STABILIZERS)
+    trust = f'[log]\npolicy = "{policy}"\n[levels.reproduced]\noperators = 2\nstabilizers = [{listed}]\n'
     (folder / "trust.toml").write_text(trust + "\n".join(blocks))
     config = folder / "node.toml"
     config.write_text(
@@ -239,6 +259,8 @@ admission = "admission.toml"
 [recorder]
 operator = "{RECORDER}"
 key = "file:recorder.pem"
+[evidence]
+token = "file:worker.token"
 [gate]
 trust = "trust.toml"
 [[gate.rule]]
@@ -264,10 +286,11 @@ def new_world() -> Iterator[ConanWorld]:
     """A running upstream and a running node; both end at the end, and the folder goes."""
     tools = conan_tools()
     folder = Path(tempfile.mkdtemp(prefix="touchplate-conan-", dir="/var/tmp"))
+    folder.chmod(0o711)  # builds run as users of their own, in folders below it
     world = ConanWorld(folder, Registry(free_port()), free_port(), tools=tools)
     try:
         start_server(world)
-        config = write_node(folder, world.node, world.upstream.port)
+        config = write_node(folder, world.node, world.upstream.port, world.token)
         world.start(
             "node",
             [TOUCHPLATE, "serve", "--config", config],
@@ -292,10 +315,7 @@ def start_server(world: ConanWorld) -> None:
 
 def new_publisher(world: ConanWorld) -> Person:
     """Who uploads to the upstream."""
-    person = world.person("publisher")
-    person.must("remote", "add", "upstream", f"http://127.0.0.1:{world.upstream.port}")
-    person.must("remote", "login", "upstream", "demo", "-p", "demo")
-    return person
+    return world.publisher(Person(world, world.folder / "home-publisher"))
 
 
 __all__ = [

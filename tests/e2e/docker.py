@@ -1,8 +1,10 @@
 """`make e2e-docker`: images pulled through touchplate by the clients that people use, and refused by it.
 
-A registry of Debian on loopback is the upstream. Two operators' test keys sign that they built an image;
-every client then gets it, and is refused an image that nobody built, one that was changed, and a pinned tag
-that moved, with the reason in its own output. Ends with "e2e-docker: ok".
+A registry of Debian on loopback is the upstream. Images that the stock buildah published are refused by every
+client; then two operators rebuild them, and every client gets them (`docker_rebuilds`). Of other images two
+operators' test keys only sign that they built them: a client gets those, and is refused an image that nobody
+built, one that was changed, and a pinned tag that moved, with the reason in its own output. Ends with
+"e2e-docker: ok".
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.e2e import docker_rebuilds
 from tests.e2e.docker_clients import CLIENTS, Client
 from tests.e2e.docker_world import (
     IDENTITY,
@@ -191,6 +194,47 @@ def _shows(client: Client, output: Output, why: str) -> None:
     expect(why in output.text, f"{client.name} does not show {why!r}: {output.text[-600:]}")
 
 
+def refused_unbuilt(world: World, client: Client, images: docker_rebuilds.Rebuildable) -> None:
+    """What can be rebuilt is refused with the reason while nobody has rebuilt it."""
+    for image in (*images.honest, images.forged):
+        name = f"{world.host}/{image.name}:1"
+        output = client.pull(name)
+        expect(output.code != 0, f"{client.name} got {name}, which nobody has rebuilt")
+        _shows(client, output, NOT_BUILT if client.shows_reason else "403 Forbidden")
+
+
+def served_rebuilt(world: World, client: Client, images: docker_rebuilds.Rebuildable) -> None:
+    """What two operators rebuilt arrives, and what came out different is refused."""
+    for image in images.honest:
+        name = f"{world.host}/{image.name}:1"
+        output = client.pull(name)
+        expect(output.code == 0, f"{client.name} did not get {name}: {output.text[-600:]}")
+        expect(client.digest(name) == f"sha256:{image.hex}", f"{client.name} got another image as {name}")
+    name = f"{world.host}/{images.forged.name}:1"
+    output = client.pull(name)
+    expect(output.code != 0, f"{client.name} got {name}, which came out different")
+    _shows(client, output, NOT_BUILT if client.shows_reason else "403 Forbidden")
+
+
+def rebuilds(world: World, clients: list[Client]) -> None:
+    """From refusal to success by two real rebuilds."""
+    images = docker_rebuilds.publish_all(world)
+    for client in clients:
+        refused_unbuilt(world, client, images)
+        say(f"ok  {client.name}: {_first_words(refused_unbuilt)}")
+    docker_rebuilds.rebuild_all(world, images)
+    say("ok  two operators rebuilt the images bit for bit, and found the forged one different")
+    for client in clients:
+        served_rebuilt(world, client, images)
+        say(f"ok  {client.name}: {_first_words(served_rebuilt)}")
+    docker_rebuilds.repeat(world, images.app)
+    say("ok  a third party repeated a logged rebuild from its evidence")
+
+
+def _first_words(step: Callable[..., object]) -> str:
+    return " ".join((step.__doc__ or "").partition(".")[0].split())
+
+
 def no_way_round(world: World, images: Images) -> None:
     """No blob of a refused image can be had: by digest, HEAD, Range or through another repository."""
     bad = images.bad
@@ -263,12 +307,12 @@ def run() -> None:
         say("ok  no blob of a refused image can be had")
         clients = clients_of(world)
         expect(bool(clients), "there is no client at all")
+        rebuilds(world, clients)
         for client in clients:
             say(f"--  {client.name}: {client.version}")
             for step in STEPS:
                 note = step(world, client, images)
-                what = " ".join((step.__doc__ or "").partition(".")[0].split())
-                say(f"ok  {client.name}: {note or what}")
+                say(f"ok  {client.name}: {note or _first_words(step)}")
         no_way_round(world, images)
         checked_offline(world, images)
         say("ok  an auditor checks an image offline, and another manifest fails")

@@ -228,11 +228,15 @@ def write_node(folder: Path, node: int, upstream: int) -> Path:
     blocks = [
         rebuilder_block(OPERATOR_A, "rebuilder-a", ecosystems=both),
         rebuilder_block(OPERATOR_B, "rebuilder-b", ecosystems=both),
+        # Those who really rebuild, in another sandbox, under keys of their own.
+        rebuilder_block(OPERATOR_A, "image-rebuilder-a", ecosystems=both).replace("bubblewrap", "runc"),
+        rebuilder_block(OPERATOR_B, "image-rebuilder-b", ecosystems=both).replace("bubblewrap", "runc"),
         recorder_block(RECORDER, "recorder", ecosystems=both),
     ]
     private = {
         "log.key": log_signer().format() + "\n",
         "recorder.pem": format_private_pem(statement_signer("recorder")).decode(),
+        "worker.token": "a worker's token for this run only\n",
     }
     for name, text in private.items():
         (folder / name).write_text(text)
@@ -269,6 +273,8 @@ admission = "admission.toml"
 [recorder]
 operator = "{RECORDER}"
 key = "file:recorder.pem"
+[evidence]
+token = "file:worker.token"
 [gate]
 trust = "trust.toml"
 [[gate.rule]]
@@ -291,6 +297,7 @@ def new_world() -> Iterator[World]:
     """A running upstream and a running node; both end at the end, and the folder goes."""
     program = tool("docker-registry")
     folder = Path(tempfile.mkdtemp(prefix="touchplate-oci-", dir="/var/tmp"))
+    folder.chmod(0o711)  # builds run below it, as nobody that the host knows
     world = World(folder, Registry(free_port()), free_port())
     try:
         (folder / "registry.yml").write_text(

@@ -7,7 +7,7 @@ reason; it never makes a difference smaller, and what no rule recognises is name
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from touchplate.builder.archives import Member, SafeZip
@@ -16,7 +16,7 @@ from touchplate.builder.contents import Difference, compare_contents, printable
 from touchplate.builder.entries import match_entries, show_mode
 from touchplate.builder.errors import ArchiveError
 from touchplate.builder.stabilize.gzip import is_gzip
-from touchplate.builder.stabilize.registry import find_shortest
+from touchplate.builder.stabilize.registry import Stabilized, find_shortest
 from touchplate.verify.jcs import JSONValue, format_json
 
 MAX_SUMMARY_LINES = 16
@@ -40,6 +40,12 @@ _CAUSE_ORDER = (
     "content",
     "modes",
     "owners",
+    "links",
+    "attributes",
+    "config",
+    "history",
+    "annotations",
+    "media-types",
     "compression",
     "entry-order",
     "container",
@@ -70,6 +76,8 @@ class Comparison:
     count: int = 0
     report: bytes = b""
     """When different: the difference report, RFC 8785 JSON: evidence, stored by digest."""
+    matched: tuple[str, ...] = ()
+    """Which parts of the two are the same, where a format has such parts (images)."""
 
 
 def compare(published: bytes, rebuilt: bytes, name: str, allowed: Sequence[str] = ()) -> Comparison:
@@ -80,28 +88,28 @@ def compare(published: bytes, rebuilt: bytes, name: str, allowed: Sequence[str] 
     if published == rebuilt:
         return Comparison(result="identical")
     differences = _find_differences(published, rebuilt, name)
-    causes = tuple(dict.fromkeys(item.cause for item in differences))
-    summary = tuple(_summary(differences))
-    if equal := find_shortest(published, rebuilt, allowed):
-        return Comparison(
-            result="equivalent",
-            stabilizers=equal.stabilizers,
-            stabilized=equal.sha256,
-            causes=causes,
-            summary=summary,
-            count=len(differences),
-        )
-    return Comparison(
+    return conclude(name, (published, rebuilt), differences, find_shortest(published, rebuilt, allowed))
+
+
+def conclude(
+    name: str, files: tuple[bytes, bytes], differences: Iterable[Difference], equal: Stabilized | None
+) -> Comparison:
+    """The verdict over `files` (published, rebuilt) that differ, by at least one difference: `different`,
+    unless stabilizers make them `equal`."""
+    ordered = sorted(differences, key=lambda item: (_CAUSE_ORDER.index(item.cause), item.path))
+    found = Comparison(
         result="different",
-        causes=causes,
-        summary=summary,
-        count=len(differences),
-        report=_report(name, (published, rebuilt), differences),
+        causes=tuple(dict.fromkeys(item.cause for item in ordered)),
+        summary=tuple(_summary(ordered)),
+        count=len(ordered),
     )
+    if equal is None:
+        return replace(found, report=_report(name, files, ordered))
+    return replace(found, result="equivalent", stabilizers=equal.stabilizers, stabilized=equal.sha256)
 
 
 def _find_differences(published: bytes, rebuilt: bytes, name: str) -> list[Difference]:
-    """At least one, most telling first."""
+    """At least one."""
     try:
         differences = list(_compare_archives(published, rebuilt, name))
     except ArchiveError as error:
@@ -111,7 +119,7 @@ def _find_differences(published: bytes, rebuilt: bytes, name: str) -> list[Diffe
         differences = [*whole, note] if name.endswith(_ARCHIVE_NAMES) else list(whole)
     if not differences:
         differences = [Difference(name, "container", "same entries in another archive structure")]
-    return sorted(differences, key=lambda item: (_CAUSE_ORDER.index(item.cause), item.path))
+    return differences
 
 
 def _compare_archives(published: bytes, rebuilt: bytes, name: str) -> Iterable[Difference]:

@@ -26,7 +26,7 @@ class PhaseDisplay:
         self.finish()
         self._files = self._bytes = 0
         self.last.clear()
-        says = "fetch: the command runs once, every file is recorded" if phase == "fetch" else ""
+        says = "fetch: every input is found out and recorded" if phase == "fetch" else ""
         self._display.step(says or "build: again from the source, without network, from the lock only")
         if phase == "fetch":
             self._task = self._display.task("files recorded")

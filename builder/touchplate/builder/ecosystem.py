@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from touchplate.builder.backend import Backend
+    from touchplate.builder.compare import Comparison
     from touchplate.builder.definitions import Definition, SourceFile
-    from touchplate.builder.plan import BuildPlan
+    from touchplate.builder.plan import BuildPlan, CollectedFile
     from touchplate.builder.repository import RemoteFile
     from touchplate.builder.schema import Reader
     from touchplate.builder.workshop import Workshop
@@ -137,6 +138,13 @@ class Ecosystem(Protocol):
 
         Raises HostLack when this host cannot give it.
         """
+        ...
+
+    def compare(
+        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+    ) -> Comparison:
+        """Set one rebuilt output beside its published file: `compare.compare` with `stabilizers`, unless an
+        output is more than one file. Raises HostLack when something that is needed cannot be read."""
         ...
 
     def explain_failure(self, log: bytes) -> str | None:

@@ -3,6 +3,8 @@
     BuilderError
     ├── DefinitionError     a definition, input lock or plan that does not parse or contradicts itself
     ├── ArchiveError        an archive that does not parse, breaks a limit or holds what is refused
+    ├── ContainerfileError  a Containerfile that is not built here
+    ├── ImageError          a manifest, config or layer that does not parse or is not what it claims
     ├── StabilizeError      bytes that a stabilizer does not apply to, or cannot follow exactly
     ├── RefusedInputError   a file may not be an input: it is or holds the answer
     │   └── TooMuchError    … or cannot be looked through for it
@@ -77,6 +79,18 @@ class ArchiveError(BuilderError):
     """An archive that does not parse, breaks a limit, or holds a name or a link that is refused."""
 
     default_reason = "bad-archive"
+
+
+class ContainerfileError(BuilderError):
+    """A Containerfile that does not parse, or asks for what is not supported or not pinned."""
+
+    default_reason = "bad-containerfile"
+
+
+class ImageError(BuilderError):
+    """An image's manifest, config or layer does not parse, breaks a limit or is not what it claims to be."""
+
+    default_reason = "bad-image"
 
 
 class StabilizeError(BuilderError):

@@ -70,6 +70,11 @@ def is_metadata(path: str) -> bool:
     return fnmatchcase(path.rpartition("/")[2], METADATA)
 
 
+def is_sha256(path: str) -> bool:
+    """Whether a path is a sha256, as those of files that are asked for by what they hold."""
+    return _SHA256.fullmatch(path) is not None
+
+
 def check_input_path(path: str) -> None:
     """Refuse (DefinitionError) a path that could mean two things or leave its folder."""
     parts = path.split("/")

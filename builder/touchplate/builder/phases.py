@@ -24,7 +24,7 @@ from touchplate.builder.errors import (
     TooMuchError,
 )
 from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
-from touchplate.builder.lock import InputLock, LockedInput, is_metadata
+from touchplate.builder.lock import InputLock, LockedInput, is_metadata, is_sha256
 from touchplate.builder.plan import (
     MIB,
     MIRROR_PORT,
@@ -56,7 +56,7 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     A command that fails although it was given everything it asked for does not fail Fetch: run Build next,
     which fails in the same way and is the phase to be named. Raises PhaseFailed (phase `fetch`), HostLack.
     """
-    _check_source(plan, cache)
+    check_source(plan, cache)
     recorder = Recorder(plan, cache, progress)
     with sandbox.workspace(plan.source) as workspace:
         shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
@@ -67,7 +67,7 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
             outcome = sandbox.run(workspace, job, watch=recorder.stop_word, on_line=progress.line)
     lock = recorder.finish(outcome)
     if outcome.stopped:
-        raise _failure("fetch", outcome, plan.limits)
+        raise phase_failure("fetch", outcome, plan.limits)
     return lock
 
 
@@ -79,23 +79,24 @@ def run_build(
     Inputs that are not in the cache (a lock of somebody else) are fetched first, by digest. Raises
     PhaseFailed (phases `fetch` for a refused input, `build`, `collect`), HostLack.
     """
-    _check_source(plan, cache)
-    _check_lock(plan, lock)
+    check_source(plan, cache)
+    check_lock(plan, lock)
     fetch_locked(lock, plan.upstreams, cache, progress)
-    _check_inputs(plan, lock, cache)
+    check_inputs(plan, lock, cache)
     with sandbox.workspace(plan.source) as workspace:
         _show_inputs(plan, lock, cache, workspace.repo)
         job = _job(plan, workspace, "build", {REPOSITORY_FOLDER: workspace.repo}, plan.command)
         progress.started("build")
         outcome = sandbox.run(workspace, job, on_line=progress.line)
         if outcome.stopped or outcome.exit_code:
-            raise _failure("build", outcome, plan.limits)
+            raise phase_failure("build", outcome, plan.limits)
         try:
             outputs = collect(workspace.build, plan.outputs, cache, max_bytes=plan.limits.output_bytes)
+            labels = plan.examine(outputs)
         except PhaseFailed as failed:
             failed.log = outcome.log
             raise
-    return BuildResult(outputs, outcome.log, make_report(sandbox, plan, outcome))
+    return BuildResult(outputs, outcome.log, make_report(sandbox, plan, outcome), labels)
 
 
 def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _job(
     return Job(command, plan.binds, files, plan.environment, plan.umask, plan.limits)
 
 
-def _check_source(plan: BuildPlan, cache: Cache) -> None:
+def check_source(plan: BuildPlan, cache: Cache) -> None:
     """Source and fetched tools are inputs, too: a tree with the published file in it proves nothing."""
     finder = AnswerFinder(plan.forbidden.digests, cache.contents)
     _check_tree(finder, plan.source, "source")
@@ -156,7 +157,7 @@ def _check_tree(finder: AnswerFinder, folder: Path, what: str) -> None:
         raise PhaseFailed("fetch", "refused-input", detail)
 
 
-def _check_lock(plan: BuildPlan, lock: InputLock) -> None:
+def check_lock(plan: BuildPlan, lock: InputLock) -> None:
     """What Fetch would not have recorded: the lock may be somebody else's. Before anything is fetched."""
     limits = plan.limits
     if len(lock.inputs) > limits.fetch_files or lock.total_bytes > limits.fetch_bytes:
@@ -166,11 +167,17 @@ def _check_lock(plan: BuildPlan, lock: InputLock) -> None:
         if (one.upstream, one.path) in plan.forbidden.paths:
             detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
             raise PhaseFailed("fetch", "refused-input", detail)
+        if plan.named_by_digest and not is_sha256(one.path):
+            detail = f"{one.upstream}/{one.path}: inputs of this build are asked for by their sha256"
+            raise PhaseFailed("fetch", "refused-input", detail)
+        if plan.named_by_digest and one.path != one.sha256:
+            detail = f"upstream {one.upstream!r} has other bytes under {one.path}, of sha256 {one.sha256}"
+            raise HostLack(detail, reason="upstream-failed")
         if is_metadata(one.path) and not plan.allow_metadata:
             raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} changes from day to day")
 
 
-def _check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
+def check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
     """Again before Build: the lock may be somebody else's."""
     finder = AnswerFinder(plan.forbidden.digests, cache.contents)
     for one in lock.inputs:
@@ -223,7 +230,8 @@ def _check_bytes(one: LockedInput, path: Path) -> str:
     return sha1.hexdigest()
 
 
-def _failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> PhaseFailed | HostLack:
+def phase_failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> PhaseFailed | HostLack:
+    """What it means that a command failed or was stopped, as the error to raise."""
     log = outcome.log
     match outcome.stopped:
         case "disk-full":

@@ -93,6 +93,10 @@ def _no_files(phase: Phase) -> Mapping[str, bytes]:
     return {}
 
 
+def _no_labels(outputs: Mapping[str, CollectedFile]) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class BuildPlan:
     """One build, as both phases run it. Raises DefinitionError when it contradicts itself."""
@@ -111,8 +115,13 @@ class BuildPlan:
     """Read-only files for the phase: absolute inside path → content (for example /settings.xml)."""
     outputs: tuple[str, ...] = ()
     """Files to collect after Build, relative to /build."""
+    examine: Callable[[Mapping[str, CollectedFile]], Mapping[str, str]] = _no_labels
+    """Looks at the collected outputs, by path: the labels that the ecosystem has for them, by name, for
+    people. Raises PhaseFailed (`collect`) for outputs that are not of the package that is built."""
     forbidden: Forbidden = Forbidden()
     limits: Limits = Limits()
+    named_by_digest: bool = False
+    """Whether the path of every input is its sha256: the build takes it for the file of that digest."""
     allow_metadata: bool = False
     """Whether the definition allows `maven-metadata*.xml` as an input (its content changes daily)."""
 
@@ -165,6 +174,8 @@ class BuildResult:
     outputs: Mapping[str, CollectedFile]
     log: bytes
     report: dict[str, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What the plan's `examine` found: nothing that anyone has to believe."""
 
 
 class Progress(Protocol):

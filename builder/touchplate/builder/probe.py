@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ PYTHON = "/usr/bin/python3"
 
 _SECRET = "/secret"  # noqa: S105  an inside path
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+_COMPARED = (*_NAMESPACES, "user")
 _PROBE_LIMITS = Limits(wall_seconds=30.0)
 _SECCOMP_FILTER = "2"  # SECCOMP_MODE_FILTER, proc(5)
 
@@ -132,6 +134,12 @@ def _judge(sandbox: Sandbox, seen: dict[str, Any], status: dict[str, Any], *, ow
         no_nested_user_namespace=not seen["nested"],
         limits=sandbox.limits_by(_PROBE_LIMITS),
     )
+
+
+def differing_namespaces(seen: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the namespaces in `seen` (name → link in /proc/self/ns) that are not the supervisor's."""
+    own = {path.name: str(path.readlink()) for path in Path("/proc/self/ns").iterdir()}
+    return tuple(sorted(name for name, link in seen.items() if name in _COMPARED and link != own.get(name)))
 
 
 def _own(name: str) -> int:

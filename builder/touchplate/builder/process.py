@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from touchplate.base.environment import read_environment
 from touchplate.builder.errors import HostLack
 from touchplate.builder.limits import ControlGroups, set_resource_limits
 from touchplate.builder.plan import Limits
@@ -121,6 +122,32 @@ def run_tool(argv: Sequence[str], *, seconds: float = 10.0) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
+
+
+def run_installer(argv: Sequence[str], *, seconds: float) -> str:
+    """Run a trusted tool that fetches by this machine's own settings (pip), to its end.
+
+    Empty when all went well, else its last line of output. Never for build commands: it has the supervisor's
+    environment, with its proxies and certificates.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            env=dict(read_environment().variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
+    except OSError as error:
+        return f"{argv[0]}: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return f"{argv[0]} was not done after {seconds:g} seconds"
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    return printable(lines[-1]) if lines else f"exit code {done.returncode}"
 
 
 def _start(contained: Contained, status_write: int) -> "subprocess.Popen[bytes]":

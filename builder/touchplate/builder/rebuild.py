@@ -12,7 +12,7 @@ from pathlib import Path
 
 from touchplate.builder.attest import need_backend
 from touchplate.builder.backend import Backend
-from touchplate.builder.compare import Comparison, compare
+from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
@@ -172,12 +172,7 @@ class _Outcome:
         verdicts = []
         for output, file in zip(definition.outputs, published, strict=True):
             rebuilt = self.result.outputs[output.path]
-            comparison = compare(
-                file.data,
-                rebuilt.path.read_bytes(),
-                output.package.file_name,
-                definition.ecosystem.stabilizers,
-            )
+            comparison = definition.ecosystem.compare(workshop, output.package, file, rebuilt)
             verdicts.append(OutputVerdict(file, rebuilt, comparison))
         for data in (
             definition.data,

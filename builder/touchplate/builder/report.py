@@ -47,6 +47,8 @@ def rebuild_json(rebuild: Rebuild, notes: Sequence[str] = ()) -> dict[str, JSONV
             {"package": str(output.package), **_verdict_json(verdict)}
             for output, verdict in zip(definition.outputs, rebuild.built.verdicts, strict=True)
         ]
+        if rebuild.built.result.labels:
+            value["labels"] = dict(rebuild.built.result.labels)
     return value
 
 
@@ -60,6 +62,7 @@ def _verdict_json(verdict: OutputVerdict) -> dict[str, JSONValue]:
         "causes": found.causes,
         "summary": found.summary,
         "differences": found.count,
+        "matched": found.matched,
     }
     if found.stabilized:
         value["stabilized"] = {"sha256": found.stabilized}
@@ -103,17 +106,22 @@ def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:
         return [("failed", f"phase {failure.phase}, {failure.reason}"), ("detail", failure.detail)]
     assert rebuild.built is not None
     lines = []
-    for verdict in rebuild.built.verdicts:
+    several = len(rebuild.built.verdicts) > 1
+    for output, verdict in zip(rebuild.definition.outputs, rebuild.built.verdicts, strict=True):
         found, file = verdict.comparison, verdict.published
+        if several:
+            lines.append(("file", f"{output.package.file_name}: {found.result}"))
         lines.append(("published", f"{file.sha256}  {len(file.data)} bytes"))
         lines.append(("rebuilt", f"{verdict.rebuilt.sha256}  {verdict.rebuilt.size} bytes"))
+        if found.matched:
+            lines.append(("the same", ", ".join(found.matched)))
         if found.result == "equivalent":
             lines.append(("equal after", ", ".join(found.stabilizers)))
             lines.append(("stabilized", found.stabilized))
         if found.result != "identical":
             lines.append(("causes", ", ".join(found.causes)))
             lines += [("" if number else "why", line) for number, line in enumerate(found.summary)]
-    return lines
+    return [*lines, *rebuild.built.result.labels.items()]
 
 
 def print_repeat(repeat: Repeat) -> None:

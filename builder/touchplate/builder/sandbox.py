@@ -105,12 +105,15 @@ class Sandbox:
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
-        self._bwrap = _program("bwrap", "bubblewrap")
-        self._setpriv = _program("setpriv", "util-linux") if os.getuid() == 0 else None
+        self._bwrap = program("bwrap", "bubblewrap")
+        self._setpriv = program("setpriv", "util-linux") if os.getuid() == 0 else None
         self.version = run_tool([str(self._bwrap), "--version"]).removeprefix("bubblewrap ")
-        self._filter = make_filter()
+        self._filter = self._make_filter()
         self.filter_sha256 = hashlib.sha256(self._filter).hexdigest()
         self.probe = Probe(bubblewrap=self.version)
+
+    def _make_filter(self) -> bytes:
+        return make_filter()
 
     @contextlib.contextmanager
     def workspace(self, source: Path) -> Iterator[Workspace]:
@@ -146,7 +149,7 @@ class Sandbox:
                     limits=job.limits,
                     groups=groups,
                     umask=job.umask,
-                    own_uid=workspace.own_uid,
+                    own_uid=workspace.own_uid and workspace.ids == 1,
                     pass_fds=(seccomp, arguments),
                 )
                 outcome = run(contained, lambda: watch() or disk.look(), on_line)
@@ -176,13 +179,13 @@ class Sandbox:
     def _arguments(self, workspace: Workspace, job: Job) -> list[str]:
         return [
             *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
-            *("--ro-bind", "/usr", "/usr", *_root_links()),
+            *("--ro-bind", "/usr", "/usr", *root_links()),
             *("--proc", "/proc", "--dev", "/dev"),
             *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", _SHM, "--remount-ro", "/dev"),
             *("--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", _TMP),
             *("--bind", str(workspace.build), BUILD_FOLDER, "--bind", str(workspace.home), HOME_FOLDER),
-            *_show(job),
-            *("--remount-ro", "/", "--clearenv", *_environment(job)),
+            *show_options(job),
+            *("--remount-ro", "/", "--clearenv", *environment_options(job)),
             *("--hostname", HOST_NAME, "--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)),
             *("--cap-drop", "ALL", "--chdir", BUILD_FOLDER),
         ]
@@ -249,7 +252,8 @@ class _DiskWatch:
         return "" if is_free(self._workspace.root, share=2) else "disk-full"
 
 
-def _show(job: Job) -> Iterator[str]:
+def show_options(job: Job) -> Iterator[str]:
+    """Bubblewrap's options for what a job is shown. Raises HostLack for what does not exist or is closed."""
     shown = dict(job.shown)
     for bind in job.binds:
         if not bind.host.exists():
@@ -260,12 +264,14 @@ def _show(job: Job) -> Iterator[str]:
         yield from ("--ro-bind", str(host), inside)
 
 
-def _environment(job: Job) -> Iterator[str]:
+def environment_options(job: Job) -> Iterator[str]:
+    """Bubblewrap's options for a job's variables."""
     for name, value in sorted({**BASE_ENVIRONMENT, **job.environment}.items()):
         yield from ("--setenv", name, value)
 
 
-def _root_links() -> list[str]:
+def root_links() -> list[str]:
+    """Bubblewrap's options for `/bin`, `/lib` and their like, as the host has them."""
     arguments = []
     for name in _ROOT_LINKS:
         path = Path("/", name)
@@ -276,7 +282,8 @@ def _root_links() -> list[str]:
     return arguments
 
 
-def _program(name: str, package: str) -> Path:
+def program(name: str, package: str) -> Path:
+    """The path of a program of the host. Raises HostLack with the package that has it."""
     found = read_environment().find_program(name)
     if found is None:
         raise HostLack(f"{name} is not installed; install the package {package}", reason="no-sandbox")

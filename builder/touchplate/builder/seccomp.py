@@ -13,10 +13,6 @@ import pyseccomp
 
 # Refused with EPERM. Names that this libseccomp does not know are left out of the program.
 _REFUSED = (
-    "mount",
-    "umount",
-    "umount2",
-    "pivot_root",
     "fsopen",
     "fsconfig",
     "fsmount",
@@ -24,9 +20,6 @@ _REFUSED = (
     "open_tree",
     "move_mount",
     "mount_setattr",
-    "unshare",
-    "setns",
-    "chroot",
     "ptrace",
     "process_vm_readv",
     "process_vm_writev",
@@ -39,9 +32,6 @@ _REFUSED = (
     "io_uring_setup",
     "io_uring_enter",
     "io_uring_register",
-    "keyctl",
-    "add_key",
-    "request_key",
     "open_by_handle_at",
     "name_to_handle_at",
     "quotactl",
@@ -65,6 +55,11 @@ _REFUSED = (
     "fanotify_init",
 )
 
+_KEYS = ("keyctl", "add_key", "request_key")
+
+# Refused too, except where containers are made inside: runc and buildah are made of them.
+_REFUSED_TO_BUILDS = ("mount", "umount", "umount2", "pivot_root", "unshare", "setns", "chroot")
+
 # Not CLONE_NEWTIME: its bit is part of the exit signal of clone(2); only clone3 and unshare know it.
 _CLONE_NEW = {
     "CLONE_NEWNS": 0x00020000,
@@ -81,13 +76,20 @@ _AF_INET = 2
 _UNKNOWN = -1  # what libseccomp answers for a name that it does not know
 
 
-def make_filter() -> bytes:
-    """The filter as a BPF program, in the form that `bwrap --seccomp FD` reads."""
+def make_filter(*, containers: bool = False) -> bytes:
+    """The filter as a BPF program, in the form that `bwrap --seccomp FD` reads.
+
+    `containers`: leave what it takes to make containers inside (mounts, all namespaces but the user's).
+    """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     refuse = pyseccomp.ERRNO(errno.EPERM)
-    for name in _REFUSED:
+    for name in _REFUSED if containers else (*_REFUSED, *_REFUSED_TO_BUILDS):
         _add(rules, refuse, name)
-    for flag in _CLONE_NEW.values():
+    for name in _KEYS:
+        # runc wants a keyring of its own, and takes only "no such system call" for an excuse.
+        _add(rules, pyseccomp.ERRNO(errno.ENOSYS) if containers else refuse, name)
+    flags = {"CLONE_NEWUSER": _CLONE_NEW["CLONE_NEWUSER"]} if containers else _CLONE_NEW
+    for flag in flags.values():
         _add(rules, refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # Its flags are in memory, where a filter cannot look; ENOSYS makes every libc fall back to clone(2).
     _add(rules, pyseccomp.ERRNO(errno.ENOSYS), "clone3")

@@ -43,6 +43,8 @@ TREE_DEPTH = 200
 JOB = "job-"
 """Prefix of job folders."""
 
+_SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
+
 _BLOCK_BYTES = 512  # unit of st_blocks, stat(2)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -54,6 +56,8 @@ class Workspace:
     root: Path
     uid: int
     own_uid: bool
+    ids: int = 1
+    """Number of ids of the job, `uid` being the first."""
 
     @property
     def build(self) -> Path:
@@ -88,7 +92,7 @@ class Workspace:
         for folder in (self.build, self.home):
             _add_usage(folder, usage)
         if self.own_uid:
-            _add_unlinked(self.uid, self.root.stat().st_dev, usage)
+            _add_unlinked(processes_of(self.uid, self.ids), self.root.stat().st_dev, usage)
         return usage
 
 
@@ -110,12 +114,13 @@ class Usage:
 def open_workspace(work: Path, locks: Path, source: Path, uids: range) -> Iterator[Workspace]:
     """A workspace with a copy of `source` as its build folder; removed with all it holds afterwards.
 
+    `uids`: what to choose the job's from; one with a step gives it all ids up to the next (see `runc`).
     Raises HostLack without a free uid, a searchable folder or enough disk.
     """
     check_searchable(work)
     check_free(work)
     with _job_uid(locks, uids) as (uid, own_uid), locked_folder(work, JOB) as root:
-        workspace = Workspace(root, uid, own_uid)
+        workspace = Workspace(root, uid, own_uid, uids.step)
         try:
             if own_uid:
                 # Other users of the host neither look in nor start what a build has marked setuid.
@@ -262,10 +267,10 @@ class _Level:
         os.close(self.folder)
 
 
-def _add_unlinked(uid: int, device: int, usage: Usage) -> None:
-    """Add files that processes of `uid` hold open without a name, which no walk sees."""
+def _add_unlinked(processes: list[int], device: int, usage: Usage) -> None:
+    """Add files that `processes` hold open without a name, which no walk sees."""
     seen: set[int] = set()
-    for pid in processes_of(uid):
+    for pid in processes:
         with contextlib.suppress(OSError):
             for link in Path("/proc", str(pid), "fd").iterdir():
                 with contextlib.suppress(OSError):
@@ -322,7 +327,7 @@ def _job_uid(locks: Path, uids: range) -> Iterator[tuple[int, bool]]:
             os.close(descriptor)
             continue
         try:
-            if not _is_used(uid):
+            if not _is_used(uid, uids.step):
                 yield uid, True
                 return
         finally:
@@ -337,20 +342,35 @@ def _check_own(locks: Path) -> None:
         raise HostLack(f"{locks} is not a folder that only root can write; remove it", reason="unsafe-locks")
 
 
-def _is_used(uid: int) -> bool:
-    """Whether the uid is somebody's, or has processes: then it is not one that nobody else answers to."""
+def _is_used(uid: int, ids: int) -> bool:
+    """Whether an id is somebody's, or has processes: then it is not one that nobody else answers to."""
+    own = range(uid, uid + ids)
     with contextlib.suppress(KeyError):
         pwd.getpwuid(uid)
         return True
-    return bool(processes_of(uid))
+    return bool(processes_of(uid, ids)) or any(_overlap(own, other) for other in _subordinate_ids())
 
 
-def processes_of(uid: int) -> list[int]:
-    """Process ids of a uid, zombies included."""
+def _overlap(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
+def _subordinate_ids() -> Iterator[range]:
+    """Ranges that were given to users of this host (subuid(5), subgid(5))."""
+    for path in _SUBORDINATE:
+        with contextlib.suppress(OSError):
+            for line in path.read_text(errors="replace").splitlines():
+                first, _, count = line.partition(":")[2].partition(":")
+                if first.isdigit() and count.isdigit():
+                    yield range(int(first), int(first) + int(count))
+
+
+def processes_of(uid: int, ids: int = 1) -> list[int]:
+    """Process ids of `ids` uids from `uid` on, zombies included."""
     found = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             with contextlib.suppress(OSError):
-                if path.stat().st_uid == uid:
+                if uid <= path.stat().st_uid < uid + ids:
                     found.append(int(path.name))
     return found

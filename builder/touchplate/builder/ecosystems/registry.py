@@ -6,7 +6,9 @@ from touchplate.builder.ecosystem import Ecosystem
 from touchplate.builder.errors import DefinitionError
 
 _MODULES = {
+    "conan": "touchplate.builder.ecosystems.conan.ecosystem",
     "maven": "touchplate.builder.ecosystems.maven.ecosystem",
+    "oci": "touchplate.builder.ecosystems.oci.ecosystem",
 }
 """Type → the module that makes it, by a function `make_ecosystem()`."""
 

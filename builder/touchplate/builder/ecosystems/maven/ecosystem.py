@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.builder.backend import Backend, open_bubblewrap
+from touchplate.builder.compare import Comparison, compare
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain, refuse_hints
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
@@ -22,7 +23,7 @@ from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
 from touchplate.builder.ecosystems.maven.toolset import describe_tools
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.plan import BuildPlan
+from touchplate.builder.plan import BuildPlan, CollectedFile
 from touchplate.builder.repository import RemoteFile, Repositories
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
@@ -105,6 +106,12 @@ class Maven:
     def open_backend(self, workshop: Workshop) -> Backend:
         """Bubblewrap."""
         return open_bubblewrap(workshop)
+
+    def compare(
+        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+    ) -> Comparison:
+        """The jars themselves."""
+        return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
 
     def explain_failure(self, log: bytes) -> str | None:
         """Maven's own errors."""

@@ -1,0 +1,1 @@
+"""Conan 2 packages, rebuilt from their recipe revision."""

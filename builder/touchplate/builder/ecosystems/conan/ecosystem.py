@@ -1,0 +1,127 @@
+"""Conan behind the ecosystem port."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchplate.builder.backend import Backend, open_bubblewrap
+from touchplate.builder.compare import Comparison, compare
+from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain, refuse_hints
+from touchplate.builder.ecosystems.conan.definition import (
+    FORM,
+    ConanDetails,
+    check_definition,
+    details_of,
+    read_details,
+    read_source_uri,
+)
+from touchplate.builder.ecosystems.conan.failure import explain_failure
+from touchplate.builder.ecosystems.conan.infer import infer
+from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan
+from touchplate.builder.ecosystems.conan.reference import CONANINFO, package_revision_of, revision_of
+from touchplate.builder.ecosystems.conan.remote import check_package_id, check_recipe, read_file
+from touchplate.builder.ecosystems.conan.tools import need_conan, need_gcc, need_program
+from touchplate.builder.plan import BuildPlan, CollectedFile
+from touchplate.builder.repository import RemoteFile, Repositories
+from touchplate.builder.schema import Reader
+from touchplate.builder.workshop import Workshop
+from touchplate.verify.predicates.provenance import Dependency
+from touchplate.verify.purl import PackageURL, parse_purl
+
+
+def make_ecosystem() -> "ConanEcosystem":
+    """For the registry."""
+    return ConanEcosystem()
+
+
+@dataclass(frozen=True)
+class ConanToolchain:
+    """The tools of one definition, and how they are used."""
+
+    definition: Definition
+    tools: ConanTools
+    described: tuple[Dependency, ...]
+    repositories: Repositories
+
+    def make_plan(self, tree: Path, published: Sequence[RemoteFile]) -> BuildPlan:
+        """See `plan.make_plan`."""
+        return make_plan(self.definition, tree, self.tools, self.repositories, published)
+
+
+@dataclass(frozen=True)
+class ConanEcosystem:
+    """See `Ecosystem` for what the methods do."""
+
+    name: str = "conan"
+    form: DefinitionForm = FORM
+    # A stock client packs when it likes, as whoever it runs; names, modes and contents have to be the same.
+    stabilizers: tuple[str, ...] = ("gzip-header@1", "tar-times@1", "tar-owners@1")
+
+    def read_source_uri(self, reader: Reader, path: str) -> str:
+        """Sources are the files of a recipe revision."""
+        return read_source_uri(reader, path)
+
+    def read_details(self, reader: Reader) -> ConanDetails:
+        """Tools and profile."""
+        return read_details(reader)
+
+    def check_definition(self, reader: Reader, definition: Definition) -> None:
+        """Recipe, package and outputs are of one revision."""
+        check_definition(reader, definition)
+
+    def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
+        """From the recipe revision and the settings and options of the published package."""
+        refuse_hints(hints)
+        return infer(package, workshop.repositories)
+
+    def fetch_published(self, workshop: Workshop, package: PackageURL, sha256: str | None) -> RemoteFile:
+        """A file of a package revision."""
+        revision = package_revision_of(package)
+        repository = workshop.repositories.of_identity(revision.identity, self.name)
+        path = revision.path(package.file_name)
+        found = repository.need(path) if sha256 is None else repository.need_exact(path, sha256)
+        if package.file_name == CONANINFO:
+            check_package_id(revision, found.data)
+        return found
+
+    def fetch_source(self, workshop: Workshop, file: SourceFile) -> RemoteFile:
+        """A file of a recipe revision."""
+        package = parse_purl(file.uri)
+        revision = revision_of(package)
+        repository = workshop.repositories.of_identity(revision.identity, self.name)
+        return read_file(repository, revision, package.file_name, file.sha256)
+
+    def find_tools(self, workshop: Workshop, definition: Definition) -> Toolchain:
+        """Conan from its pinned hashes, the others from this host."""
+        wanted = details_of(definition)
+        workshop.display.step(f"tools: Conan {wanted.conan.version}, gcc {wanted.gcc}")
+        tools = ConanTools(
+            conan=need_conan(wanted.conan, workshop.tools),
+            python=need_program("python3"),
+            gcc=need_gcc(wanted.gcc),
+            programs=tuple(need_program(name) for name in wanted.programs),
+        )
+        return ConanToolchain(definition, tools, describe_tools(tools), workshop.repositories)
+
+    def prepare_tree(self, definition: Definition, sources: Sequence[RemoteFile], folder: Path) -> None:
+        """The files of the recipe revision as they are served, once it is sure that they are it."""
+        check_recipe(package_revision_of(definition.package).recipe, sources)
+        for file in sources:
+            path = folder / file.path
+            path.write_bytes(file.data)
+            path.chmod(0o644)
+
+    def open_backend(self, workshop: Workshop) -> Backend:
+        """Bubblewrap."""
+        return open_bubblewrap(workshop)
+
+    def compare(
+        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+    ) -> Comparison:
+        """The archive and `conaninfo.txt`, each by itself."""
+        return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
+
+    def explain_failure(self, log: bytes) -> str | None:
+        """Errors of Conan and of compilers."""
+        return explain_failure(log)

@@ -1,0 +1,190 @@
+"""A BuildPlan for a Conan definition: what is shown inside, what is run, and what may not be an input."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from touchplate.builder.definitions import Definition
+from touchplate.builder.ecosystems.conan.archive import digest_members
+from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
+from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUT, OUTPUTS, details_of
+from touchplate.builder.ecosystems.conan.profile import format_global_conf, format_profile
+from touchplate.builder.ecosystems.conan.reference import (
+    CONANINFO,
+    PACKAGE,
+    Revision,
+    package_revision_of,
+)
+from touchplate.builder.ecosystems.conan.revisions import package_revision
+from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan, Gcc, Program
+from touchplate.builder.errors import ArchiveError, DefinitionError, PhaseFailed
+from touchplate.builder.plan import (
+    BUILD_FOLDER,
+    HOME_FOLDER,
+    MIRROR_URL,
+    REPOSITORY_FOLDER,
+    Bind,
+    BuildPlan,
+    CollectedFile,
+    Forbidden,
+    Phase,
+)
+from touchplate.builder.probe import PYTHON
+from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
+from touchplate.verify.jcs import JSONValue, format_json
+from touchplate.verify.predicates.provenance import Dependency
+
+INSIDE = "/touchplate"
+"""Where our own files are shown: program, job, and the home of Conan as it starts."""
+
+CONAN_HOME = f"{HOME_FOLDER}/conan"
+SOURCES = f"{HOME_FOLDER}/sources"
+"""Where Conan keeps what a recipe downloads, `s/<sha256>` below it."""
+
+HOOK = "extensions/hooks/hook_touchplate.py"
+
+MACHINE_CODE = (b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+"""How files of machine code begin: ELF, `ar` archives, PE, Mach-O."""
+
+HOST_FACTS = (Path("/etc/alternatives"), Path("/etc/debian_version"))
+"""Shown as they are on this host, where there are such: Debian's links of the usual names of compilers and
+tools (`cc`, `awk`) lead through the first; where the second is, CMake gives libraries other modes."""
+
+_HOST = {"root": "host"}
+
+
+@dataclass(frozen=True)
+class ConanTools:
+    """The tools as found on this host."""
+
+    conan: Conan
+    python: Program
+    gcc: Gcc
+    programs: tuple[Program, ...]
+
+
+def describe_tools(tools: ConanTools) -> tuple[Dependency, ...]:
+    """One dependency of kind `tool` for each; all but Conan come from the host and are not pinned."""
+    conan = Dependency(
+        "tool", {"sha256": tools.conan.digest}, None, "conan", {"version": tools.conan.version}
+    )
+    gcc = Dependency(
+        "tool", {"sha256": tools.gcc.digest}, None, "gcc", {"version": tools.gcc.version, **_HOST}
+    )
+    others = (
+        Dependency("tool", {"sha256": one.digest}, None, one.name, {"version": one.version, **_HOST})
+        for one in (tools.python, *tools.programs)
+    )
+    return (conan, gcc, *others)
+
+
+def make_plan(
+    definition: Definition,
+    tree: Path,
+    tools: ConanTools,
+    repositories: Repositories,
+    published: Sequence[RemoteFile],
+) -> BuildPlan:
+    """The plan of both phases. `published`: the files that the outputs are compared with, in their order.
+
+    Raises DefinitionError for a published archive that cannot be read, HostLack for an unknown upstream.
+    """
+    revision = package_revision_of(definition.package)
+    details = details_of(definition)
+    remote = repositories.of_identity(revision.identity, "conan").upstream
+    compilers = {} if tools.gcc.is_default else {"c": tools.gcc.c, "cpp": tools.gcc.cpp}
+    profile = format_profile(revision.name, details.settings, details.options, compilers)
+
+    def files(phase: Phase) -> Mapping[str, bytes]:
+        home = f"{INSIDE}/home"
+        return {
+            f"{INSIDE}/build_package.py": _inside("build_package.py"),
+            f"{INSIDE}/job.json": format_json(_job(definition, revision, phase)),
+            f"{home}/global.conf": format_global_conf(SOURCES),
+            f"{home}/profiles/default": profile,
+            f"{home}/remotes.json": b'{"remotes": []}\n',
+            f"{home}/{HOOK}": _inside("hook_touchplate.py"),
+        }
+
+    return BuildPlan(
+        source=tree,
+        command=(PYTHON, "-S", "-P", f"{INSIDE}/build_package.py", f"{INSIDE}/job.json"),
+        binds=(
+            Bind(tools.conan.home, CONAN_INSIDE),
+            *(Bind(path, str(path)) for path in HOST_FACTS if path.exists()),
+        ),
+        environment={**definition.environment, "CONAN_HOME": CONAN_HOME},
+        umask=definition.umask,
+        upstreams=tuple(repositories.named(name).upstream for name in definition.upstreams),
+        files=files,
+        outputs=tuple(output.path for output in definition.outputs),
+        examine=partial(examine_outputs, revision),
+        forbidden=_forbidden(definition, remote.name, published),
+        # No larger than a published file may be: both are in memory when they are compared.
+        limits=replace(definition.limits, output_bytes=MAX_FILE_BYTES),
+        named_by_digest=True,
+    )
+
+
+def examine_outputs(revision: Revision, outputs: Mapping[str, CollectedFile]) -> dict[str, str]:
+    """The package revision that Conan would give to what was built.
+
+    Raises PhaseFailed for a conaninfo.txt of another package id than the one that is asked for.
+    """
+    files = {name: outputs[path].path.read_bytes() for name, path in OUTPUTS.items()}
+    if (made := package_id_of(files[CONANINFO])) != revision.package_id:
+        detail = f"{CONANINFO} has the package id {made}, and {revision.package_id} is asked for"
+        raise PhaseFailed("collect", "refused-output", detail)
+    try:
+        prev = package_revision(files)
+    except ArchiveError as error:
+        return {"revision": f"none: {error}"}
+    return {"revision": f"{prev}, " + ("as published" if prev == revision.prev else f"not {revision.prev}")}
+
+
+def conan_command(revision: Revision) -> tuple[str, ...]:
+    """What is run: a client that has downloaded the recipe builds it, and asks no remote for anything."""
+    return (
+        "conan", "install", f"--requires={revision.reference}#{revision.rrev}",
+        f"--build={revision.reference}", "--no-remote", "--profile:all=default",
+    )  # fmt: skip
+
+
+def _job(definition: Definition, revision: Revision, phase: Phase) -> dict[str, JSONValue]:
+    return {
+        "command": list(conan_command(revision)),
+        "conan": CONAN_INSIDE,
+        "epoch": int(definition.environment[EPOCH]),
+        "home": f"{INSIDE}/home",
+        "mirror": MIRROR_URL,
+        "mirrors": list(definition.upstreams),
+        "output": f"{BUILD_FOLDER}/{OUTPUT}",
+        "package_id": revision.package_id,
+        "phase": phase,
+        "reference": revision.reference,
+        "repository": REPOSITORY_FOLDER,
+        "rrev": revision.rrev,
+        "sources": SOURCES,
+    }
+
+
+def _forbidden(definition: Definition, remote: str, published: Sequence[RemoteFile]) -> Forbidden:
+    """The published files; and since an archive is packed anew in any case, the machine code in it, too."""
+    digests, paths = set(), set()
+    for output, file in zip(definition.outputs, published, strict=True):
+        name = output.package.file_name
+        paths.add((remote, package_revision_of(output.package).path(name)))
+        if file.data:  # a package for every machine has an empty conaninfo.txt, and sources hold empty files
+            digests.add(file.sha256)
+        if name == PACKAGE:
+            try:
+                members = digest_members(file.data).values()
+            except ArchiveError as error:
+                raise DefinitionError(f"the published {name}: {error}") from error
+            digests.update(member.sha256 for member in members if member.start.startswith(MACHINE_CODE))
+    return Forbidden(frozenset(digests), frozenset(paths))
+
+
+def _inside(name: str) -> bytes:
+    return Path(__file__).with_name("inside").joinpath(name).read_bytes()

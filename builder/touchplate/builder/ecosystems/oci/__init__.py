@@ -1,0 +1,1 @@
+"""Container images: rebuilt from a Containerfile and its context by buildah, compared level by level."""

@@ -1,0 +1,183 @@
+"""Two images, compared by config, by what each layer unpacks to, by each layer as packed, by manifest.
+
+The config names what every layer unpacks to, so equal configs (of true ones) mean the same files and settings
+for whoever runs the image; only equal manifests mean the same bytes for whoever pulls it. `identical` is said
+of manifests alone.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from touchplate.builder.compare import Comparison, conclude
+from touchplate.builder.contents import Difference
+from touchplate.builder.ecosystems.oci.layers import Unpacked, compare_layers, unpack_layer
+from touchplate.builder.ecosystems.oci.manifests import (
+    Config,
+    Descriptor,
+    Manifest,
+    parse_config,
+    parse_manifest,
+)
+from touchplate.builder.errors import ImageError
+from touchplate.builder.stabilize.registry import Stabilized
+from touchplate.verify.jcs import JSON, JSONValue, format_json
+
+LAYER_PACKING = "layer-packing@1"
+"""The stabilizer that takes each layer for what it unpacks to: descriptors of layers in the manifest are
+replaced by their diff_ids. The config, which names the same diff_ids, is not touched, nor is anything
+else."""
+
+CONFIG, UNPACKED, PACKED, MANIFEST = LEVELS = ("config", "layers unpacked", "layers", "manifest")
+"""What of two images may be the same, in the order in which it is looked at."""
+
+Open = Callable[[str], BinaryIO]
+"""Opens a blob by its sha256 (hex)."""
+
+_MAX_VALUE = 80  # characters of a value that a line repeats
+
+
+@dataclass(frozen=True)
+class Image:
+    """One side of a comparison: the manifest's bytes, and a way to its blobs."""
+
+    data: bytes
+    open: Open
+
+
+def compare_images(name: str, published: Image, rebuilt: Image) -> Comparison:
+    """Compare two images of the package `name`. Blobs are opened only when the manifests differ.
+
+    Raises ImageError when one side is no image.
+    """
+    if published.data == rebuilt.data:
+        return Comparison(result="identical", matched=LEVELS)
+    theirs, ours = _Side(published, "the published manifest"), _Side(rebuilt, "the rebuilt manifest")
+    differences = [*_differences(theirs, ours)]
+    if not differences:
+        differences = [Difference("manifest", "container", "the same members, written in another way")]
+    found = conclude(name, (published.data, rebuilt.data), differences, _equal(theirs, ours))
+    return replace(found, matched=_matched(theirs, ours))
+
+
+class _Side:
+    """One image, read as far as needed; what its layers unpack to is found out, not believed."""
+
+    def __init__(self, image: Image, what: str) -> None:
+        self.manifest: Manifest = parse_manifest(image.data, what)
+        with image.open(self.manifest.config.sha256) as stream:
+            self.config: Config = parse_config(stream.read(), f"the config of {what}")
+        self._open = image.open
+        unpacked = [self._unpacked(layer) for layer in self.manifest.layers]
+        self.diff_ids = tuple(one.sha256 for one in unpacked)
+        self.is_plain = all(one.is_plain for one in unpacked)
+        self.is_true = self.config.diff_ids == self.diff_ids
+        """Whether its layers unpack to what its config says."""
+
+    def layer(self, number: int) -> BinaryIO:
+        return self._open(self.manifest.layers[number].sha256)
+
+    def stabilized(self) -> dict[str, JSONValue]:
+        """The manifest with each layer named by what it unpacks to."""
+        listed = self.manifest.members["layers"]
+        assert isinstance(listed, list)  # parse_manifest saw to it
+        layers: list[JSONValue] = []
+        for described, diff_id in zip(listed, self.diff_ids, strict=True):
+            assert isinstance(described, dict)
+            rest = {
+                key: value for key, value in described.items() if key not in ("digest", "mediaType", "size")
+            }
+            layers.append({**rest, "diff_id": f"sha256:{diff_id}"})
+        return {**self.manifest.members, "layers": layers}
+
+    def _unpacked(self, layer: Descriptor) -> Unpacked:
+        with self._open(layer.sha256) as stream:
+            try:
+                return unpack_layer(stream)
+            except ImageError:
+                return Unpacked(f"unknown, packed {layer.sha256}", is_plain=False)
+
+
+def _equal(theirs: _Side, ours: _Side) -> Stabilized | None:
+    stabilized = theirs.stabilized()
+    is_sound = all(side.is_true and side.is_plain for side in (theirs, ours))
+    if not is_sound or stabilized != ours.stabilized():
+        return None
+    return Stabilized((LAYER_PACKING,), hashlib.sha256(format_json(stabilized)).hexdigest())
+
+
+def _matched(theirs: _Side, ours: _Side) -> tuple[str, ...]:
+    packed = [[layer.sha256 for layer in side.manifest.layers] for side in (theirs, ours)]
+    same = {
+        CONFIG: theirs.manifest.config.sha256 == ours.manifest.config.sha256,
+        UNPACKED: theirs.diff_ids == ours.diff_ids,
+        PACKED: packed[0] == packed[1],
+        MANIFEST: False,
+    }
+    return tuple(level for level in LEVELS if same[level])
+
+
+def _differences(theirs: _Side, ours: _Side) -> Iterator[Difference]:
+    for side, what in ((theirs, "the published"), (ours, "the rebuilt")):
+        if not side.is_true:
+            yield Difference(
+                "layers", "content", f"{what} layers do not unpack to the diff_ids of their config"
+            )
+    yield from _compare_configs(theirs.config.members, ours.config.members)
+    for number, (left, right) in enumerate(zip(theirs.diff_ids, ours.diff_ids, strict=False)):
+        name = f"layer {number + 1}"
+        if left != right:
+            with theirs.layer(number) as published, ours.layer(number) as rebuilt:
+                yield from compare_layers(name, published, rebuilt)
+        elif theirs.manifest.layers[number].sha256 != ours.manifest.layers[number].sha256:
+            yield Difference(name, "compression", "the same layer, packed in another way")
+    if (left_count := len(theirs.diff_ids)) != (right_count := len(ours.diff_ids)):
+        cause = "missing-entries" if left_count > right_count else "extra-entries"
+        yield Difference("layers", cause, f"{left_count} layers != {right_count}")
+    yield from _compare_manifests(theirs.manifest, ours.manifest)
+
+
+def _compare_configs(theirs: Mapping[str, JSON], ours: Mapping[str, JSON]) -> Iterator[Difference]:
+    for path, before, after in _changed("", dict(theirs), dict(ours)):
+        if path.startswith("rootfs"):
+            continue  # follows from the layers, which are compared themselves
+        last = path.rpartition(".")[2]
+        where = "history" if path.startswith("history") else "config"
+        cause = "timestamps" if last == "created" else where
+        yield Difference(f"config: {path}", cause, f"{before} != {after}")
+
+
+def _compare_manifests(theirs: Manifest, ours: Manifest) -> Iterator[Difference]:
+    kinds = [(one.config.media_type, *(layer.media_type for layer in one.layers)) for one in (theirs, ours)]
+    if theirs.media_type != ours.media_type or kinds[0] != kinds[1]:
+        yield Difference(
+            "manifest", "media-types", f"{theirs.media_type} != {ours.media_type}, or of its blobs"
+        )
+    left, right = (
+        {key: value for key, value in one.members.items() if key not in ("config", "layers", "mediaType")}
+        for one in (theirs, ours)
+    )
+    for path, before, after in _changed("", left, right):
+        yield Difference(f"manifest: {path}", "annotations", f"{before} != {after}")
+
+
+def _changed(path: str, theirs: JSON, ours: JSON) -> Iterator[tuple[str, str, str]]:
+    """(path, value there, value here) of everything that differs in two JSON values."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key in dict.fromkeys([*theirs, *ours]):
+            yield from _changed(f"{path}.{key}" if path else key, theirs.get(key), ours.get(key))
+    elif isinstance(theirs, list) and isinstance(ours, list) and _are_alike(theirs, ours):
+        for number, pair in enumerate(zip(theirs, ours, strict=True)):
+            yield from _changed(f"{path}.{number}", *pair)
+    elif theirs != ours:
+        yield path, _shown(theirs), _shown(ours)
+
+
+def _are_alike(theirs: Sequence[JSON], ours: Sequence[JSON]) -> bool:
+    return len(theirs) == len(ours)
+
+
+def _shown(value: JSON) -> str:
+    text = "(absent)" if value is None else value if isinstance(value, str) else format_json(value).decode()
+    return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 1] + "…"

@@ -1,0 +1,191 @@
+"""A Containerfile read before anything is run: which images it begins with, and whether all of it can be
+built from pinned inputs without a network. Pure.
+
+The builder reads the file again by itself, and has no network and no other images: what this reader let
+through by mistake fails there. It is here to say so early, with the line and what to do.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from touchplate.builder.errors import ContainerfileError
+
+MAX_BYTES = 256 * 1024
+"""Of a Containerfile: real ones have 1 to 20 kB."""
+
+SCRATCH = "scratch"
+"""The name of the empty image."""
+
+_KNOWN = frozenset(
+    {
+        *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
+        *("MAINTAINER", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+    }
+)
+_DIRECTIVE = re.compile(r"#\s*(escape|syntax|check)\s*=", re.IGNORECASE)
+_FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?\Z")
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/", re.IGNORECASE)
+_HEREDOC = re.compile(r"<<-?[\"']?[A-Za-z_]")
+
+_FLAGS = {"ADD": ("chown", "chmod"), "COPY": ("chown", "chmod", "from"), "FROM": (), "RUN": ()}
+"""Flags that are understood, by instruction; every other one is refused. Those of RUN would bring in the
+host's network, secrets or folders."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: the line it begins at (from 1), its name in upper case, flags, and the rest."""
+
+    line: int
+    name: str
+    flags: tuple[tuple[str, str], ...]
+    rest: str
+
+
+@dataclass(frozen=True)
+class Containerfile:
+    """What a Containerfile begins with. `images`: name as written → line of its first use; without `scratch`
+    and the stages of the file itself."""
+
+    images: dict[str, int]
+
+
+def read_containerfile(data: bytes, name: str) -> Containerfile:
+    """Read and check a Containerfile; `name` is its path, for messages.
+
+    Raises ContainerfileError with the line, the rule and the remedy.
+    """
+    if len(data) > MAX_BYTES:
+        raise ContainerfileError(f"{name} has {len(data)} bytes, more than {MAX_BYTES}")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ContainerfileError(f"{name} is not utf-8 at byte {error.start}") from error
+    reader = _Reader(name)
+    for instruction in _instructions(text, name):
+        reader.take(instruction)
+    if not reader.stages:
+        raise ContainerfileError(f"{name} has no FROM; it begins with FROM scratch or FROM IMAGE")
+    return Containerfile(reader.images)
+
+
+class _Reader:
+    """Checks instructions one by one, and remembers stages and images."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.images: dict[str, int] = {}
+        self.stages: list[str] = []
+
+    def take(self, one: Instruction) -> None:
+        if one.name == "ONBUILD":
+            self._refuse(
+                one, "triggers of images that are built from this one are not supported; leave it out"
+            )
+        if one.name not in _KNOWN:
+            self._refuse(one, "is no instruction that is known here")
+        if not self.stages and one.name not in ("FROM", "ARG"):
+            self._refuse(one, "stands before the first FROM")
+        if _HEREDOC.search(one.rest) and one.name in ("RUN", "COPY", "ADD"):
+            self._refuse(one, "here-documents are not supported; put the text into a file of the context")
+        for flag, _ in one.flags:
+            if one.name in _FLAGS and flag not in _FLAGS[one.name]:
+                self._refuse(one, self._about_flag(one.name, flag))
+        if one.name == "FROM":
+            self._begin(one)
+        elif one.name == "ADD":
+            self._check_add(one)
+        elif one.name == "COPY":
+            self._check_copy(one)
+
+    def _begin(self, one: Instruction) -> None:
+        words = one.rest.split()
+        if len(words) not in (1, 3) or (len(words) == 3 and words[1].upper() != "AS"):
+            self._refuse(one, "write FROM IMAGE or FROM IMAGE AS STAGE")
+        image = words[0]
+        if "$" in image:
+            self._refuse(one, f"{image!r} depends on an argument; write the image's name out")
+        self._use(image, one)
+        self.stages.append(words[2] if len(words) == 3 else "")
+
+    def _check_add(self, one: Instruction) -> None:
+        for source in _words(one.rest)[:-1]:
+            if _REMOTE.match(source):
+                self._refuse(
+                    one,
+                    f"{source[:100]!r} is fetched while building; put the file into the context and COPY it",
+                )
+            if "$" in source:
+                self._refuse(one, f"{source[:100]!r} may become an address; use COPY, or write the name out")
+
+    def _check_copy(self, one: Instruction) -> None:
+        for flag, value in one.flags:
+            if flag == "from" and not (value.isdecimal() and int(value) < len(self.stages)):
+                if "$" in value:
+                    self._refuse(one, f"--from={value} depends on an argument; write the name out")
+                self._use(value, one)
+
+    def _use(self, image: str, one: Instruction) -> None:
+        if not image:
+            self._refuse(one, "names no image")
+        earlier = [stage.lower() for stage in self.stages if stage]
+        if image.lower() not in (SCRATCH, *earlier):
+            self.images.setdefault(image, one.line)
+
+    @staticmethod
+    def _about_flag(name: str, flag: str) -> str:
+        if name == "RUN":
+            return (
+                f"--{flag} is not supported: a RUN sees nothing but the image, and no network; leave it out"
+            )
+        if name == "FROM":
+            return f"--{flag} is not supported: the definition says which platform is built; leave it out"
+        return f"--{flag} is not supported; leave it out"
+
+    def _refuse(self, one: Instruction, why: str) -> None:
+        raise ContainerfileError(f"{self._name} line {one.line}: {one.name}: {why}")
+
+
+def _instructions(text: str, name: str) -> Iterator[Instruction]:
+    for line, whole in _logical_lines(text, name):
+        word, _, rest = whole.partition(" ")
+        flags = []
+        rest = rest.strip()
+        while match := _FLAG.match(rest.partition(" ")[0]):
+            flags.append((match[1], match[2] or ""))
+            rest = rest.partition(" ")[2].strip()
+        yield Instruction(line, word.upper(), tuple(flags), rest)
+
+
+def _logical_lines(text: str, name: str) -> Iterator[tuple[int, str]]:
+    """Lines with their continuations joined, comments and empty lines left out."""
+    parts: list[str] = []
+    start, is_top = 0, True
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if stripped.startswith("#"):
+            # Only at the very top is it more than a comment (parser directives).
+            if is_top and _DIRECTIVE.match(stripped):
+                raise ContainerfileError(
+                    f"{name} line {number}: {stripped[:80]!r}: parser directives are not supported; "
+                    "leave it out"
+                )
+            continue
+        is_top = False
+        if not stripped:
+            continue
+        start = start or number
+        if stripped.endswith("\\"):
+            parts.append(stripped[:-1].rstrip())
+            continue
+        parts.append(stripped)
+        yield start, re.sub(r"\s+", " ", " ".join(parts), count=1).strip()
+        parts, start = [], 0
+    if parts:
+        yield start, " ".join(parts).strip()
+
+
+def _words(rest: str) -> list[str]:
+    """Words of a COPY or ADD: plain, or a JSON list."""
+    return [word.strip("\"',[]") for word in rest.split()]

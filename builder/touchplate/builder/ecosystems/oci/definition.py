@@ -1,0 +1,203 @@
+"""What an image's definition says beside the common fields: Containerfile, base images, and how buildah is
+asked."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from touchplate.builder.definitions import Definition
+from touchplate.builder.ecosystem import DefinitionForm
+from touchplate.builder.ecosystems.oci.names import RepositoryPath, image_path, parse_place
+from touchplate.builder.errors import DefinitionError
+from touchplate.builder.schema import Reader, is_text_map
+
+FORM = DefinitionForm(
+    required=("image", "tools"),
+    optional=(),
+    source_kinds=("source-release",),
+    upstreams=(),
+)
+
+OUTPUT = "manifest.json"
+"""The one output: the image's manifest, by whose digest the image is known."""
+
+_CHOICES = {
+    "network": ("default", "none"),
+    "base_layers": ("kept", "repacked"),
+    "names": ("systemd", "none"),
+    "storage": ("overlay", "overlay-rootless", "vfs"),
+}
+"""Values of each, the default first."""
+
+_FLAGS = ("layers", "squash", "omit_history", "no_identity_label")
+
+MAX_ID = 65535
+"""Largest id inside (`builder/runc.py`)."""
+
+_HOST = r"(?:[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|localhost|[a-zA-Z0-9.-]+:[0-9]+)(?::[0-9]+)?"
+_NAME = rf"{_HOST}/[a-z0-9][a-z0-9._/-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+_PATH = r"[^\0]*"
+
+
+@dataclass(frozen=True)
+class BaseImage:
+    """An image that the Containerfile begins with. `name`: as it stands there; `place`: where its manifest
+    is."""
+
+    name: str
+    place: RepositoryPath
+    size: int
+
+    @property
+    def sha256(self) -> str:
+        """Of its manifest."""
+        return self.place.sha256
+
+
+@dataclass(frozen=True)
+class ImageDetails:
+    """How buildah is asked. See `builder/README.md` for each."""
+
+    buildah: str
+    containerfile: str
+    context: str
+    timestamp: int
+    platform: str
+    bases: tuple[BaseImage, ...] = ()
+    target: str = ""
+    network: str = "default"
+    base_layers: str = "kept"
+    names: str = "systemd"
+    storage: str = "overlay"
+    owner: tuple[int, int] = (0, 0)
+    """uid and gid of every file of the context; seen in the digests that the history gives of a COPY."""
+    flags: frozenset[str] = frozenset()
+    args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def details_of(definition: Definition) -> ImageDetails:
+    """The details of an image's definition."""
+    assert isinstance(definition.details, ImageDetails)  # its reader made them
+    return definition.details
+
+
+def read_details(reader: Reader) -> ImageDetails:
+    """Read `image` and `tools`; mistakes go to the reader."""
+    reader.known("tools", required=("buildah",))
+    reader.known(
+        "image",
+        required=("containerfile", "timestamp", "platform"),
+        optional=("context", "bases", "target", "owner", *_CHOICES, *_FLAGS, "args", "labels", "annotations"),
+    )
+    containerfile = reader.relative("image.containerfile")
+    if containerfile.endswith(".in"):
+        reader.mistake("image.containerfile", "would be run through the C preprocessor; give it another name")
+    return ImageDetails(
+        buildah=reader.text(
+            "tools.buildah", r"[0-9]+\.[0-9]+\.[0-9A-Za-z.+~-]{1,32}", "a release, as 1.28.2"
+        ),
+        containerfile=containerfile,
+        context=reader.relative("image.context") if reader.has("image.context") else "",
+        timestamp=reader.number("image.timestamp", low=0, high=1 << 40) or 0,
+        platform=reader.text("image.platform", r"linux/[a-z0-9]{1,16}", "linux/ARCHITECTURE, as linux/amd64"),
+        bases=_read_bases(reader),
+        target=reader.text("image.target", r"[A-Za-z0-9_.-]{1,64}", "a stage")
+        if reader.has("image.target")
+        else "",
+        owner=_read_owner(reader),
+        **{name: _read_choice(reader, name) for name in _CHOICES},
+        flags=frozenset(flag for flag in _FLAGS if reader.flag(f"image.{flag}")),
+        args=_read_texts(reader, "image.args"),
+        labels=_read_texts(reader, "image.labels", is_free=True),
+        annotations=_read_texts(reader, "image.annotations", is_free=True),
+    )
+
+
+def check_definition(reader: Reader, definition: Definition) -> None:
+    """One image, one output, one archive; and no setting that builds of images have no use for."""
+    if [(one.path, one.package) for one in definition.outputs] != [(OUTPUT, definition.package)]:
+        reader.mistake(
+            "outputs", f"an image has one output: path {OUTPUT}, and the package of the definition"
+        )
+    if len(definition.source.files) != 1:
+        reader.mistake(
+            "source.files", "an image's source is one archive, with the context and the Containerfile"
+        )
+    for setting in ("environment", "upstreams", "allow_metadata"):
+        if reader.has(setting):
+            reader.mistake(setting, "has no meaning for images; leave it out")
+    try:
+        image_path(definition.package)
+    except DefinitionError as error:
+        reader.mistake("package", str(error))
+
+
+def read_source_uri(reader: Reader, path: str) -> str:
+    """A blob of a repository, as `upstream:<identity>/<repository>/blobs/sha256:<digest>`."""
+    uri = reader.upstream_uri(path)
+    _read_place(reader, path, uri, "blobs")
+    return uri
+
+
+def _read_bases(reader: Reader) -> tuple[BaseImage, ...]:
+    bases = []
+    for path in reader.items("image.bases", low=1, high=16) if reader.has("image.bases") else ():
+        reader.known(path, required=("name", "uri", "size"))
+        form = "an image's full name, host/path[:tag][@digest]; short names mean something else on each host"
+        name = reader.text(f"{path}.name", _NAME, form)
+        uri = reader.upstream_uri(f"{path}.uri")
+        place = _read_place(reader, f"{path}.uri", uri, "manifests")
+        size = reader.number(f"{path}.size", low=1, high=1 << 40) or 0
+        if place is not None:
+            named = name.partition("@sha256:")[2]
+            if named and named != place.sha256:
+                reader.mistake(f"{path}.uri", "has another digest than the name")
+            bases.append(BaseImage(name, place, size))
+    names = [base.name for base in bases]
+    if len(set(names)) != len(names):
+        reader.mistake("image.bases", "a name stands twice; keep one")
+    return tuple(bases)
+
+
+def _read_owner(reader: Reader) -> tuple[int, int]:
+    if not reader.has("image.owner"):
+        return 0, 0
+    text = reader.text("image.owner", r"[0-9]{1,5}:[0-9]{1,5}", "UID:GID in quotes")
+    uid, gid = (int(part or 0) for part in (text or "0:0").split(":"))
+    if max(uid, gid) > MAX_ID:
+        reader.mistake("image.owner", f"has an id above {MAX_ID}")
+    return uid, gid
+
+
+def _read_choice(reader: Reader, name: str) -> str:
+    path = f"image.{name}"
+    return reader.choice(path, _CHOICES[name]) if reader.has(path) else _CHOICES[name][0]
+
+
+def _read_place(reader: Reader, path: str, uri: str, kind: str) -> RepositoryPath | None:
+    try:
+        return parse_place(uri, kind) if uri else None
+    except DefinitionError as error:
+        reader.mistake(path, str(error))
+        return None
+
+
+def _read_texts(reader: Reader, path: str, *, is_free: bool = False) -> Mapping[str, str]:
+    """Names to text: of variables, or any names without `=` (`is_free`)."""
+    value = reader.get(path)
+    if value is None:
+        return {}
+    if not is_free and is_text_map(value):
+        return dict(value)
+    if is_free and isinstance(value, dict):
+        good = {
+            key: item
+            for key, item in value.items()
+            if isinstance(item, str) and re.fullmatch(r"[^=\0]{1,128}", key) and "\0" not in item
+        }
+        if len(good) == len(value):
+            return good
+    reader.mistake(path, "is not a mapping of names to text; quote numbers")
+    return {}

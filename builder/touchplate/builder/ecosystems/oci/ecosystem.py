@@ -1,0 +1,225 @@
+"""Images behind the ecosystem port."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchplate.base.durable import DigestFolder
+from touchplate.base.errors import StorageError
+from touchplate.builder.backend import Backend
+from touchplate.builder.compare import Comparison
+from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain
+from touchplate.builder.ecosystems.oci.backend import Runc
+from touchplate.builder.ecosystems.oci.bases import check_architecture
+from touchplate.builder.ecosystems.oci.comparison import LAYER_PACKING, Image, compare_images
+from touchplate.builder.ecosystems.oci.containerfile import read_containerfile
+from touchplate.builder.ecosystems.oci.context import unpack_context
+from touchplate.builder.ecosystems.oci.definition import (
+    FORM,
+    OUTPUT,
+    ImageDetails,
+    check_definition,
+    details_of,
+    read_details,
+    read_source_uri,
+)
+from touchplate.builder.ecosystems.oci.layers import EMPTY_LAYER
+from touchplate.builder.ecosystems.oci.manifests import Config, Manifest, parse_config, parse_manifest
+from touchplate.builder.ecosystems.oci.names import RepositoryPath, image_path, parse_place
+from touchplate.builder.ecosystems.oci.plan import ImagePlan, build_command
+from touchplate.builder.ecosystems.oci.registry import RegistryReader
+from touchplate.builder.ecosystems.oci.tools import Found, find_tools
+from touchplate.builder.errors import ContainerfileError, DefinitionError, HostLack, ImageError, PhaseFailed
+from touchplate.builder.plan import BuildPlan, CollectedFile, Forbidden
+from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile
+from touchplate.builder.runc import ID_RANGES, open_runc_sandbox
+from touchplate.builder.sandbox import SandboxConfig
+from touchplate.builder.schema import Reader
+from touchplate.builder.workshop import TREE, Workshop
+from touchplate.builder.workspace import remove_abandoned
+from touchplate.verify.predicates.provenance import Dependency
+from touchplate.verify.purl import PackageURL
+
+
+def make_ecosystem() -> "OCI":
+    """For the registry."""
+    return OCI()
+
+
+@dataclass(frozen=True)
+class ImageToolchain:
+    """The tools of one definition, and how they are used."""
+
+    definition: Definition
+    found: Found
+    workshop: Workshop
+
+    @property
+    def described(self) -> tuple[Dependency, ...]:
+        """buildah, runc, skopeo."""
+        return self.found.described
+
+    def make_plan(self, tree: Path, published: Sequence[RemoteFile]) -> BuildPlan:
+        """The plan, after the Containerfile was read. Raises PhaseFailed when it is not built here."""
+        details = details_of(self.definition)
+        check_architecture(details.platform, os.uname().machine)
+        _check_containerfile(details, tree)
+        manifest, config = _read_published(self.workshop, self.definition, published[0])
+        upstreams = {base.place.identity for base in details.bases}
+        return ImagePlan(
+            source=tree,
+            command=build_command(details, self.found.programs),
+            umask=self.definition.umask,
+            upstreams=tuple(_reader(self.workshop, identity).upstream for identity in sorted(upstreams)),
+            outputs=(OUTPUT,),
+            forbidden=Forbidden(_forbidden(published[0], manifest, config)),
+            limits=self.definition.limits,
+            details=details,
+            programs=self.found.programs,
+            forbidden_layers=_last_layer(manifest, config),
+        )
+
+
+@dataclass(frozen=True)
+class OCI:
+    """See `Ecosystem` for what the methods do."""
+
+    name: str = "oci"
+    form: DefinitionForm = FORM
+    stabilizers: tuple[str, ...] = (LAYER_PACKING,)
+
+    def read_source_uri(self, reader: Reader, path: str) -> str:
+        """A blob of a repository."""
+        return read_source_uri(reader, path)
+
+    def read_details(self, reader: Reader) -> ImageDetails:
+        """Containerfile, base images, buildah."""
+        return read_details(reader)
+
+    def check_definition(self, reader: Reader, definition: Definition) -> None:
+        """One image, one archive."""
+        check_definition(reader, definition)
+
+    def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
+        """Never: an image does not say what it was made from."""
+        raise DefinitionError(
+            f"how {package} was built cannot be inferred: an image does not name its context; write a "
+            "definition and give --definition FILE"
+        )
+
+    def fetch_published(self, workshop: Workshop, package: PackageURL, sha256: str | None) -> RemoteFile:
+        """The manifest that the package URL names by its digest."""
+        place = image_path(package)
+        if sha256 not in (None, place.sha256):
+            raise DefinitionError(f"{package} names one manifest, and {sha256} is asked for")
+        reader = _reader(workshop, place.identity)
+        data = reader.read(place.path, place.sha256)
+        try:
+            parse_manifest(data, str(package))
+        except ImageError as error:
+            raise DefinitionError(str(error)) from error
+        return RemoteFile(reader.uri(place.path), place.path, data)
+
+    def fetch_source(self, workshop: Workshop, file: SourceFile) -> RemoteFile:
+        """A blob."""
+        place = parse_place(file.uri, "blobs")
+        reader = _reader(workshop, place.identity)
+        data = reader.read(place.path, file.sha256, max_bytes=MAX_FILE_BYTES)
+        return RemoteFile(file.uri, place.path, data)
+
+    def find_tools(self, workshop: Workshop, definition: Definition) -> Toolchain:
+        """buildah of the definition's version, skopeo, runc."""
+        details = details_of(definition)
+        return ImageToolchain(definition, find_tools(details.buildah, details.names), workshop)
+
+    def prepare_tree(self, definition: Definition, sources: Sequence[RemoteFile], folder: Path) -> None:
+        """The context."""
+        unpack_context(sources[0].data, folder)
+
+    def open_backend(self, workshop: Workshop) -> Backend:
+        """runc in a range of ids."""
+        remove_abandoned(workshop.data, TREE)
+        sandbox = open_runc_sandbox(SandboxConfig(work=workshop.work, uids=ID_RANGES))
+        return Runc(sandbox, lambda identity, store: _reader(workshop, identity, store))
+
+    def compare(
+        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+    ) -> Comparison:
+        """Manifests; configs and layers too, when those differ."""
+        place = image_path(package)
+        reader = _reader(workshop, place.identity)
+        sizes = {blob.sha256: blob.size for blob in parse_manifest(published.data, str(package)).blobs}
+        theirs = Image(
+            published.data,
+            lambda sha256: reader.open(place.blob(sha256).path, sha256, max_bytes=sizes[sha256]),
+        )
+        ours = Image(rebuilt.path.read_bytes(), workshop.cache.outputs.open)
+        try:
+            return compare_images(package.file_name, theirs, ours)
+        except StorageError as error:
+            raise HostLack(f"cannot read an image's blob: {error}") from error
+
+    def explain_failure(self, log: bytes) -> str | None:
+        """buildah's last word."""
+        lines = [line.decode(errors="replace") for line in log.splitlines() if line.startswith(b"Error: ")]
+        return lines[-1].removeprefix("Error: ") if lines else None
+
+
+def _reader(workshop: Workshop, identity: str, store: DigestFolder | None = None) -> RegistryReader:
+    upstream = workshop.repositories.of_identity(identity, "oci").upstream
+    return RegistryReader(upstream, workshop.client, store or workshop.cache.inputs)
+
+
+def _check_containerfile(details: ImageDetails, tree: Path) -> None:
+    """Raise PhaseFailed (phase `definition`) unless the Containerfile can be built from what is pinned."""
+    name = details.containerfile
+    path, root = (tree / name).resolve(), tree.resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        raise PhaseFailed("definition", "refused-input", f"the source has no file {name!r}")
+    try:
+        images = read_containerfile(path.read_bytes(), name).images
+        pinned = {base.name for base in details.bases}
+        for image, line in images.items():
+            if image not in pinned:
+                raise ContainerfileError(
+                    f"{name} line {line}: the image {image!r} is not pinned; add it to image.bases with the "
+                    "uri of its manifest, by digest"
+                )
+    except ContainerfileError as error:
+        raise PhaseFailed("definition", "refused-input", str(error)) from error
+
+
+def _read_published(
+    workshop: Workshop, definition: Definition, published: RemoteFile
+) -> tuple[Manifest, Config]:
+    place: RepositoryPath = image_path(definition.package)
+    reader = _reader(workshop, place.identity)
+    try:
+        manifest = parse_manifest(published.data, str(definition.package))
+        config_data = reader.read(place.blob(manifest.config.sha256).path, manifest.config.sha256)
+        config = parse_config(config_data, f"the config of {definition.package}")
+    except ImageError as error:
+        raise DefinitionError(str(error)) from error
+    wanted = details_of(definition).platform
+    if config.platform != wanted:
+        raise DefinitionError(
+            f"{definition.package} is for {config.platform}, and the definition says {wanted}; "
+            "change image.platform"
+        )
+    return manifest, config
+
+
+def _forbidden(published: RemoteFile, manifest: Manifest, config: Config) -> frozenset[str]:
+    """What no source may be or hold: the manifest, its config, and its layers, packed or not."""
+    layers = {*(layer.sha256 for layer in manifest.layers), *config.diff_ids} - {EMPTY_LAYER}
+    return frozenset({published.sha256, manifest.config.sha256} | layers)
+
+
+def _last_layer(manifest: Manifest, config: Config) -> frozenset[str]:
+    """What no base image may have: the layer that the build adds on top, packed and unpacked. Nothing when it
+    is empty, as any image's may be."""
+    if not manifest.layers or not config.diff_ids or config.diff_ids[-1] == EMPTY_LAYER:
+        return frozenset()
+    return frozenset({manifest.layers[-1].sha256, config.diff_ids[-1]})

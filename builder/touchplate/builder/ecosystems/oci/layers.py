@@ -1,0 +1,206 @@
+"""Layers of an image: what they unpack to, and how two of them differ member by member.
+
+Streams are read piece by piece; what is no tar or cannot be unpacked differs as a whole. Nothing is written.
+"""
+
+import gzip
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, BinaryIO
+
+from touchplate.builder.contents import Difference, compare_contents, printable
+from touchplate.builder.errors import ImageError
+
+MAX_UNPACKED_BYTES = 16 * 1024 * 1024 * 1024
+"""Of one layer: above it a layer is not looked into. Ten times what the largest known ones have."""
+
+MAX_MEMBERS = 400_000
+"""Members of one layer that are held side by side: a full distribution with its documentation has 100,000."""
+
+MAX_CONTENT_BYTES = 1024 * 1024
+"""Files up to this size are compared line by line; of larger ones the digests are."""
+
+EMPTY_LAYER = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+"""sha256 of a tar with nothing in it (two zero blocks): what an instruction without files may leave."""
+
+_CHUNK = 1024 * 1024
+_GZIP = b"\x1f\x8b"
+_GZIP_BITS = 16 + zlib.MAX_WBITS  # with header and checksum (zlib.h)
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, LookupError, OverflowError)
+
+_KINDS = {
+    tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "link",
+    tarfile.DIRTYPE: "folder", tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device", tarfile.FIFOTYPE: "pipe",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One member's header, and its content: digest always, bytes when it is small."""
+
+    kind: str
+    mode: int
+    owner: tuple[int, int, str, str]
+    time: float
+    link: str
+    size: int
+    sha256: str
+    data: bytes | None
+    extra: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What a layer unpacks to. `sha256`: its diff_id, in hex; `is_plain`: one gzip member, or a bare tar, so
+    that nothing is packed in a way that only some readers follow."""
+
+    sha256: str
+    is_plain: bool
+
+
+def unpack_layer(stream: BinaryIO) -> Unpacked:
+    """Unpack a layer for its digest. Raises ImageError for damage, for bytes behind the end, and for zstd."""
+    digest, size, members = hashlib.sha256(), 0, 0
+    try:
+        for member, piece in _pieces(stream):
+            size, members = size + len(piece), member
+            if size > MAX_UNPACKED_BYTES:
+                raise ImageError(f"a layer unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+            digest.update(piece)
+    except _DAMAGED as error:
+        raise ImageError(f"a layer cannot be unpacked: {error}") from error
+    return Unpacked(digest.hexdigest(), members <= 1)
+
+
+def _pieces(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """(number of the gzip member, piece of its content)."""
+    start = stream.read(len(_ZSTD))
+    stream.seek(0)
+    if not start.startswith(_GZIP):
+        if start == _ZSTD:
+            raise ImageError("it is packed by zstd, which is not read here")
+        while piece := stream.read(_CHUNK):
+            yield 1, piece
+        return
+    inflate, member = zlib.decompressobj(_GZIP_BITS), 1
+    while raw := stream.read(_CHUNK):
+        while raw:
+            if inflate.eof:
+                inflate, member = zlib.decompressobj(_GZIP_BITS), member + 1
+            piece = inflate.decompress(raw, _CHUNK)
+            yield member, piece
+            while len(piece) == _CHUNK:  # more may be ready than was asked for, without any input left
+                piece = inflate.decompress(inflate.unconsumed_tail, _CHUNK)
+                yield member, piece
+            raw = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+    if not inflate.eof:
+        raise ImageError("a layer is cut short")
+
+
+def compare_layers(name: str, published: BinaryIO, rebuilt: BinaryIO) -> Iterator[Difference]:
+    """Differences between two layers; `name` stands before the paths. At least one when the tars differ."""
+    try:
+        theirs, ours = _read(published), _read(rebuilt)
+    except (ImageError, *_DAMAGED) as error:
+        yield Difference(name, "content", f"not compared member by member: {error}")
+        return
+    found = False
+    for one in _compare(name, theirs, ours):
+        found = True
+        yield one
+    if not found:
+        yield Difference(name, "container", "the same members in another tar structure")
+
+
+def _plain(stream: BinaryIO) -> IO[bytes] | gzip.GzipFile:
+    start = stream.read(len(_ZSTD))
+    stream.seek(0)
+    if start.startswith(_GZIP):
+        return gzip.open(stream, "rb")
+    if start == _ZSTD:
+        raise ImageError("it is packed by zstd, which is not read here")
+    return stream
+
+
+def _read(stream: BinaryIO) -> dict[str, _Member]:
+    members: dict[str, _Member] = {}
+    total = 0
+    with _plain(stream) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+        for one in archive:
+            total += one.size
+            if len(members) >= MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
+                raise ImageError("a layer has more members or bytes than are compared")
+            name = one.name if one.name not in members else f"{one.name} (again at {one.offset})"
+            members[name] = _member(archive, one)
+    return members
+
+
+def _member(archive: tarfile.TarFile, one: tarfile.TarInfo) -> _Member:
+    digest, kept = hashlib.sha256(), bytearray()
+    content = archive.extractfile(one) if one.isreg() else None
+    while content is not None and (chunk := content.read(_CHUNK)):
+        digest.update(chunk)
+        if one.size <= MAX_CONTENT_BYTES:
+            kept += chunk
+    extra = {
+        key: value
+        for key, value in one.pax_headers.items()
+        if key not in ("path", "linkpath", "size", "mtime")
+    }
+    return _Member(
+        kind=_KINDS.get(one.type, "special file"),
+        mode=one.mode,
+        owner=(one.uid, one.gid, one.uname, one.gname),
+        time=one.mtime,
+        link=one.linkname,
+        size=one.size,
+        sha256=digest.hexdigest(),
+        data=bytes(kept) if one.size <= MAX_CONTENT_BYTES else None,
+        extra=tuple(sorted(extra.items())),
+    )
+
+
+def _compare(name: str, theirs: dict[str, _Member], ours: dict[str, _Member]) -> Iterator[Difference]:
+    for path in sorted(theirs.keys() - ours.keys()):
+        yield Difference(f"{name}/{path}", "missing-entries", "is not in the rebuilt layer")
+    for path in sorted(ours.keys() - theirs.keys()):
+        yield Difference(f"{name}/{path}", "extra-entries", "is only in the rebuilt layer")
+    common = theirs.keys() & ours.keys()
+    if [path for path in theirs if path in common] != [path for path in ours if path in common]:
+        yield Difference(name, "entry-order", "the same members in another order")
+    for path in theirs:
+        if path in common and theirs[path] != ours[path]:
+            yield from _compare_members(f"{name}/{path}", theirs[path], ours[path])
+
+
+def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Difference]:
+    if theirs.kind != ours.kind:
+        yield Difference(path, "content", f"{theirs.kind} != {ours.kind}")
+        return
+    if theirs.time != ours.time:
+        yield Difference(path, "timestamps", f"{theirs.time:g} != {ours.time:g} (Unix seconds)")
+    if theirs.owner != ours.owner:
+        yield Difference(path, "owners", f"{_owner(theirs)} != {_owner(ours)}")
+    if theirs.mode != ours.mode:
+        yield Difference(path, "modes", f"{theirs.mode:04o} != {ours.mode:04o}")
+    if theirs.link != ours.link:
+        yield Difference(path, "links", f"{printable(theirs.link)} != {printable(ours.link)}")
+    if theirs.extra != ours.extra:
+        yield Difference(path, "attributes", f"{dict(theirs.extra)} != {dict(ours.extra)}")
+    if theirs.sha256 != ours.sha256:
+        if theirs.data is not None and ours.data is not None:
+            yield from compare_contents(path, theirs.data, ours.data)
+        else:
+            yield Difference(
+                path, "content", f"{theirs.size} bytes of {theirs.sha256} != {ours.size} of {ours.sha256}"
+            )
+
+
+def _owner(one: _Member) -> str:
+    uid, gid, user, group = one.owner
+    names = f" ({user}:{group})" if user or group else ""
+    return f"{uid}:{gid}{names}"

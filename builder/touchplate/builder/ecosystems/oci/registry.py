@@ -1,0 +1,96 @@
+"""Reading one upstream registry by digest (OCI distribution specification 1.1, "Pulling"): nothing is taken
+that does not have the digest that it was asked for by, and tags are never asked for.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import BinaryIO
+
+from touchplate.base.durable import DigestFolder
+from touchplate.base.errors import FetchError, StorageError
+from touchplate.base.http import HTTPClient, Response
+from touchplate.base.upstreams import Upstream
+from touchplate.builder.ecosystems.oci.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES
+from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.verify.names import encode_name, format_upstream_uri
+
+_ACCEPT = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
+
+
+class RegistryReader:
+    """One upstream. What was read once stands in `store`, and is hashed again when it is read from there."""
+
+    def __init__(self, upstream: Upstream, client: HTTPClient, store: DigestFolder) -> None:
+        self.upstream = upstream
+        self._client = client
+        self._store = store
+
+    def read(self, path: str, sha256: str, *, max_bytes: int = MAX_MANIFEST_BYTES) -> bytes:
+        """The bytes of `<repository>/manifests/sha256:…` or `<repository>/blobs/sha256:…`.
+
+        Raises DefinitionError when the registry has none, HostLack when it gives no usable answer.
+        """
+        with self.open(path, sha256, max_bytes=max_bytes) as stream:
+            return stream.read(max_bytes + 1)
+
+    def open(self, path: str, sha256: str, *, max_bytes: int) -> BinaryIO:
+        """As `read`, as an open file."""
+        self.fetch(path, sha256, max_bytes=max_bytes)
+        try:
+            return self._store.open(sha256)
+        except StorageError as error:
+            raise HostLack(f"cannot read what was stored of {path!r}: {error}") from error
+
+    def fetch(self, path: str, sha256: str, *, max_bytes: int) -> None:
+        """As `read`, into the store only; nothing is fetched that it has."""
+        try:
+            if self._is_held(sha256):
+                return
+            with self._store.writer(expected=sha256, max_bytes=max_bytes) as sink:
+                response = self._get(path, sink.write, max_bytes)
+                self._check(response, path)
+                sink.commit()
+        except StorageError as error:
+            # Wrong bytes of a registry say nothing about the package: another answer may be right.
+            raise HostLack(f"cannot take {self.uri(path)}: {error}", reason="upstream-failed") from error
+
+    def size(self, sha256: str) -> int:
+        """Bytes of what was fetched. Raises HostLack when it is gone."""
+        try:
+            return self._store.size(sha256)
+        except StorageError as error:
+            raise HostLack(f"cannot read what was stored: {error}") from error
+
+    def uri(self, path: str) -> str:
+        """`upstream:<identity>/<path>`."""
+        return format_upstream_uri(self.upstream.identity, path)
+
+    def _is_held(self, sha256: str) -> bool:
+        if not self._store.has(sha256):
+            return False
+        with self._store.path(sha256).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == sha256
+
+    def _get(self, path: str, sink: Callable[[bytes], None], max_bytes: int) -> Response:
+        url = f"{self.upstream.url.rstrip('/')}/v2/{encode_name(path, slash=True)}"
+        try:
+            return self._client.stream(url, sink, max_bytes=max_bytes, headers=_ACCEPT)
+        except FetchError as error:
+            raise HostLack(
+                f"upstream {self.upstream.name!r} cannot be read: {error}", reason="upstream-failed"
+            ) from error
+
+    def _check(self, response: Response, path: str) -> None:
+        if response.status in (404, 410):
+            raise DefinitionError(f"upstream {self.upstream.name!r} has no {path!r}")
+        if response.status in (401, 403):
+            raise HostLack(
+                f"upstream {self.upstream.name!r} does not show {path!r} without credentials (status "
+                f"{response.status}), and the builder has none: name a mirror that asks for none",
+                reason="upstream-failed",
+            )
+        if response.status != 200:
+            raise HostLack(
+                f"upstream {self.upstream.name!r} answers {response.status} for {path!r}",
+                reason="upstream-failed",
+            )

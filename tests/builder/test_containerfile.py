@@ -1,0 +1,83 @@
+"""Containerfiles: what can be built from pinned inputs, and what is refused with line, rule and remedy."""
+
+import pytest
+
+from touchplate.builder.ecosystems.oci.containerfile import MAX_BYTES, read_containerfile
+from touchplate.builder.errors import ContainerfileError
+
+
+def images(text: str) -> dict[str, int]:
+    return read_containerfile(text.encode(), "Containerfile").images
+
+
+def test_everything_that_needs_no_network_is_taken() -> None:
+    text = """# a comment
+    ARG BEFORE=1
+    FROM host.example/team/base:1 AS tools
+
+    RUN make \\
+        # a comment in between
+        all && \\
+        make install
+    from tools as next
+    copy --chown=1:2 --chmod=644 a b /c/
+    COPY ["with space", "/d/"]
+    COPY --from=0 /a /b
+    COPY --from=TOOLS /a /b
+    COPY --from=host.example/other@sha256:0 /a /b
+    ADD archive.tar.gz /e/
+    FROM scratch
+    LABEL a="http://in.a.label/"
+    CMD ["/x", "--mount=type=bind"]
+    """
+    assert images(text) == {"host.example/team/base:1": 3, "host.example/other@sha256:0": 14}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("FROM $BASE", 1, "write the image's name out"),
+        (
+            "FROM --platform=linux/arm64 a",
+            1,
+            "--platform is not supported: the definition says which platform",
+        ),
+        ("FROM a b", 1, "write FROM IMAGE"),
+        ("FROM", 1, "write FROM IMAGE"),
+        ("RUN true", 1, "before the first FROM"),
+        ("FROM a\nONBUILD RUN x", 2, "triggers"),
+        ("FROM a\nRUNN x", 2, "no instruction"),
+        ("FROM a\nADD https://example.org/x /", 2, "fetched while building; put the file into the context"),
+        ("FROM a\nADD HTTP://example.org/x /", 2, "fetched while building"),
+        ('FROM a\nADD ["https://example.org/x", "/"]', 2, "fetched while building"),
+        ("FROM a\nADD git@example.org:x.git /", 2, "fetched while building"),
+        ("FROM a\nARG U\nADD $U /", 3, "may become an address"),
+        ("FROM a\nADD --checksum=sha256:0 b /", 2, "--checksum is not supported"),
+        ("FROM a\nRUN --mount=type=bind,source=/,target=/h cat /h/etc/shadow", 2, "--mount is not supported"),
+        ("FROM a\nRUN --mount=type=secret,id=k cat /run/secrets/k", 2, "nothing but the image"),
+        ("FROM a\nRUN \\\n  --network=host x", 2, "--network is not supported"),
+        ("FROM a\nRUN --security=insecure x", 2, "--security is not supported"),
+        ("FROM a\nCOPY --from=$X a /", 2, "write the name out"),
+        ("FROM a\nCOPY --link a /", 2, "--link is not supported"),
+        ("FROM a\nRUN <<EOF\ncurl x\nEOF", 2, "here-documents"),
+        ("FROM a\nCOPY <<EOF /x\ny\nEOF", 2, "here-documents"),
+        ("# syntax=docker/dockerfile:1\nFROM a", 1, "parser directives"),
+        ("# escape=`\nFROM a", 1, "parser directives"),
+    ],
+)
+def test_what_needs_more_is_refused_with_its_line(text: str, line: int, said: str) -> None:
+    with pytest.raises(ContainerfileError) as caught:
+        images(text)
+    assert str(caught.value).startswith(f"Containerfile line {line}: ")
+    assert said in str(caught.value)
+
+
+def test_stage_that_comes_later_is_an_image_and_has_to_be_pinned() -> None:
+    assert images("FROM a\nCOPY --from=b /x /x\nFROM c AS b") == {"a": 1, "b": 2, "c": 3}
+    assert images("FROM a\nCOPY --from=1 /x /x") == {"a": 1, "1": 2}
+
+
+@pytest.mark.parametrize("data", [b"", b"# nothing\n", b"FROM \xff", b"FROM a\n" + b"#" * MAX_BYTES])
+def test_file_that_is_none_is_refused(data: bytes) -> None:
+    with pytest.raises(ContainerfileError):
+        read_containerfile(data, "Containerfile")

@@ -1,0 +1,205 @@
+"""Two images side by side: how far they are the same, and why they are not."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import pytest
+from tests import images
+from tests.images import make_image
+
+from touchplate.builder.compare import Comparison
+from touchplate.builder.ecosystems.oci.comparison import Image, compare_images
+
+
+def repack(manifest: bytes, blobs: Mapping[str, bytes], level: int = 9) -> tuple[bytes, dict[str, bytes]]:
+    """The same image with its layers packed anew: manifest and blobs."""
+    value = json.loads(manifest)
+    made = {}
+    for layer in value["layers"]:
+        plain = gzip.decompress(blobs[layer["digest"].removeprefix("sha256:")])
+        packed = io.BytesIO()
+        with gzip.GzipFile("", "wb", level, packed, 7) as stream:
+            stream.write(plain)
+        data = packed.getvalue()
+        digest = hashlib.sha256(data).hexdigest()
+        made[digest] = data
+        layer.update(digest=f"sha256:{digest}", size=len(data))
+    config = value["config"]["digest"].removeprefix("sha256:")
+    made[config] = blobs[config]
+    return json.dumps(value, separators=(",", ":")).encode(), made
+
+
+def side(image: images.Image | tuple[bytes, Mapping[str, bytes]]) -> Image:
+    manifest, blobs = (image.manifest, image.blobs) if isinstance(image, images.Image) else image
+
+    def opened(sha256: str) -> BinaryIO:
+        return io.BytesIO(blobs[sha256])
+
+    return Image(manifest, opened)
+
+
+def compared(
+    published: images.Image | tuple[bytes, Mapping[str, bytes]],
+    rebuilt: images.Image | tuple[bytes, Mapping[str, bytes]],
+) -> Comparison:
+    return compare_images("app", side(published), side(rebuilt))
+
+
+def with_layer(members: list[tuple[str, dict[str, Any], bytes]]) -> tuple[bytes, dict[str, bytes]]:
+    """An image with one layer of these members: name, fields of the header, content."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, fields, data in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            for key, value in fields.items():
+                setattr(member, key, value)
+            archive.addfile(member, io.BytesIO(data))
+    layer = gzip.compress(plain.getvalue(), mtime=0)
+    diff_id = hashlib.sha256(plain.getvalue()).hexdigest()
+    config = json.dumps(
+        {
+            "os": "linux",
+            "architecture": "amd64",
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}"]},
+        }
+    ).encode()
+    digests = [hashlib.sha256(data).hexdigest() for data in (config, layer)]
+    manifest = {
+        "schemaVersion": 2,
+        "config": {"mediaType": "c", "digest": f"sha256:{digests[0]}", "size": len(config)},
+        "layers": [{"mediaType": "l", "digest": f"sha256:{digests[1]}", "size": len(layer)}],
+    }
+    return json.dumps(manifest).encode(), dict(zip(digests, (config, layer), strict=True))
+
+
+def test_equal_manifests_are_identical_and_no_blob_is_opened() -> None:
+    image = make_image()
+    assert compared((image.manifest, {}), (image.manifest, {})).result == "identical"
+
+
+def test_layers_packed_in_another_way_are_equivalent_after_a_named_stabilizer() -> None:
+    image = make_image(layers=[{"a": b"a" * 9999}, {"b": b"b"}])
+    found = compared(image, repack(image.manifest, image.blobs))
+    assert found.result == "equivalent"
+    assert found.stabilizers == ("layer-packing@1",)
+    assert found.matched == ("config", "layers unpacked")
+    assert found.causes == ("compression",)
+    assert found.report == b""
+    again = compared(repack(image.manifest, image.blobs), image)
+    assert again.stabilized == found.stabilized
+
+
+def test_gzip_header_alone_is_equivalent_too() -> None:
+    image = make_image()
+    value = json.loads(image.manifest)
+    old = value["layers"][0]["digest"].removeprefix("sha256:")
+    data = bytearray(image.blobs[old])
+    data[9] ^= 0xFC  # the operating system
+    new = hashlib.sha256(data).hexdigest()
+    value["layers"][0]["digest"] = f"sha256:{new}"
+    found = compared(image, (json.dumps(value).encode(), {**image.blobs, new: bytes(data)}))
+    assert found.result == "equivalent"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.update(annotations={"a": "b"}),
+        lambda value: value["layers"][0].update(annotations={"a": "b"}),
+        lambda value: value["config"].update(mediaType="another"),
+    ],
+    ids=["annotation", "layer-annotation", "config-type"],
+)
+def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
+    image = make_image()
+    manifest, blobs = repack(image.manifest, image.blobs)
+    value = json.loads(manifest)
+    change(value)
+    found = compared(image, (json.dumps(value).encode(), blobs))
+    assert found.result == "different"
+    assert "compression" in found.causes
+    assert found.matched == ("config", "layers unpacked")
+
+
+@pytest.mark.parametrize("tail", [gzip.compress(b""), bytes(512), b"more"], ids=["member", "zeros", "text"])
+def test_packing_with_anything_behind_the_stream_is_never_equivalent(tail: bytes) -> None:
+    """Readers disagree about it: some stop, some go on, some give up."""
+    image = make_image()
+    manifest, blobs = repack(image.manifest, image.blobs)
+    assert compared(image, (manifest, blobs)).result == "equivalent"  # the control
+    value = json.loads(manifest)
+    data = blobs[value["layers"][0]["digest"].removeprefix("sha256:")] + tail
+    digest = hashlib.sha256(data).hexdigest()
+    value["layers"][0].update(digest=f"sha256:{digest}", size=len(data))
+    assert compared(image, (json.dumps(value).encode(), {**blobs, digest: data})).result == "different"
+
+
+def test_layers_that_are_not_what_the_config_says_are_never_equivalent() -> None:
+    """Both claim the same; what one of them would unpack to is another file."""
+    image, other = make_image(layers=[{"a": b"good"}]), make_image(layers=[{"a": b"evil"}])
+    value = json.loads(image.manifest)
+    value["layers"] = json.loads(other.manifest)["layers"]
+    found = compared(image, (json.dumps(value).encode(), {**image.blobs, **other.blobs}))
+    assert found.result == "different"
+    assert "the rebuilt layers do not unpack" in " ".join(found.summary)
+    assert any("good != evil" in line for line in found.summary)
+
+
+@pytest.mark.parametrize(
+    ("fields", "content", "cause", "said"),
+    [
+        ({"mtime": 7}, b"x", "timestamps", "0 != 7"),
+        ({"uid": 5, "gname": "staff"}, b"x", "owners", "0:0 != 5:0 (:staff)"),
+        ({"mode": 0o4755}, b"x", "modes", "0644 != 4755"),
+        ({"gid": 0}, b"y", "content", "x != y"),
+        ({"pax_headers": {"SCHILY.xattr.user.a": "b"}}, b"x", "attributes", "SCHILY.xattr.user.a"),
+        ({"type": tarfile.SYMTYPE, "linkname": "b"}, b"", "content", "file != link"),
+    ],
+)
+def test_difference_of_a_layer_is_named_by_its_cause(
+    fields: dict[str, Any], content: bytes, cause: str, said: str
+) -> None:
+    found = compared(with_layer([("a", {}, b"x")]), with_layer([("a", fields, content)]))
+    assert found.result == "different"
+    assert found.causes == (cause,)
+    assert said in found.summary[0]
+
+
+def test_missing_extra_and_reordered_members_are_named() -> None:
+    one = with_layer([("a", {}, b"a"), ("b", {}, b"b"), ("c", {}, b"c")])
+    other = with_layer([("b", {}, b"b"), ("a", {}, b"a"), ("d", {}, b"d")])
+    assert compared(one, other).causes == ("missing-entries", "extra-entries", "entry-order")
+
+
+def test_links_that_lead_elsewhere_are_named() -> None:
+    one, other = (
+        with_layer([("a", {"type": tarfile.SYMTYPE, "linkname": target}, b"")]) for target in ("b", "c")
+    )
+    assert compared(one, other).summary == ("layer 1/a: b != c",)
+
+
+def test_config_differences_are_named_by_path() -> None:
+    found = compared(make_image("one"), make_image("two"))
+    assert "config" in found.causes
+    assert "config: config.Labels.text: one != two" in found.summary
+
+
+def test_layer_that_cannot_be_read_is_a_difference_and_no_error() -> None:
+    manifest, blobs = with_layer([("a", {}, b"a")])
+    value = json.loads(manifest)
+    for start in (b"\x1f\x8bbroken", b"\x28\xb5\x2f\xfd zstd", b""):
+        digest = hashlib.sha256(start).hexdigest()
+        value["layers"][0].update(digest=f"sha256:{digest}")
+        found = compared((manifest, blobs), (json.dumps(value).encode(), {**blobs, digest: start}))
+        assert found.result == "different"
+        assert (
+            "not compared member by member" in " ".join(found.summary) or found.causes[0] == "missing-entries"
+        )

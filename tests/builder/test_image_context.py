@@ -1,0 +1,108 @@
+"""Contexts from strangers: laid out as they were, or refused; nothing is written outside the folder."""
+
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from touchplate.builder.archives import ArchiveLimits
+from touchplate.builder.ecosystems.oci.context import unpack_context
+from touchplate.builder.errors import ArchiveError
+
+
+def archive(*members: tuple[str, dict[str, Any], bytes], mode: str = "w:gz") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:  # type: ignore[call-overload]
+        for name, fields, data in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.mode, member.mtime = len(data), 0o640, 77
+            for key, value in fields.items():
+                setattr(member, key, value)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+FOLDER = {"type": tarfile.DIRTYPE, "mode": 0o750}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
+def test_modes_times_and_links_stay_whatever_the_umask(tmp_path: Path, mode: str) -> None:
+    data = archive(
+        ("./", FOLDER, b""),
+        ("./d", {**FOLDER, "mtime": 5}, b""),
+        ("./d/run.sh", {"mode": 0o755}, b"x"),
+        ("./link", {"type": tarfile.SYMTYPE, "linkname": "/etc/shadow"}, b""),
+        ("./same", {"type": tarfile.LNKTYPE, "linkname": "./d/run.sh", "mode": 0o600}, b""),
+        mode=mode,
+    )
+    before = os.umask(0o077)
+    try:
+        unpack_context(data, tmp_path)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "d").stat().st_mode & 0o7777 == 0o750
+    assert (tmp_path / "d").stat().st_mtime == 5
+    assert (tmp_path / "d/run.sh").stat().st_mode & 0o7777 == 0o755
+    assert (tmp_path / "d/run.sh").stat().st_mtime == 77
+    assert (tmp_path / "link").readlink() == Path("/etc/shadow")
+    assert (tmp_path / "same").read_bytes() == b"x"
+
+
+def test_single_top_folder_is_left_out_and_several_are_not(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    unpack_context(archive(("app-1/Containerfile", {}, b"x"), ("app-1/a/b", {}, b"y")), tmp_path / "one")
+    unpack_context(archive(("app/Containerfile", {}, b"x"), ("b", {}, b"y")), tmp_path / "two")
+    assert (tmp_path / "one/Containerfile").exists()
+    assert (tmp_path / "one/a/b").exists()
+    assert (tmp_path / "two/app/Containerfile").exists()
+
+
+def test_set_id_bits_are_dropped(tmp_path: Path) -> None:
+    unpack_context(archive(("a", {"mode": 0o6755}, b"x")), tmp_path)
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([("../out", {}, b"x")], "leaves the folder"),
+        ([("/out", {}, b"x")], "leaves the folder"),
+        ([("a/../../out", {}, b"x")], "leaves the folder"),
+        ([("l", {"type": tarfile.SYMTYPE, "linkname": ".."}, b""), ("l/out", {}, b"x")], "behind a link"),
+        ([("f", {}, b""), ("f/out", {}, b"x")], "behind a file"),
+        ([("a", {}, b"1"), ("a", {}, b"2")], "stands twice"),
+        ([("l", {"type": tarfile.SYMTYPE, "linkname": "/out"}, b""), ("l", {}, b"x")], "stands twice"),
+        ([("d", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3}, b"")], "device or a pipe"),
+        ([("p", {"type": tarfile.FIFOTYPE}, b"")], "device or a pipe"),
+        ([("h", {"type": tarfile.LNKTYPE, "linkname": "/etc/shadow"}, b"")], "cannot be read"),
+    ],
+)
+def test_archive_that_reaches_out_is_refused(
+    tmp_path: Path, members: list[tuple[str, dict[str, Any], bytes]], said: str
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(ArchiveError, match=said):
+        unpack_context(archive(*members, ("z", {}, b"z")), target)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert not Path("/out").exists()
+
+
+def test_bombs_and_damage_are_refused(tmp_path: Path) -> None:
+    limits = ArchiveLimits(entries=3, total_bytes=1000)
+    members: Sequence[tuple[str, dict[str, Any], bytes]]
+    for members in ([(f"f{n}", {}, b"") for n in range(4)], [("big", {}, bytes(1001))]):
+        with pytest.raises(ArchiveError, match="more than"):
+            unpack_context(archive(*members), tmp_path, limits)
+    links = [("a", {}, bytes(900)), ("b", {"type": tarfile.LNKTYPE, "linkname": "a"}, b"")]
+    with pytest.raises(ArchiveError, match="more bytes"):
+        unpack_context(archive(*links), tmp_path, limits)
+    good = archive(("a2", {}, b"x" * 3000), mode="w")
+    for data in (b"", b"no archive", good[:700], b"PK\x03\x04" + bytes(30)):
+        with pytest.raises(ArchiveError):
+            unpack_context(data, tmp_path)
