@@ -6,6 +6,10 @@
     ├── StateError            the tree is not in a state for this
     │   └── ExistsError       what should be made is there
     ├── ClosedError           the tree takes nothing (more): frozen, draining, or not for this interface
+    ├── WitnessError          a witness does not cosign this head (tlog-witness)
+    │   ├── UntrustedError    no good signature of a log key that it knows
+    │   ├── OtherSizeError    it knows another size; `size` says which
+    │   └── InconsistentError   the head does not go on from what it cosigned before
     ├── AdmissionError        the entry may not be written: unknown key, wrong kind, bad statement
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
@@ -23,12 +27,14 @@ from touchplate.base.errors import TouchplateError
 from touchplate.base.status import (
     ALREADY_EXISTS,
     BAD_REQUEST,
+    CONFLICT,
     FORBIDDEN,
     NOT_FOUND,
     OVERLOADED,
     PRECONDITION,
     TOO_LARGE,
     UNAVAILABLE,
+    UNPROCESSABLE,
     StatusTable,
 )
 
@@ -71,6 +77,34 @@ class ClosedError(LogError):
     """The tree takes no entries, or none by this way."""
 
     default_reason = "closed"
+
+
+class WitnessError(LogError):
+    """A witness does not cosign a head (C2SP tlog-witness)."""
+
+    default_reason = "not-cosigned"
+
+
+class UntrustedError(WitnessError):
+    """No line of the head is a good signature of a key that the witness knows for this origin."""
+
+    default_reason = "untrusted-signature"
+
+
+class OtherSizeError(WitnessError):
+    """The witness's newest head of this log has another size than the request says. `size`: which."""
+
+    default_reason = "other-size"
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class InconsistentError(WitnessError):
+    """The proof does not lead from the head that the witness cosigned last to the new one."""
+
+    default_reason = "inconsistent"
 
 
 class AdmissionError(LogError):
@@ -134,6 +168,9 @@ STATUS = StatusTable().extended(
         ExistsError: ALREADY_EXISTS,
         ClosedError: FORBIDDEN,
         AdmissionError: BAD_REQUEST,
+        UntrustedError: FORBIDDEN,
+        OtherSizeError: CONFLICT,
+        InconsistentError: UNPROCESSABLE,
         "too-large": TOO_LARGE,
         # The key, not the bytes, is what these refuse.
         "unknown-key": FORBIDDEN,

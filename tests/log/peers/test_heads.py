@@ -15,9 +15,9 @@ from tests.simkeys import ORIGIN, verifier_key
 
 from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
+from touchplate.log.guard import SigningGuard
 from touchplate.log.http.heads import MAX_WAIT_SECONDS, HeadsFace
 from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, parse_heads
-from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import KEPT_HEADS, MAX_WAITING, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import checkpoint_age, open_checkpoint
 from touchplate.verify.errors import MalformedError, PolicyError, ProofError, VerifyError

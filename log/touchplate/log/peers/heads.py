@@ -17,7 +17,7 @@ from threading import Condition
 from typing import NamedTuple
 
 from touchplate.log.errors import CheckpointError
-from touchplate.log.peers.guard import RootAt, SigningGuard
+from touchplate.log.guard import RootAt, SigningGuard
 from touchplate.log.peers.rules import quorum_of
 from touchplate.verify.checkpoints import format_checkpoint_body, open_checkpoint, parse_checkpoint_body
 from touchplate.verify.errors import MalformedError

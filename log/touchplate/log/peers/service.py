@@ -19,6 +19,7 @@ from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.errors import CheckpointError, FatalError, NotFoundError
 from touchplate.log.growth import edge_of, edge_tiles
+from touchplate.log.guard import SigningGuard
 from touchplate.log.http.heads import HeadsFace
 from touchplate.log.peers import home as homes
 from touchplate.log.peers.application import Application, Ports
@@ -27,7 +28,6 @@ from touchplate.log.peers.config import PeersConfig
 from touchplate.log.peers.decider import PeerDecider
 from touchplate.log.peers.engine import HostLock, Supervised, check_engine, installed_path
 from touchplate.log.peers.gathering import Fetch, Gathering, format_heads, http_fetch
-from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import Heads, Members, PeerKeys, Signers
 from touchplate.log.peers.known import RememberedIdentities
 from touchplate.log.peers.machine import Executed
