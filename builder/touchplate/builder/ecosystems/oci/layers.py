@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 from touchplate.builder.contents import Difference, compare_contents, printable
-from touchplate.builder.errors import ImageError
+from touchplate.builder.errors import ArchiveError, ImageError
+from touchplate.builder.tars import TAR_DAMAGE, TarReader
 
 MAX_UNPACKED_BYTES = 16 * 1024 * 1024 * 1024
 """Of one layer: above it a layer is not looked into. Ten times what the largest known ones have."""
@@ -23,14 +24,19 @@ MAX_MEMBERS = 400_000
 MAX_CONTENT_BYTES = 1024 * 1024
 """Files up to this size are compared line by line; of larger ones the digests are."""
 
+MAX_HELD_BYTES = 128 * 1024 * 1024
+"""Of what is remembered of one layer's members: contents up to here, headers up to twice that."""
+
 EMPTY_LAYER = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 """sha256 of a tar with nothing in it (two zero blocks): what an instruction without files may leave."""
 
 _CHUNK = 1024 * 1024
+_OBJECT_BYTES = 200  # about what a member or a record costs beside its text
 _GZIP = b"\x1f\x8b"
 _GZIP_BITS = 16 + zlib.MAX_WBITS  # with header and checksum (zlib.h)
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, LookupError, OverflowError)
+
+_NOT_COMPARED: tuple[type[Exception], ...] = (ImageError, ArchiveError, *TAR_DAMAGE)
 
 _KINDS = {
     tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "link",
@@ -71,7 +77,7 @@ def unpack_layer(stream: BinaryIO) -> Unpacked:
             if size > MAX_UNPACKED_BYTES:
                 raise ImageError(f"a layer unpacks to more than {MAX_UNPACKED_BYTES} bytes")
             digest.update(piece)
-    except _DAMAGED as error:
+    except TAR_DAMAGE as error:
         raise ImageError(f"a layer cannot be unpacked: {error}") from error
     return Unpacked(digest.hexdigest(), members <= 1)
 
@@ -105,7 +111,7 @@ def compare_layers(name: str, published: BinaryIO, rebuilt: BinaryIO) -> Iterato
     """Differences between two layers; `name` stands before the paths. At least one when the tars differ."""
     try:
         theirs, ours = _read(published), _read(rebuilt)
-    except (ImageError, *_DAMAGED) as error:
+    except _NOT_COMPARED as error:
         yield Difference(name, "content", f"not compared member by member: {error}")
         return
     found = False
@@ -128,24 +134,33 @@ def _plain(stream: BinaryIO) -> IO[bytes] | gzip.GzipFile:
 
 def _read(stream: BinaryIO) -> dict[str, _Member]:
     members: dict[str, _Member] = {}
-    total = 0
-    with _plain(stream) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
-        for one in archive:
-            total += one.size
-            if len(members) >= MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
+    total = held = 0
+    with _plain(stream) as plain:
+        reader = TarReader(plain, MAX_UNPACKED_BYTES)
+        for one in reader.members():
+            total += one.size  # a sparse member's holes lie nowhere in the archive
+            held += _header_bytes(one)
+            if len(members) >= MAX_MEMBERS or total > MAX_UNPACKED_BYTES or held > 2 * MAX_HELD_BYTES:
                 raise ImageError("a layer has more members or bytes than are compared")
             name = one.name if one.name not in members else f"{one.name} (again at {one.offset})"
-            members[name] = _member(archive, one)
+            members[name] = _member(
+                reader, one, keep=one.size <= min(MAX_CONTENT_BYTES, MAX_HELD_BYTES - held)
+            )
+            held += len(members[name].data or b"")
     return members
 
 
-def _member(archive: tarfile.TarFile, one: tarfile.TarInfo) -> _Member:
+def _header_bytes(one: tarfile.TarInfo) -> int:
+    records = sum(len(key) + len(value) + _OBJECT_BYTES for key, value in one.pax_headers.items())
+    return _OBJECT_BYTES + len(one.name) + len(one.linkname) + records
+
+
+def _member(reader: TarReader, one: tarfile.TarInfo, *, keep: bool) -> _Member:
     digest, kept = hashlib.sha256(), bytearray()
-    content = archive.extractfile(one) if one.isreg() else None
-    while content is not None and (chunk := content.read(_CHUNK)):
-        digest.update(chunk)
-        if one.size <= MAX_CONTENT_BYTES:
-            kept += chunk
+    for piece in reader.pieces(one) if one.isreg() else ():
+        digest.update(piece)
+        if keep:
+            kept += piece
     extra = {
         key: value
         for key, value in one.pax_headers.items()
@@ -159,7 +174,7 @@ def _member(archive: tarfile.TarFile, one: tarfile.TarInfo) -> _Member:
         link=one.linkname,
         size=one.size,
         sha256=digest.hexdigest(),
-        data=bytes(kept) if one.size <= MAX_CONTENT_BYTES else None,
+        data=bytes(kept) if keep else None,
         extra=tuple(sorted(extra.items())),
     )
 
