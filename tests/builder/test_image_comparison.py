@@ -15,6 +15,7 @@ from tests import images
 from tests.images import make_image
 
 from touchplate.builder.compare import Comparison
+from touchplate.builder.ecosystems.oci import layers
 from touchplate.builder.ecosystems.oci.comparison import Image, compare_images
 
 
@@ -203,3 +204,28 @@ def test_layer_that_cannot_be_read_is_a_difference_and_no_error() -> None:
         assert (
             "not compared member by member" in " ".join(found.summary) or found.causes[0] == "missing-entries"
         )
+
+
+def test_layer_that_a_manifest_names_many_times_is_unpacked_once() -> None:
+    image = make_image(layers=[{"a": b"a"}] * 200)
+    manifest, blobs = repack(image.manifest, image.blobs)
+    opened: list[str] = []
+
+    def opening(sha256: str) -> BinaryIO:
+        opened.append(sha256)
+        return io.BytesIO(image.blobs[sha256])
+
+    found = compare_images("app", Image(image.manifest, opening), side((manifest, blobs)))
+    assert found.result == "equivalent"
+    assert len(opened) == len(set(opened)) == 2  # config and layer
+
+
+def test_layers_of_an_image_together_unpack_to_no_more_than_one_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = make_image(layers=[{"a": bytes([number]) * 50_000} for number in range(9)])
+    repacked = repack(image.manifest, image.blobs)
+    monkeypatch.setattr(layers, "MAX_IMAGE_BYTES", 9 * 70_000)
+    assert compared(image, repacked).result == "equivalent"  # the control
+    monkeypatch.setattr(layers, "MAX_IMAGE_BYTES", 5 * 70_000)
+    assert compared(image, repacked).result == "different"

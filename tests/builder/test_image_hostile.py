@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.builder.imageparts import ImageScene, tar_bytes
+from tests.builder.imageparts import ImageScene, Published, tar_bytes
 from tests.builder.sandboxes import open_folder
 
 from touchplate.builder.errors import HostLack
@@ -106,6 +106,33 @@ def test_containerfile_behind_a_link_out_of_the_context_is_refused(images: Image
     )
     assert done.failure is not None
     assert done.failure.detail == "the source has no file 'Containerfile'"
+
+
+def test_containerfile_that_is_a_link_to_itself_is_refused(images: ImageScene) -> None:
+    archive = tar_bytes({"a": b"a"}, {"Containerfile": "Containerfile"})
+    done = images.rebuild(
+        images.define(images.other, archive=archive, bases=[(images.base_name, images.base)])
+    )
+    assert done.failure is not None
+    assert done.failure.detail == "the source has no file 'Containerfile'"
+
+
+def test_base_image_that_names_one_layer_by_two_media_types_is_laid_out(images: ImageScene) -> None:
+    value = json.loads(images.base.manifest)
+    config = json.loads(images.registry.blobs[value["config"]["digest"].removeprefix("sha256:")])
+    value["layers"].append({**value["layers"][0], "mediaType": "application/vnd.oci.image.layer.v1.tar+zip"})
+    config["rootfs"]["diff_ids"] *= 2
+    data = json.dumps(config).encode()
+    value["config"].update(digest=f"sha256:{images.registry.blob(data)}", size=len(data))
+    manifest = json.dumps(value).encode()
+    images.registry.push("team/twice", "1", manifest)
+    base = Published("team/twice", manifest, {})
+    archive = tar_bytes({"Containerfile": f"FROM {images.base_name}\nLABEL a=b\n".encode()})
+    definition = images.define(images.other, archive=archive, bases=[(images.base_name, base)])
+    # buildah does not take such an image: what matters is that the supervisor lives to say so.
+    with contextlib.suppress(HostLack):
+        images.rebuild(definition)
+    images.assert_clean()
 
 
 @pytest.mark.parametrize(

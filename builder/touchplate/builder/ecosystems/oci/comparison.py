@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from touchplate.builder.compare import Comparison, conclude
 from touchplate.builder.contents import Difference
-from touchplate.builder.ecosystems.oci.layers import Unpacked, compare_layers, unpack_layer
+from touchplate.builder.ecosystems.oci.layers import Unpacked, Unpacker, compare_layers
 from touchplate.builder.ecosystems.oci.manifests import (
     Config,
     Descriptor,
@@ -69,6 +69,7 @@ class _Side:
         with image.open(self.manifest.config.sha256) as stream:
             self.config: Config = parse_config(stream.read(), f"the config of {what}")
         self._open = image.open
+        self._unpacker = Unpacker()
         unpacked = [self._unpacked(layer) for layer in self.manifest.layers]
         self.diff_ids = tuple(one.sha256 for one in unpacked)
         self.is_plain = all(one.is_plain for one in unpacked)
@@ -92,11 +93,10 @@ class _Side:
         return {**self.manifest.members, "layers": layers}
 
     def _unpacked(self, layer: Descriptor) -> Unpacked:
-        with self._open(layer.sha256) as stream:
-            try:
-                return unpack_layer(stream)
-            except ImageError:
-                return Unpacked(f"unknown, packed {layer.sha256}", is_plain=False)
+        try:
+            return self._unpacker.unpack(layer.sha256, lambda: self._open(layer.sha256))
+        except ImageError:
+            return Unpacked(f"unknown, packed {layer.sha256}", is_plain=False)
 
 
 def _equal(theirs: _Side, ours: _Side) -> Stabilized | None:

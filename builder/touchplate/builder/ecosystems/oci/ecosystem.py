@@ -175,7 +175,8 @@ def _reader(workshop: Workshop, identity: str, store: DigestFolder | None = None
 def _check_containerfile(details: ImageDetails, tree: Path) -> None:
     """Raise PhaseFailed (phase `definition`) unless the Containerfile can be built from what is pinned."""
     name = details.containerfile
-    path, root = (tree / name).resolve(), tree.resolve()
+    # Not Path.resolve: it raises RuntimeError for a link that leads to itself.
+    path, root = (Path(os.path.realpath(one)) for one in (tree / name, tree))
     if not path.is_relative_to(root) or not path.is_file():
         raise PhaseFailed("definition", "refused-input", f"the source has no file {name!r}")
     try:

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
@@ -17,6 +17,9 @@ from touchplate.builder.tars import TAR_DAMAGE, TarReader
 
 MAX_UNPACKED_BYTES = 16 * 1024 * 1024 * 1024
 """Of one layer: above it a layer is not looked into. Ten times what the largest known ones have."""
+
+MAX_IMAGE_BYTES = 4 * MAX_UNPACKED_BYTES
+"""Of all layers of one image, or of all base images of a build: some minutes of unpacking."""
 
 MAX_MEMBERS = 400_000
 """Members of one layer that are held side by side: a full distribution with its documentation has 100,000."""
@@ -62,24 +65,58 @@ class _Member:
 @dataclass(frozen=True)
 class Unpacked:
     """What a layer unpacks to. `sha256`: its diff_id, in hex; `is_plain`: one gzip member, or a bare tar, so
-    that nothing is packed in a way that only some readers follow."""
+    that nothing is packed in a way that only some readers follow; `size` in bytes."""
 
     sha256: str
     is_plain: bool
+    size: int = 0
 
 
-def unpack_layer(stream: BinaryIO) -> Unpacked:
-    """Unpack a layer for its digest. Raises ImageError for damage, for bytes behind the end, and for zstd."""
+class Unpacker:
+    """Unpacks the layers of one image, or of all that a build begins with: each blob once, and together not
+    more than MAX_IMAGE_BYTES. A manifest of a few kilobytes can name one small blob 500 times."""
+
+    def __init__(self) -> None:
+        self._left = MAX_IMAGE_BYTES
+        self._known: dict[str, Unpacked | ImageError] = {}
+
+    def unpack(self, sha256: str, open_layer: Callable[[], BinaryIO]) -> Unpacked:
+        """What the layer with this digest unpacks to. Raises ImageError as `unpack_layer`."""
+        found = self._known.get(sha256)
+        if found is None:
+            found = self._known[sha256] = self._unpack(open_layer)
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+    def _unpack(self, open_layer: Callable[[], BinaryIO]) -> "Unpacked | ImageError":
+        with open_layer() as stream:
+            try:
+                found = unpack_layer(stream, self._left)
+            except ImageError as error:
+                # Whatever is wrong with it, it may have cost as much as a layer can.
+                self._left = max(0, self._left - MAX_UNPACKED_BYTES)
+                return error
+        self._left -= found.size
+        return found
+
+
+def unpack_layer(stream: BinaryIO, most: int = MAX_UNPACKED_BYTES) -> Unpacked:
+    """Unpack a layer for its digest.
+
+    Raises ImageError for damage, for bytes behind the end, for zstd, beyond `most` and MAX_UNPACKED_BYTES.
+    """
     digest, size, members = hashlib.sha256(), 0, 0
+    most = min(most, MAX_UNPACKED_BYTES)
     try:
         for member, piece in _pieces(stream):
             size, members = size + len(piece), member
-            if size > MAX_UNPACKED_BYTES:
-                raise ImageError(f"a layer unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+            if size > most:
+                raise ImageError(f"a layer unpacks to more than the {most} bytes that are left for it")
             digest.update(piece)
     except TAR_DAMAGE as error:
         raise ImageError(f"a layer cannot be unpacked: {error}") from error
-    return Unpacked(digest.hexdigest(), members <= 1)
+    return Unpacked(digest.hexdigest(), members <= 1, size)
 
 
 def _pieces(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
