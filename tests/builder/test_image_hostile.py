@@ -17,10 +17,10 @@ import pytest
 from tests.builder.imageparts import ImageScene, Published, tar_bytes
 from tests.builder.sandboxes import open_folder
 
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
 from touchplate.builder.probe_runc import RuncProbe, probe_runc
-from touchplate.builder.rebuild import Rebuild
+from touchplate.builder.rebuild import Rebuild, fetch_published
 from touchplate.builder.runc import FIRST_ID, ID_RANGES, IDS, RANGES, RuncSandbox, open_runc_sandbox
 from touchplate.builder.sandbox import Job, SandboxConfig
 from touchplate.builder.workspace import Workspace, processes_of
@@ -106,6 +106,14 @@ def test_containerfile_behind_a_link_out_of_the_context_is_refused(images: Image
     )
     assert done.failure is not None
     assert done.failure.detail == "the source has no file 'Containerfile'"
+
+
+def test_image_of_one_repository_is_not_published_in_another(images: ImageScene) -> None:
+    """Its manifest may be stored here: then the comparison would say that the other repository has it."""
+    fetch_published(images.workshop, images.define(images.base))
+    elsewhere = Published("team/elsewhere", images.base.manifest, images.base.context)
+    with pytest.raises(DefinitionError, match="has no 'team/elsewhere/manifests/"):
+        fetch_published(images.workshop, images.define(elsewhere))
 
 
 def test_containerfile_that_is_a_link_to_itself_is_refused(images: ImageScene) -> None:

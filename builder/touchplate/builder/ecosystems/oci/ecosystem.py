@@ -115,7 +115,7 @@ class OCI:
         if sha256 not in (None, place.sha256):
             raise DefinitionError(f"{package} names one manifest, and {sha256} is asked for")
         reader = _reader(workshop, place.identity)
-        data = reader.read(place.path, place.sha256)
+        data = reader.read_anew(place.path, place.sha256)
         try:
             parse_manifest(data, str(package))
         except ImageError as error:
