@@ -19,6 +19,7 @@ from tests.builder.sandboxes import open_folder
 
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
+from touchplate.builder.probe import PYTHON
 from touchplate.builder.probe_runc import RuncProbe, probe_runc
 from touchplate.builder.rebuild import Rebuild, fetch_published
 from touchplate.builder.runc import FIRST_ID, ID_RANGES, IDS, RANGES, RuncSandbox, open_runc_sandbox
@@ -286,6 +287,30 @@ def test_probe_sees_what_is_missing(images: ImageScene, sandbox_folder: Path) ->
     network, unfiltered = probe_runc(WithNetwork(config)), probe_runc(WithoutFilter(config))
     assert (network.empty_network, network.seccomp, network.backend) == (False, True, None)
     assert (unfiltered.empty_network, unfiltered.seccomp, unfiltered.backend) == (True, False, None)
+
+
+def test_root_of_the_namespace_cannot_make_the_hosts_folders_writable(
+    images: ImageScene, sandbox_folder: Path
+) -> None:
+    """It may mount; what it mounts read-only itself, it can mount writable again."""
+    sandbox = open_runc_sandbox(SandboxConfig(sandbox_folder / "work", uids=ID_RANGES))
+    empty = sandbox_folder / "empty"
+    empty.mkdir()
+    shown = "/run/touchplate/nested.py"
+    script = (
+        "import ctypes\n"
+        "libc = ctypes.CDLL(None)\n"
+        "def again(path, readonly):\n"
+        "    return libc.mount(None, path, None, 0x20 | 0x1000 | 6 | readonly, None) == 0\n"  # remount, bind
+        f"for path in (b'/usr', b'{shown}', b'/repo'):\n"
+        "    print(path, again(path, 0))\n"
+        "print('control', again(b'/tmp', 1), again(b'/tmp', 0))\n"
+    )
+    with sandbox.workspace(empty) as workspace:
+        job = Job((PYTHON, "-I", "-S", "-c", script), shown={"/repo": workspace.repo})
+        outcome = sandbox.run(workspace, job)
+    lines = [f"b'{path}' False" for path in ("/usr", shown, "/repo")]
+    assert outcome.log.decode().splitlines() == [*lines, "control True True"]
 
 
 def test_runc_that_starts_nothing_is_a_lack_of_the_host(images: ImageScene, sandbox_folder: Path) -> None:
