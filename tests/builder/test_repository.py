@@ -9,8 +9,8 @@ from tests.builder.mavenparts import publish, served
 from touchplate.base.durable import DigestFolder
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import Repository
+from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.repository import Repositories, Repository
 
 EVIL = b"another's sources"
 DIGEST = hashlib.sha256(EVIL).hexdigest()
@@ -45,3 +45,8 @@ def test_stored_file_is_not_asked_for_again(tmp_path: Path) -> None:
         assert repository.need_exact("a.jar", DIGEST).data == EVIL
         with pytest.raises(DefinitionError, match="has no file"):  # the control
             Repository(upstream, client, DigestFolder(tmp_path / "new")).need_exact("a.jar", DIGEST)
+
+
+def test_upstream_that_is_not_configured_is_named_as_it_is_to_be_given() -> None:
+    with pytest.raises(HostLack, match=r"--upstream NAME=URL,identity=hub\.example,ecosystem=oci$"):
+        Repositories(()).of_identity("hub.example", "oci")

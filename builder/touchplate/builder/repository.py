@@ -129,7 +129,8 @@ class Repositories:
             if (upstream.identity, upstream.ecosystem) == (identity, ecosystem):
                 return repository
         raise HostLack(
-            f"no {ecosystem} upstream of identity {identity!r} is configured here; give --upstream"
+            f"no {ecosystem} upstream of identity {identity!r} is configured here; give "
+            f"--upstream NAME=URL,identity={identity},ecosystem={ecosystem}"
         )
 
     def exact(self, uri: str, sha256: str, ecosystem: str) -> RemoteFile:
