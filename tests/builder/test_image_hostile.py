@@ -117,6 +117,21 @@ def test_image_of_one_repository_is_not_published_in_another(images: ImageScene)
         fetch_published(images.workshop, images.define(elsewhere))
 
 
+def test_published_image_larger_than_any_build_is_not_read(images: ImageScene) -> None:
+    """Its manifest says how large its layers are; comparing would take that much of the disk."""
+    value = json.loads(images.base.manifest)
+    value["layers"][0]["size"] = 1 << 40
+    manifest = json.dumps(value).encode()
+    images.registry.push("team/huge", "1", manifest)
+    huge = Published("team/huge", manifest, images.base.context)
+    images.registry.asked.clear()
+    done = images.rebuild(images.define(huge))
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("definition", "too-large")
+    layer = value["layers"][0]["digest"]
+    assert not [path for path in images.registry.asked if path.endswith(layer)]
+
+
 def test_containerfile_that_is_a_link_to_itself_is_refused(images: ImageScene) -> None:
     archive = tar_bytes({"a": b"a"}, {"Containerfile": "Containerfile"})
     done = images.rebuild(

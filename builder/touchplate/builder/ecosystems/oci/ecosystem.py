@@ -199,6 +199,11 @@ def _read_published(
     reader = _reader(workshop, place.identity)
     try:
         manifest = parse_manifest(published.data, str(definition.package))
+        total, most = sum(blob.size for blob in manifest.blobs), definition.limits.output_bytes
+        if total > most:  # comparing reads all of it, and no build may give as much
+            raise PhaseFailed(
+                "definition", "too-large", f"the published image has {total} bytes, more than {most}"
+            )
         config_data = reader.read(place.blob(manifest.config.sha256).path, manifest.config.sha256)
         config = parse_config(config_data, f"the config of {definition.package}")
     except ImageError as error:
