@@ -52,7 +52,7 @@ class RegistryReader:
         try:
             if self._is_held(sha256):
                 return
-        except OSError as error:
+        except (StorageError, OSError) as error:
             raise HostLack(f"cannot read what was stored of {path!r}: {error}") from error
         self._fetch(path, sha256, max_bytes)
 
