@@ -116,8 +116,11 @@ def test_gzip_header_alone_is_equivalent_too() -> None:
         lambda value: value.update(annotations={"a": "b"}),
         lambda value: value["layers"][0].update(annotations={"a": "b"}),
         lambda value: value["config"].update(mediaType="another"),
+        # Some readers pass over a layer of such a type, some believe it about the packing.
+        lambda value: value["layers"][0].update(mediaType="application/vnd.in-toto+json"),
+        lambda value: value["layers"][0].update(mediaType="application/vnd.oci.image.layer.v1.tar"),
     ],
-    ids=["annotation", "layer-annotation", "config-type"],
+    ids=["annotation", "layer-annotation", "config-type", "no-layer", "not-as-packed"],
 )
 def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
     image = make_image()

@@ -29,6 +29,15 @@ LAYER_PACKING = "layer-packing@1"
 replaced by their diff_ids. The config, which names the same diff_ids, is not touched, nor is anything
 else."""
 
+_PACKED_AS = {
+    "application/vnd.oci.image.layer.v1.tar": False,
+    "application/vnd.oci.image.layer.v1.tar+gzip": True,
+    "application/vnd.docker.image.rootfs.diff.tar": False,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": True,
+}
+"""Media types of a layer that say nothing but how it is packed: whether by gzip. By others readers decide
+whether it is a layer at all."""
+
 CONFIG, UNPACKED, PACKED, MANIFEST = LEVELS = ("config", "layers unpacked", "layers", "manifest")
 """What of two images may be the same, in the order in which it is looked at."""
 
@@ -72,7 +81,10 @@ class _Side:
         self._unpacker = Unpacker()
         unpacked = [self._unpacked(layer) for layer in self.manifest.layers]
         self.diff_ids = tuple(one.sha256 for one in unpacked)
-        self.is_plain = all(one.is_plain for one in unpacked)
+        self.is_plain = all(
+            one.is_plain and _PACKED_AS.get(layer.media_type) == one.is_gzip
+            for layer, one in zip(self.manifest.layers, unpacked, strict=True)
+        )
         self.is_true = self.config.diff_ids == self.diff_ids
         """Whether its layers unpack to what its config says."""
 

@@ -70,6 +70,7 @@ class Unpacked:
     sha256: str
     is_plain: bool
     size: int = 0
+    is_gzip: bool = False
 
 
 class Unpacker:
@@ -116,18 +117,18 @@ def unpack_layer(stream: BinaryIO, most: int = MAX_UNPACKED_BYTES) -> Unpacked:
             digest.update(piece)
     except TAR_DAMAGE as error:
         raise ImageError(f"a layer cannot be unpacked: {error}") from error
-    return Unpacked(digest.hexdigest(), members <= 1, size)
+    return Unpacked(digest.hexdigest(), members <= 1, size, is_gzip=members > 0)
 
 
 def _pieces(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """(number of the gzip member, piece of its content)."""
+    """(number of the gzip member, 0 for a bare tar; piece of its content)."""
     start = stream.read(len(_ZSTD))
     stream.seek(0)
     if not start.startswith(_GZIP):
         if start == _ZSTD:
             raise ImageError("it is packed by zstd, which is not read here")
         while piece := stream.read(_CHUNK):
-            yield 1, piece
+            yield 0, piece
         return
     inflate, member = zlib.decompressobj(_GZIP_BITS), 1
     while raw := stream.read(_CHUNK):
