@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -148,6 +149,50 @@ def run_installer(argv: Sequence[str], *, seconds: float) -> str:
         return ""
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     return printable(lines[-1]) if lines else f"exit code {done.returncode}"
+
+
+class Program:
+    """Another part of touchplate as a process of its own: it reads `message`, and dies when its input ends.
+
+    In a session of its own, so that a terminal's Ctrl-C reaches only us. Standard output and error are one.
+    """
+
+    def __init__(self, module: str, message: bytes) -> None:
+        """Raises HostLack when it cannot be started."""
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                env=dict(read_environment().variables),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise HostLack(f"cannot start a process: {error.strerror}") from error
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died already; `wait` says how
+            self._process.stdin.write(message)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def read(self) -> bytes:
+        """The next output; empty at its end."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read(_READ_BYTES) or b""
+
+    def kill(self) -> None:
+        """SIGKILL; what it runs in sandboxes dies with it."""
+        self._process.kill()
+
+    def wait(self) -> int:
+        """Its exit code, negative for a signal; lets go of its pipes."""
+        with self._process:
+            return self._process.wait()
 
 
 def _start(contained: Contained, status_write: int) -> "subprocess.Popen[bytes]":

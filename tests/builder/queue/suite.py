@@ -23,7 +23,14 @@ from touchplate.builder.queue.store import Queue
 
 NOW = 1_700_000_000
 LIMITS = QueueLimits(
-    open_jobs=6, asked_per_hour=3, lease_seconds=60, lost=2, lacks=1, not_built=1, different=0, retry_seconds=300
+    open_jobs=6,
+    asked_per_hour=3,
+    lease_seconds=60,
+    lost=2,
+    lacks=1,
+    not_built=1,
+    different=0,
+    retry_seconds=300,
 )
 ENVELOPES = (b'{"payload":"a"}', b'{"payload":"b"}')
 
@@ -114,7 +121,9 @@ class QueueSuite:
                 call()
         assert queue.find(1) == second.job
 
-    def test_a_job_over_which_workers_fall_silent_again_and_again_is_a_dead_letter(self, queue: Queue) -> None:
+    def test_a_job_over_which_workers_fall_silent_again_and_again_is_a_dead_letter(
+        self, queue: Queue
+    ) -> None:
         queue.add(purl("a"), "", NOW)
         for turn in range(LIMITS.lost + 1):
             assert queue.lease("w", NOW + 60 * turn) is not None
@@ -156,10 +165,12 @@ class QueueSuite:
         assert queue.sign(1, first.secret, ENVELOPES) == ENVELOPES
         assert queue.sign(1, first.secret, (b"other",)) == ENVELOPES
         # However often it is taken up: sending ends no job.
+        later = first
         for turn in range(1, 10):
-            later = queue.lease("two", NOW + 60 * turn)
-            assert later is not None
-            assert later.envelopes == ENVELOPES
+            taken = queue.lease("two", NOW + 60 * turn)
+            assert taken is not None
+            assert taken.envelopes == ENVELOPES
+            later = taken
         with pytest.raises(BadJobError, match="on its way"):
             queue.cancel(1, NOW)
         with pytest.raises(BadJobError, match="one index for each"):

@@ -19,6 +19,9 @@ RESULTS: tuple[Result, ...] = ("identical", "equivalent", "different", "not-buil
 MAX_PRIORITY = 100
 """Priorities go from 0 to this; the greater ones first."""
 
+MAX_LISTED = 1_000
+"""Jobs of one page of a listing."""
+
 MAX_NAME_CHARS = 100
 """Of a worker's or client's name: enough for a host name and a number."""
 

@@ -19,6 +19,7 @@ from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import (
     CLOSED,
     MAX_DETAIL_CHARS,
+    MAX_LISTED,
     MAX_NAME_CHARS,
     MAX_PACKAGE_CHARS,
     MAX_PARCEL_BYTES,
@@ -39,9 +40,6 @@ from touchplate.builder.queue.jobs import (
 from touchplate.builder.queue.schema import jobs, prepare, serialise
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.purl import normalise_purl
-
-MAX_LISTED = 1_000
-"""Jobs of one page of a listing."""
 
 _HOUR = 3600
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
@@ -77,7 +75,9 @@ class Queue:
                 .order_by(jobs.c.job_id.desc())
                 .limit(1)
             ).one_or_none()
-            if last is not None and (last.state in OPEN or (client is not None and self._is_recent(last, now))):
+            if last is not None and (
+                last.state in OPEN or (client is not None and self._is_recent(last, now))
+            ):
                 return _job(last), False
             self._check_room(transaction, client, now)
             made = transaction.execute(
@@ -91,7 +91,9 @@ class Queue:
     def _check_room(self, transaction: Connection, client: str | None, now: int) -> None:
         count = select(func.count()).select_from(jobs)
         if transaction.execute(count.where(jobs.c.state.in_(OPEN))).scalar_one() >= self.limits.open_jobs:
-            raise QueueFullError(f"{self.limits.open_jobs} jobs are open, and the queue takes no more; try later")
+            raise QueueFullError(
+                f"{self.limits.open_jobs} jobs are open, and the queue takes no more; try later"
+            )
         if client is None:
             return
         asked = count.where(jobs.c.client == client, jobs.c.created > now - _HOUR)
@@ -191,7 +193,8 @@ class Queue:
         with database_errors("give a job back"), begin_write(self.engine) as transaction:
             row = held(transaction, number, secret)
             _set(transaction, number, lacks=row.lacks + 1)
-            if row.lacks + 1 > self.limits.lacks:
+            # What is signed waits for its log as long as that takes.
+            if row.parcel is None and row.lacks + 1 > self.limits.lacks:
                 _close(transaction, number, "failed", now, detail=why)
             else:
                 self._give_back(transaction, number, now, why)
@@ -220,7 +223,9 @@ class Queue:
                 raise NoJobError(f"there is no job {number}")
             if row.state in OPEN:
                 if row.parcel is not None:
-                    raise BadJobError(f"job {number} is signed and on its way into the log", reason="too-late")
+                    raise BadJobError(
+                        f"job {number} is signed and on its way into the log", reason="too-late"
+                    )
                 _close(transaction, number, "cancelled", now)
             return _find(transaction, number)
 
@@ -267,7 +272,11 @@ def _locked(transaction: Connection, number: int) -> Row[Any] | None:
 def held(transaction: Connection, number: int, secret: str) -> Row[Any]:
     """The row of a job that this lease is of. A lease that ran out, and that nobody took over, still holds."""
     row = _locked(transaction, number)
-    if row is None or row.state != "leased" or not secrets.compare_digest(row.secret.encode(), secret.encode()):
+    if (
+        row is None
+        or row.state != "leased"
+        or not secrets.compare_digest(row.secret.encode(), secret.encode())
+    ):
         raise LeaseLostError(f"job {number} is not leased to you (any more); stop working on it")
     return row
 
