@@ -185,6 +185,11 @@ class Program:
         assert self._process.stdout is not None
         return self._process.stdout.read(_READ_BYTES) or b""
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """SIGKILL; what it runs in sandboxes dies with it."""
         self._process.kill()

@@ -58,7 +58,7 @@ def sign_rebuild(workshop: Workshop, rebuild: Rebuild, operator: Operator, log: 
 def make_statements(
     workshop: Workshop, rebuild: Rebuild, operator: Operator
 ) -> tuple[list[Signed], list[str]]:
-    """Sign what a rebuild found: the statements, and the sha256 of the evidence that they name, which is kept.
+    """Sign what a rebuild found: the statements, and sha256 of the evidence that they name (kept).
 
     Raises HostLack when the sandbox gave less isolation than a signature claims, AttestError.
     """

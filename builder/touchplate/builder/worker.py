@@ -1,9 +1,10 @@
-"""A worker: asks the queue for jobs, runs each in a process of its own, keeps its lease and passes its output on.
+"""A worker: asks the queue for jobs, runs each in a process of its own, keeps its lease, passes output on.
 
-Each slot is a thread with one job at a time. What ends a job belongs to its process (`job`): a slot only ends it
-when the queue took the job away, and otherwise lets the lease run out when the process died.
+Each slot is a thread with one job at a time. What ends a job belongs to its process (`job`): a slot only ends
+it when the queue took the job away, and otherwise lets the lease run out when the process died.
 """
 
+import contextlib
 import queue as queues
 import threading
 import time
@@ -25,6 +26,8 @@ TOLD_SECONDS = 1.0
 
 WAITING_BYTES = 1024 * 1024
 """Output of a job that waits to be sent; what comes beyond it is not shown (the build log has it)."""
+
+_ENDING_SECONDS = 0.05
 
 Tell = Callable[[str], None]
 
@@ -128,18 +131,25 @@ class _Keeper:
         reader.start()
         beat = time.monotonic()
         try:
-            while reader.is_alive() or not self._pieces.empty():
+            while self._program.is_alive or reader.is_alive() or not self._pieces.empty():
                 if self._stopping.is_set():
                     self._program.kill()
                 if time.monotonic() - beat >= self._lease.seconds / 4:
                     beat = time.monotonic()
                     self._beat()
                 self._send()
-                reader.join(min(TOLD_SECONDS, self._lease.seconds / 8))
+                self._wait(reader)
         finally:
-            self._program.kill()
+            self._program.kill()  # does nothing to one that has ended
             code = self._program.wait()
         return code
+
+    def _wait(self, reader: threading.Thread) -> None:
+        seconds = min(TOLD_SECONDS, self._lease.seconds / 8)
+        if reader.is_alive():
+            reader.join(seconds)
+        elif self._program.is_alive:  # its output has ended, and it is about to
+            time.sleep(_ENDING_SECONDS)
 
     def _read(self) -> None:
         while data := self._program.read():
@@ -167,7 +177,5 @@ class _Keeper:
             except queues.Empty:
                 break
         if batch:
-            try:
+            with contextlib.suppress(QueueError):  # only those who watch miss it
                 self._queue.output(self._lease.job.number, self._lease.secret, batch)
-            except QueueError:
-                pass  # only those who watch miss it

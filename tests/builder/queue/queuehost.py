@@ -88,6 +88,8 @@ class Host:
 
     url: str
     folder: Path
+    open_folder: Path
+    """Where builds may run: other uids can enter it, unlike pytest's folders."""
     upstream: str
     queue: QueueClient
     evidence: EvidenceServer
@@ -112,7 +114,7 @@ class Host:
             "builder", "work", "--server", self.url, "--token-file", str(self.folder / "shed.token"),
             "--slots", str(slots), "--name", f"w{number}", "--key", str(self.folder / "rebuilder.pem"),
             "--operator", OPERATOR_A, "--upstream", self.upstream,
-            "--data", str(self.folder / "shared" / f"data{number}"),
+            "--data", str(self.open_folder / f"data{number}"),
         ])  # fmt: skip
 
 
@@ -131,18 +133,17 @@ def queue_host(folder: Path) -> Iterator[Host]:
             (config.parent / name).write_text(text)
             (config.parent / name).chmod(0o600)
         script = scripted(one, f"print('a line of the build')\njar(get({LIB!r}))").data
-        # Where builds run must be open to other uids; pytest's folders are not.
-        (config.parent / "shared").symlink_to(one.repository.parent, target_is_directory=True)
         node = Process(["serve", "--config", str(config)])
         try:
             assert node.child.stdout is not None
             line = node.child.stdout.readline()
-            assert (found := re.search(r"ready at (http\S+)", line)), (line, node.lines)
+            found = re.search(r"ready at (http\S+)", line)
+            assert found is not None, (line, node.lines)
             url = found[1]
             with HTTPClient(AddressRules(anything=True)) as client:
                 queue = QueueClient(f"{url}/builder/jobs", client, ADMIN)
                 evidence = EvidenceServer(f"{url}/builder/evidence", client, ADMIN)
-                yield Host(url, config.parent, one.url, queue, evidence, script)
+                yield Host(url, config.parent, one.repository.parent, one.url, queue, evidence, script)
         finally:
             code = node.end(signal.SIGTERM)
         assert code == 0, node.lines

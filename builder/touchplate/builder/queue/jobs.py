@@ -6,8 +6,8 @@ from typing import Literal
 from touchplate.base.errors import TouchplateError
 
 State = Literal["waiting", "leased", "done", "failed", "cancelled"]
-"""`waiting` for a worker; `leased` to one; `done` and in the log; `failed` for good (a dead letter, for a person
-to look at); `cancelled` by a person."""
+"""`waiting` for a worker; `leased` to one; `done` and in the log; `failed` for good (a dead letter, for a
+person to look at); `cancelled` by a person."""
 
 STATES: tuple[State, ...] = ("waiting", "leased", "done", "failed", "cancelled")
 OPEN: tuple[State, ...] = ("waiting", "leased")
@@ -99,8 +99,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Lease:
-    """What a worker gets with a job. `secret` proves that the lease is its own; `envelopes` are there when the
-    statements were signed already: they are to be sent, and nothing is to be built."""
+    """What a worker gets with a job. `secret` proves that the lease is its own; `envelopes` are there when
+    the statements were signed already: they are to be sent, and nothing is to be built."""
 
     job: Job
     secret: str

@@ -1,4 +1,4 @@
-"""The output of a job as it comes: server-sent events (WHATWG HTML, section 9.2), for a bounded number of people.
+"""The output of a job as it comes: server-sent events (WHATWG HTML, section 9.2), for a bounded number.
 
 Each event is one line; its id is where the output goes on after it, so that a client that lost the connection
 continues there. The last event, named `end`, says how the job ended.
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from fastapi.concurrency import run_in_threadpool
 
-from touchplate.builder.queue.jobs import CLOSED
+from touchplate.builder.queue.jobs import CLOSED, Job
 from touchplate.builder.queue.outputs import Outputs
 from touchplate.builder.queue.store import Queue
 
@@ -23,6 +23,9 @@ STREAM_SECONDS = 900.0
 """After this a stream ends, and its client comes back by itself: nothing is held for those who are gone."""
 
 POLL_SECONDS = 0.5
+LAST_SECONDS = 3.0
+"""How long after its end the last lines of a job may come: its worker collects them for a second."""
+
 SILENT_SECONDS = 15.0
 """Silence after which a comment is sent: proxies cut what says nothing for a minute."""
 
@@ -66,7 +69,7 @@ class LiveOutput:
             # In this order: what was written before the job ended is read after it is seen to have ended.
             job = await run_in_threadpool(self._queue.find, number)
             data = await run_in_threadpool(self._outputs.read, number, start + len(rest))
-            is_last = not data and (job.state in CLOSED or not wait)
+            is_last = not data and (not wait or _is_over(job))
             *lines, rest = _LINES.findall(rest + data) or [b""]
             if rest.endswith(b"\n") or is_last or len(rest) > MAX_LINE_BYTES:
                 lines, rest = [*lines, rest], b""
@@ -85,3 +88,7 @@ class LiveOutput:
                 yield b": nothing new\n\n"
             if not data:
                 await asyncio.sleep(POLL_SECONDS)
+
+
+def _is_over(job: Job) -> bool:
+    return job.state in CLOSED and job.finished is not None and time.time() - job.finished > LAST_SECONDS

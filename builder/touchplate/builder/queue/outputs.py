@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from touchplate.base.sql import begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_OUTPUT_BYTES, BadJobError
 from touchplate.builder.queue.schema import jobs, output
-from touchplate.builder.queue.store import Queue, held
+from touchplate.builder.queue.store import Queue, newest
 
 KEPT_SECONDS = 7 * 24 * 3600
 """How long the output of a closed job is kept: the build log itself is evidence, and stays."""
@@ -24,12 +24,13 @@ class Outputs:
     def append(self, number: int, secret: str, data: bytes, now: int) -> int:
         """Add a piece; answers how many bytes are kept now. Raises LeaseLostError, BadJobError.
 
+        Its last lines come when a job has just ended: the newest lease may still write them.
         Beyond MAX_OUTPUT_BYTES nothing is kept, and the end says so.
         """
         if len(data) > MAX_BATCH_BYTES:
             raise BadJobError(f"output comes in pieces of at most {MAX_BATCH_BYTES} bytes")
         with database_errors("store output"), begin_write(self._engine) as transaction:
-            held(transaction, number, secret)
+            newest(transaction, number, secret)
             last = transaction.execute(
                 select(output.c.start, func.length(output.c.data))
                 .where(output.c.job_id == number)

@@ -208,14 +208,14 @@ class Queue:
     def _give_back(self, transaction: Connection, number: int, now: int, why: str) -> None:
         _set(
             transaction, number,
-            state="waiting", secret=None, lease_until=None, detail=why,
+            state="waiting",  lease_until=None, detail=why,
             not_before=now + self.limits.retry_seconds,
         )  # fmt: skip
 
     def cancel(self, number: int, now: int) -> Job:
         """End an open job; its worker hears of it with its next heartbeat. A closed one stays as it is.
 
-        Statements that are signed may be in the log already: such a job is not cancelled any more (BadJobError).
+        Signed statements may be in the log already: their job is not cancelled any more (BadJobError).
         """
         with database_errors("cancel a job"), begin_write(self.engine) as transaction:
             row = _locked(transaction, number)
@@ -270,15 +270,27 @@ def _locked(transaction: Connection, number: int) -> Row[Any] | None:
 
 
 def held(transaction: Connection, number: int, secret: str) -> Row[Any]:
-    """The row of a job that this lease is of. A lease that ran out, and that nobody took over, still holds."""
-    row = _locked(transaction, number)
-    if (
-        row is None
-        or row.state != "leased"
-        or not secrets.compare_digest(row.secret.encode(), secret.encode())
-    ):
-        raise LeaseLostError(f"job {number} is not leased to you (any more); stop working on it")
+    """The row of a job that this lease is of. One that ran out, and that nobody took over, still holds."""
+    row = newest(transaction, number, secret)
+    if row.state != "leased":
+        raise _lost(number)
     return row
+
+
+def newest(transaction: Connection, number: int, secret: str) -> Row[Any]:
+    """The row of a job whose newest lease, over or not, is this one."""
+    row = _locked(transaction, number)
+    if row is None or row.secret is None or not _is_same(row.secret, secret):
+        raise _lost(number)
+    return row
+
+
+def _is_same(one: str, other: str) -> bool:
+    return secrets.compare_digest(one.encode(), other.encode())
+
+
+def _lost(number: int) -> LeaseLostError:
+    return LeaseLostError(f"job {number} is not leased to you (any more); stop working on it")
 
 
 def _set(transaction: Connection, number: int, **values: Any) -> None:
@@ -287,7 +299,7 @@ def _set(transaction: Connection, number: int, **values: Any) -> None:
 
 def _close(transaction: Connection, number: int, state: State, now: int, **values: Any) -> None:
     assert state in CLOSED, state
-    _set(transaction, number, state=state, finished=now, secret=None, lease_until=None, **values)
+    _set(transaction, number, state=state, finished=now, lease_until=None, **values)
 
 
 def _find(transaction: Connection, number: int) -> Job:
