@@ -209,7 +209,7 @@ class RuleSection:
                 found.append(f"need: {level!r} is no level; known: {', '.join(EXISTING_LEVELS)}")
         if self.rebuild != "never":
             found.append(
-                f'rebuild: {self.rebuild!r} needs a build queue, which this version lacks; write "never"'
+                f'rebuild: {self.rebuild!r} is for later: no refusal asks for a rebuild yet; write "never"'
             )
         if self.operators is not None and self.operators < 1:
             found.append("operators: write a number of at least 1, or leave it out")

@@ -38,7 +38,7 @@ def _read_tokens(section: QueueSection) -> Tokens:
         secret = token.token.resolve()
         if len(secret) < MIN_TOKEN_CHARS:
             mistakes.append(f"queue.token {token.name}: shorter than {MIN_TOKEN_CHARS} characters")
-        elif secret in (other for _, other in found):
+        if secret in (other for _, other in found):
             mistakes.append(f"queue.token {token.name}: another one has the same token")
         found.append((Caller(token.name, frozenset(token.scopes)), secret))
     if mistakes:

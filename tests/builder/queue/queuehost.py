@@ -108,13 +108,14 @@ class Host:
         self.evidence.store(made.sha256, made.data)
         return made.data
 
-    def worker(self, number: int, *, slots: int = 2) -> Process:
+    def worker(self, number: int, *, slots: int = 2, log: str | None = None) -> Process:
         """One worker with a data folder of its own, until the queue is empty."""
         return Process([
             "builder", "work", "--server", self.url, "--token-file", str(self.folder / "shed.token"),
             "--slots", str(slots), "--name", f"w{number}", "--key", str(self.folder / "rebuilder.pem"),
             "--operator", OPERATOR_A, "--upstream", self.upstream,
             "--data", str(self.open_folder / f"data{number}"),
+            *(("--log", log) if log is not None else ()),
         ])  # fmt: skip
 
 

@@ -10,9 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.builder.queue.queuehost import Host, Process, queue_host
+from tests.builder.queue.stucklog import stuck_log
 from tests.builder.rebuildparts import PACKAGE
 from tests.builder.sandboxes import require_sandbox
 
@@ -57,7 +59,7 @@ def check_log(host: Host, definitions: list[str]) -> None:
             seen["provenance", predicate.one("definition").digests["sha256"]] += 1
         else:
             assert isinstance(predicate, Comparison)
-            seen["comparison", predicate.definition["sha256"]] += 1
+            seen["comparison", predicate.definition] += 1
     assert seen == Counter({(kind, one): 1 for kind in ("provenance", "comparison") for one in definitions})
     indexes = [index for job in host.queue.list() for index in job.indexes]
     assert sorted(indexes) == list(range(len(envelopes)))
@@ -88,6 +90,29 @@ def test_a_queue_of_jobs_survives_kills_at_random_and_logs_each_once(host: Host)
     assert sum(killed.values()) == KILLS
     assert {job.state for job in host.queue.list()} == {"done"}
     check_log(host, definitions)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_what_was_signed_is_sent_by_the_next_worker_and_never_made_again(
+    host: Host, moment: Literal["before", "after"]
+) -> None:
+    number, definition = add(host, "signed")
+    with stuck_log(host.url, moment) as (log, hangs):
+        first = host.worker(0, log=log)
+        try:
+            assert hangs.wait(SECONDS), first.lines
+        finally:
+            assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    assert host.queue.find(number).is_signed
+    # The provenance alone when the first one got through; nothing when it did not.
+    assert len(host.log()) == (1 if moment == "after" else 0)
+    second = host.worker(1)
+    try:
+        wait_for_all(host, [second])
+    finally:
+        assert second.end(signal.SIGTERM) == 0
+    assert host.queue.find(number).lost == 1
+    check_log(host, [definition])
 
 
 def test_a_job_is_followed_shown_and_listed(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,8 +154,6 @@ def test_a_job_that_nobody_can_do_is_a_dead_letter_and_the_worker_goes_on(host: 
 def test_a_worker_with_a_token_of_another_scope_says_so_and_ends(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    worker = host.worker(0)
-    assert worker.end(signal.SIGTERM) == 0
     argv = ["builder", "work", "--server", host.url, "--token-file", str(host.folder / "boss.token")]
     argv += ["--key", str(host.folder / "rebuilder.pem"), "--operator", "https://rebuild-a.example.org"]
     assert main([*argv, "--data", str(host.open_folder / "d"), "--upstream", host.upstream]) == 2
