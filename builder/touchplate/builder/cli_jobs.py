@@ -83,7 +83,7 @@ def _add(args: argparse.Namespace, queue: QueueClient) -> int:
     package, digest = args.package, ""
     if args.definition is not None:
         definition = load_definition(args.definition)
-        package, digest = str(definition.package.package), definition.sha256
+        package, digest = str(definition.package), definition.sha256
         _upload(args, queue, definition.data)
     job, is_new = queue.add(package, digest, args.priority)
     if args.json:

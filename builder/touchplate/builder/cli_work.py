@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     load_operator(settings)  # a key that cannot be used is told now, not by every job
     name = f"{args.name[:40]}.{os.getpid()}"
     worker = Worker(WorkerSettings(settings, args.slots, name, args.until_empty), print_note)
-    print_note(f"working for {settings.server} in {args.slots} slots; Ctrl-C stops")
     with _stopping(worker):
+        print_note(f"working for {settings.server} in {args.slots} slots; Ctrl-C stops")
         worker.run()
     if args.json:
         print_json({"done": worker.done})

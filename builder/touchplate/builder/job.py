@@ -38,7 +38,7 @@ from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import format_json, parse_json
 from touchplate.verify.keys import load_signer
 from touchplate.verify.output import describe
-from touchplate.verify.purl import normalise_purl
+from touchplate.verify.purl import parse_purl
 from touchplate.verify.sources import AnswerError
 
 MODULE = "touchplate.builder.job"
@@ -181,13 +181,13 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
 def _find_definition(
     workshop: Workshop, job: Job, server: EvidenceServer
 ) -> tuple[Definition, tuple[RemoteFile, ...]]:
-    package = normalise_purl(job.package)
+    package = parse_purl(job.package)
     if not job.definition:
         inference = find_ecosystem(package.ecosystem).infer(workshop, package, {})
         workshop.keep_definition(inference.definition)
         return inference.definition, inference.published
     definition = parse_definition(server.fetch(job.definition))
-    if str(definition.package.package) != job.package:
+    if str(definition.package) != job.package:
         raise DefinitionError(f"the definition is of {definition.package}, and the job of {job.package}")
     return definition, fetch_published(workshop, definition)
 

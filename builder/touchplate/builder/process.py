@@ -167,13 +167,13 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                bufsize=0,
             )
         except OSError as error:
             raise HostLack(f"cannot start a process: {error.strerror}") from error
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died already; `wait` says how
             self._process.stdin.write(message)
+            self._process.stdin.flush()
 
     @property
     def pid(self) -> int:
@@ -183,7 +183,7 @@ class Program:
     def read(self) -> bytes:
         """The next output; empty at its end."""
         assert self._process.stdout is not None
-        return self._process.stdout.read(_READ_BYTES) or b""
+        return self._process.stdout.read1(_READ_BYTES)  # type: ignore[attr-defined]
 
     @property
     def is_alive(self) -> bool:
@@ -196,8 +196,9 @@ class Program:
 
     def wait(self) -> int:
         """Its exit code, negative for a signal; lets go of its pipes."""
-        with self._process:
-            return self._process.wait()
+        with contextlib.suppress(BrokenPipeError), self._process:  # what it never read is nobody's now
+            self._process.wait()
+        return self._process.wait()
 
 
 def _start(contained: Contained, status_write: int) -> "subprocess.Popen[bytes]":

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,14 @@ class Process:
             text = Path(f"/proc/{self.child.pid}/task").iterdir()
             return [int(pid) for task in text for pid in (task / "children").read_text().split()]
         return []
+
+    def wait_ready(self) -> None:
+        """Return once it said that it works: signals do nothing orderly before."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not any("working for" in line for line in self.lines):
+            assert self.child.poll() is None, self.lines
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.05)
 
     def end(self, how: signal.Signals) -> int:
         """Its exit code after the signal."""

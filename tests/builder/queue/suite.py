@@ -36,7 +36,7 @@ ENVELOPES = (b'{"payload":"a"}', b'{"payload":"b"}')
 
 
 def purl(name: str) -> str:
-    return f"pkg:maven/org.example/{name}@1.0"
+    return f"pkg:maven/org.example/{name}@1.0?type=jar"
 
 
 class QueueSuite:
@@ -63,10 +63,16 @@ class QueueSuite:
     def test_holds_one_open_job_for_a_package_and_definition(self, queue: Queue) -> None:
         first, is_new = queue.add(purl("a"), "", NOW)
         assert is_new
-        # The package of any of its files, in any spelling.
-        again, is_new = queue.add("pkg:maven/org.example/a@1.0?type=jar", "", NOW, client="c")
+        # In any spelling.
+        again, is_new = queue.add("pkg:maven/org.example/a@1.0", "", NOW, client="c")
         assert not is_new
         assert again == first
+        # Each package of a Conan recipe is built apart.
+        conan = "pkg:conan/a@1.0?file=conan_package.tgz&package_id={}&prev={}&rrev={}"
+        for package_id in ("1" * 40, "2" * 40):
+            package = conan.format(package_id, "b" * 32, "c" * 32)
+            made, is_new = queue.add(package, "", NOW)
+            assert (made.package, is_new) == (package, True)
         other, is_new = queue.add(purl("a"), "ab" * 32, NOW)
         assert is_new
         assert other.number != first.number

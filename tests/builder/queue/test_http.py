@@ -21,7 +21,7 @@ from touchplate.builder.queue.tokens import Caller, Tokens
 from touchplate.builder.queue.wire import MAX_MESSAGE_BYTES, parse_job, parse_lease
 
 WORKER, ADMIN = "a-worker's-token-of-tests", "an-admin's-token-of-tests"
-PACKAGE = "pkg:maven/org.example/a@1.0"
+PACKAGE = "pkg:maven/org.example/a@1.0?type=jar"
 
 
 class Face:

@@ -24,7 +24,7 @@ from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
 
 KILLS = 20
-JOBS = 8
+JOBS = 12
 SECONDS = 90.0
 
 
@@ -84,11 +84,14 @@ def test_a_queue_of_jobs_survives_kills_at_random_and_logs_each_once(host: Host)
                 workers[number] = host.worker(number)
                 killed["worker"] += 1
         wait_for_all(host, workers)
+        for worker in workers:
+            worker.wait_ready()
     finally:
         codes = [worker.end(signal.SIGTERM) for worker in workers]
-    assert codes == [0, 0]
+    assert codes == [0, 0], [worker.lines[-20:] for worker in workers]
     assert sum(killed.values()) == KILLS
     assert {job.state for job in host.queue.list()} == {"done"}
+    assert sum(job.lost for job in host.queue.list()) > 0
     check_log(host, definitions)
 
 
@@ -141,13 +144,15 @@ def test_a_job_that_nobody_can_do_is_a_dead_letter_and_the_worker_goes_on(host: 
     sha256 = hashlib.sha256(bad).hexdigest()
     host.evidence.store(sha256, bad)
     host.queue.add(PACKAGE, sha256, 9)
+    # Nothing tells how this one was made: it cannot be inferred.
+    host.queue.add("pkg:maven/org.example/demo@1.0?type=zip", "", 5)
     _, good = add(host, "good")
     worker = host.worker(0, slots=1)
     try:
         wait_for_all(host, [worker])
     finally:
         assert worker.end(signal.SIGTERM) == 0
-    assert [job.state for job in host.queue.list()] == ["done", "failed"]
+    assert [job.state for job in host.queue.list()] == ["done", "failed", "failed"]
     check_log(host, [good])
 
 

@@ -71,7 +71,7 @@ class Job:
 
     number: int
     package: str
-    """Package URL of a version, in its one spelling."""
+    """Package URL of what is rebuilt, as `touchplate rebuild` takes it, in its one spelling."""
     definition: str
     """sha256 of the definition, which is held as evidence; empty: the worker infers one."""
     priority: int

@@ -341,8 +341,7 @@ def _checked(package: str, definition: str, client: str, priority: int) -> dict[
     try:
         if len(package) > MAX_PACKAGE_CHARS:
             raise MalformedError(f"longer than {MAX_PACKAGE_CHARS} characters")
-        # Of the version: a rebuild gives all of its files.
-        spelled = str(normalise_purl(package).package)
+        spelled = str(normalise_purl(package))
     except MalformedError as error:
         raise BadJobError(f"package: {error}; write pkg:maven/GROUP/ARTIFACT@VERSION") from error
     if not _DIGEST.fullmatch(definition):
