@@ -183,7 +183,7 @@ class Program:
     def read(self) -> bytes:
         """The next output; empty at its end."""
         assert self._process.stdout is not None
-        return self._process.stdout.read1(_READ_BYTES)  # type: ignore[attr-defined]
+        return os.read(self._process.stdout.fileno(), _READ_BYTES)
 
     @property
     def is_alive(self) -> bool:

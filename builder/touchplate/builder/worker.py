@@ -105,7 +105,8 @@ class Worker:
         try:
             program = Program(MODULE, Task(self._settings.job, work, lease).format())
         except HostLack as error:
-            queue.give_back(job.number, lease.secret, str(error))
+            with contextlib.suppress(QueueError):  # else the lease runs out
+                queue.give_back(job.number, lease.secret, str(error))
             return
         keeper = _Keeper(queue, lease, program, self._stopping)
         code = keeper.follow()
@@ -167,7 +168,7 @@ class _Keeper:
         except LeaseLostError:
             self._program.kill()
         except QueueError:
-            pass  # it may come back before the lease ends; if not, the next heartbeat says so
+            return  # it may come back before the lease ends; if not, the next heartbeat says so
 
     def _send(self) -> None:
         batch = b""
