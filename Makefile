@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers conformance-full
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -54,9 +54,12 @@ rebuild-sample: setup  ## more releases of more projects, each difference explai
 	$(PYTHON) -m tests.e2e.sample
 
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
-	$(PYTHON) -m pytest -q tests/conformance
+	$(PYTHON) -m pytest -q -m 'not long' tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
+
+conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness (needs go)
+	$(PYTHON) -m pytest -q -m long tests/conformance
 
 torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
 	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
@@ -103,7 +106,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

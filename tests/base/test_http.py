@@ -376,6 +376,27 @@ def test_gives_up_on_a_server_that_drips(server: Server, start: bytes) -> None:
         http.get(server.url("/drip"), max_bytes=100_000)
 
 
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 404 Not Found\r\nContent-Length: 100000\r\n\r\n"])
+def test_a_head_that_drips_does_not_get_the_time_of_a_body(server: Server, start: bytes) -> None:
+    def drip(handler: Handler) -> None:
+        handler.wfile.write(start or b"HTTP/1.1 200 OK\r\nX: ")
+        while not handler.server.released.wait(0.02):
+            handler.wfile.write(b"y")
+
+    def slow(handler: Handler) -> None:
+        handler.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+        for _ in range(50):
+            handler.wfile.write(b"y")
+            handler.server.released.wait(0.02)
+
+    server.actions["/drip"], server.actions["/slow"] = drip, slow
+    limits = HTTPLimits(connect=5, read=5, head=0.5, total=60)
+    with client(limits=limits) as http:
+        with pytest.raises(errors.FetchTimeoutError, match=r"longer than 0\.5 s before a good answer"):
+            http.stream(server.url("/drip"), lambda _: None, max_bytes=100_000)
+        assert http.get(server.url("/slow"), max_bytes=100).body == b"y" * 50
+
+
 def test_says_so_when_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from touchplate.base.errors import StorageError
@@ -156,3 +156,31 @@ def test_what_the_database_refuses_is_a_storage_error_that_says_what_was_done(en
         database_errors("counting"),
     ):
         insert(engine, 7)
+
+
+def test_writers_of_one_process_take_turns_without_the_databases_waiting(tmp_path: Path) -> None:
+    # With no patience at all, SQLite itself would refuse whoever comes second.
+    engine = sqlite_engine(tmp_path / "a.sqlite", busy_seconds=30)
+    with begin_write(engine) as connection:
+        connection.exec_driver_sql("CREATE TABLE t (writer INTEGER)")
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    failures: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            for _ in range(20):
+                with begin_write(engine) as connection:
+                    connection.exec_driver_sql(f"INSERT INTO t VALUES ({number})")
+        except Exception as error:
+            failures.append(error)
+
+    event.listen(engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA busy_timeout = 0"))
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert failures == []
+    with begin_read(engine) as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one() == 120
+    engine.dispose()

@@ -33,10 +33,10 @@ def choose_cores() -> Cores:
 
 
 @contextlib.contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """This thread, and the threads it starts, on one core."""
+def pinned(core: int | None) -> Iterator[None]:
+    """This thread, and the threads it starts, on one core; None leaves it to the system."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, before if core is None else {core})
     try:
         yield
     finally:
@@ -53,7 +53,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(command: Sequence[str], core: int) -> Iterator[Server]:
+def serving(command: Sequence[str], core: int | None) -> Iterator[Server]:
     """Run a server that prints `… ready at http://host:port`; SIGTERM at the end must give exit code 0."""
     with pinned(core):  # what is started here stays there
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.bench.__main__ import main, measure_all
 from tests.bench.add import add
+from tests.bench.entry_check import entry_check
 from tests.bench.gate import gate
 from tests.bench.harness import (
     Goal,
@@ -20,6 +21,7 @@ from tests.bench.harness import (
 )
 from tests.bench.inclusion import inclusion
 from tests.bench.raw_leaves import raw_leaves
+from tests.bench.trillian import trillian
 from tests.bench.whole_check import whole_check
 
 
@@ -110,11 +112,13 @@ def test_each_figure_measures_something(tmp_path: Path, monkeypatch: pytest.Monk
     rows = [
         *inclusion(leaves=300, proofs=30, rounds=1),
         *whole_check(rounds=2),
+        *entry_check(entries=6, rounds=1),
         *gate(files=60, asked=20),
         *raw_leaves(leaves=700, rounds=1),
+        *trillian(leaves=200, proofs=100, rounds=1),
         *add(entries=600, single=3),
     ]
-    assert len(rows) == 7
+    assert len(rows) == 14
     assert all(one.value > 0 for one in rows)
 
 

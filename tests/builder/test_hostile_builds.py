@@ -308,9 +308,12 @@ def test_uids_run_out_with_a_clear_word(rig: Rig) -> None:
 
 
 SUPERVISOR = """
+import signal
 import sys
 from pathlib import Path
 from touchplate.builder.sandbox import Job, SandboxConfig, open_sandbox
+# It may be ignored, when the tests were started in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 work, locks, first = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 sandbox = open_sandbox(SandboxConfig(work, locks, range(first, first + 8)))
 with sandbox.workspace(Path(sys.argv[4])) as workspace:

@@ -92,6 +92,12 @@ def test_the_readme_names_the_versions_that_are_built(path: str) -> None:
     assert any(re.search(rf"\b{re.escape(found[1])}\b", row.split("|")[2]) for row in rows)
 
 
+def test_the_readme_names_the_trillian_that_is_built() -> None:
+    found = re.search(r"google/trillian v(\S+)", (MODULE / "trillian" / "go.mod").read_text())
+    assert found is not None
+    assert f"| {found[1]} |" in (MODULE / "README.md").read_text()
+
+
 def test_the_readme_names_the_witness_that_is_built() -> None:
     assert f"| `omniwitness` | {VERSION.rpartition('-')[2]} |" in (MODULE / "README.md").read_text()
 

@@ -1,4 +1,4 @@
-"""Builds transparency-dev's omniwitness, which asks for more than the module proxy serves.
+"""Builds transparency-dev's omniwitness and loadtest, which ask for more than the module proxy serves.
 
 Its go.mod wants a version of transparency-dev/merkle that was never released and is not served. What it
 needs beyond v0.0.2 is one function, called for POST /sign-subtree only, which nobody sends here. So it is
@@ -9,6 +9,7 @@ only the witness needs come from the Go checksum database.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,18 +61,27 @@ class WitnessPrograms(NamedTuple):
 
 def build_witness(environment: Environment, cache: Path | None = None) -> WitnessPrograms:
     """The witness and its key generator, from the cache when nothing changed. Raises NoGoError."""
+    return WitnessPrograms(*_built(environment, WitnessPrograms._fields, cache))
+
+
+def build_loadtest(environment: Environment) -> Path:
+    """What loads a witness with growing logs, from the cache when nothing changed. Raises NoGoError."""
+    (program,) = _built(environment, ("loadtest",), None)
+    return program
+
+
+def _built(environment: Environment, names: Sequence[str], cache: Path | None) -> list[Path]:
     merkle = module_folder(environment, MERKLE)
 
     def build(folder: Path) -> None:
         module = folder / "module"
         _write_module(module, merkle)
-        packages = [f"{WITNESS}/cmd/{name}" for name in WitnessPrograms._fields]
+        packages = [f"{WITNESS}/cmd/{name}" for name in names]
         command = ["build", "-trimpath", "-o", f"{folder}/", *packages]
         run_go(environment, command, seconds=BUILD_SECONDS, folder=module, flags="-mod=mod")
 
     parts = [go_version(environment).encode(), str(merkle.name).encode(), _GO_MOD.encode(), _STUB.encode()]
-    folder = cache or cache_folder(environment)
-    return WitnessPrograms(*cached(folder, WitnessPrograms._fields, parts, build))
+    return cached(cache or cache_folder(environment), names, parts, build)
 
 
 def _write_module(module: Path, merkle: Path) -> None:

@@ -15,6 +15,7 @@ from tests.verify.support import mangle
 
 from touchplate.api.conan import answers, archive
 from touchplate.api.docker import manifests
+from touchplate.log.witness import requests
 from touchplate.verify import forks, steps, tlog_proof
 from touchplate.verify import judge as judge_module
 from touchplate.verify.checkpoints import parse_checkpoint_body
@@ -116,6 +117,7 @@ PLANTED: tuple[tuple[str, object, str, Callable[..., Any]], ...] = (
     ("checkpoint", notes, "parse_checkpoint_body", lambda text: parse_checkpoint_body(text.replace(" ", ""))),
     ("note-key", notes, "parse_verifier_key", lambda text: parse_verifier_key(text.strip())),
     ("policy", notes, "format_policy", lambda policy: format_policy(replace(policy, groups=()))),
+    ("add-checkpoint", requests, "parse_decimal", lambda text, *_: int(text)),
     ("tile", trees, "parse_entry_bundle", _lenient_bundle),
     ("envelope-bundle", trees, "parse_packed", _lenient_packed),
     ("inclusion-proof", trees, "check_inclusion", _accept),

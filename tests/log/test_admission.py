@@ -1,5 +1,7 @@
 """Admission: who may write what, and which reason a refusal gives."""
 
+from itertools import product
+
 import pytest
 from tests.log.support import (
     BUILDER,
@@ -17,7 +19,7 @@ from tests.verify.support import make_provenance
 
 from touchplate.log.admission import Admission, check_permission
 from touchplate.log.errors import STATUS, AdmissionError, LogError
-from touchplate.verify.dsse import PAYLOAD_TYPE, format_envelope, pae, sign_envelope
+from touchplate.verify.dsse import PAYLOAD_TYPE, format_envelope, pae, parse_envelope, sign_envelope
 from touchplate.verify.jcs import JSONValue, format_json, parse_json
 from touchplate.verify.keys import P256_ORDER, generate_signer
 from touchplate.verify.purl import parse_purl
@@ -57,6 +59,38 @@ def test_finds_an_ed25519_key_among_others() -> None:
     signer = generate_signer("ed25519")
     admission = make(listed(RECORDER), listed(signer), listed(REBUILDER, "rebuilder"))
     assert admission.admit(record_envelope(1, signer)) == signed_entry(1, signer)
+
+
+def test_whoever_wrote_last_changes_no_verdict() -> None:
+    """Every pair of submissions, one after the other, each judged as by a log that saw nothing before."""
+    signers = [RECORDER, generate_signer(), generate_signer("ed25519"), STRANGER]
+    good = [record_envelope(number, signer) for number, signer in enumerate(signers)]
+    lists = [
+        admission_list(*map(listed, signers[:3])),
+        admission_list(listed(signers[1]), listed(signers[2])),
+    ]
+    lists.append(admission_list(listed(signers[2])))
+    signatures = (
+        b"",
+        bytes(64),
+        bytes(70),
+        parse_envelope(good[1]).signature,
+        parse_envelope(good[2]).signature,
+    )
+    odd = [format_envelope(record_payload(9), signature) for signature in signatures]
+    for first, second in product(good + odd, repeat=2):
+        admission = Admission(lists[0], lambda: 0)
+        for current in lists:
+            admission.follow(current)  # whoever wrote last may not be listed any more
+            for envelope in (first, second):
+                assert said(admission, envelope) == said(Admission(current, lambda: 0), envelope)
+
+
+def said(admission: Admission, envelope: bytes) -> object:
+    try:
+        return admission.admit(envelope)
+    except AdmissionError as error:
+        return error.reason, str(error)
 
 
 def test_refuses_a_stranger_with_and_without_a_hint() -> None:

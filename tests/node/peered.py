@@ -25,7 +25,7 @@ from touchplate.node.wiring import Node
 
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(name.encode() * 32) for name in "abcx"}
 IDS = {name: node_id_of(key.public_key().public_bytes_raw()) for name, key in KEYS.items()}
-SHORT = replace(LIMITS, read=2)
+SHORT = replace(LIMITS, read=2, head=3)
 """The node's own limits, but for the silence that these tests wait for."""
 
 LISTED = "abc"

@@ -150,12 +150,19 @@ def elsewhere(handler: Handler) -> None:
     handler.reply(302, b"", Location=handler.server.url("/other"))
 
 
+def drips_its_head(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    while not handler.server.released.wait(0.1):
+        handler.wfile.write(b"y")
+
+
 LIES: dict[str, Callable[[Handler], None]] = {
     "other bytes": other_bytes, "fewer bytes": fewer_bytes, "truncated": truncated, "endless": endless,
     "longer": longer, "half": half, "packed": packed, "elsewhere": elsewhere,
     "not here": lambda handler: handler.reply(404, b""),
     "broken": lambda handler: handler.reply(500, b""),
     "refused": lambda handler: handler.reply(403, b""),
+    "drips": drips_its_head,
     "silent": lambda handler: handler.wait_for_release(),
     "gone": lambda handler: handler.raw(b""),
 }  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 from tests.log.peers.test_home import admission
 from tests.log.support import OPERATOR
 
+from touchplate.base.errors import ConfigError
 from touchplate.log.peers.rpc import EngineError
 from touchplate.log.peers.status import read_status
 from touchplate.node.localnet import make_network
@@ -107,6 +108,27 @@ def test_who_founds_a_log_without_administrators_is_told(
     found = ["peer", "genesis", "--folder", str(tmp_path / "a"), "--admission", str(admission(tmp_path))]
     assert main([*found, "--card", str(tmp_path / "a/card.json")]) == 0
     assert "no administrator" in capsys.readouterr().err
+
+
+def test_a_configuration_that_its_operator_edited_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate("aef"):
+        assert init(tmp_path, name, number) == 0
+    assert genesis(tmp_path, "a", "a") == 0
+    assert join(tmp_path, "e") == 0
+    config = tmp_path / "e/peer.toml"
+    edited = config.read_text() + "\n# ours\n"
+    config.write_text(edited)
+    capsys.readouterr()
+    assert join(tmp_path, "e", "--card", str(tmp_path / "f/card.json")) == 0
+    told = capsys.readouterr()
+    assert config.read_text() == edited
+    assert json.loads(told.out)["config"] == str(tmp_path / "e/peer.toml.new")
+    assert "kept as it is" in told.err
+    peers = load_peer_config(tmp_path / "e/peer.toml.new").log.peers
+    assert peers is not None
+    assert [each.name for each in peers.peer] == ["a", "f"]
 
 
 def join(folder: Path, name: str, *more: str) -> int:
@@ -215,6 +237,16 @@ def test_status_of_a_peer_that_does_not_run_cannot_be_told(
 
 def test_a_local_network_is_made_once(tmp_path: Path) -> None:
     first = make_network(tmp_path / "net", 2, None)
+    assert make_network(tmp_path / "net", 2, None) == first
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_local_network_does_not_become_one_of_another_size(count: int, tmp_path: Path) -> None:
+    first = make_network(tmp_path / "net", 2, None)
+    files = {path: path.read_bytes() for path in (tmp_path / "net").rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"a network of 2 peers.* -n 2"):
+        make_network(tmp_path / "net", count, None)
+    assert {path: path.read_bytes() for path in (tmp_path / "net").rglob("*") if path.is_file()} == files
     assert make_network(tmp_path / "net", 2, None) == first
 
 

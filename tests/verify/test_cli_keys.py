@@ -39,6 +39,14 @@ def test_makes_note_keys(role: str, name: str, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
 
 
+def test_makes_post_quantum_cosigner_keys_and_no_others(tmp_path: Path) -> None:
+    assert keygen("cosigner", tmp_path / "x", "--name", "w.example.org", "--algorithm", "mldsa44") == 0
+    key = parse_verifier_key((tmp_path / "x.pub").read_text())
+    assert (key.type, key) == (6, parse_signer_key((tmp_path / "x").read_text()).key)
+    assert keygen("log", tmp_path / "y", "--name", "w.example.org", "--algorithm", "mldsa44") == 2
+    assert keygen("rebuilder", tmp_path / "z", "--algorithm", "mldsa44") == 64
+
+
 def test_makes_ed25519_keys(tmp_path: Path) -> None:
     assert keygen("rebuilder", tmp_path / "x.key", "--ed25519") == 0
     assert parse_public_pem((tmp_path / "x.pem").read_text()).algorithm == "ed25519"

@@ -177,7 +177,7 @@ def test_a_host_name_ends_at_253_characters() -> None:
 
 
 def test_a_key_of_another_type_is_refused_with_its_type() -> None:
-    for key_type, word in ((6, "ML-DSA"), (2, "0x02"), (255, "0xff"), (0, "0x00")):
+    for key_type, word in ((2, "0x02"), (255, "0xff"), (0, "0x00")):
         text = f"w.example.org+00000000+{encode_base64(bytes([key_type]) + bytes(1312))}"
         with pytest.raises(MalformedError, match=word) as caught:
             parse_verifier_key(text)

@@ -5,9 +5,14 @@ import itertools
 import pytest
 from tests.simkeys import ORIGIN, log_signer, note_signer, verifier_key, witness_signer
 
-from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import PolicyError
-from touchplate.verify.notes import COSIGNER_KEY_TYPE, LOG_KEY_TYPE, NoteSigner
+from touchplate.verify.notes import (
+    COSIGNER_KEY_TYPE,
+    LOG_KEY_TYPE,
+    NoteSigner,
+    format_verifier_key,
+    generate_note_signer,
+)
 from touchplate.verify.policy import MAX_DEFINITIONS, MAX_POLICY_BYTES, format_policy, parse_policy
 
 LOG = f"log {verifier_key(log_signer())}\n"
@@ -158,11 +163,12 @@ def test_no_key_serves_as_log_and_witness() -> None:
         parse_policy(f"log {verifier_key(log)}\nwitness W {verifier_key(cosigner)}\nquorum none\n")
 
 
-def test_a_post_quantum_witness_is_refused_as_not_supported_yet() -> None:
-    key = f"w.example.org+00000000+{encode_base64(bytes([6]) + bytes(1312))}"
-    with pytest.raises(PolicyError, match=r"policy line 2: .*not supported yet") as caught:
-        parse_policy(LOG + f"witness W {key}\nquorum none\n")
-    assert caught.value.reason == "unsupported-key-type"
+def test_a_post_quantum_witness_is_read() -> None:
+    signer = generate_note_signer("w.example.org", "cosigner", "mldsa44")
+    key = format_verifier_key(signer.key)
+    policy = parse_policy(f"{LOG}witness w {key}\nquorum w\n")
+    assert policy.witnesses[0].key == signer.key
+    assert parse_policy(format_policy(policy)) == policy
 
 
 TWO_KEYS = LOG + witness("A1", "a.example", "1") + witness("A2", "a.example", "2") + witness("B")

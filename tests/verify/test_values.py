@@ -6,7 +6,7 @@ from functools import cached_property
 
 import pytest
 
-from touchplate.verify.values import replace, value
+from touchplate.verify.values import derived, replace, value
 
 
 @value(order=True)
@@ -29,6 +29,40 @@ class Checked:
 
     def __repr__(self) -> str:
         return "own"
+
+
+@value
+class Named:
+    name: str
+    made: list[str]
+
+    @derived
+    def upper(self) -> str:
+        """In upper case."""
+        self.made.append(self.name)
+        return self.name.upper()
+
+
+def test_what_is_derived_is_made_once_for_each_value_and_is_no_part_of_it() -> None:
+    made: list[str] = []
+    one, other = Named("a", made), Named("b", made)
+    assert (one.upper, one.upper, other.upper, one.upper) == ("A", "A", "B", "A")
+    assert made == ["a", "b"]
+    assert one == Named("a", made)
+    assert copy.copy(one) == one
+    assert replace(one, name="c").upper == "C"
+    assert Named.upper.__doc__ == "In upper case."
+    with pytest.raises(AttributeError, match="cannot change"):
+        one.upper = "D"
+
+
+def test_fields_by_place_by_name_and_by_both_give_equal_values() -> None:
+    ways = [Point(1, 2), Point(x=1, y=2), Point(y=2, x=1), Point(1, y=2)]
+    assert len(set(ways)) == 1
+    assert {repr(way) for way in ways} == {"Point(x=1, y=2)"}
+    for kwargs in ({"x": 1, "z": 2}, {"x": 1, "y": 2, "z": 3}, {"y": 1}):
+        with pytest.raises(TypeError):
+            Point(**kwargs)
 
 
 def test_takes_fields_by_place_and_name_with_defaults() -> None:

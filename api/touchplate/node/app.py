@@ -30,8 +30,10 @@ from touchplate.api.peers import GivenBlobs
 from touchplate.base.errors import TouchplateError
 from touchplate.base.status import BAD_REQUEST
 from touchplate.builder.http import evidence_routes
+from touchplate.log.http.witness import WitnessFace
 from touchplate.node.peer_blobs import authenticate
 from touchplate.node.wiring import Node
+from touchplate.node.witness import PREFIX
 from touchplate.verify.errors import MalformedError, VerifyError
 
 Scope = MutableMapping[str, Any]
@@ -52,10 +54,13 @@ def make_app(node: Node) -> ASGI:
     """The application of a node. Its lifespan starts and stops the node."""
     behind = make_fastapi(node)
     hot = node.log.asgi
+    witness = None if node.witness is None else WitnessFace(node.witness.witness, PREFIX)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         if hot.handles(scope):
             await hot(scope, receive, send)
+        elif witness is not None and witness.handles(scope):
+            await witness(scope, receive, send)
         else:
             await behind(scope, receive, _guarded(send))
 

@@ -10,6 +10,9 @@ from touchplate.api.errors import SettingsError
 from touchplate.api.gate import Gate, Rule
 from touchplate.base.errors import ConfigError, TouchplateError
 from touchplate.base.upstreams import resolve_upstream
+from touchplate.log.cosigning.config import load_policy
+from touchplate.log.trillian.config import check_files as check_trillian
+from touchplate.log.witness.config import load_signers
 from touchplate.node.config import NodeConfig, RecorderSection, RuleSection
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.keys import StatementSigner, load_signer
@@ -35,10 +38,19 @@ def check_files(config: NodeConfig) -> Checked:
     trust = notes.read("gate.trust", lambda: load_trust(config.gate.trust))
     admission = notes.read("log.admission", lambda: load_admission(config.log.admission))
     notes.read("log.key", lambda: parse_signer_key(config.log.key.resolve()))
+    if (asked := config.log.witness) is not None:
+        notes.read(
+            "log.witness.policy",
+            lambda: load_policy(asked, parse_signer_key(config.log.key.resolve()).key),
+        )
     if (password := config.log.storage_password) is not None:
         notes.read("log.storage_password", password.resolve)
     if (peers := config.log.peers) is not None:
         notes.read("log.peers.cosigner", lambda: parse_signer_key(peers.cosigner.resolve()))
+    if (trillian := config.log.trillian) is not None:
+        notes.read("log.trillian", lambda: check_trillian(trillian))
+    if (witness := config.witness) is not None:
+        notes.read("witness.keys", lambda: load_signers(witness))
     if config.evidence is not None:
         notes.read("evidence.token", config.evidence.token.resolve)
     signer = None

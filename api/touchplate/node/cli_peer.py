@@ -15,6 +15,7 @@ from touchplate.base.logging import setup_logging
 from touchplate.log.peers.engine import install_engine
 from touchplate.log.peers.joining import (
     CARD_NAME,
+    CONFIG_NAME,
     HOME_NAME,
     POLICY_NAME,
     Local,
@@ -151,6 +152,8 @@ def _tell_network(args: argparse.Namespace, config: Path) -> int:
         print_note(
             "compare the genesis with the other operators (sha256sum): it is the same file at every peer"
         )
+    if config.name != CONFIG_NAME:
+        print_note(f"{CONFIG_NAME} is kept as it is; what is new stands in {config}: take over what you want")
     return OK
 
 

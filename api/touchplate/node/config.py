@@ -15,6 +15,7 @@ from touchplate.base.config import Duration, Secret, load_file
 from touchplate.base.postgresql import parse_address
 from touchplate.base.upstreams import AUTO, Upstream
 from touchplate.log.service import SQLITE, LogConfig
+from touchplate.log.witness.config import WitnessConfig
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.names import check_operator
 
@@ -257,6 +258,7 @@ class NodeConfig:
     recorder: RecorderSection | None = None
     evidence: EvidenceSection | None = None
     queue: QueueSection | None = None
+    witness: WitnessConfig | None = None  # this node cosigns the heads of others' logs, below /witness
     upstream: tuple[UpstreamSection, ...] = ()
     records_per_minute: int = RECORDS_PER_MINUTE
 
@@ -272,6 +274,8 @@ class NodeConfig:
         recorded = [upstream.name for upstream in self.upstream if upstream.record]
         if recorded and self.recorder is None:
             found.append(f"recorder: missing, and upstream {recorded[0]!r} says record = true")
+        if self.witness is not None and self.log.origin in [log.named for log in self.witness.log]:
+            found.append(f"witness: nobody is a witness of his own log; leave out {self.log.origin!r}")
         if self.records_per_minute < 1:
             found.append("records_per_minute: write a number of at least 1")
         known = {name for _, name in names}

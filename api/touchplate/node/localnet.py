@@ -13,7 +13,7 @@ from threading import Event
 from touchplate.base.addresses import AddressRules
 from touchplate.base.durable import write_atomic
 from touchplate.base.environment import Environment
-from touchplate.base.errors import FetchError
+from touchplate.base.errors import ConfigError, FetchError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.log.errors import BusyError
 from touchplate.log.peers.engine import Supervised
@@ -48,11 +48,16 @@ def make_network(folder: Path, count: int, admission: Path | None) -> list[Local
     """Keys, cards, genesis and configurations of `count` peers below `folder`; what is there is kept.
 
     Without an admission list one is made, with the keys of a recorder and an administrator. Raises
-    ConfigError, StorageError.
+    ConfigError (also when another number of peers is there already), StorageError.
     """
     folders = [folder / f"peer{number}" for number in range(count)]
-    if all((each / CONFIG_NAME).exists() for each in folders):
+    there = sorted(path.parent for path in folder.glob(f"peer*/{CONFIG_NAME}"))
+    if there == sorted(folders):
         return [LocalPeer(each, load_card(each / CARD_NAME).url) for each in folders]
+    if there:
+        # New cards would not be those of its genesis, and fewer peers than a quorum decide nothing.
+        what = f"it holds a network of {len(there)} peers, not {count}"
+        raise ConfigError(str(folder), (f"{what}: write -n {len(there)}, or name another folder",))
     folder.mkdir(parents=True, exist_ok=True)
     ports = free_ports(3 * count)
     admission = admission or _make_admission(folder)

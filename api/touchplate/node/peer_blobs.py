@@ -16,9 +16,11 @@ from touchplate.log.peers import home as homes
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.peers.requests import FindPeer, PeerRequests, StrangerError
 
-LIMITS = HTTPLimits(connect=3.0, read=10.0, total=3600.0, redirects=0)
+LIMITS = HTTPLimits(connect=3.0, read=10.0, head=20.0, total=3600.0, redirects=0)
 """A peer is a server that is meant to be up: a short wait, then the next one. Silence ends an answer, and
-`touchplate.api.peers` its going too slowly; the total is that of the largest files."""
+`touchplate.api.peers` its going too slowly once there are bytes of the blob; the total is that of the largest
+files. `head`: a peer that sends a letter of a header now and then, or of a 404, would hold up everybody who
+waits for the file for as long."""
 
 
 @dataclass(frozen=True)

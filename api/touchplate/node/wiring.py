@@ -52,6 +52,7 @@ from touchplate.node.config import NodeConfig, UpstreamSection
 from touchplate.node.jobs import open_jobs
 from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
 from touchplate.node.peer_blobs import open_holders, open_requests
+from touchplate.node.witness import WitnessNode, open_witness
 from touchplate.verify.purl import PackageURL
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Node:
         self.config = config
         self._stopped = False
         self.checked = check_files(config)
+        self.witness: WitnessNode | None = None
         self.trust, self.gate = self.checked.trust, self.checked.gate
         self._lock = _lock_folder(config.data)
         try:
@@ -92,6 +94,8 @@ class Node:
         except BaseException:
             if (log := getattr(self, "log", None)) is not None:
                 log.stop()
+            if self.witness is not None:
+                self.witness.stop()
             self._lock.close()
             raise
 
@@ -107,6 +111,8 @@ class Node:
         # Layers take minutes, and must not keep manifests waiting.
         self.streams = Lanes(STREAM_THREADS, upstreams)
         self.log = open_log(config.log, log_folder(config.data))
+        if config.witness is not None:
+            self.witness = open_witness(config.witness, config.data)
         self.index = self._open_index()
         engine = sqlite_engine(config.data / "links.sqlite")
         self.links = Links(engine)
@@ -188,6 +194,8 @@ class Node:
         if self.jobs is not None:
             self.jobs.stop()
         self.log.stop()
+        if self.witness is not None:
+            self.witness.stop()
         for client in self.clients:
             client.close()
         self._lock.close()

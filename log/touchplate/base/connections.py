@@ -11,6 +11,7 @@ import base64
 import http.client
 import io
 import ipaddress
+import math
 import socket
 import ssl
 import time
@@ -63,11 +64,13 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds: for making a connection, for one read, for the whole exchange."""
+    """Seconds: for making a connection, for one read, for the whole exchange; `head`: for all of it but the
+    body of a good answer."""
 
     connect: float
     read: float
     total: float
+    head: float = math.inf
 
 
 class Deadline:
@@ -75,11 +78,16 @@ class Deadline:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
-        self._end = time.monotonic() + timeouts.total
+        self._started = time.monotonic()
+        self._seconds = min(timeouts.total, timeouts.head)
+
+    def allow_body(self) -> None:
+        """The head of a good answer is there: from now on only the total counts."""
+        self._seconds = self.timeouts.total
 
     def limit(self, seconds: float) -> float:
         """The smaller of `seconds` and what is left of the total; FetchTimeoutError when nothing is left."""
-        left = self._end - time.monotonic()
+        left = self._started + self._seconds - time.monotonic()
         if left <= 0:
             raise self._over()
         return min(seconds, left)
@@ -89,7 +97,8 @@ class Deadline:
         return FetchTimeoutError(f"{what} for {seconds:g} s") if given == seconds else self._over()
 
     def _over(self) -> FetchTimeoutError:
-        return FetchTimeoutError(f"the exchange took longer than {self.timeouts.total:g} s in all")
+        what = "in all" if self._seconds == self.timeouts.total else "before a good answer began"
+        return FetchTimeoutError(f"the exchange took longer than {self._seconds:g} s {what}")
 
 
 class _TimedReader(io.RawIOBase):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import math
 import ssl
 import threading
 import time
@@ -59,6 +60,7 @@ __all__ = ["AddressRules", "HTTPClient", "HTTPLimits", "Response"]
 # Bytes of the answer to a PUT or POST, unless the caller says otherwise: an index, a problem, a short JSON.
 MAX_ANSWER_BYTES = 1024 * 1024
 USER_AGENT = "touchplate"
+_GOOD = (200, 206)  # statuses whose body is what was asked for
 _CREDENTIALS = frozenset({"authorization", "cookie"})
 
 
@@ -69,6 +71,7 @@ class HTTPLimits:
     connect: float = 10.0  # TCP and TLS each; a far host answers within one
     read: float = 30.0  # without a single byte
     total: float = 600.0  # one exchange from request to last byte: 40 MB at 70 kB/s
+    head: float = math.inf  # until the head of a 200 or 206 is there, and for every other answer as a whole
     redirects: int = 3
     idle_connections: int = 8  # kept per host, as browsers and Maven do
     idle_seconds: float = 15.0  # usual servers close after 15 to 75
@@ -89,7 +92,7 @@ class HTTPClient:
         credentials are left behind, and https never becomes http."""
         self.rules = rules if rules is not None else AddressRules()
         self.limits = limits if limits is not None else HTTPLimits()
-        self._timeouts = Timeouts(self.limits.connect, self.limits.read, self.limits.total)
+        self._timeouts = Timeouts(self.limits.connect, self.limits.read, self.limits.total, self.limits.head)
         self._environment = environment if environment is not None else read_environment()
         self._foreign_redirects = foreign_redirects
         self._lock = threading.Lock()
@@ -160,7 +163,7 @@ class HTTPClient:
         refused = CutSink()
 
         def choose(response: Response) -> Sink:
-            if response.status not in (200, 206):
+            if response.status not in _GOOD:
                 return refused.take
             if started is not None:
                 started(response)
@@ -205,6 +208,8 @@ class HTTPClient:
         for _ in range(self.limits.redirects + 1):
             with self._answer(request, origin, target, deadline) as (head, raw):
                 if head.status not in REDIRECTS:
+                    if head.status in _GOOD:
+                        deadline.allow_body()
                     read_body(raw, request, choose(head))
                     return head
             location = redirect_target(request, head)

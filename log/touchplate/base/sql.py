@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -32,6 +33,7 @@ KEPT_CONNECTIONS = 8
 # Pages that a connection keeps in memory: SQLite's own default, enough to append and to read a few rows.
 CACHE_KIB = 2_000
 _WRITE = "touchplate_write"
+_TURN = "touchplate_turn"
 
 
 def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS, cache_kib: int = CACHE_KIB) -> Engine:
@@ -50,7 +52,12 @@ def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS, cache_kib: 
     # No upper limit: a pool that readers have emptied would keep the writer waiting, whom they do not
     # disturb in WAL. There are never more connections than threads.
     engine = create_engine(
-        url, connect_args={"timeout": busy_seconds}, pool_size=KEPT_CONNECTIONS, max_overflow=-1
+        url,
+        connect_args={"timeout": busy_seconds},
+        pool_size=KEPT_CONNECTIONS,
+        max_overflow=-1,
+        # SQLite's own waiting is sleeping and trying again: among several writers some would starve.
+        execution_options={_TURN: (Lock(), busy_seconds)},
     )
     event.listen(engine, "connect", partial(_configure, cache_kib=cache_kib))
     event.listen(engine, "begin", _begin)
@@ -97,10 +104,27 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
 
     Raises sqlalchemy.exc.OperationalError ("database is locked") after the engine's busy time.
     """
-    with engine.connect() as connection:
+    with _turn(engine), engine.connect() as connection:
         connection = connection.execution_options(**{_WRITE: True})
         with connection.begin():
             yield connection
+
+
+@contextlib.contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """One writer of this process at a time, where the database has one writer anyway."""
+    options: Mapping[str, Any] = engine.get_execution_options()
+    if _TURN not in options:
+        yield
+        return
+    turn, seconds = options[_TURN]
+    # Whoever waits for too long tries all the same, and is told by the database.
+    is_mine = turn.acquire(timeout=seconds)
+    try:
+        yield
+    finally:
+        if is_mine:
+            turn.release()
 
 
 @contextlib.contextmanager

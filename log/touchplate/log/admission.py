@@ -35,7 +35,7 @@ class Admission:
         it. `admitted` is told of every entry that passes."""
         self._admitted = admitted
         self._next_index = next_index
-        self._recent: StatementKey | None = None  # a guess; threads may overwrite each other's
+        self._recent = b""  # SHA-256 of an SPKI; a guess: threads may overwrite each other's
         self.follow(listed)
 
     def follow(self, listed: AdmissionList) -> None:
@@ -78,20 +78,28 @@ class Admission:
                 )
             named.verify(envelope.signature, message)
             return named
-        candidates = _of_form(self._keys.values(), envelope.signature)
+        keys = self._keys
         # Whoever wrote last mostly writes next; each miss costs a signature check.
-        candidates.sort(key=lambda key: key is not self._recent)
-        for key in candidates:
-            try:
-                key.verify(envelope.signature, message)
-            except SignatureError:
-                continue
-            self._recent = key
-            return key
+        recent = keys.get(self._recent)
+        if recent is not None and _is_by(recent, envelope.signature, message):
+            return recent
+        for key in _of_form(keys.values(), envelope.signature):
+            if key is not recent and _is_by(key, envelope.signature, message):
+                self._recent = key.spki_sha256
+                return key
         raise AdmissionError(
-            f"none of the {len(self._keys)} keys of this log's admission list made this signature",
+            f"none of the {len(keys)} keys of this log's admission list made this signature",
             reason="unknown-key",
         )
+
+
+def _is_by(key: StatementKey, signature: bytes, message: bytes) -> bool:
+    """Whether `key` made the signature; not when it is of another form than that key's are."""
+    try:
+        key.verify(signature, message)
+    except SignatureError:
+        return False
+    return True
 
 
 def _of_form(keys: Iterable[StatementKey], signature: bytes) -> list[StatementKey]:
@@ -118,15 +126,16 @@ def check_permission(
 
     Raises AdmissionError with the reason of the last rule that left no block standing.
     """
-    left = [block for block in blocks if block.kind == statement.kind]
+    kind = statement.kind
+    left = [block for block in blocks if block.kind == kind]
     if not left:
         raise AdmissionError(
-            f"this key may not write {shown(statement.predicate_type)}: that takes a {statement.kind}'s key",
+            f"this key may not write {shown(statement.predicate_type)}: that takes a {kind}'s key",
             reason="wrong-kind",
         )
-    if statement.kind != "administrator":
+    if kind != "administrator":
         needed = {subject.uri.ecosystem for subject in statement.subjects}
-        left = [block for block in left if needed <= set(block.ecosystems)]
+        left = [block for block in left if needed.issubset(block.ecosystems)]
         if not left:
             raise AdmissionError(
                 f"this key is not listed for {', '.join(sorted(needed))}", reason="wrong-ecosystem"

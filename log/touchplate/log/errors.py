@@ -3,6 +3,13 @@
     LogError
     ├── RequestError          what was asked makes no sense here, or is too large
     │   └── NotFoundError     an index, tile or size that this tree does not have
+    ├── StateError            the tree is not in a state for this
+    │   └── ExistsError       what should be made is there
+    ├── ClosedError           the tree takes nothing (more): frozen, draining, or not for this interface
+    ├── WitnessError          a witness does not cosign this head (tlog-witness)
+    │   ├── UntrustedError    no good signature of a log key that it knows
+    │   ├── OtherSizeError    it knows another size; `size` says which
+    │   └── InconsistentError   the head does not go on from what it cosigned before
     ├── AdmissionError        the entry may not be written: unknown key, wrong kind, bad statement
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
@@ -18,12 +25,16 @@ Texts are lower case, quote the value, name the remedy. `reason` is stable; it i
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.status import (
+    ALREADY_EXISTS,
     BAD_REQUEST,
+    CONFLICT,
     FORBIDDEN,
     NOT_FOUND,
     OVERLOADED,
+    PRECONDITION,
     TOO_LARGE,
     UNAVAILABLE,
+    UNPROCESSABLE,
     StatusTable,
 )
 
@@ -48,6 +59,52 @@ class NotFoundError(RequestError):
     """This tree has no such index, tile or size (yet)."""
 
     default_reason = "not-found"
+
+
+class StateError(LogError):
+    """The tree is not in a state for this; another call has to come first."""
+
+    default_reason = "wrong-state"
+
+
+class ExistsError(StateError):
+    """What should be made is there already."""
+
+    default_reason = "exists"
+
+
+class ClosedError(LogError):
+    """The tree takes no entries, or none by this way."""
+
+    default_reason = "closed"
+
+
+class WitnessError(LogError):
+    """A witness does not cosign a head (C2SP tlog-witness)."""
+
+    default_reason = "not-cosigned"
+
+
+class UntrustedError(WitnessError):
+    """No line of the head is a good signature of a key that the witness knows for this origin."""
+
+    default_reason = "untrusted-signature"
+
+
+class OtherSizeError(WitnessError):
+    """The witness's newest head of this log has another size than the request says. `size`: which."""
+
+    default_reason = "other-size"
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class InconsistentError(WitnessError):
+    """The proof does not lead from the head that the witness cosigned last to the new one."""
+
+    default_reason = "inconsistent"
 
 
 class AdmissionError(LogError):
@@ -107,7 +164,13 @@ STATUS = StatusTable().extended(
     {
         RequestError: BAD_REQUEST,
         NotFoundError: NOT_FOUND,
+        StateError: PRECONDITION,
+        ExistsError: ALREADY_EXISTS,
+        ClosedError: FORBIDDEN,
         AdmissionError: BAD_REQUEST,
+        UntrustedError: FORBIDDEN,
+        OtherSizeError: CONFLICT,
+        InconsistentError: UNPROCESSABLE,
         "too-large": TOO_LARGE,
         # The key, not the bytes, is what these refuse.
         "unknown-key": FORBIDDEN,
@@ -119,4 +182,4 @@ STATUS = StatusTable().extended(
         BusyError: UNAVAILABLE,
     }
 )
-"""One status per error, for HTTP and later gRPC; what stands in no row is the log's own fault (500)."""
+"""One status per error, for HTTP and gRPC; what stands in no row is the log's own fault (500)."""

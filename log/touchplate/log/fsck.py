@@ -45,6 +45,10 @@ class Source(Protocol):
     def identities(self, identities: Sequence[bytes]) -> Mapping[bytes, int] | None:
         """Claimed index by identity; None when this source keeps no such table."""
 
+    def raw_identities(self, start: int, end: int) -> Mapping[int, bytes | None] | None:
+        """Claimed identities by index, where leaves are any bytes (None: the leaf hash); None for a log of
+        envelopes."""
+
     def leftovers(self, size: int) -> Iterator[tuple[str, str]]:
         """(where, what) of everything that a tree of `size` has no place for."""
 
@@ -104,7 +108,8 @@ def check_log(
     if result.root != root:
         what = f"says root {root.hex()} for size {size}; its leaves have {result.root.hex()}"
         result.add("head", what, always=True)
-    if checkpoint is None and size:
+    # A raw tree has no checkpoints: whoever writes it publishes it.
+    if checkpoint is None and size and source.raw_identities(0, 0) is None:
         result.add("checkpoint", f"is missing, and the tree has {size} entries", always=True)
     origin = source.origin()
     if newest is not None and origin not in (None, newest.origin):
@@ -168,17 +173,23 @@ class _Check:
         rows = self._source.leaves(start, end)
         number = start // TILE_WIDTH
         stored = self._source.tile(Tile(0, number, tile_width(0, number, self._size))) or b""
-        hashes, entries = [], {}
+        raw = self._source.raw_identities(start, end)
+        hashes: list[bytes] = []
+        identities: dict[int, bytes] = {}
         for index in range(start, end):
             data, packed = rows.get(index, (None, None))
             offset = index % TILE_WIDTH * HASH_SIZE
             claimed = stored[offset : offset + HASH_SIZE]
-            entry = self._entry(index, packed)
-            if entry is not None:
-                entries[index] = entry
+            entry = self._entry(index, packed) if raw is None else None
             hashes.append(self._leaf(index, data, entry, claimed))
+            if entry is not None:
+                identities[index] = entry.identity
+            elif raw is not None and index in raw:
+                identities[index] = raw[index] or hashes[-1]
+            elif raw is not None:
+                self._result.add(f"raw leaf {index}", "is missing")
         self.found_nothing = not rows and not stored
-        self._identities(entries)
+        self._identities(identities)
         return hashes
 
     def _entry(self, index: int, packed: bytes | None) -> Entry | None:
@@ -207,22 +218,22 @@ class _Check:
             self._result.add(f"tile 0/{index // TILE_WIDTH}", f"has another hash than leaf {index}")
         return candidates[0] if candidates else claimed.ljust(HASH_SIZE, b"\0")
 
-    def _identities(self, entries: Mapping[int, Entry]) -> None:
-        known = self._source.identities([entry.identity for entry in entries.values()])
+    def _identities(self, identities: Mapping[int, bytes]) -> None:
+        known = self._source.identities(list(identities.values()))
         if known is None:
-            known = self._remember(entries)
-        for index, entry in entries.items():
-            found = known.get(entry.identity)
+            known = self._remember(identities)
+        for index, identity in identities.items():
+            found = known.get(identity)
             if found is None:
                 self._result.add(f"identity of {index}", "is missing")
             elif found != index:
                 self._result.add(f"identity of {index}", f"stands at index {found}")
 
-    def _remember(self, entries: Mapping[int, Entry]) -> Mapping[bytes, int]:
+    def _remember(self, identities: Mapping[int, bytes]) -> Mapping[bytes, int]:
         if self._seen is None:
             self._seen = {}
-        for index, entry in entries.items():
-            self._seen.setdefault(entry.identity, index)
+        for index, identity in identities.items():
+            self._seen.setdefault(identity, index)
         return self._seen
 
     def tiles(self, expected: Mapping[Tile, bytes]) -> None:

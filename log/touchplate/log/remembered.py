@@ -94,11 +94,12 @@ class Remembered:
             grown = self._wait_for_growth(size, POLL_SECONDS)
             if grown != size:
                 size = grown
-                self._try_to_write()
+                self.write()
             self._stopping.wait(WRITE_SECONDS)
-        self._try_to_write()
+        self.write()
 
-    def _try_to_write(self) -> None:
+    def write(self) -> None:
+        """Write what is the newest now; from one thread at a time. What fails is logged."""
         try:
             self._write()
         except StorageError as error:

@@ -104,6 +104,10 @@ class ServedLog:
         """Nobody serves a table of identities: duplicates are found by remembering."""
         return
 
+    def raw_identities(self, start: int, end: int) -> None:
+        """What is served is a log of envelopes."""
+        return
+
     def leftovers(self, size: int) -> Iterator[tuple[str, str]]:
         """What could not be parsed. What lies beyond the checkpoint cannot be seen from outside."""
         yield from self._problems

@@ -15,20 +15,30 @@ from touchplate.base.durable import FileLock
 from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
+from touchplate.log.cosigning.config import Asked, WitnessesConfig, load_policy
+from touchplate.log.cosigning.publisher import CosignedPublisher
+from touchplate.log.cosigning.witness import AskedWitness, HTTPTransport
+from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
 from touchplate.log.peers.config import PeersConfig
-from touchplate.log.ports import Decider, Sequenced
+from touchplate.log.ports import Decider, Head, Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import SQLTree, open_tree
+from touchplate.log.trillian.config import TrillianConfig
 from touchplate.log.writing import LogWriter
-from touchplate.verify.notes import is_origin, parse_signer_key
+from touchplate.verify.notes import NoteSigner, is_origin, parse_signer_key
+from touchplate.verify.policy import Policy
+from touchplate.verify.proofs import root_of
+from touchplate.verify.tiles import TileReader
 from touchplate.verify.trust import load_admission
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
+
+    from touchplate.log.trillian.face import TrillianFace
 
 DATABASE_NAME = "log.sqlite"
 """The one precious file of a solo log, in its folder."""
@@ -57,11 +67,15 @@ class LogConfig:
     mode: Literal["solo", "peers"] = "solo"
     """Who decides the order: this process alone, or several peers by agreement (`[log.peers]`)."""
     peers: PeersConfig | None = None
+    witness: WitnessesConfig | None = None
+    """Whose cosignatures a checkpoint needs before it is published; absent: nobody's."""
     storage: str = SQLITE
     """The log's database: "sqlite" (a file in the data folder), or the address of one on PostgreSQL, which
     any number of frontends can serve."""
     storage_password: Secret | None = None
     """The password that belongs to the address."""
+    trillian: TrillianConfig | None = None
+    """Trillian's gRPC interface, with trees of any bytes beside the log."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -76,6 +90,19 @@ class LogConfig:
             found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
+        if self.mode == "peers" and self.trillian is not None:
+            found.append("trillian: peers do not share such trees; serve them from a log of its own")
+        if self.mode == "peers" and self.witness is not None:
+            found.append(
+                'witness: not with mode "peers": an outside witness knows one log key per origin, and a'
+                " peer's checkpoint has the lines of all; leave [log.witness] out: peers are each other's"
+                " witnesses"
+            )
+        if self.storage != SQLITE and self.witness is not None:
+            found.append(
+                "witness: not with several frontends yet: each would sign and ask for itself, and what was"
+                ' signed stands in one folder; write storage = "sqlite", or leave [log.witness] out'
+            )
         return found
 
     def _check_address(self) -> list[str]:
@@ -127,6 +154,11 @@ def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogSer
 class LogService:
     """One log alone, on SQLite. `start` before use, `stop` at the end; everything else from any thread."""
 
+    trillian: TrillianFace | None = None
+    """Trillian's interface, when it is configured."""
+    cosigning: CosignedPublisher | None = None
+    """Publishes what witnesses have cosigned; None when the log publishes by itself, or its peers do."""
+
     def __init__(self, config: LogConfig, folder: Path, *, prefix: str = "/log") -> None:
         """Open the log in `folder` (made if absent); `prefix` is where its HTTP face will be mounted.
 
@@ -136,6 +168,7 @@ class LogService:
         """
         signer = parse_signer_key(config.key.resolve())
         listed = load_admission(config.admission)
+        asked = None if config.witness is None else load_policy(config.witness, signer.key)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
             self.tree = self._open_tree(config, folder)
@@ -146,35 +179,103 @@ class LogService:
             self._publisher = Publisher(self.tree, signer, config.origin)
             self._remembered = Remembered(folder, self.tree, self.wait_for_growth)
             self._remembered.check(signer.key)
+            guard = SigningGuard(folder, config.origin)
+            guard.check_tree(self.tree.head().size, self._root_at)
         except BaseException:
             self.tree.close()
             self._lock.close()
             raise
-        self.sequencer = TreeSequencer(
-            self.tree, self._make_decider(config), sign=self._publisher.sign, limits=config.limits
-        )
+        # With witnesses, what is signed within a batch would be served before anybody has cosigned it.
+        sign = self._publisher.sign if asked is None else None
+        self.sequencer = TreeSequencer(self.tree, self._make_decider(config), sign=sign, limits=config.limits)
+        self.cosigning = None if asked is None else self._make_cosigning(config, asked, signer, guard)
         self.reader = LogReader(self.tree)
         self.admission = Admission(listed, self.reader.size)
         self.writer = LogWriter(self.admission, self.sequencer)
         self.asgi = HotFace(self.reader, self.writer, prefix)
         self._prefix = prefix
+        try:
+            self.trillian = self._open_trillian(config)
+        except BaseException:
+            self.tree.close()
+            self._lock.close()
+            raise
+
+    def _make_cosigning(
+        self,
+        config: LogConfig,
+        asked: tuple[Policy, list[Asked]],
+        signer: NoteSigner,
+        guard: SigningGuard,
+    ) -> CosignedPublisher:
+        assert config.witness is not None
+        policy, witnesses = asked
+        seconds = config.witness.timeout
+        return CosignedPublisher(
+            self.tree,
+            signer,
+            policy,
+            [AskedWitness(each, HTTPTransport(each.url, seconds)) for each in witnesses],
+            guard,
+            refresh_seconds=config.witness.refresh,
+            wait_for_growth=self.wait_for_growth,
+            published=self._remembered.write,
+        )
+
+    def _root_at(self, size: int) -> bytes:
+        return root_of(TileReader(self.tree.read_tile, size), size)
 
     def _open_tree(self, config: LogConfig, folder: Path) -> SQLTree:
-        return open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
+        self._engine = sqlite_engine(database_path(folder))
+        return open_tree(self._engine, config.origin, alone=True)
+
+    def _open_trillian(self, config: LogConfig) -> TrillianFace | None:
+        if config.trillian is None:
+            return None
+        # On use: a log without it needs no grpc.
+        from touchplate.log.trillian.face import TrillianFace
+
+        return TrillianFace(
+            config.trillian,
+            self._engine,
+            self.tree,
+            config.origin,
+            follow=self._newest_head,
+            limits=config.limits,
+        )
+
+    def _newest_head(self) -> Head:
+        """The head, read again if other processes write it."""
+        return self.tree.head()
 
     def _make_decider(self, config: LogConfig) -> Decider:
         return SoloDecider(config.limits)
 
     def start(self) -> None:
-        """Sign the head if need be, and take entries."""
-        self._publisher.start()
+        """Sign the head if need be (with witnesses: begin to ask them), and take entries."""
+        if self.cosigning is None:
+            self._publisher.start()
         self.sequencer.start()
         self._remembered.start()
+        self._start_trillian()
+
+    def _start_trillian(self) -> None:
+        if self.trillian is not None:
+            self.trillian.start()
+        if self.cosigning is None:
+            self._remembered.start()
+        else:
+            self.cosigning.start()
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
+        if self.trillian is not None:
+            self.trillian.stop()
         self.sequencer.stop()
-        self._remembered.stop()
+        if self.cosigning is None:
+            self._remembered.stop()
+        else:
+            self.cosigning.stop()
         self.tree.close()
         self._lock.close()
 
@@ -183,7 +284,12 @@ class LogService:
         # On use: commands that only open a log need not wait for FastAPI.
         from touchplate.log.http.routes import make_routes
 
-        return make_routes(self.reader, self._prefix)
+        router = make_routes(self.reader, self._prefix)
+        if self.cosigning is not None:
+            from touchplate.log.http.publishing import make_publishing_routes
+
+            router.include_router(make_publishing_routes(self.cosigning.status))
+        return router
 
     def checkpoint(self) -> bytes:
         """The newest signed note."""

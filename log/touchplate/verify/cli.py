@@ -35,6 +35,7 @@ COMMANDS = {
     "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
+    "log witness": Command("touchplate.node.cli_witness", "all", "cosign the heads of other people's logs"),
     "log serve": Command("touchplate.node.cli_log", "all", "run a log without adapters"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
     "builder work": Command("touchplate.builder.cli_work", "builder", "rebuild what a queue asks for"),

@@ -35,6 +35,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--ed25519", action="store_true", help="statement keys: Ed25519 instead of ECDSA P-256"
     )
     parser.add_argument(
+        "--algorithm",
+        choices=("ed25519", "mldsa44"),
+        default="ed25519",
+        help="cosigner keys: Ed25519 (type 0x04, what most verifiers know) or ML-DSA-44 (type 0x06)",
+    )
+    parser.add_argument(
         "--password-file",
         type=Path,
         metavar="FILE",
@@ -105,6 +111,10 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 def _make_statement_key(args: argparse.Namespace) -> tuple[bytes, bytes, str, str]:
     if args.name:
         raise UsageError("a statement key has no name: its operator stands in trust files; leave --name out")
+    if args.algorithm != "ed25519":
+        raise UsageError(
+            "--algorithm mldsa44 is for cosigner keys; a statement key is P-256, or Ed25519 by --ed25519"
+        )
     password = _read_password(args.password_file) if args.password_file else None
     signer = generate_signer("ed25519" if args.ed25519 else "p256")
     public = format_public_pem(signer.key).encode("ascii")
@@ -116,7 +126,7 @@ def _make_note_key(args: argparse.Namespace) -> tuple[bytes, bytes, str, str]:
         raise UsageError(f"a {args.role} key needs --name: it stands in every signature line")
     if args.password_file:
         raise UsageError("note keys have no encrypted form; leave --password-file out")
-    signer = generate_note_signer(args.name, args.role)
+    signer = generate_note_signer(args.name, args.role, args.algorithm)
     verifier = format_verifier_key(signer.key)
     private = format_signer_key(signer) + "\n"
     return private.encode("utf-8"), (verifier + "\n").encode("utf-8"), "verifierKey", verifier

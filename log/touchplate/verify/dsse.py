@@ -48,17 +48,19 @@ def parse_envelope(data: bytes) -> Envelope:
     middle = data.find(_BEFORE_SIGNATURE)
     if not data.startswith(_BEFORE_PAYLOAD) or not data.endswith(_AFTER_SIGNATURE) or middle < 0:
         raise MalformedError(_what_is_wrong(data))
-    payload = data[len(_BEFORE_PAYLOAD) : middle]
-    signature = data[middle + len(_BEFORE_SIGNATURE) : -len(_AFTER_SIGNATURE)]
-    if b'"' in payload + signature:  # more than one signature, or other fields
+    after_middle, end = middle + len(_BEFORE_SIGNATURE), len(data) - len(_AFTER_SIGNATURE)
+    payload, signature = data[len(_BEFORE_PAYLOAD) : middle], data[after_middle:end]
+    if b'"' in payload or b'"' in signature:  # more than one signature, or other fields
         raise MalformedError(_what_is_wrong(data))
     # Latin-1 takes every byte; decode_base64 then refuses those that are not of its alphabet.
     envelope = Envelope(
         decode_base64(payload.decode("latin-1"), "envelope payload"),
         decode_base64(signature.decode("latin-1"), "envelope signature"),
     )
-    # The three fixed parts can share a quote; then they are all found, and the envelope is another one.
-    if format_envelope(envelope.payload, envelope.signature) != data:
+    # The three fixed parts can share a quote; then they are all found, and the envelope is another one. Where
+    # they do not, `data` is these five parts one after the other, and each text is the one that its bytes
+    # give: it is what `format_envelope` makes of them.
+    if middle < len(_BEFORE_PAYLOAD) or end < after_middle:
         raise MalformedError(_what_is_wrong(data))
     return envelope
 

@@ -5,14 +5,13 @@ the envelope and the key and check its inclusion. Nothing of it can be changed l
 """
 
 import hashlib
-from functools import cached_property
 
 from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, PAYLOAD_TYPE, Envelope, pae, parse_envelope
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.keys import P256_SPKI_BYTES, StatementKey, check_signature_form, parse_spki
 from touchplate.verify.rfc6962 import leaf_hash
-from touchplate.verify.values import value
+from touchplate.verify.values import derived, value
 
 MAX_PACKED_BYTES = 4 + MAX_ENVELOPE_BYTES + 2 + P256_SPKI_BYTES
 """Bytes of the longest packed entry: two length fields, an envelope, the longer of the two key forms."""
@@ -42,12 +41,12 @@ class Entry:
     def __post_init__(self) -> None:
         check_signature_form(self.key.algorithm, self.signature)
 
-    @cached_property
+    @derived
     def key(self) -> StatementKey:
         """The key that is said to have signed."""
         return parse_spki(self.spki)
 
-    @cached_property
+    @derived
     def _content(self) -> Envelope:
         return parse_envelope(self.envelope)
 
@@ -61,17 +60,17 @@ class Entry:
         """The signature over the PAE."""
         return self._content.signature
 
-    @cached_property
+    @derived
     def pae(self) -> bytes:
         """The bytes under the signature."""
         return pae(PAYLOAD_TYPE, self.payload)
 
-    @cached_property
+    @derived
     def identity(self) -> bytes:
         """SHA-256(PAE || SPKI): one statement by one key is one entry, whatever its signature."""
         return hashlib.sha256(self.pae + self.spki).digest()
 
-    @cached_property
+    @derived
     def leaf_data(self) -> bytes:
         """The bytes that the tree holds: canonical JSON of the PAE's hash, the signature and the key."""
         algorithm, details = _LEAF_NAMES[self.key.algorithm]
@@ -85,7 +84,7 @@ class Entry:
         )
         return text.encode("ascii")
 
-    @cached_property
+    @derived
     def leaf_hash(self) -> bytes:
         """SHA-256(0x00 || leaf data) (RFC 6962 2.1)."""
         return leaf_hash(self.leaf_data)

@@ -30,9 +30,9 @@ def take_object(
     missing = [key for key in required if key not in members]
     if missing:
         raise MalformedError(f"{what} lacks {', '.join(missing)}")
-    unknown = sorted(members.keys() - {*required, *optional})
+    unknown = members.keys() - {*required, *optional}
     if unknown:
-        raise MalformedError(f"{what} has unknown fields: {shown(unknown)}")
+        raise MalformedError(f"{what} has unknown fields: {shown(sorted(unknown))}")
     return members
 
 
@@ -41,6 +41,15 @@ def take_map(value: JSON, what: str) -> dict[str, JSON]:
     if not isinstance(value, dict):
         raise MalformedError(f"{what} is not an object: {shown(value)}")
     return value
+
+
+def take_texts(value: JSON, what: str, each: str) -> dict[str, str]:
+    """An object whose members are strings that are not empty; `each` names one of them, before its key."""
+    texts: dict[str, str] = {}
+    for key, text in take_map(value, what).items():
+        # The message is made only when it is needed: there are several of these objects in each statement.
+        texts[key] = text if isinstance(text, str) and text else take_text(text, f"{each} {shown(key)}")
+    return texts
 
 
 def take_list(value: JSON, what: str, *, least: int = 0, most: int | None = None) -> list[JSON]:
@@ -91,7 +100,9 @@ def take_upstream_uri(value: JSON, what: str) -> str:
 
 def take_digests(value: JSON, what: str) -> dict[str, str]:
     """A digest set with sha256; each digest of `DIGEST_BYTES` has its size in lower-case hex."""
-    digests = {name: take_text(digest, f"{what} {name}") for name, digest in take_map(value, what).items()}
+    digests: dict[str, str] = {}
+    for name, digest in take_map(value, what).items():
+        digests[name] = take_text(digest, f"{what} {name}")
     if "sha256" not in digests:
         raise MalformedError(f"{what} has no sha256")
     for name, nbytes in DIGEST_BYTES.items():

@@ -8,6 +8,7 @@ refused here.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NoReturn, TypeAlias
 
 from touchplate.verify.errors import MalformedError, shown
@@ -52,15 +53,11 @@ def parse_json(data: bytes, *, max_bytes: int) -> JSON:
         ) from error
     if text.startswith("\ufeff"):
         raise MalformedError("json starts with a byte order mark; remove it")
-    _check_depth(text)
+    # Each level has a bracket, which is one byte of UTF-8. Counts those in strings too; most texts have few.
+    if len(data) - len(data.translate(None, b"[{")) > MAX_DEPTH:
+        _check_depth(text)
     try:
-        value: JSON = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
+        value: JSON = _decoder().decode(text)
     except json.JSONDecodeError as error:
         problem = error.msg.lower().removesuffix(" at")
         raise MalformedError(f"json does not parse: {problem} at character {error.pos}") from error
@@ -85,8 +82,6 @@ def format_json(value: JSONValue) -> bytes:
 
 def _check_depth(text: str) -> None:
     # Before json.loads, which recurses: the depth of hostile input must not meet Python's own limit.
-    if text.count("{") + text.count("[") <= MAX_DEPTH:  # also counts those in strings; most texts have fewer
-        return
     depth = 0
     for match in re.finditer(_STRING_OR_BRACKET, text):
         if match[0] in "[{":
@@ -95,6 +90,17 @@ def _check_depth(text: str) -> None:
                 raise MalformedError(f"json is nested deeper than {MAX_DEPTH} levels")
         elif match[0] in "]}":
             depth -= 1
+
+
+@lru_cache(1)
+def _decoder() -> json.JSONDecoder:
+    # What json.loads makes anew for each text when it is given hooks. It holds nothing of a text.
+    return json.JSONDecoder(
+        object_pairs_hook=_object,
+        parse_int=_integer,
+        parse_float=_refuse_number,
+        parse_constant=_refuse_number,
+    )
 
 
 def _object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:

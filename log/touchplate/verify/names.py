@@ -4,11 +4,16 @@ Name format 1. Two spellings of one name would let one operator count twice, or 
 """
 
 import re
+from functools import lru_cache
 
 from touchplate.verify.errors import MalformedError, shown
 
 BACKENDS = ("bubblewrap", "gvisor", "runc")
 """Isolations that a builder id may name; a build under anything less is not signed."""
+
+RECENT_BUILDERS = 256
+"""Parsed builder ids that are remembered: a log has few, and each of its provenances names one. Hostile ones
+fill 32 MiB at most: an envelope holds less than 64 KiB of such a text, and its operator is kept beside it."""
 
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~:"
 _PLAIN_OR_SLASH = _PLAIN + b"/"
@@ -53,7 +58,12 @@ def decode_name(text: str) -> str:
 def is_path(text: str) -> bool:
     """Whether `text` is a relative path without empty, `.` and `..` segments and control characters."""
     segments = text.split("/")
-    return not (re.search(_CONTROL, text) or "" in segments or "." in segments or ".." in segments)
+    return not ("" in segments or "." in segments or ".." in segments or _has_control(text))
+
+
+def _has_control(text: str) -> bool:
+    # No control character is printable to Python, so text that is printable holds none. Nearly all is.
+    return not text.isprintable() and re.search(_CONTROL, text) is not None
 
 
 def parse_upstream_uri(text: str) -> tuple[str, str]:
@@ -91,6 +101,7 @@ def check_operator(text: str) -> None:
         )
 
 
+@lru_cache(RECENT_BUILDERS)
 def parse_builder(text: str) -> tuple[str, str]:
     """(operator, backend) of a builder id `<operator>/touchplate/<backend>/v1`. Raises MalformedError."""
     match = re.fullmatch(_BUILDER, text)

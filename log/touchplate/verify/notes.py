@@ -7,9 +7,8 @@
     public key:     <name>+<hex key id>+<base64 of type byte || public key>
     private key:    PRIVATE+KEY+<name>+<hex key id>+<base64 of type byte || seed>
 
-The type byte says which role a key has, and no key serves two: 0x01 signs as a log, 0x04 cosigns with a time.
-ML-DSA-44 cosigners (0x06) are not supported yet: their keys are refused, their lines in a note are those of
-an unknown key.
+The type byte says which role a key has, and no key serves two: 0x01 signs as a log, 0x04 (Ed25519) and 0x06
+(ML-DSA-44, see `mldsa`) cosign with a time.
 
 Reading is stricter than signed-note asks: every byte is consumed, base64 has one form, and a note with a
 wrong line of any known key is refused whole. Pure: times come from the caller.
@@ -19,12 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from touchplate.verify import mldsa
 from touchplate.verify.encoding import decode_base64, decode_hex, encode_base64
 from touchplate.verify.errors import MalformedError, SignatureError, shown
 from touchplate.verify.values import value
@@ -44,7 +45,9 @@ LOG_KEY_TYPE = 0x01
 COSIGNER_KEY_TYPE = 0x04
 """Ed25519 over a time and the note text (tlog-cosignature)."""
 
-_MLDSA_KEY_TYPE = 0x06
+MLDSA_COSIGNER_KEY_TYPE = 0x06
+"""ML-DSA-44 over name, time and the checkpoint's three lines (tlog-cosignature)."""
+
 _DASH = "— "  # U+2014 EM DASH, space
 _ID_BYTES = 4
 _ED25519_KEY_BYTES = 32
@@ -58,7 +61,12 @@ _COSIGNER = rf"{_ORIGIN.pattern}(?:/[A-Za-z0-9._~-]+)*"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 Role = Literal["log", "cosigner"]
-_TYPES: dict[Role, int] = {"log": LOG_KEY_TYPE, "cosigner": COSIGNER_KEY_TYPE}
+CosignerAlgorithm = Literal["ed25519", "mldsa44"]
+_COSIGNERS: dict[CosignerAlgorithm, int] = {
+    "ed25519": COSIGNER_KEY_TYPE,
+    "mldsa44": MLDSA_COSIGNER_KEY_TYPE,
+}
+_TYPES = (LOG_KEY_TYPE, *_COSIGNERS.values())
 
 
 # --- keys -------------------------------------------------------------------------------------------------
@@ -66,7 +74,7 @@ _TYPES: dict[Role, int] = {"log": LOG_KEY_TYPE, "cosigner": COSIGNER_KEY_TYPE}
 
 @value
 class NoteKey:
-    """A public key of a log (type 0x01) or a cosigner (0x04). Name and id together name it (signed-note)."""
+    """A public key of a log (type 0x01) or a cosigner (0x04, 0x06), named by name and id (signed-note)."""
 
     name: str
     key_id: bytes
@@ -91,9 +99,12 @@ def is_origin(name: str) -> bool:
 def parse_verifier_key(text: str) -> NoteKey:
     """A public key from its text form, with or without the final newline of a key file.
 
-    Raises MalformedError; `unsupported-key-type` for a type other than 0x01 and 0x04.
+    Raises MalformedError; `unsupported-key-type` for a type other than 0x01, 0x04 and 0x06, and for 0x06 when
+    the installed library has no ML-DSA-44.
     """
     name, key_id, key_type, public = _parse_key(text.removesuffix("\n").split("+", 2), "public key")
+    if key_type == MLDSA_COSIGNER_KEY_TYPE:
+        mldsa.check_public(public)
     return _require_id(NoteKey(name, _key_id(name, key_type, public), key_type, public), key_id)
 
 
@@ -107,8 +118,12 @@ class NoteSigner:
 
     def __init__(self, name: str, key_type: int, seed: bytes) -> None:
         self._seed = seed
-        self._private = Ed25519PrivateKey.from_private_bytes(seed)
-        public = self._private.public_key().public_bytes_raw()
+        self._private: mldsa.Signer
+        if key_type == MLDSA_COSIGNER_KEY_TYPE:
+            self._private, public = mldsa.load_seed(seed)
+        else:
+            self._private = private = Ed25519PrivateKey.from_private_bytes(seed)
+            public = private.public_key().public_bytes_raw()
         self.key = NoteKey(name, _key_id(name, key_type, public), key_type, public)
 
     def __repr__(self) -> str:
@@ -119,7 +134,7 @@ class NoteSigner:
 
         A cosigner needs `time` (unix seconds) and puts it into line and signature (tlog-cosignature); a log
         key has no place for one. Raises ValueError when `time` is missing or impossible, MalformedError when
-        `text` cannot be the text of a note.
+        `text` cannot be the text of a note, or not of a checkpoint as ML-DSA-44 needs it.
         """
         _check_text(text)
         if self.key.type == LOG_KEY_TYPE:
@@ -127,7 +142,7 @@ class NoteSigner:
         elif time is None or not 0 < time < _MAX_TIME:
             raise ValueError(f"a cosignature carries the time of signing in unix seconds, not {time!r}")
         else:
-            payload = time.to_bytes(_TIME_BYTES, "big") + self._private.sign(_cosigned(text, time))
+            payload = time.to_bytes(_TIME_BYTES, "big") + self._private.sign(_cosigned(self.key, text, time))
         return f"{_DASH}{self.key.name} {encode_base64(self.key.key_id + payload)}\n"
 
     def format(self) -> str:
@@ -145,7 +160,7 @@ def parse_signer_key(text: str) -> NoteSigner:
     parts = text.removesuffix("\n").split("+", 4)
     if parts[:2] != ["PRIVATE", "KEY"]:
         raise MalformedError("this is not a private note key: it does not start with PRIVATE+KEY+")
-    name, key_id, key_type, seed = _parse_key(parts[2:], "private key")
+    name, key_id, key_type, seed = _parse_key(parts[2:], "private key", mldsa.SEED_BYTES)
     signer = NoteSigner(name, key_type, seed)
     _require_id(signer.key, key_id)
     return signer
@@ -156,11 +171,12 @@ def format_signer_key(signer: NoteSigner) -> str:
     return signer.format()
 
 
-def generate_note_signer(name: str, role: Role) -> NoteSigner:
+def generate_note_signer(name: str, role: Role, algorithm: CosignerAlgorithm = "ed25519") -> NoteSigner:
     """A new key. The name of a log's key is its origin (see `is_origin`), a cosigner's is host[/path].
 
-    Raises MalformedError for a name that cannot stand in a note or is not of its role's form. Keys that
-    others made may have any name that signed-note allows.
+    Raises MalformedError for a name that cannot stand in a note or is not of its role's form, for a log key
+    that is not Ed25519 (witnesses take no other), and when the library has no ML-DSA-44. Keys that others
+    made may have any name that signed-note allows.
     """
     _check_name(name)
     if role == "log" and not is_origin(name):
@@ -171,7 +187,10 @@ def generate_note_signer(name: str, role: Role) -> NoteSigner:
         raise MalformedError(
             f"{shown(name)} cannot be a cosigner's name: use a lower-case host name, host[/path]"
         )
-    return NoteSigner(name, _TYPES[role], Ed25519PrivateKey.generate().private_bytes_raw())
+    if role == "log" and algorithm != "ed25519":
+        raise MalformedError("a log key is Ed25519: witnesses and stock verifiers take no other")
+    key_type = LOG_KEY_TYPE if role == "log" else _COSIGNERS[algorithm]
+    return NoteSigner(name, key_type, secrets.token_bytes(mldsa.SEED_BYTES))
 
 
 def _key_id(name: str, key_type: int, public: bytes) -> bytes:
@@ -179,8 +198,10 @@ def _key_id(name: str, key_type: int, public: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + bytes([key_type]) + public).digest()[:_ID_BYTES]
 
 
-def _parse_key(parts: Sequence[str], what: str) -> tuple[str, bytes, int, bytes]:
-    """(name, key id, type, 32 key bytes). Messages do not repeat the key part: it may be a secret."""
+def _parse_key(
+    parts: Sequence[str], what: str, mldsa_bytes: int = mldsa.KEY_BYTES
+) -> tuple[str, bytes, int, bytes]:
+    """(name, key id, type, key bytes). Messages do not repeat the key part: it may be a secret."""
     if len(parts) != 3:
         raise MalformedError(f"a {what} has the form NAME+ID+KEY")
     name, id_text, key_text = parts
@@ -191,18 +212,18 @@ def _parse_key(parts: Sequence[str], what: str) -> tuple[str, bytes, int, bytes]
     except MalformedError:
         raise MalformedError(f"the key part of {what} {shown(name)} is not base64 in its one form") from None
     key_type = data[0] if data else 0
-    if key_type == _MLDSA_KEY_TYPE:
+    if key_type not in _TYPES:
         raise MalformedError(
-            f"{what} {shown(name)} is of type 0x06 (ML-DSA-44), not supported yet: use an Ed25519 key",
+            f"{what} {shown(name)} is of type 0x{key_type:02x}: known are 0x01 (log), 0x04, 0x06 (cosigner)",
             reason="unsupported-key-type",
         )
-    if key_type not in _TYPES.values():
+    algorithm, length = ("an Ed25519", _ED25519_KEY_BYTES)
+    if key_type == MLDSA_COSIGNER_KEY_TYPE:
+        algorithm, length = ("an ML-DSA-44", mldsa_bytes)
+    if len(data) != 1 + length:
         raise MalformedError(
-            f"{what} {shown(name)} is of type 0x{key_type:02x}: known are 0x01 (log), 0x04 (cosigner)",
-            reason="unsupported-key-type",
+            f"{what} {shown(name)} has {len(data) - 1} bytes, {algorithm} key has {length} there"
         )
-    if len(data) != 1 + _ED25519_KEY_BYTES:
-        raise MalformedError(f"{what} {shown(name)} has {len(data) - 1} bytes, an Ed25519 key has 32")
     return name, key_id, key_type, data[1:]
 
 
@@ -289,6 +310,24 @@ def open_note(data: bytes, keys: Sequence[NoteKey]) -> OpenNote:
     return OpenNote(text, tuple(verified.values()), len(strangers))
 
 
+def unverified_text(data: bytes) -> str:
+    """The text of a note of which nothing was verified: it says whose keys to ask.
+
+    Raises MalformedError.
+    """
+    return _split(data)[0]
+
+
+def keep_lines(data: bytes, wanted: Collection[tuple[str, bytes]]) -> bytes:
+    """The note with only those signature lines that name one of the `wanted` (key name, key id); maybe none.
+
+    Nothing is verified. Raises MalformedError for bytes that are no note.
+    """
+    text, lines = _split(data)
+    kept = [f"{line}\n" for line in lines if _parse_line(line)[:2] in wanted]
+    return f"{text}\n{''.join(kept)}".encode()
+
+
 def _split(data: bytes) -> tuple[str, list[str]]:
     """(text with its final newline, signature lines without theirs): split at the last empty line."""
     if len(data) > MAX_NOTE_BYTES:
@@ -336,26 +375,34 @@ def _parse_line(line: str) -> tuple[str, bytes, bytes]:
 def _verify(key: NoteKey, text: str, payload: bytes) -> VerifiedSignature:
     time = None
     message = text.encode()
-    if key.type == COSIGNER_KEY_TYPE:
+    if key.role == "cosigner":
         time = int.from_bytes(payload[:_TIME_BYTES], "big")
         payload = payload[_TIME_BYTES:]
-        # tlog-cosignature: an Ed25519 line always carries a real time.
-        if not 0 < time < _MAX_TIME:
+        # tlog-cosignature: an Ed25519 line always carries a real time; an ML-DSA-44 line without one vouches
+        # for consistency only, so its age is that of 1970.
+        earliest = 0 if key.type == MLDSA_COSIGNER_KEY_TYPE else 1
+        if not earliest <= time < _MAX_TIME:
             raise SignatureError(f"the cosignature of {shown(str(key))} carries no time")
-        message = _cosigned(text, time)
     try:
-        if len(payload) != _ED25519_SIGNATURE_BYTES:
+        if time is not None:
+            message = _cosigned(key, text, time)
+        if key.type == MLDSA_COSIGNER_KEY_TYPE:
+            mldsa.verify(key.public, payload, message)
+        elif len(payload) != _ED25519_SIGNATURE_BYTES:
             raise InvalidSignature
-        Ed25519PublicKey.from_public_bytes(key.public).verify(payload, message)
-    except (InvalidSignature, ValueError):
+        else:
+            Ed25519PublicKey.from_public_bytes(key.public).verify(payload, message)
+    except (InvalidSignature, ValueError, MalformedError, SignatureError):
         raise SignatureError(
             f"the signature of {shown(str(key))} does not verify: changed note, or another key"
         ) from None
     return VerifiedSignature(key, time)
 
 
-def _cosigned(text: str, time: int) -> bytes:
-    """What an Ed25519 cosigner signs (tlog-cosignature)."""
+def _cosigned(key: NoteKey, text: str, time: int) -> bytes:
+    """What a cosigner signs (tlog-cosignature). Raises MalformedError for a text that the key cannot sign."""
+    if key.type == MLDSA_COSIGNER_KEY_TYPE:
+        return mldsa.cosigned_message(key.name, time, text)
     return f"cosignature/v1\ntime {time}\n{text}".encode()
 
 

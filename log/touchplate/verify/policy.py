@@ -28,8 +28,8 @@ from touchplate.verify.notes import (
 )
 from touchplate.verify.values import value
 
-MAX_POLICY_BYTES = 64 * 1024
-"""Bytes of a policy: 64 logs, witnesses and groups with long URLs fit."""
+MAX_POLICY_BYTES = 256 * 1024
+"""Bytes of a policy: 64 logs, witnesses (an ML-DSA-44 key takes 1,800) and groups with long URLs fit."""
 
 MAX_DEFINITIONS = MAX_SIGNATURE_LINES
 """Logs, witnesses or groups in one policy: tlog-policy asks for 32, a note has no more lines."""
@@ -122,7 +122,7 @@ def _join(*items: str | None) -> str:
 def parse_policy(text: str) -> Policy:
     """A policy from its text, every line of it. Raises PolicyError with the line's number and the mistake.
 
-    Reasons: `policy`; `unsupported-key-type` for a key type other than 0x01 (logs) and 0x04 (witnesses).
+    Reasons: `policy`; `unsupported-key-type` for another type than 0x01 (logs), 0x04 and 0x06 (witnesses).
     """
     # At most 4 bytes a character: the limit only has to keep the work small.
     if len(text) > MAX_POLICY_BYTES:

@@ -28,6 +28,18 @@ MAX_PROOF_HASHES = 63
 """Hashes in an inclusion proof: the height of the largest tree."""
 
 
+class TreeHead(Protocol):
+    """Size and root of a tree, as its log signed them."""
+
+    @property
+    def size(self) -> int:
+        """Leaves."""
+
+    @property
+    def root(self) -> bytes:
+        """32 bytes."""
+
+
 class HashReader(Protocol):
     """A source of node hashes: a log's storage, tiles, a list in a test."""
 
@@ -174,12 +186,12 @@ def check_consistency(old: Checkpoint, new: Checkpoint, proof: Sequence[bytes]) 
     )
 
 
-def is_prefix(new: Checkpoint, size: int, claimed_root: bytes, proof: Sequence[bytes]) -> bool:
+def is_prefix(new: TreeHead, size: int, claimed_root: bytes, proof: Sequence[bytes]) -> bool:
     """Whether `proof` shows that the first `size` leaves of the tree of `new` have the root `claimed_root`.
 
-    `claimed_root` is the claim under test and trusted by nobody; what it is tested against is the checkpoint.
-    Used to show, on a fork, which older root the new tree really has. Raises ProofError only for hashes that
-    are not 32 bytes.
+    `claimed_root` is the claim under test and trusted by nobody; what it is tested against is the head that a
+    log signed. Used to show, on a fork, which older root the new tree really has, and by a witness.
+    Raises ProofError only for hashes that are not 32 bytes.
     """
     _require_hashes([claimed_root, *proof])
     if size == 0:

@@ -25,6 +25,7 @@ _QUALIFIERS: Mapping[Ecosystem, frozenset[str]] = {
     "conan": frozenset({"channel", "file", "package_id", "prev", "repository_url", "rrev", "user"}),
     "oci": frozenset({"repository_url"}),
 }
+_BY_NAME: Mapping[str, Ecosystem] = {ecosystem: ecosystem for ecosystem in ECOSYSTEMS}
 # Those that belong to the package version; the others name one file of it.
 _PACKAGE_QUALIFIERS = frozenset({"channel", "repository_url", "user"})
 
@@ -52,7 +53,10 @@ class PackageURL:
 
     def qualifier(self, key: str) -> str | None:
         """The value of a qualifier, None when it is absent."""
-        return dict(self.qualifiers).get(key)
+        for name, text in self.qualifiers:
+            if name == key:
+                return text
+        return None
 
     @property
     def package(self) -> "PackageURL":
@@ -159,7 +163,7 @@ def _split(text: str) -> PackageURL:
         raise MalformedError(f"purl {shown(text)} has a subpath; leave it out")
     path, mark, query = text.removeprefix("pkg:").partition("?")
     first, *parts = path.split("/")
-    ecosystem = next((known for known in ECOSYSTEMS if known == first), None)
+    ecosystem = _BY_NAME.get(first)
     if ecosystem is None:
         raise MalformedError(f"purl type {shown(first)} is not one of {', '.join(ECOSYSTEMS)}")
     last, at, version = parts[-1].partition("@") if parts else ("", "", "")
@@ -187,19 +191,21 @@ def _split_query(query: str, text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _check(purl: PackageURL, text: str) -> None:
-    keys = [key for key, _ in purl.qualifiers]
-    unknown = sorted(set(keys) - _QUALIFIERS[purl.type])
-    if unknown or len(set(keys)) != len(keys):
-        what = f"unknown qualifiers {shown(unknown)}" if unknown else "a qualifier twice"
+    keys = {key for key, _ in purl.qualifiers}
+    unknown = keys - _QUALIFIERS[purl.type]
+    if unknown or len(keys) != len(purl.qualifiers):
+        what = f"unknown qualifiers {shown(sorted(unknown))}" if unknown else "a qualifier twice"
         raise MalformedError(f"purl {shown(text)} has {what}")
-    names = [purl.name, purl.version, *([purl.namespace] if purl.namespace is not None else [])]
-    # Names become path segments of repositories and of our own folders.
-    if any(not is_path(name) or "/" in name for name in names):
-        raise MalformedError(f"purl {shown(text)} has a name that is empty, relative or holds a slash")
-    if any(not is_path(value) for _, value in purl.qualifiers):
-        raise MalformedError(f"purl {shown(text)} has a qualifier that is empty or relative")
-    if any("/" in value for key, value in purl.qualifiers if key not in ("file", "repository_url")):
-        raise MalformedError(f"purl {shown(text)} has a qualifier with a slash")
+    for name in (purl.name, purl.version, purl.namespace):
+        # Names become path segments of repositories and of our own folders.
+        if name is not None and (not is_path(name) or "/" in name):
+            raise MalformedError(f"purl {shown(text)} has a name that is empty, relative or holds a slash")
+    for _, given in purl.qualifiers:
+        if not is_path(given):
+            raise MalformedError(f"purl {shown(text)} has a qualifier that is empty or relative")
+    for key, given in purl.qualifiers:
+        if "/" in given and key not in ("file", "repository_url"):
+            raise MalformedError(f"purl {shown(text)} has a qualifier with a slash")
     _CHECKS[purl.type](purl, text)
 
 
@@ -211,8 +217,12 @@ def _check_maven(purl: PackageURL, text: str) -> None:
 
 def _check_conan(purl: PackageURL, text: str) -> None:
     names = (purl.name, purl.qualifier("user") or "", purl.qualifier("channel") or "")
-    if any(name != name.lower() for name in names):
-        raise MalformedError(f"purl {shown(text)} has upper case in a name, which conan does not know")
+    # ASCII first: what is upper case beyond it depends on the Unicode tables of a Python version, and peers
+    # that hold a log together would part over one entry.
+    if any(not name.isascii() or name != name.lower() for name in names):
+        raise MalformedError(
+            f"purl {shown(text)} has upper case or other than ascii in a name, which conan does not know"
+        )
     _check_not_default(purl, text)
 
 

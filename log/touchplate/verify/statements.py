@@ -107,9 +107,10 @@ def parse_statement(payload: bytes) -> Statement:
         return Statement((), predicate_type, predicate, parse_log_subject(log, "subject"))
     subjects = take_list(members["subject"], "subject", least=1, most=MAX_SUBJECTS)
     return Statement(
-        subjects=tuple(parse_subject(each, f"subject {number}") for number, each in enumerate(subjects)),
+        subjects=tuple([parse_subject(each, f"subject {number}") for number, each in enumerate(subjects)]),
         predicate_type=predicate_type,
         predicate=predicate,
+        log=None,
     )
 
 

@@ -27,7 +27,7 @@ from touchplate.verify.levels import LEVELS, ReproducedRule
 from touchplate.verify.policy import Policy, parse_policy
 from touchplate.verify.predicates.provenance import SOURCE_KINDS
 from touchplate.verify.reading import beside, file_name, read_at_most
-from touchplate.verify.values import value
+from touchplate.verify.values import derived, value
 
 if TYPE_CHECKING:
     from touchplate.verify.reading import StrPath
@@ -65,7 +65,11 @@ class AdmissionList:
 
     def find(self, spki: bytes) -> tuple[TrustedKey, ...]:
         """The blocks of the key with this SPKI: none if unknown, several with other ranges or builders."""
-        return _find(self.keys, spki)
+        return self._by_spki.get(spki, ())
+
+    @derived
+    def _by_spki(self) -> Mapping[bytes, tuple[TrustedKey, ...]]:
+        return _index(self.keys)
 
 
 @value
@@ -79,7 +83,11 @@ class TrustFile:
 
     def find(self, spki: bytes) -> tuple[TrustedKey, ...]:
         """The blocks of the key with this SPKI: none if unknown, several with other ranges or builders."""
-        return _find(self.keys, spki)
+        return self._by_spki.get(spki, ())
+
+    @derived
+    def _by_spki(self) -> Mapping[bytes, tuple[TrustedKey, ...]]:
+        return _index(self.keys)
 
 
 def parse_trust(text: str, read: Read) -> TrustFile:
@@ -243,8 +251,12 @@ def _check_roles(policy: Policy, keys: Iterable[TrustedKey], mistakes: Mistakes)
             )
 
 
-def _find(keys: Iterable[TrustedKey], spki: bytes) -> tuple[TrustedKey, ...]:
-    return tuple(key for key in keys if key.key.spki == spki)
+def _index(keys: Iterable[TrustedKey]) -> Mapping[bytes, tuple[TrustedKey, ...]]:
+    """The blocks of each key by its SPKI, in their order: made once, since each entry asks for its key."""
+    blocks: dict[bytes, list[TrustedKey]] = {}
+    for key in keys:
+        blocks.setdefault(key.key.spki, []).append(key)
+    return {spki: tuple(found) for spki, found in blocks.items()}
 
 
 def _read_bounded(path: StrPath) -> str:

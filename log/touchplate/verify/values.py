@@ -5,8 +5,10 @@ fifty classes that took longer than loading `cryptography`, in a command that pe
 see ordinary frozen dataclasses (PEP 681).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, dataclass_transform, overload
+from typing import Any, Generic, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
 
@@ -34,12 +36,37 @@ def replace(instance: T, **changes: object) -> T:
     return type(instance)(**({name: getattr(instance, name) for name in names} | changes))
 
 
+class derived(Generic[T]):  # noqa: N801
+    """A property that is made once and then kept with the value: for what follows from its fields alone.
+
+    As `functools.cached_property`, which up to Python 3.11 takes one lock for all instances of a class, so
+    that threads which check entries wait for each other. Here two threads may both make it, and it is equal.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> derived[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
+    def __get__(self, instance: object | None, owner: type | None = None) -> T | derived[T]:
+        if instance is None:  # asked of the class
+            return self
+        # Only asked while the instance has no attribute of this name.
+        made = instance.__dict__[self._name] = self._make(instance)
+        return made
+
+
 def _equip(cls: type[T], order: bool) -> type[T]:
     # On the class, not closed over: the methods below are then shared by all value classes.
     names = tuple(cls.__annotations__)
     methods: dict[str, object] = {
         "__match_args__": names,
-        "__init__": _init,
+        "__field_names__": frozenset(names),
+        "__init__": _init_checked if hasattr(cls, "__post_init__") else _init,
         "__eq__": _eq,
         "__hash__": _hash,
         "__repr__": _repr,
@@ -57,12 +84,18 @@ def _equip(cls: type[T], order: bool) -> type[T]:
 def _init(self: Any, *args: object, **kwargs: object) -> None:
     cls = type(self)
     names = cls.__match_args__
-    if len(args) == len(names) and not kwargs:  # the usual case, and the quick one
-        vars(self).update(zip(names, args, strict=True))
+    # All fields, by place or by name: the usual cases, and the quick ones.
+    if len(args) == len(names) and not kwargs:
+        self.__dict__.update(zip(names, args, strict=True))
+    elif not args and kwargs.keys() == cls.__field_names__:
+        self.__dict__.update(kwargs)
     else:
-        vars(self).update(_given(cls, args, kwargs))
-    if hasattr(cls, "__post_init__"):
-        self.__post_init__()
+        self.__dict__.update(_given(cls, args, kwargs))
+
+
+def _init_checked(self: Any, *args: object, **kwargs: object) -> None:
+    _init(self, *args, **kwargs)
+    self.__post_init__()
 
 
 def _given(cls: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:

@@ -12,11 +12,12 @@ from touchplate.log.peers.changes import Agreed
 from touchplate.log.peers.checks import check_packed
 from touchplate.log.peers.heads import PeerKeys, Signers
 from touchplate.log.peers.machine import Block, Executed, execute
-from touchplate.log.peers.rules import Rules
-from touchplate.log.peers.state import State, validators_of
+from touchplate.log.peers.rules import FORMAT, Rules
+from touchplate.log.peers.state import State, format_approvals, format_scheduled, validators_of
 from touchplate.log.peers.transactions import format_tx
 from touchplate.log.ports import PackedEntry
 from touchplate.verify.encoding import encode_base64
+from touchplate.verify.jcs import format_json
 from touchplate.verify.keys import StatementSigner
 from touchplate.verify.predicates.peers import Peer
 
@@ -86,6 +87,21 @@ class Chain:
         self.state = done.state
         self.hashes.append(done.state.app_hash())
         return done
+
+
+def format_state_literally(state: State) -> bytes:
+    """What is stored with a block (peers format 10), every member of it written out anew."""
+    return format_json(
+        {
+            "approvals": format_approvals(state.agreed.approvals),
+            "format": FORMAT,
+            "height": str(state.height),
+            "root": encode_base64(state.edge.root()),
+            "rules": {**state.rules.document},
+            "scheduled": format_scheduled(state.agreed.scheduled),
+            "size": str(state.size),
+        }
+    )
 
 
 def signers(name: str) -> Signers:

@@ -14,7 +14,7 @@ from tests.log.peers.administrators import (
     governed,
     membership,
 )
-from tests.log.peers.support import NAMES, Chain, member, signers, tx, tx_of
+from tests.log.peers.support import NAMES, Chain, format_state_literally, member, signers, tx, tx_of
 from tests.log.support import OPERATOR, REBUILDER, RECORDER, STRANGER, listed, signed_entry
 
 from touchplate.log.peers.changes import MAX_APPROVALS, Agreed, change_rules
@@ -31,8 +31,9 @@ from touchplate.log.peers.machine import (
 )
 from touchplate.log.peers.rules import MAX_ADMINISTRATORS, Rules, quorum_of
 from touchplate.log.peers.state import State, Validator, format_state, parse_state
+from touchplate.verify.errors import MalformedError
 from touchplate.verify.keys import generate_signer
-from touchplate.verify.notes import NoteSigner
+from touchplate.verify.notes import NoteSigner, format_verifier_key, generate_note_signer, parse_verifier_key
 from touchplate.verify.predicates.peers import Peer
 from touchplate.verify.statements import Admission, PeerChange
 
@@ -68,6 +69,16 @@ def test_a_key_may_write_from_the_entry_after_the_one_that_reached_the_threshold
     assert process(chain.state, [mine], chain.known, check_packed) is None
     assert (chain.state.rules.revision, chain.state.agreed.approvals) == (1, ())
     assert chain.state.rules.admission.find(NEW.key.spki)
+
+
+def test_an_approval_in_a_transaction_that_repeats_too_much_approves_nothing() -> None:
+    chain = Chain(governed())
+    chain.run(tx(*range(30)))
+    before = chain.state.agreed
+    entry = approval(admission(chain.state.rules, NEWCOMER), FIRST)
+    assert chain.run(tx_of(*map(signed_entry, range(30)), entry)).verdicts[0].code == REPEATED
+    assert chain.state.agreed == before
+    assert chain.run(tx_of(entry)).verdicts[0].code == OK
 
 
 def test_an_approval_is_an_entry_like_any_other() -> None:
@@ -363,6 +374,23 @@ def test_no_two_peers_share_a_name_a_key_or_a_place(what: str) -> None:
     assert reason(found) == "bad-change"
 
 
+def test_no_peer_takes_the_cosigner_name_of_another() -> None:
+    start = governed()
+    key = format_verifier_key(
+        generate_note_signer(parse_verifier_key(member("a").cosigner_key).name, "cosigner").key
+    )
+    found = verdict(start, *approved(membership(start.rules, member("e", cosigner_key=key)), 0))
+    assert reason(found) == "bad-change"
+    assert "cosigner keys of the same name" in found.reason
+
+
+@pytest.mark.parametrize("name", ["none", "peers"])
+def test_no_peer_is_called_what_a_policy_calls_otherwise(name: str) -> None:
+    start = governed()
+    with pytest.raises(MalformedError, match="not none or peers"):
+        membership(start.rules, replace_peer(member("e"), name=name))
+
+
 def test_a_peer_of_another_log_or_name_is_refused() -> None:
     from tests.simkeys import note_signer, verifier_key
 
@@ -425,7 +453,9 @@ def test_a_change_and_proof_of_two_votes_meet_in_one_block() -> None:
 
 def restarted(state: State) -> State:
     """The state as a peer reads it back after it was stopped."""
-    return parse_state(format_state(state), state.edge)
+    stored = format_state(state)
+    assert stored == format_state_literally(state)
+    return parse_state(stored, state.edge)
 
 
 def test_what_is_approved_and_scheduled_is_stored_with_the_block() -> None:

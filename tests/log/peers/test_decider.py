@@ -201,6 +201,28 @@ def test_a_repeat_that_was_decided_meanwhile_is_answered_as_one() -> None:
     world.sequencer.stop()
 
 
+def test_what_is_left_of_a_transaction_that_repeats_too_much_is_handed_in_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deciders, "RESEND_SECONDS", 1e9)
+    world = World()
+    entries = signed_entries(6)
+
+    def decided_meanwhile(tx: bytes) -> None:
+        if len(parse_tx(tx)) > 1:
+            world.engine.mood = lambda tx: None
+            world.tree.apply(entries[:5])
+            raise RefusedTxError(REPEATED, "repeated: 1 of its 6 entries are new")
+
+    world.engine.mood = decided_meanwhile
+    futures = world.sequencer.submit(entries)
+    assert world.engine.take(1) == [entries[5].packed]
+    assert [future.result(SECONDS) for future in futures[:5]] == [Sequenced(n, True) for n in range(5)]
+    world.decide([entries[5]])
+    assert futures[5].result(SECONDS).index == 5
+    world.sequencer.stop()
+
+
 def test_nobody_waits_for_ever_when_nothing_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     world = World(clock=lambda: now[0])

@@ -1,7 +1,9 @@
 """Signed heads and the quorum over them, between real peers in one process."""
 
 import asyncio
+import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,19 @@ from tests.simkeys import ORIGIN, verifier_key
 
 from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
+from touchplate.log.guard import SigningGuard
 from touchplate.log.http.heads import MAX_WAIT_SECONDS, HeadsFace
 from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, parse_heads
-from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import KEPT_HEADS, MAX_WAITING, ForkError, Heads, Members, PeerKeys
-from touchplate.verify.checkpoints import open_checkpoint
-from touchplate.verify.errors import MalformedError, PolicyError, VerifyError
+from touchplate.verify.checkpoints import checkpoint_age, open_checkpoint
+from touchplate.verify.errors import MalformedError, PolicyError, ProofError, VerifyError
 from touchplate.verify.forks import FORK, open_report
 from touchplate.verify.jcs import format_json
 from touchplate.verify.notes import sign_note
 from touchplate.verify.policy import Policy, parse_policy
 
 NAMES = ("a", "b", "c", "d")
+EMPTY = hashlib.sha256().digest()
 ROOT, OTHER = b"r" * 32, b"o" * 32
 SECONDS = 30
 
@@ -58,8 +61,8 @@ def test_a_checkpoint_is_published_at_three_of_four_and_not_before(tmp_path: Pat
     assert mine.take("c", peers["c"].signed()[0])
     found = mine.published()
     assert found is not None
-    size, note, cosigners = found
-    assert (size, cosigners) == (5, 3)
+    note = found.note
+    assert (found.size, found.cosigners) == (5, 3)
     opened = open_checkpoint(note, policy(3))
     assert sorted(name for name, _ in opened.cosigners) == ["a", "b", "c"]
     assert len(opened.log_keys) == 3
@@ -214,6 +217,31 @@ def test_a_line_that_came_before_its_peer_was_removed_still_counts_under_that_he
     assert (found[0], found[2]) == (5, 3)
 
 
+def test_a_head_said_anew_counts_what_is_said_from_then_on(tmp_path: Path) -> None:
+    mine, *others = (heads_of(name, tmp_path) for name in "abc")
+    mine.renew()  # there is none yet
+    for each in (mine, *others):
+        each.sign(5, ROOT)
+    for name, each in zip("bc", others, strict=True):
+        assert mine.take(name, each.signed()[0])
+    first = mine.published()
+    assert first is not None
+    assert not mine.lacks("b")
+    mine.renew()
+    assert mine.published() is None
+    assert (mine.lacks("b"), mine.wanted("b")) == (True, 0)
+    for name, each in zip("bc", others, strict=True):
+        assert mine.take(name, each.signed()[0])
+    second = mine.published()
+    assert second is not None
+    assert second.place > first.place
+    mine.follow(members_of("a", "abc"))
+    mine.sign(5, ROOT)  # d voted twice: a block without entries
+    third = mine.published()
+    assert third is not None
+    assert third.place > second.place
+
+
 def test_who_is_no_peer_signs_nothing_and_publishes_what_the_others_signed(tmp_path: Path) -> None:
     late = heads_of("e", tmp_path)
     late.follow(members_of("e"))
@@ -242,8 +270,9 @@ class World:
     """Four peers over real trees; each asks the others' `Heads` directly. `down` names those that do not
     answer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time) -> None:
         self.down: set[str] = set()
+        self.now = now
         self.trees = {name: open_sqlite(folder / name) for name in NAMES}
         self.heads = {name: self._heads(name, folder) for name in NAMES}
         self.parts = {
@@ -264,6 +293,7 @@ class World:
             members_of(name),
             SigningGuard(folder / name, ORIGIN),
             lambda size: tree.head().root,
+            now=self.now,
         )
 
     def _fetch(self, peer: PeerKeys) -> Callable[[int], bytes]:
@@ -285,10 +315,10 @@ class World:
             head = self.trees[name].head()
             self.parts[name].decided(head.size, head.root, members_of(name, agreed))
 
-    def checkpoint(self, name: str, size: int, cosigners: int) -> bytes:
+    def checkpoint(self, name: str, size: int, cosigners: int, *, seconds: int = SECONDS) -> bytes:
         """Wait for a checkpoint of that size with at least so many cosignatures."""
         ended = threading.Event()
-        for _ in range(SECONDS * 20):
+        for _ in range(seconds * 20):
             note = self.trees[name].head().checkpoint
             if note is not None:
                 opened = open_checkpoint(note, policy(1))
@@ -340,6 +370,63 @@ def test_a_peer_that_is_behind_publishes_when_it_has_caught_up(tmp_path: Path) -
         world.block(0, 2, ("d",))
         world.checkpoint("d", 2, 4)
         world.checkpoint("a", 2, 4)
+
+
+def test_a_head_that_could_not_be_signed_is_signed_as_soon_as_it_can_be(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.down = {"d"}
+        folder, away = tmp_path / "c", tmp_path / "away"
+        folder.rename(away)  # its tree is open and goes on; the guard has nowhere to write
+        world.block(0, 2)
+        with pytest.raises(AssertionError, match="published None"):
+            world.checkpoint("a", 2, 3, seconds=2)
+        away.rename(folder)
+        world.checkpoint("a", 2, 3)  # and no further block came
+
+
+def test_a_damaged_tree_is_told_and_its_peer_signs_again_when_it_was_put_right(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    SigningGuard(tmp_path / "c", ORIGIN).permit(0, EMPTY, lambda size: EMPTY)
+    damaged = [True]
+
+    def root_at(size: int) -> bytes:
+        if damaged:
+            raise ProofError("a tile is not what its parent says")
+        return EMPTY
+
+    with World(tmp_path) as world:
+        world.down = {"d"}
+        world.heads["c"]._root_at = root_at
+        world.block(0, 2)
+        with pytest.raises(AssertionError, match="published None"):
+            world.checkpoint("a", 2, 3, seconds=2)
+        assert "could not be signed: a tile is not" in caplog.text
+        damaged.clear()
+        world.checkpoint("a", 2, 3)
+
+
+def test_the_checkpoint_of_an_idle_log_does_not_grow_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("touchplate.log.peers.gathering.RENEW_SECONDS", 0.2)
+    now = [1_700_000_000.0]
+    with World(tmp_path, now=lambda: now[0]) as world:
+        world.down = {"d"}
+        world.block(0, 2)
+        world.checkpoint("a", 2, 3)
+        now[0] += 24 * 3600
+        ended = threading.Event()
+        for name in ("a", "b", "c"):
+            for _ in range(SECONDS * 20):
+                opened = open_checkpoint(world.checkpoint(name, 2, 3), policy(3))
+                if checkpoint_age(opened, policy(3), int(now[0])) == 0:
+                    break
+                ended.wait(0.05)
+            else:
+                raise AssertionError(f"{name} publishes an old checkpoint")
+        world.block(2, 1)
+        world.checkpoint("a", 3, 3)
 
 
 def test_evidence_of_a_fork_is_kept_and_the_others_go_on(tmp_path: Path) -> None:

@@ -61,6 +61,37 @@ def test_a_memory_without_its_key_gets_no_new_key(tmp_path: Path) -> None:
         homes.make_home(tmp_path)
 
 
+def test_a_peer_does_not_start_without_the_memory_of_its_votes_and_says_what_to_do(tmp_path: Path) -> None:
+    homes.make_home(tmp_path)
+    homes.check_votes(tmp_path)
+    (tmp_path / "data/priv_validator_state.json").unlink()
+    with pytest.raises(StorageError, match=r"vote twice; make a new peer"):
+        homes.check_votes(tmp_path)
+
+
+def test_a_log_whose_blocks_are_gone_says_what_to_do(tmp_path: Path) -> None:
+    homes.make_home(tmp_path)
+    homes.check_blocks(tmp_path, 0)
+    with pytest.raises(StorageError, match=r"executed 7 blocks.*remove the log's database too"):
+        homes.check_blocks(tmp_path, 7)
+    (tmp_path / "data/blockstore.db").mkdir()
+    homes.check_blocks(tmp_path, 7)
+
+
+@pytest.mark.parametrize("version", ["2", "99", ""])
+def test_a_network_under_the_rules_of_another_release_is_not_served(tmp_path: Path, version: str) -> None:
+    (first,) = cards(tmp_path, "a")
+    join_network(tmp_path / "a", [first], admission(tmp_path), Local("127.0.0.1:1", "127.0.0.1:2"))
+    path = tmp_path / "a/engine/config/genesis.json"
+    homes.read_founding(tmp_path / "a/engine")
+    document = json.loads(path.read_bytes())
+    document["consensus_params"]["version"]["app"] = version
+    path.write_text(json.dumps(document))
+    for read in (lambda: homes.load_genesis(path), lambda: homes.read_founding(tmp_path / "a/engine")):
+        with pytest.raises(ConfigError, match="run the release that the other peers run"):
+            read()
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"priv_key":{"value":"AA=="}}', '{"priv_key":3}'])
 def test_a_file_that_is_no_key_is_refused(tmp_path: Path, text: str) -> None:
     homes.make_home(tmp_path)

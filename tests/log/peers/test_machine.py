@@ -78,6 +78,18 @@ def test_a_repeat_within_one_transaction_counts_once() -> None:
     assert chain.state.size == 2
 
 
+def test_nobody_fills_blocks_with_repeats_beside_a_new_entry() -> None:
+    chain = Chain()
+    chain.run(tx(*range(10)))
+    within = tx_of(*[signed_entry(20)] * 300)
+    older = tx(*range(10), 21)
+    assert codes(chain.run(within, older).verdicts) == [REPEATED, REPEATED]
+    assert chain.state.size == 10
+    assert process(chain.state, [within], chain.known, check_packed) is not None
+    assert prepare(chain.state, [within, older, tx(20)], 2**21, chain.known, check_packed) == [tx(20)]
+    assert codes(chain.run(tx(0, 1, 20), tx(2, 3, 21, 22)).verdicts) == [OK, OK]
+
+
 def test_a_repeat_of_an_older_block_adds_nothing() -> None:
     chain = Chain()
     chain.run(tx(1, 2))

@@ -3,7 +3,15 @@
 import json
 
 import pytest
-from tests.log.peers.support import NAMES, VALIDATORS, Chain, member, state, tx
+from tests.log.peers.support import (
+    NAMES,
+    VALIDATORS,
+    Chain,
+    format_state_literally,
+    member,
+    state,
+    tx,
+)
 from tests.log.support import REBUILDER, RECORDER, admission_list, listed
 from tests.simkeys import ORIGIN
 
@@ -87,6 +95,8 @@ def test_refuses_a_network_whose_admission_list_is_not_the_operators() -> None:
 def test_a_stored_state_is_read_back_as_it_was() -> None:
     chain = Chain(state(admission=FULL))
     chain.run(tx(1, 2))
+    assert format_state(chain.state) == format_state_literally(chain.state)
+    assert chain.state.rules.canonical == format_json(chain.state.rules.document)
     found = parse_state(format_state(chain.state), chain.state.edge)
     assert found.app_hash() == chain.state.app_hash()
     assert (found.height, found.validators, found.rules.digest) == (1, VALIDATORS, chain.state.rules.digest)

@@ -7,7 +7,7 @@ from logging import getLogger
 from pathlib import Path
 
 from touchplate.log.frontends.decider import SharedDecider
-from touchplate.log.ports import Decider
+from touchplate.log.ports import Decider, Head
 from touchplate.log.service import LogConfig, LogService, open_address
 from touchplate.log.storage.election import Seat
 from touchplate.log.storage.shared import SharedTree, open_shared
@@ -48,3 +48,7 @@ class FrontendService(LogService):
         if self.tree.head().checkpoint is None:
             logger.warning("this log has no checkpoint yet: no frontend was elected so far")
         self._remembered.start()
+        self._start_trillian()
+
+    def _newest_head(self) -> Head:
+        return self.tree.follow()

@@ -17,7 +17,6 @@ from touchplate.log.ports import PackedEntry, pack
 from touchplate.verify.entry import Entry, pack_entry, parse_packed, verify_entry
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.statements import Predicate, Provenance, Statement, parse_predicate, parse_statement
-from touchplate.verify.values import replace
 
 REMEMBERED_BYTES = 32 * 1024 * 1024
 """Packed bytes of the entries whose verdict is kept: what may wait at one peer (8,192 entries of 2 KiB) and
@@ -59,7 +58,8 @@ def _describe(entry: Entry, packed: PackedEntry, statement: Statement, predicate
     builder = predicate.builder if isinstance(predicate, Provenance) else None
     change = read_change(entry.payload, statement, predicate)
     # Kept for thousands of entries; nothing asks for the predicate any more.
-    return CheckedEntry(packed, entry.spki, replace(statement, predicate={}), builder, change)
+    bare = Statement(statement.subjects, statement.predicate_type, {}, statement.log)
+    return CheckedEntry(packed, entry.spki, bare, builder, change)
 
 
 class RememberedChecks:

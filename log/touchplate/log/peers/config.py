@@ -30,7 +30,9 @@ class PeerSection:
         """The form of every field."""
         found = []
         if not is_peer_name(self.name):
-            found.append(f"name: {self.name!r}: write lower-case letters, digits and hyphens")
+            found.append(
+                f"name: {self.name!r}: write lower-case letters, digits and hyphens, not none or peers"
+            )
         return found + place_mistakes(self.node, self.url, self.log_key, self.cosigner_key)
 
     @property
@@ -68,7 +70,9 @@ class PeersConfig:
         """What concerns several fields."""
         found = []
         if not is_peer_name(self.name):
-            found.append(f"name: {self.name!r}: write lower-case letters, digits and hyphens")
+            found.append(
+                f"name: {self.name!r}: write lower-case letters, digits and hyphens, not none or peers"
+            )
         for what, address in (("p2p", self.p2p), ("rpc", self.rpc)):
             if not is_address(address):
                 found.append(f"{what}: {address!r} is not host:port")

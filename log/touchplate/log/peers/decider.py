@@ -268,9 +268,11 @@ class PeerDecider:
         try:
             self._submit(format_tx([one.entry.packed for one in batch], secrets.token_bytes(NONCE_BYTES)))
         except RefusedTxError as error:
-            # What only repeats was decided just now, and is answered as such.
             if error.code != REPEATED:
                 self._part_refused(batch, error)
+            else:
+                # Most or all of it was decided just now, and is answered as such; the rest is handed in anew.
+                self._turn_back(batch)
         except EngineError:
             self._turn_back(batch)
             self._land_all()

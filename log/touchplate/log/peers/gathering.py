@@ -16,7 +16,7 @@ from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
 from touchplate.log.errors import CheckpointError, LogError, RequestError
 from touchplate.log.http.heads import HEADS_PATH
-from touchplate.log.peers.heads import ForkError, Heads, Members, PeerKeys
+from touchplate.log.peers.heads import ForkError, Heads, Members, PeerKeys, Published
 from touchplate.log.ports import Tree
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.forks import keep_report
@@ -43,6 +43,16 @@ MAX_SILENT_SECONDS = 5.0
 """The same for one that does not answer."""
 
 CALL_SECONDS = 10.0
+
+RENEW_SECONDS = 3600.0
+"""Without a new head, the newest is said again after this. Readers may ask how old a checkpoint is
+(`max_checkpoint_age`, a day in most trust files) by the times of its cosignatures, and a log that nobody
+writes to is not a dead one. A peer may answer with what it said an hour ago, so a checkpoint is two hours old
+at most."""
+
+RETRY_SECONDS = 1.0
+"""Before a head that could not be signed is tried again: a full disk takes longer, and the head is wanted as
+soon as there is room."""
 
 logger = getLogger(__name__)
 
@@ -97,7 +107,7 @@ class Gathering:
         self._stopping = Event()
         self._queue: list[tuple[int, bytes, Members]] = []  # decided heads, not signed yet; under _queued
         self._queued = Condition()
-        self._stored: tuple[int, int] = (-1, 0)  # (size, cosigners) of the newest published one
+        self._stored: tuple[int, int, int] = (-1, 0, 0)  # place of the newest published one
         self._threads: list[Thread] = []
         self._asking: dict[PeerKeys, Thread] = {}  # under _queued
         self.failure: LogError | None = None
@@ -136,8 +146,11 @@ class Gathering:
         followed: Members | None = None
         while not self._stopping.is_set():
             with self._queued:
-                self._queued.wait_for(lambda: self._queue or self._stopping.is_set())
+                came = self._queued.wait_for(lambda: self._queue or self._stopping.is_set(), RENEW_SECONDS)
                 batch, self._queue = self._queue, []
+            if not came and self.failure is None:
+                self._try(self._heads.renew, "the newest head")
+            left = None
             for size, root, members in batch:
                 if members != followed:
                     followed = members
@@ -147,7 +160,13 @@ class Gathering:
                 if (size, root) == last or self.failure is not None:
                     continue  # an empty block: the head is signed already
                 last = (size, root)
-                self._sign(size, root)
+                left = None if self._sign(size, root) else (size, root, members)
+            if left is not None:
+                # A log that is idle from now on would lack this peer's line for as long.
+                last = None
+                self._stopping.wait(RETRY_SECONDS)
+                with self._queued:
+                    self._queue.insert(0, left)
 
     def _ask_all(self, members: Members) -> None:
         """Begin to ask those who are new; who left is asked no more, see `_ask`."""
@@ -159,17 +178,23 @@ class Gathering:
                     self._asking[peer] = thread
                     thread.start()
 
-    def _sign(self, size: int, root: bytes) -> None:
+    def _sign(self, size: int, root: bytes) -> bool:
+        """Sign a head, or find that it is not to be signed. False when neither could be done now."""
+        return self._try(lambda: self._heads.sign(size, root), f"the head of {size} entries")
+
+    def _try(self, sign: Callable[[], None], what: str) -> bool:
         try:
-            self._heads.sign(size, root)
+            sign()
         except CheckpointError as error:
             if error.reason == "behind":  # it catches up, up to where it had been
                 logger.info("a head is not signed: %s", error)
-                return
+                return True
             self.failure = error
             logger.critical("this peer signs no more: %s", error)
-        except (LogError, StorageError) as error:
-            logger.error("the head of %d entries could not be signed: %s", size, error)
+        except (LogError, StorageError, VerifyError) as error:  # the last: tiles that were damaged
+            logger.error("%s could not be signed: %s", what, error)
+            return False
+        return True
 
     def _publish_all(self) -> None:
         while not self._stopping.is_set():
@@ -182,23 +207,22 @@ class Gathering:
             found = self._newer()
             if found is None:
                 continue
-            size, note, cosigners = found
             try:
-                self._tree.store_checkpoint(size, note)
+                self._tree.store_checkpoint(found.size, found.note)
             except LogError as error:
-                logger.warning("the checkpoint of %d entries could not be stored: %s", size, error)
+                logger.warning("the checkpoint of %d entries could not be stored: %s", found.size, error)
                 self._stopping.wait(1.0)
                 continue
-            self._stored = (size, cosigners)
+            self._stored = found.place
 
     def _is_larger(self) -> bool:
         found = self._newer()
-        return found is not None and found[0] > self._stored[0]
+        return found is not None and found.size > self._stored[0]
 
-    def _newer(self) -> tuple[int, bytes, int] | None:
-        """What a quorum says and is not stored yet: a larger head, or more lines under the same one."""
+    def _newer(self) -> Published | None:
+        """What a quorum says and is not stored yet: a larger head, the same said anew, or more lines."""
         found = self._heads.published()
-        return found if found is not None and (found[0], found[2]) > self._stored else None
+        return found if found is not None and found.place > self._stored else None
 
     def _ask(self, peer: PeerKeys) -> None:
         """Ask one peer as long as it is one."""

@@ -14,9 +14,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Condition
+from typing import NamedTuple
 
 from touchplate.log.errors import CheckpointError
-from touchplate.log.peers.guard import RootAt, SigningGuard
+from touchplate.log.guard import RootAt, SigningGuard
 from touchplate.log.peers.rules import quorum_of
 from touchplate.verify.checkpoints import format_checkpoint_body, open_checkpoint, parse_checkpoint_body
 from touchplate.verify.errors import MalformedError
@@ -85,6 +86,20 @@ class ForkError(CheckpointError):
         self.report = report
 
 
+class Published(NamedTuple):
+    """A checkpoint, how many cosigned it, and how often this peer had said it anew by then."""
+
+    size: int
+    note: bytes
+    cosigners: int
+    renewals: int
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Larger for what is to be preferred."""
+        return self.size, self.renewals, self.cosigners
+
+
 class Heads:
     """The heads of one peer. Safe from any thread. Nothing here blocks on storage but `sign`."""
 
@@ -128,13 +143,31 @@ class Heads:
         with self.changed:
             before = self._heads.get(size)
             lines = {} if before is None else before.lines_for(members)
-            self._heads[size] = _Head(root, members, note, lines)
+            self._heads[size] = _Head(
+                root, members, note, lines, 0 if before is None else before.renewals + 1
+            )
             self._heads.move_to_end(size)
             while len(self._heads) > KEPT_HEADS:
                 self._heads.popitem(last=False)
             self.changed.notify_all()
             if note is not None:
                 self._wake(size)
+
+    def renew(self) -> None:
+        """Say the newest head again, at this time, and ask the others to: what they said of it before counts
+        no more. Raises as `sign`."""
+        with self.changed:
+            if not self._heads:
+                return
+            size = next(reversed(self._heads))
+            head = self._heads[size]
+        note = None
+        if head.members.own:
+            self._guard.permit(size, head.root, self._root_at)
+            note = self._signers.note(self._origin, size, head.root, int(self._now()))
+        with self.changed:
+            self._heads[size] = _Head(head.root, head.members, note, {}, head.renewals + 1)
+            self.changed.notify_all()
 
     def _wake(self, size: int) -> None:
         for future in [future for future, start in self._waiting.items() if start <= size]:
@@ -227,8 +260,8 @@ class Heads:
         with self.changed:
             return bool(self._heads) and name not in self._heads[next(reversed(self._heads))].lines
 
-    def published(self) -> tuple[int, bytes, int] | None:
-        """(size, checkpoint, cosigners) of the largest head that a quorum has cosigned; None without one."""
+    def published(self) -> "Published | None":
+        """The largest head that a quorum has cosigned; None without one."""
         with self.changed:
             for size in reversed(self._heads):
                 head = self._heads[size]
@@ -237,7 +270,7 @@ class Heads:
                 if cosigners >= head.members.quorum:
                     body = format_checkpoint_body(self._origin, size, head.root)
                     own = head.note or f"{body}\n".encode()
-                    return size, own + "".join(lines).encode(), cosigners
+                    return Published(size, own + "".join(lines).encode(), cosigners, head.renewals)
         return None
 
 
@@ -248,12 +281,14 @@ def _answer(future: "asyncio.Future[None]") -> None:
 
 @dataclass(slots=True)
 class _Head:
-    """A decided head: its members, our note of it, and the two lines of each other peer by name."""
+    """A decided head: its members, our note of it, the two lines of each other peer by name, and how often it
+    was said anew."""
 
     root: bytes
     members: Members
     note: bytes | None
     lines: dict[str, str]
+    renewals: int = 0
 
     def lines_for(self, members: Members) -> dict[str, str]:
         """The lines of those who are peers, under the same keys, among `members` too."""

@@ -21,7 +21,7 @@ from touchplate.base.errors import ConfigError, StorageError
 from touchplate.log.peers.rules import FORMAT, RULES_VERSION, parse_peers
 from touchplate.log.peers.state import MAX_STATE_BYTES, format_app_state
 from touchplate.verify.encoding import decode_base64, encode_base64
-from touchplate.verify.errors import MalformedError, VerifyError
+from touchplate.verify.errors import MalformedError, VerifyError, shown
 from touchplate.verify.fields import take_map, take_text
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
 from touchplate.verify.predicates.peers import Peer
@@ -71,15 +71,32 @@ def make_home(home: Path) -> None:
         # First what it has voted for (nothing), then the key: no key without a memory.
         _write_json(state, {"height": "0", "round": 0, "step": 0})
         _write_json(key, _key_document(Ed25519PrivateKey.generate()))
-    elif not state.exists():
-        raise StorageError(
-            f"{state} is missing beside the validator key: without it the engine might vote twice; put it"
-            " back, or join under a new key"
-        )
+    else:
+        check_votes(home)
     node = home / "config/node_key.json"
     if not node.exists():
         document = _key_document(Ed25519PrivateKey.generate())
         _write_json(node, {"priv_key": document["priv_key"]})
+
+
+def check_votes(home: Path) -> None:
+    """Raise StorageError for a validator key without the memory of what it has voted for."""
+    state = home / "data/priv_validator_state.json"
+    if not state.exists():
+        raise StorageError(
+            f"{state} is missing beside the validator key: without it the engine might vote twice; make a new"
+            " peer in an empty folder, and let the administrators put it in the place of this one"
+        )
+
+
+def check_blocks(home: Path, executed: int) -> None:
+    """Raise StorageError when the log has executed blocks that the engine has none of."""
+    if executed and not (home / "data/blockstore.db").exists():
+        raise StorageError(
+            f"the log has executed {executed} blocks, and the engine's, {home / 'data/blockstore.db'}, are"
+            " gone: remove the log's database too (log.sqlite and what begins with this name, not"
+            " signed.head), and the peer fetches all of it from the others"
+        )
 
 
 def validator_key(home: Path) -> str:
@@ -168,9 +185,24 @@ def _read_genesis(path: Path) -> tuple[dict[str, JSON], bytes]:
         with path.open("rb") as file:
             data = file.read(MAX_STATE_BYTES + 1)
         document = take_map(parse_json(data, max_bytes=MAX_STATE_BYTES), "genesis")
-        return take_map(document.get("app_state"), "app_state"), data
+        app_state = take_map(document.get("app_state"), "app_state")
     except (OSError, VerifyError) as error:
         raise ConfigError(str(path), ("no genesis here: make it with `touchplate peer genesis`",)) from error
+    _check_rules_version(document, path)
+    return app_state, data
+
+
+def _check_rules_version(document: Mapping[str, JSON], path: Path) -> None:
+    """Raise ConfigError unless the network was founded under the rules of this release: under others this
+    peer would execute some block otherwise than the rest, and its engine end in a panic."""
+    found: JSON = dict(document)
+    for name in ("consensus_params", "version", "app"):
+        found = found.get(name) if isinstance(found, dict) else None
+    if found != str(RULES_VERSION):
+        what = (
+            f"its network has rules of version {shown(found)}, this release those of version {RULES_VERSION}"
+        )
+        raise ConfigError(str(path), (f"{what}: run the release that the other peers run",))
 
 
 def _founding_of(app_state: Mapping[str, JSON], path: Path) -> str:

@@ -31,6 +31,8 @@ from touchplate.verify.trust import AdmissionList, load_admission
 CARD_FORMAT = "touchplate.peer/v1"
 CARD_NAME = "card.json"
 CONFIG_NAME = "peer.toml"
+NEW_CONFIG_NAME = "peer.toml.new"
+"""What `peer.toml` would be now, when there is another one already: operators write in theirs."""
 POLICY_NAME = "policy.txt"
 HOME_NAME = "engine"
 MAX_CARD_BYTES = 16 * 1024
@@ -69,7 +71,7 @@ def init_peer(folder: Path, name: str, origin: str, *, p2p: str, url: str) -> Ca
     StorageError."""
     mistakes = []
     if not is_peer_name(name):
-        mistakes.append(f"name: {name!r}: write lower-case letters, digits and hyphens")
+        mistakes.append(f"name: {name!r}: write lower-case letters, digits and hyphens, not none or peers")
     if not is_address(p2p):
         mistakes.append(f"p2p: {p2p!r} is not host:port, as the other peers reach it")
     if mistakes:
@@ -125,7 +127,8 @@ class Local:
 def join_network(
     folder: Path, cards: Sequence[Card], admission: Path, local: Local, *, threshold: int | None = None
 ) -> Path:
-    """Write genesis, configuration and policy below `folder`; returns the configuration's path.
+    """Write genesis, configuration and policy below `folder`; returns the configuration's path, which is
+    another one (`NEW_CONFIG_NAME`) where a different configuration stands already.
 
     `cards`: of all peers, this one's included. `threshold`: as `make_genesis`. Raises ConfigError,
     TrustError, StorageError.
@@ -156,9 +159,12 @@ def join_later(folder: Path, genesis: Path, cards: Sequence[Card], admission: Pa
 def _write_settings(folder: Path, own: Card, cards: Sequence[Card], admission: Path, local: Local) -> Path:
     write_atomic(folder / POLICY_NAME, format_quorum_policy(cards).encode())
     others = [card for card in cards if card.name != own.name]
-    text = format_config_text(own, others, admission.absolute(), local)
-    write_atomic(folder / CONFIG_NAME, text.encode())
-    return folder / CONFIG_NAME
+    text = format_config_text(own, others, admission.absolute(), local).encode()
+    path = folder / CONFIG_NAME
+    if path.exists() and path.read_bytes() != text:
+        path = folder / NEW_CONFIG_NAME
+    write_atomic(path, text)
+    return path
 
 
 def check_together(cards: Sequence[Card], own: Card) -> None:

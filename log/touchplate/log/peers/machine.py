@@ -7,7 +7,7 @@ what follows from this block, who may vote) are answered by one walk over the tr
     each of its entries is well formed, signed, and allowed by the admission list AT THE INDEX IT WOULD GET
     an administrator's entry approves a change of the rules, which may hold for the entries after it
     an entry whose identity is in the tree, or came before in this block, adds nothing; the first one counts
-    a transaction that adds nothing is refused, so nobody fills blocks with repeats
+    a transaction that adds nothing, or little for its length, is refused: nobody fills blocks with repeats
 
 A proposal with a refused transaction is refused. A block that was decided all the same (by more than a
 third of liars, or before a peer joined) is executed by the same walk, in which that transaction does
@@ -32,7 +32,13 @@ Known = Callable[[Sequence[bytes]], Mapping[bytes, int]]
 """The indexes of those identities that are in the tree of the state asked about."""
 
 OK, REFUSED, REPEATED = 0, 1, 2
-"""Codes of a transaction: it adds entries; it breaks a rule; it only repeats what is there."""
+"""Codes of a transaction: it adds entries; it breaks a rule; it repeats what is there, and adds nothing or
+too little."""
+
+MAX_LENGTH_FACTOR = 4
+"""How many times as long as what it adds a transaction may be. Every peer keeps every block for good, so
+repeats that ride along with a new entry would cost as much as those that come alone; and what an honest peer
+hands in has some: entries that were handed in elsewhere too, or came into a block meanwhile."""
 
 DUPLICATE_VOTE = 1
 """Kind of misbehaviour: a validator signed two votes of one height and round."""
@@ -174,6 +180,10 @@ def _judge_batch(
         new[one.entry.identity] = one.entry
     if not new:
         return Verdict(REPEATED, reason="repeated: every entry of it is in the log already"), agreed
+    length = sum(len(one.entry.packed) for one in batch)
+    if length > MAX_LENGTH_FACTOR * sum(len(entry.packed) for entry in new.values()):
+        reason = f"repeated: {len(new)} of its {len(batch)} entries are new, and it is too long for so few"
+        return Verdict(REPEATED, reason=reason), agreed
     return Verdict(OK, tuple(new.values())), after
 
 

@@ -19,6 +19,7 @@ from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.errors import CheckpointError, FatalError, NotFoundError
 from touchplate.log.growth import edge_of, edge_tiles
+from touchplate.log.guard import SigningGuard
 from touchplate.log.http.heads import HeadsFace
 from touchplate.log.peers import home as homes
 from touchplate.log.peers.application import Application, Ports
@@ -27,7 +28,6 @@ from touchplate.log.peers.config import PeersConfig
 from touchplate.log.peers.decider import PeerDecider
 from touchplate.log.peers.engine import HostLock, Supervised, check_engine, installed_path
 from touchplate.log.peers.gathering import Fetch, Gathering, format_heads, http_fetch
-from touchplate.log.peers.guard import SigningGuard
 from touchplate.log.peers.heads import Heads, Members, PeerKeys, Signers
 from touchplate.log.peers.known import RememberedIdentities
 from touchplate.log.peers.machine import Executed
@@ -73,6 +73,7 @@ class PeerService(LogService):
         check_admission(homes.read_founding(self._peers.home), self._listed)
         self._binary = self._peers.engine or installed_path()
         check_engine(self._binary)
+        homes.check_votes(self._peers.home)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
             self._host_lock = HostLock(homes.validator_address(self._peers.home), self._peers.home)
@@ -86,6 +87,7 @@ class PeerService(LogService):
             raise
         try:
             state = load_state(self.tree)
+            homes.check_blocks(self._peers.home, 0 if state is None else state.height)
             # Before it is one of them, and after, a peer publishes what the others signed.
             agreed = state.rules.peers if state is not None else ()
             log_keys = [parse_verifier_key(peer.log_key) for peer in agreed]

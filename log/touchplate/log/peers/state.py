@@ -170,18 +170,19 @@ def check_admission(founding: str, listed: AdmissionList) -> None:
 
 
 def format_state(state: State) -> bytes:
-    """What is stored with each block: everything but the tree itself."""
-    return format_json(
-        {
-            "approvals": format_approvals(state.agreed.approvals),
-            "format": FORMAT,
-            "height": str(state.height),
-            "root": encode_base64(state.edge.root()),
-            "rules": state.rules.document,
-            "scheduled": format_scheduled(state.agreed.scheduled),
-            "size": str(state.size),
-        }
+    """What is stored with each block, in RFC 8785 form: everything but the tree itself."""
+    # Only the rules are long, and they are written out once, however many blocks they hold for.
+    parts = (
+        *(b'{"approvals":', format_json(format_approvals(state.agreed.approvals))),
+        *(b',"format":', format_json(FORMAT)),
+        *(b',"height":', format_json(str(state.height))),
+        *(b',"root":', format_json(encode_base64(state.edge.root()))),
+        *(b',"rules":', state.rules.canonical),
+        *(b',"scheduled":', format_json(format_scheduled(state.agreed.scheduled))),
+        *(b',"size":', format_json(str(state.size))),
+        b"}",
     )
+    return b"".join(parts)
 
 
 def parse_state(data: bytes, edge: Edge) -> State:

@@ -110,15 +110,15 @@ class ArrayBulk:
     """`Bulk` for PostgreSQL."""
 
     def __init__(self) -> None:
-        insert = _from_arrays(identities, identities.c.identity, identities.c.leaf_index)
+        insert = from_arrays(identities, identities.c.identity, identities.c.leaf_index)
         # SQLAlchemy forgets the count of an INSERT otherwise.
         self._identities = insert.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        self._leaves = _from_arrays(leaves, leaves.c.leaf_index, leaves.c.leaf_data, leaves.c.packed)
-        tile = _from_arrays(tiles, tiles.c.level, tiles.c.tile_index, tiles.c.hashes)
+        self._leaves = from_arrays(leaves, leaves.c.leaf_index, leaves.c.leaf_data, leaves.c.packed)
+        tile = from_arrays(tiles, tiles.c.level, tiles.c.tile_index, tiles.c.hashes)
         self._tiles = tile.on_conflict_do_update(
             index_elements=list(tiles.primary_key), set_={"hashes": tile.excluded.hashes}
         )
-        self._submissions = _from_arrays(
+        self._submissions = from_arrays(
             submissions,
             submissions.c.identity,
             submissions.c.leaf_data,
@@ -190,7 +190,7 @@ class ArrayBulk:
         return {row.identity: row.submission_id for row in connection.execute(self._submissions, values)}
 
 
-def _from_arrays(table: Table, *columns: Column[Any]) -> postgresql.Insert:
+def from_arrays(table: Table, *columns: Column[Any]) -> postgresql.Insert:
     """INSERT … SELECT from one array parameter per column, each named as its column; `tree` for all rows."""
     rows = arrays(*columns)
     chosen = select(bindparam("tree", type_=Integer), *(rows.c[column.name] for column in columns))

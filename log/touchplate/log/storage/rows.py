@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Select,
     bindparam,
     func,
     inspect,
@@ -25,16 +26,20 @@ from sqlalchemy.types import NULLTYPE
 from touchplate.base.sql import snapshot
 from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.storage.failures import answering
+from touchplate.log.storage.registry import is_raw_name
 from touchplate.log.storage.schema import (
     decisions,
     heads,
     identities,
     leaves,
     metadata,
+    raw_hashes,
+    raw_leaves,
     submissions,
     tiles,
+    trillian_trees,
 )
-from touchplate.log.storage.sql import ATTESTATIONS
+from touchplate.log.storage.sql import ATTESTATIONS, RAW
 from touchplate.log.storage.statements import Statements
 from touchplate.verify.proofs import MAX_SIZE
 from touchplate.verify.rfc6962 import HASH_SIZE
@@ -81,6 +86,16 @@ class _Statements:
             "leaves": select(func.count()).where(here),
             "identities": select(func.count()).where(identities.c.tree_id == tree),
         }
+        raw_here = raw_leaves.c.tree_id == tree
+        self.raw_leaves = select(raw_leaves.c.leaf_index, _raw(raw_leaves.c.identity)).where(
+            raw_here,
+            raw_leaves.c.leaf_index >= bindparam("start"),
+            raw_leaves.c.leaf_index < bindparam("end"),
+        )
+        self.raw_count = select(func.count()).where(raw_here)
+        self.named_count = select(func.count()).where(raw_here, raw_leaves.c.identity.is_not(None))
+        self.hash_count = select(func.count()).where(raw_hashes.c.tree_id == tree)
+        self.root_size = select(_raw(trillian_trees.c.root_size)).where(trillian_trees.c.tree_id == tree)
 
 
 class TreeRows:
@@ -110,20 +125,27 @@ class TreeRows:
         self._connection.close()
 
     def _choose(self, name: str | None) -> tuple[str, int]:
-        # What peers and several frontends have beside the tree, older logs lack.
-        needed = set(metadata.tables) - {decisions.name, submissions.name}
+        # What peers, several frontends and Trillian's interface have beside the tree, older logs lack.
+        beside = (decisions, submissions, trillian_trees, raw_leaves, raw_hashes)
+        needed = set(metadata.tables) - {table.name for table in beside}
         missing = needed - set(inspect(self._connection).get_table_names())
         if missing:
             raise RequestError(f"this is not a log's database: it has no table {', '.join(sorted(missing))}")
         found = {row.name: row for row in self._connection.execute(self._sql.trees)}
+        if name is None:  # raw trees beside a log leave no doubt which one is meant
+            logs = {one: row for one, row in found.items() if not is_raw_name(one)}
+            found = logs or found
         names = ", ".join(found) or "none"
         if name is None and len(found) != 1:
             raise RequestError(f"the database holds {len(found)} trees ({names}); name one")
         if name is not None and name not in found:
             raise RequestError(f"the database holds no tree {name!r}, only {names}")
         row = found[name or next(iter(found))]
-        if row.kind != ATTESTATIONS:
-            self._note("tree", f"is of kind {row.kind!r}, not {ATTESTATIONS!r}")
+        # By its name: else a log whose kind somebody changed would be asked for no envelopes.
+        self._is_raw = is_raw_name(row.name)
+        kind = RAW if self._is_raw else ATTESTATIONS
+        if row.kind != kind:
+            self._note("tree", f"is of kind {row.kind!r}, not {kind!r}")
         return row.name, row.tree_id
 
     def origin(self) -> str:
@@ -177,6 +199,18 @@ class TreeRows:
         with answering("reading identities"):
             return self._sql.bulk.find(self._connection, self._tree, identities)
 
+    def raw_identities(self, start: int, end: int) -> Mapping[int, bytes | None] | None:
+        """Stored identities of a raw tree by index, as far as there are rows."""
+        if not self._is_raw:
+            return None
+        where = {"tree": self._tree, "start": start, "end": end}
+        with answering("reading raw leaves"):
+            rows = self._connection.execute(self._own.raw_leaves, where).all()
+        return {
+            index: None if identity is None else self._blob(f"raw leaf {index}", "identity", identity)
+            for index, identity in rows
+        }
+
     def leftovers(self, size: int) -> Iterator[tuple[str, str]]:
         """(where, what) of everything stored that a tree of `size` entries does not have."""
         yield from self._problems
@@ -193,6 +227,8 @@ class TreeRows:
             count = self._connection.execute(statement, here).scalar_one()
             if count != size:
                 yield name, f"has {count} rows for {size} entries"
+        if self._is_raw:
+            yield from self._raw_outside(size)
         for row in self._connection.execute(self._own.tiles, here):
             level, index, length = tuple(row)
             is_tile = type(level) is type(index) is int and level >= 0 <= index
@@ -201,6 +237,22 @@ class TreeRows:
                 yield f"tile {level}/{index}", f"is outside the tree of size {size}"
             elif length != width * HASH_SIZE:
                 yield f"tile {level}/{index}", f"has {length} bytes, not {width * HASH_SIZE}"
+
+    def _raw_outside(self, size: int) -> Iterator[tuple[str, str]]:
+        """What a raw tree has beside its leaves, and should not have, or not so."""
+        here = {"tree": self._tree}
+
+        def count(statement: Select[Any]) -> int:
+            return int(self._connection.execute(statement, here).scalar_one())
+
+        if (rows := count(self._own.raw_count)) != size:
+            yield "raw leaves", f"has {rows} rows for {size} leaves"
+        named = count(self._own.named_count)
+        if (hashes := count(self._own.hash_count)) != named:
+            yield "raw hashes", f"has {hashes} rows for {named} leaves with an identity of their own"
+        root = self._connection.execute(self._own.root_size, here).scalar_one_or_none()
+        if (root or 0) != size:
+            yield "trillian tree", f"has a time for a root of size {root!r}; the tree has {size} leaves"
 
     def _file_damage(self) -> Iterator[tuple[str, str]]:
         """Rows of no tree, foreign programs in the schema, and broken pages."""

@@ -7,6 +7,9 @@
     heads       one row per tree: size, root, and the newest checkpoint with the size that it speaks of
     decisions   what the decider remembers of the newest batch; only peers have one
     submissions entries on their way from a frontend to the sequencer; only several frontends have them
+    trillian_trees  what Trillian's interface knows of a tree beside that; only trees that it serves have it
+    raw_leaves  when a leaf of a raw tree was queued and integrated; its identity if that is not its hash
+    raw_hashes  leaf hash -> index, of leaves of raw trees whose identity is not their hash
 
 All rows of one batch are written in one transaction. An index or size is below 2^63 (checkpoint format 3).
 The schema is the same in SQLite and PostgreSQL; a change to it needs a migration (`migrations/`).
@@ -98,6 +101,50 @@ submissions = Table(
     # Set when the identity was in the tree already; the row of an entry that got an index of its own is gone.
     Column("duplicate_of", BigInteger, nullable=True),
     Column("submitted", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+trillian_trees = Table(
+    "trillian_trees",
+    metadata,
+    Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
+    # What clients call the tree: a random number for raw trees, `tree_id` itself for others.
+    Column("public_id", BigInteger, nullable=False, unique=True),
+    # Numbers of Trillian's enumerations TreeState and TreeType.
+    Column("state", Integer, nullable=False),
+    Column("type", Integer, nullable=False),
+    Column("display_name", String(20), nullable=False),
+    Column("description", String(200), nullable=False),
+    # A google.protobuf.Any as it came.
+    Column("storage_settings", LargeBinary, nullable=True),
+    Column("max_root_nanos", BigInteger, nullable=False),
+    # Milliseconds since 1970.
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("deleted", BigInteger, nullable=True),
+    # Nanoseconds since 1970 of the newest root, and its size; NULL before the log was initialised.
+    Column("root_nanos", BigInteger, nullable=True),
+    Column("root_size", BigInteger, nullable=True),
+)
+
+raw_leaves = Table(
+    "raw_leaves",
+    metadata,
+    Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
+    Column("leaf_index", BigInteger, primary_key=True, autoincrement=False),
+    # NULL where it is the leaf hash.
+    Column("identity", LargeBinary, nullable=True),
+    # Nanoseconds since 1970.
+    Column("queued", BigInteger, nullable=False),
+    Column("integrated", BigInteger, nullable=False),
+)
+
+raw_hashes = Table(
+    "raw_hashes",
+    metadata,
+    Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
+    Column("leaf_hash", LargeBinary(32), primary_key=True),
+    Column("leaf_index", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 # Leaves and tiles are hashes and signatures: PostgreSQL need not try to compress them.

@@ -144,11 +144,6 @@ class SharedTree(SQLTree):
         self.is_more = False
         """Whether it left some for the next."""
 
-    @property
-    def tree_id(self) -> int:
-        """The tree's number in its database."""
-        return self._tree_id
-
     # The sequencer's side
 
     def begin_term(self) -> None:

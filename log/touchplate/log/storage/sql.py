@@ -29,6 +29,9 @@ from touchplate.verify.tiles import Tile, TileReader, tile_width
 ATTESTATIONS = "attestations"
 """Kind of tree that takes signed envelopes of admitted keys; made by configuration only."""
 
+RAW = "raw"
+"""Kind of tree that takes any bytes; made through Trillian's interface."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -57,7 +60,8 @@ T = TypeVar("T", bound="SQLTree")
 def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: bool = False) -> "SQLTree":
     """The tree called `name` in the database of `engine`, made empty if it is not there, for one process.
 
-    `alone`: there may be no other tree, so that a changed name is a mistake and not an empty new log.
+    `alone`: there may be no other tree of the kind, so that a changed name is a mistake and not an empty new
+    log.
 
     Closing the tree, and failing here, lets go of the engine's connections. Raises StorageFailedError;
     CorruptTreeError when head and tiles contradict each other; CheckpointError when the tree is of another
@@ -73,16 +77,17 @@ def open_as(made: type[T], engine: Engine, name: str, kind: str = ATTESTATIONS, 
         with answering("opening the tree"), begin_write(engine) as transaction:
             prepare(transaction)
             if alone:
-                _refuse_others(transaction, statements, name)
-            tree_id = _ensure_tree(transaction, statements, name, kind)
+                _refuse_others(transaction, statements, name, kind)
+            tree_id = ensure_tree(transaction, statements, name, kind)
         return made(engine, statements, tree_id)
     except BaseException:
         engine.dispose()
         raise
 
 
-def _refuse_others(transaction: Connection, statements: Statements, name: str) -> None:
-    others = [row.name for row in transaction.execute(statements.trees) if row.name != name]
+def _refuse_others(transaction: Connection, statements: Statements, name: str, kind: str) -> None:
+    trees = transaction.execute(statements.trees)
+    others = [row.name for row in trees if row.name != name and row.kind == kind]
     if others:
         raise CheckpointError(
             f"the database is that of the log {others[0]!r}, the configuration says {name!r}:"
@@ -90,7 +95,8 @@ def _refuse_others(transaction: Connection, statements: Statements, name: str) -
         )
 
 
-def _ensure_tree(transaction: Connection, statements: Statements, name: str, kind: str) -> int:
+def ensure_tree(transaction: Connection, statements: Statements, name: str, kind: str) -> int:
+    """The number of the tree called `name`, made empty if it is not there."""
     transaction.execute(statements.add_tree, [{"name": name, "kind": kind}])
     row = transaction.execute(statements.tree, {"name": name}).one()
     if row.kind != kind:
@@ -117,6 +123,11 @@ class SQLTree:
         """See `Tree.head`."""
         return self._state.head
 
+    @property
+    def tree_id(self) -> int:
+        """The tree's number in its database."""
+        return self._tree_id
+
     def close(self) -> None:
         """See `Tree.close`."""
         self._engine.dispose()
@@ -131,8 +142,12 @@ class SQLTree:
             with answering("appending a batch"):
                 answered, state = self._append(entries, _Extras(sign, decided))
             # The batch is durable. Only now may anybody in this process see it.
-            self._state = state
+            self._advance(state)
         return answered
+
+    def _advance(self, state: State) -> None:
+        """Show a durable state."""
+        self._state = state
 
     def decided(self) -> bytes | None:
         """See `Tree.decided`."""
@@ -160,7 +175,7 @@ class SQLTree:
     def _recovering(self) -> Iterator[None]:
         """Around every write: after a failure, memory is read back from the head row before the next one."""
         if self._doubt:
-            self._state = self._load(self._state.head)
+            self._advance(self._load(self._state.head))
             self._doubt = False
         try:
             yield
@@ -184,7 +199,7 @@ class SQLTree:
         self, connection: Connection, entries: Sequence[PackedEntry], extras: _Extras, *, look: bool
     ) -> tuple[list[Sequenced], State]:
         """What a batch does in its transaction. `look`: first ask which entries are in the tree."""
-        before = self._state
+        before = self._begin(connection)
         also = self._also(connection)
         fresh = without_repeats([*entries, *also])
         known: Mapping[bytes, int] = {}
@@ -199,6 +214,10 @@ class SQLTree:
         answered = answers([*entries, *also], known, before.head.size)
         self._settle(connection, answered[len(entries) :], moved=bool(fresh))
         return answered[: len(entries)], after
+
+    def _begin(self, connection: Connection) -> State:
+        """The state that a batch goes on from, in its transaction."""
+        return self._state
 
     def _also(self, connection: Connection) -> Sequence[PackedEntry]:
         """Entries that this storage has by itself for the batch, after those that it was given."""
@@ -237,17 +256,21 @@ class SQLTree:
         an older copy was put in its place, or a standby that lacked the newest commits.
         """
         with answering("reading the head"), begin_read(self._engine) as connection:
-            head = self._read_head(connection)
-            partial = {}
-            for tile in edge_tiles(head.size):
-                hashes = self._tile(connection, tile)
-                if hashes is None or len(hashes) != tile.width * HASH_SIZE:
-                    raise CorruptTreeError(
-                        f"{tile} is missing or of another width than size {head.size} needs: run log fsck"
-                    )
-                partial[tile.level] = hashes
-            if known is not None:
-                self._check_goes_on(connection, known, head)
+            return self._load_from(connection, known)
+
+    def _load_from(self, connection: Connection, known: Head | None) -> State:
+        """The same in a transaction that sees one state of the database."""
+        head = self._read_head(connection)
+        partial = {}
+        for tile in edge_tiles(head.size):
+            hashes = self._tile(connection, tile)
+            if hashes is None or len(hashes) != tile.width * HASH_SIZE:
+                raise CorruptTreeError(
+                    f"{tile} is missing or of another width than size {head.size} needs: run log fsck"
+                )
+            partial[tile.level] = hashes
+        if known is not None:
+            self._check_goes_on(connection, known, head)
         edge = edge_of(head.size, partial)
         if edge.root() != head.root:
             raise CorruptTreeError(

@@ -39,6 +39,8 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "not-built": ("failure",),
 }
 
+_SOMETIMES = frozenset(key for keys in _REQUIRED.values() for key in keys)
+
 _STABILIZER = "[a-z0-9]+(?:-[a-z0-9]+)*@[1-9][0-9]{0,8}"  # compiled on use, and then kept by `re`
 
 
@@ -153,10 +155,9 @@ def format_comparison(comparison: Comparison) -> dict[str, JSONValue]:
 
 def _take_members(predicate: dict[str, JSON]) -> dict[str, JSON]:
     result = _parse_result(predicate.get("result"))
-    elsewhere = {key for keys in _REQUIRED.values() for key in keys} - set(_REQUIRED[result])
-    forbidden = sorted(elsewhere & predicate.keys())
+    forbidden = predicate.keys() & _SOMETIMES - {*_REQUIRED[result]}
     if forbidden:
-        raise MalformedError(f"a comparison {result} must not have {', '.join(forbidden)}")
+        raise MalformedError(f"a comparison {result} must not have {', '.join(sorted(forbidden))}")
     return take_object(predicate, f"comparison {result}", (*_ALWAYS, *_REQUIRED[result]))
 
 
@@ -178,9 +179,8 @@ def _parse_published(value: JSON) -> File:
 
 def _parse_file(value: JSON, what: str) -> File:
     members = take_object(value, what, ("digest", "size"))
-    return File(
-        take_digests(members["digest"], f"{what} digest"), take_count(members["size"], f"{what} size")
-    )
+    digests = take_digests(members["digest"], f"{what} digest")
+    return File(digests, take_count(members["size"], f"{what} size"), None)
 
 
 def _parse_provenance(value: JSON) -> str:

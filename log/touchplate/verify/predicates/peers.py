@@ -25,6 +25,7 @@ MAX_PORT = 65_535
 
 _ADDRESS = r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[1-9][0-9]{0,4}"
 _NAME = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
+_TAKEN_NAMES = ("none", "peers")  # in the policy that names the peers: C2SP's own word, and their group
 _NODE_ID = r"[0-9a-f]{40}"
 # Not by a library: what is a URL must not depend on its version, or peers could split over a statement.
 _URL = (
@@ -78,15 +79,17 @@ def is_address(text: str) -> bool:
 
 
 def is_peer_name(text: str) -> bool:
-    """Whether a peer can be called this: lower-case letters, digits, hyphens."""
-    return re.fullmatch(_NAME, text) is not None
+    """Whether a peer can be called this: lower-case letters, digits, hyphens; not `none` or `peers`."""
+    return re.fullmatch(_NAME, text) is not None and text not in _TAKEN_NAMES
 
 
 def peer_mistakes(peer: Peer) -> list[str]:
     """What is wrong with the form of a peer's fields, each with its name; empty when nothing is."""
     found = []
     if not is_peer_name(peer.name):
-        found.append(f"name: {shown(peer.name)}: write lower-case letters, digits and hyphens")
+        found.append(
+            f"name: {shown(peer.name)}: write lower-case letters, digits and hyphens, not none or peers"
+        )
     try:
         if len(peer.public) != VALIDATOR_BYTES:
             found.append(f"validator: an Ed25519 key has {VALIDATOR_BYTES} bytes")

@@ -13,6 +13,7 @@ from touchplate.verify.fields import (
     take_map,
     take_object,
     take_text,
+    take_texts,
 )
 from touchplate.verify.jcs import JSON, JSONValue
 from touchplate.verify.names import parse_builder, parse_upstream_uri
@@ -158,7 +159,8 @@ def _parse_parameters(value: JSON) -> tuple[PackageURL, str]:
 
 def _check_subjects(subjects: Sequence[Subject], package: PackageURL) -> None:
     for subject in subjects:
-        if _version_of(subject.uri) != _version_of(package):
+        # One spelling is mostly one object (parse_purl remembers): then there is nothing to compare.
+        if subject.uri is not package and _version_of(subject.uri) != _version_of(package):
             raise MalformedError(f"subject {shown(str(subject.uri))} is no file of {shown(str(package))}")
 
 
@@ -182,10 +184,7 @@ def _parse_dependencies(value: JSON) -> tuple[Dependency, ...]:
 
 def _parse_dependency(value: JSON, what: str) -> Dependency:
     members = take_object(value, what, ("digest", "annotations"), ("uri", "name", "mediaType"))
-    annotations = {
-        key: take_text(text, f"{what} annotation {shown(key)}")
-        for key, text in take_map(members["annotations"], f"{what} annotations").items()
-    }
+    annotations = take_texts(members["annotations"], f"{what} annotations", f"{what} annotation")
     kind = take_choice(annotations.pop("kind", None), f"{what} kind", DEPENDENCY_KINDS)
     if "root" in annotations:
         take_choice(annotations["root"], f"{what} root", ("host",))
@@ -230,10 +229,7 @@ def _parse_builder(value: JSON) -> tuple[str, dict[str, str]]:
     builder = take_text(members["id"], "builder id")
     parse_builder(builder)
     take_list(members.get("builderDependencies", []), "builderDependencies")
-    version = take_map(members.get("version", {}), "builder version")
-    return builder, {
-        part: take_text(text, f"builder version {shown(part)}") for part, text in version.items()
-    }
+    return builder, take_texts(members.get("version", {}), "builder version", "builder version")
 
 
 def _parse_metadata(value: JSON) -> dict[str, str]:

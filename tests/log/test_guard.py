@@ -7,7 +7,7 @@ from tests.simkeys import ORIGIN
 
 from touchplate.base.errors import StorageError
 from touchplate.log.errors import CheckpointError
-from touchplate.log.peers.guard import FILE_NAME, SigningGuard
+from touchplate.log.guard import FILE_NAME, SigningGuard
 
 A, B = b"a" * 32, b"b" * 32
 

@@ -1,7 +1,8 @@
-"""What this peer has signed: never two heads of one size, never back, across restarts.
+"""What a log key has signed: never two heads of one size, never back, across restarts.
 
-The file says the largest head that this peer has made, or is about to make, a signature for. It is durable
-before the signature exists, so a crash can only make the peer remember too much.
+For whoever signs heads before they are published: a peer of several, and a log that asks witnesses. The file
+says the largest head that a signature was made for, or is about to be. It is durable before the signature
+exists, so a crash can only make it remember too much.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from logging import getLogger
 from pathlib import Path
 from threading import Lock
 
-from touchplate.base.durable import make_folder, write_atomic
+from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
 from touchplate.log.errors import CheckpointError
 from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
 from touchplate.verify.errors import VerifyError
@@ -26,11 +27,12 @@ RootAt = Callable[[int], bytes]
 
 
 class SigningGuard:
-    """The memory of one log key and one cosigner key. Safe from any thread."""
+    """The memory of one log key (and of a peer's cosigner key). Safe from any thread."""
 
     def __init__(self, folder: Path, origin: str) -> None:
         """Raises CheckpointError for a file that cannot be understood, or of another log."""
         make_folder(folder)
+        remove_abandoned_writes(folder)
         self._path = folder / FILE_NAME
         self._origin = origin
         self._lock = Lock()
@@ -42,6 +44,23 @@ class SigningGuard:
         """Size of the largest head that was signed; -1 before the first."""
         with self._lock:
             return -1 if self._signed is None else self._signed[0]
+
+    def check_tree(self, size: int, root_at: RootAt) -> None:
+        """Refuse a tree of `size` leaves that does not contain what was signed: an older copy, put back.
+
+        Raises CheckpointError, StorageError.
+        """
+        with self._lock:
+            if self._signed is None:
+                return
+            signed_size, _ = self._signed
+            if signed_size > size:
+                raise CheckpointError(
+                    f"the database has {size} entries, but its key has signed a head of {signed_size}"
+                    f" ({self._path}): it is an older copy or another database; use the newest one"
+                )
+            self._check(signed_size, root_at(signed_size), root_at)
+            self._checked = True
 
     def permit(self, size: int, root: bytes, root_at: RootAt) -> None:
         """Remember that this head is signed. Raises CheckpointError when it must not be, StorageError."""
@@ -59,14 +78,14 @@ class SigningGuard:
         signed_size, signed_root = self._signed
         if size < signed_size:
             raise CheckpointError(
-                f"this peer has signed a head of {signed_size} entries and does not go back to {size}",
+                f"this key has signed a head of {signed_size} entries and does not go back to {size}",
                 reason="behind",
             )
         # In one process trees only grow. Across a restart the tree may be another: an older copy, put back.
         same = root if size == signed_size else (signed_root if self._checked else root_at(signed_size))
         if same != signed_root:
             raise CheckpointError(
-                f"this peer has signed another head of {signed_size} entries, root {signed_root.hex()},"
+                f"this key has signed another head of {signed_size} entries, root {signed_root.hex()},"
                 f" than its tree has, root {same.hex()}: it signs nothing more; keep {self._path} as evidence"
             )
 
@@ -85,7 +104,7 @@ class SigningGuard:
             root = decode_base64(take_text(members["root"], "root"), "root")
         except VerifyError as error:
             raise CheckpointError(
-                f"{self._path} cannot be understood ({error}), and without it this peer might sign twice:"
+                f"{self._path} cannot be understood ({error}), and without it this key might sign twice:"
                 " find out what it has signed before you remove it"
             ) from error
         if origin != self._origin:

@@ -1,0 +1,187 @@
+"""Trillian's interface of one log, wired: a thread with an event loop of its own, beside the HTTP face's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from logging import getLogger
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from prometheus_client import start_http_server
+
+from touchplate.base.errors import ConfigError
+from touchplate.log.ports import Head
+from touchplate.log.sequencer import Limits
+from touchplate.log.storage.raw import RawTree
+from touchplate.log.storage.registry import DRAINING, LOG, Registry, TreeFields
+from touchplate.log.storage.sql import ATTESTATIONS, SQLTree
+from touchplate.log.trillian.admin_service import AdminService
+from touchplate.log.trillian.auth import Gatekeeper
+from touchplate.log.trillian.calls import make_calls
+from touchplate.log.trillian.config import TrillianConfig, parse_listen, read_tls
+from touchplate.log.trillian.log_service import LogService
+from touchplate.log.trillian.metrics import Metrics
+from touchplate.log.trillian.opened import Bounds, Trees
+from touchplate.log.trillian.quota import Quota
+from touchplate.log.trillian.served import ServedLog, Threads
+from touchplate.log.trillian.server import Guard, Server
+
+if TYPE_CHECKING:
+    from touchplate.base.sql import Engine
+
+THREADS = 8
+"""Calls that wait for the database at the same time: each takes a connection."""
+
+SWEEP_SECONDS = 10.0
+"""Between two looks for trees that nobody uses."""
+
+logger = getLogger(__name__)
+
+
+class TrillianFace:
+    """TrillianLog and TrillianAdmin for the trees in one database. `start`, `stop`: from any thread."""
+
+    def __init__(
+        self,
+        config: TrillianConfig,
+        engine: Engine,
+        tree: SQLTree,
+        origin: str,
+        *,
+        follow: Callable[[], Head] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """`tree`: the log of attestations in the same database, `follow` reads its head again.
+
+        The engine stays open when this is stopped. Raises ConfigError (tokens, certificate),
+        StorageFailedError.
+        """
+        self._config = config
+        self._engine = engine
+        self._tree = tree
+        self._follow = follow or tree.head
+        self._limits = limits or Limits()
+        self._gatekeeper = Gatekeeper(config.tokens)
+        self._tls = read_tls(config)
+        self._registry = Registry(engine)
+        self._public_id = tree.tree_id
+        self._registry.register(tree.tree_id, log_fields(tree.tree_id, origin))
+        self._thread: Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self.address = config.address
+        """Host and port; the port is known after `start`."""
+
+    def start(self) -> None:
+        """Listen. Raises ConfigError when the address cannot be used."""
+        ready: Future[int] = Future()
+        self._thread = Thread(target=self._run, args=(ready,), name="trillian", daemon=True)
+        self._thread.start()
+        try:
+            self.address = (self.address[0], ready.result())
+        except BaseException:
+            self._thread.join()
+            self._thread = None
+            raise
+        logger.info("Trillian's interface listens on %s:%d", *self.address)
+
+    def stop(self) -> None:
+        """Finish the calls that run, append what was taken, and end. Safe to call twice."""
+        thread, loop, stopping = self._thread, self._loop, self._stopping
+        if thread is not None and loop is not None and stopping is not None:
+            with suppress(RuntimeError):  # it ended by itself
+                loop.call_soon_threadsafe(stopping.set)
+            thread.join()
+        self._thread = None
+
+    def _run(self, ready: Future[int]) -> None:
+        try:
+            asyncio.run(self._serve(ready))
+        except BaseException as error:
+            if ready.done():
+                logger.exception("Trillian's interface ended")
+            else:
+                ready.set_exception(error)
+
+    async def _serve(self, ready: Future[int]) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        with ThreadPoolExecutor(THREADS, "trillian") as executor:
+            threads = Threads(executor)
+            trees = self._make_trees(threads)
+            metrics = Metrics(lambda: len(trees))
+            calls = make_calls(LogService(trees, threads), AdminService(trees, threads))
+            guard = Guard(self._gatekeeper, Quota(self._config.quota, time.monotonic))
+            server = Server(calls, guard, metrics)
+            async with AsyncExitStack() as stack:  # what is left in reverse order
+                stack.push_async_callback(trees.close)
+                stack.callback(_serve_metrics(self._config, metrics))
+                stack.push_async_callback(server.stop)
+                port = server.listen(*self._config.address, self._tls)
+                await server.start()
+                ready.set_result(port)
+                await self._sweep(trees, self._stopping)
+
+    def _make_trees(self, threads: Threads) -> Trees:
+        is_shared = self._engine.dialect.name == "postgresql"
+        trees = Trees(
+            self._registry,
+            threads,
+            lambda row: RawTree(self._engine, row),
+            Bounds(self._config.open_trees, self._limits),
+            is_shared=is_shared,
+        )
+        row = self._registry.find(self._public_id)
+        trees.add_log(
+            ServedLog(self._tree, row, self._registry, threads, follow=self._follow, now=time.time_ns)
+        )
+        return trees
+
+    async def _sweep(self, trees: Trees, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await stopping.wait()
+            try:
+                await trees.close_idle()
+            except Exception:  # the calls go on without it
+                logger.exception("trees that nobody uses could not be closed")
+
+
+def log_fields(tree_id: int, origin: str) -> TreeFields:
+    """How the log of attestations looks to Trillian's clients: DRAINING, since it grows and takes nothing
+    here."""
+    now = time.time_ns() // 1_000_000
+    return TreeFields(
+        public_id=tree_id,
+        state=DRAINING,
+        type=LOG,
+        display_name=ATTESTATIONS,
+        description=origin[:200],
+        storage_settings=None,
+        max_root_nanos=0,
+        created=now,
+        updated=now,
+    )
+
+
+def _serve_metrics(config: TrillianConfig, metrics: Metrics) -> Callable[[], None]:
+    """Answer Prometheus on an address of its own; returns what ends that."""
+    if config.metrics is None:
+        return lambda: None
+    host, port = parse_listen(config.metrics) or ("127.0.0.1", 0)
+    try:
+        server, thread = start_http_server(port, host, metrics.registry)
+    except OSError as error:
+        what = f"cannot listen on {config.metrics}: {error.strerror}"
+        raise ConfigError("log.trillian.metrics", (what,)) from error
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return close

@@ -1,0 +1,45 @@
+"""What Prometheus is told, in a registry of its own for each server."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+PREFIX = "touchplate_trillian"
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper ends of the histogram's buckets: from a root out of memory to a batch on a slow disk."""
+
+
+class Metrics:
+    """Counters of calls and leaves. Labels hold names of methods and codes only, nothing that a caller
+    chooses."""
+
+    def __init__(self, open_trees: Callable[[], int]) -> None:
+        self.registry = CollectorRegistry()
+        self._calls = Counter(
+            f"{PREFIX}_calls",
+            "Calls by method and gRPC status code",
+            ["method", "code"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            f"{PREFIX}_call_seconds",
+            "Time from a call's arrival to its answer",
+            ["method"],
+            registry=self.registry,
+            buckets=SECONDS,
+        )
+        self._leaves = Counter(
+            f"{PREFIX}_leaves", "Leaves written, by what became of them", ["status"], registry=self.registry
+        )
+        trees = Gauge(f"{PREFIX}_open_trees", "Raw trees in use", registry=self.registry)
+        trees.set_function(open_trees)
+
+    def called(self, method: str, code: str, seconds: float) -> None:
+        """A call was answered."""
+        self._calls.labels(method, code).inc()
+        self._seconds.labels(method).observe(seconds)
+
+    def wrote(self, code: str) -> None:
+        """A leaf was answered."""
+        self._leaves.labels(code).inc()

@@ -1,0 +1,50 @@
+"""The log of attestations, read through Trillian's interface while its own face writes it."""
+
+from pathlib import Path
+
+import grpc
+from tests.log.support import record_envelope
+from tests.log.trillian.support import connected, refused, running
+from tests.reference import mth, path
+
+from touchplate.proto.trillian.trillian_log_api_pb2 import (
+    GetEntryAndProofRequest,
+    GetInclusionProofByHashRequest,
+    GetLeavesByRangeRequest,
+)
+from touchplate.verify.entry import parse_packed
+
+
+def test_its_entries_roots_and_proofs_are_those_of_its_own_face(tmp_path: Path, storage: str) -> None:
+    with running(tmp_path, storage=storage) as service, connected(service) as client:
+        tree = service.tree.tree_id
+        empty = client.root(tree)
+        assert client.root(tree) == empty  # one time for one root
+        service.append([record_envelope(number) for number in range(3)])
+        root = client.root(tree)
+        assert root.nanos > empty.nanos
+        leaves = client.log.GetLeavesByRange(GetLeavesByRangeRequest(log_id=tree, count=10)).leaves
+        assert root.root == mth([leaf.leaf_value for leaf in leaves])
+        for index, leaf in enumerate(leaves):
+            entry = parse_packed(leaf.extra_data)
+            assert entry.envelope == record_envelope(index)
+            assert (entry.leaf_data, entry.identity) == (leaf.leaf_value, leaf.leaf_identity_hash)
+        answer = client.log.GetEntryAndProof(GetEntryAndProofRequest(log_id=tree, leaf_index=1, tree_size=3))
+        assert list(answer.proof.hashes) == path(1, [leaf.leaf_value for leaf in leaves])
+        with refused(grpc.StatusCode.UNIMPLEMENTED):
+            client.log.GetInclusionProofByHash(
+                GetInclusionProofByHashRequest(log_id=tree, leaf_hash=leaves[0].merkle_leaf_hash, tree_size=3)
+            )
+    with running(tmp_path, storage=storage) as service, connected(service) as client:
+        assert client.root(tree) == root  # also after a restart
+
+
+def test_raw_leaves_beside_it_do_not_show_in_it(tmp_path: Path, storage: str) -> None:
+    with running(tmp_path, storage=storage) as service, connected(service) as client:
+        raw = client.make()
+        client.queue(raw, b"a")
+        service.append([record_envelope(0)])
+        client.queue(raw, b"b")
+        assert service.reader.size() == 1
+        assert client.root(service.tree.tree_id).size == 1
+        assert client.root(raw).root == mth([b"a", b"b"])

@@ -1,0 +1,72 @@
+"""The example of the stubs runs, and the shipped configuration starts a log that answers it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.log.support import write_settings
+from tests.log.trillian.support import connected, running
+from tests.node.test_log_serve import LogProcess
+
+import touchplate.proto.trillian as stubs
+from touchplate.log.trillian.roots import parse_log_root
+from touchplate.node.log_node import load_log_config
+from touchplate.verify.cli import main
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "examples" / "trillian.toml"
+
+
+def run_example(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"\n\n((?:    .*\n|\n)+)", stubs.__doc__ or "")
+    code = re.sub(r"^    ", "", example, flags=re.MULTILINE)
+    assert "127.0.0.1:8090" in code
+    exec(code.replace("127.0.0.1:8090", f"127.0.0.1:{port}"), {})
+    status, root = capsys.readouterr().out.split()
+    assert status == "OK"
+    assert parse_log_root(bytes.fromhex(root)).size == 1
+
+
+def test_the_example_of_the_stubs_writes_a_leaf(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(tmp_path) as service, connected(service):
+        assert service.trillian is not None
+        run_example(service.trillian.address[1], capsys)
+
+
+def test_the_shipped_configuration_is_understood() -> None:
+    config = load_log_config(EXAMPLE)
+    assert config.log.trillian is not None
+    assert config.log.trillian.address == ("127.0.0.1", 8090)
+    text = re.sub(
+        r"^# ((?:tls_|client_ca|\[\[|user|secret|may).*)$", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE
+    )
+    from touchplate.base.config import load
+    from touchplate.node.log_node import LogNodeConfig
+
+    everything = load(LogNodeConfig, text, where=EXAMPLE)
+    assert everything.log.trillian is not None
+    assert [token.may for token in everything.log.trillian.tokens] == ["write"]
+    assert everything.log.trillian.client_ca is not None
+
+
+def test_touchplate_log_serve_answers_trillians_clients(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_settings(tmp_path)
+    config = tmp_path / "trillian.toml"
+    text = EXAMPLE.read_text().replace("keys/log.key", "log.key")
+    text = re.sub(r'^(listen|metrics) = ".*"$', r'\1 = "127.0.0.1:0"', text, flags=re.MULTILINE)
+    config.write_text(text.replace("\n[log]\n", '\n[http]\nlisten = "127.0.0.1:0"\n\n[log]\n', 1))
+    process = LogProcess(config)
+    try:
+        process.url()
+        (port,) = (
+            int(found[1])
+            for line in process.lines
+            if (found := re.search(r"Trillian's interface listens on 127\.0\.0\.1:(\d+)", line))
+        )
+        run_example(port, capsys)
+        assert process.stop() == 0
+        assert not [line for line in process.lines if "Traceback" in line]
+    finally:
+        process.close()
+    assert main(["log", "fsck", "--config", str(config)]) == 0
