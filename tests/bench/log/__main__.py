@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     print(machine())
     show(HEADER)
-    code = measure_all([(name, all_figures[name]) for name in args.only or all_figures], in_ci=read_environment().is_ci)
+    code = measure_all(
+        [(name, all_figures[name]) for name in args.only or all_figures], in_ci=read_environment().is_ci
+    )
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{time.strftime('%Y-%m-%d %H:%M')}  {time.monotonic() - began:.0f} s, load at the end {load}")
     return code

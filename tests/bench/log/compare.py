@@ -99,6 +99,4 @@ def cost_row(figure: str, ours: Found, peer: Found, loads: Sequence[str], goal: 
         return sum(one.cpu for one in results) / sum(one.entries for one in results) * 1e6
 
     mine, other = each(ours), each(peer)
-    return Row(
-        figure, f"{mine:,.0f} us", f"{other:,.0f} us", mine / other, goal, f"ratio {mine / other:.2f}"
-    )
+    return Row(figure, f"{mine:,.0f} us", f"{other:,.0f} us", mine / other, goal, f"ratio {mine / other:.2f}")

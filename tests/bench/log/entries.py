@@ -107,13 +107,15 @@ def _http(side: Ours | Tessera, folder: Path) -> Iterator[Target]:
 def single(rounds: int = ROUNDS) -> list[Row]:
     """One writer: from its call until it has read a checkpoint that covers the entry."""
     with entry_files({1: SINGLE}) as files, cluster() as postgres:
-        sides = {one.name: partial(_http, one) for one in (Ours(), Ours(postgres))}
+        sides = {"SQLite": partial(_http, Ours()), "PostgreSQL": partial(_http, Ours(postgres))}
         found = in_turns(rounds, sides, {"1": partial(_add, 1, SECONDS, files[1])})
     rows = []
     for name, side in found.items():
         rows.append(latency_row(f"one writer, until published, p50, {name}", side, None, "1", P50))
         slow = latency_row("  p99", side, None, "1", P99, lambda one: one.integrated_p99)
-        rows.append(Row(slow.figure, slow.ours, "", slow.value, P99, f"CPU {side.cpu_each('1'):,.0f} us an entry"))
+        rows.append(
+            Row(slow.figure, slow.ours, "", slow.value, P99, f"CPU {side.cpu_each('1'):,.0f} us an entry")
+        )
     return rows
 
 

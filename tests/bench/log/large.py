@@ -27,15 +27,17 @@ MEMORY = Goal("<", 300, " MiB")
 def large(*, long: bool = False) -> list[Row]:
     """AddSequencedLeaves, 1,000 leaves of 512 bytes a call, into SQLite, up to a million and more."""
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="touchplate-bench-") as folder:
-        with Ours().raw_tree(Path(folder), PREORDERED) as target:
-            size = 0
-            for growth in LONG_SIZES if long else SIZES:
-                _grow(target, growth)
-                size += growth
-                rows += _window(target, size)
-                size += WINDOW
-            memory = resident_mib(target.pids[0])
+    with (
+        tempfile.TemporaryDirectory(prefix="touchplate-bench-") as folder,
+        Ours().raw_tree(Path(folder), PREORDERED) as target,
+    ):
+        size = 0
+        for growth in LONG_SIZES if long else SIZES:
+            _grow(target, growth)
+            size += growth
+            rows += _window(target, size)
+            size += WINDOW
+        memory = resident_mib(target.pids[0])
     rows.append(Row(f"memory of the server after {size:,} entries", f"{memory:,.0f} MiB", "", memory, MEMORY))
     return rows
 
@@ -48,6 +50,8 @@ def _window(target: Target, size: int) -> list[Row]:
     found = run(target, "sequenced", 1, SECONDS, limit=WINDOW, size=LEAF_BYTES)
     note = f"CPU {found.cpu_each:,.0f} us a leaf"
     return [
-        Row(f"1,000 leaves a call after {size:,}, SQLite", f"{found.rate:,.0f}/s", "", found.rate, RATE, note),
+        Row(
+            f"1,000 leaves a call after {size:,}, SQLite", f"{found.rate:,.0f}/s", "", found.rate, RATE, note
+        ),
         Row("  call p99", f"{found.answered_p99:,.0f} ms", "", found.answered_p99, COMMIT),
     ]

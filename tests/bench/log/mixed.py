@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.bench.add import frame, post
+from tests.bench.add import BATCH, frame, post
 from tests.bench.harness import Goal, Row
 from tests.bench.log.entries import envelopes
 from tests.bench.log.loads import Result, Run, Target
@@ -24,18 +24,20 @@ KEEPS = Goal(">=", 0.4, " x")
 def mixed(*, long: bool = False) -> list[Row]:
     """64 writers and 64 proof readers through Trillian's interface, 16 readers of tiles over HTTP; SQLite."""
     together_seconds = LONG_SECONDS if long else TOGETHER_SECONDS
-    with tempfile.TemporaryDirectory(prefix="touchplate-bench-") as folder:
-        with Ours().running(Path(folder)) as (http, rpc):
-            address = f"127.0.0.1:{rpc}"
-            tree = Target(address, http.pids, make_tree(address, LOG))
-            _fill(http)
-            loads = {
-                "64 writers (QueueLeaf)": (tree, "queue", 64),
-                "64 proof readers (GetInclusionProof)": (tree, "proofs", 64),
-                "16 tile readers (HTTP)": (http, "tiles", 16),
-            }
-            alone = {name: _together({name: load}, ALONE_SECONDS)[name] for name, load in loads.items()}
-            both = _together(loads, together_seconds)
+    with (
+        tempfile.TemporaryDirectory(prefix="touchplate-bench-") as folder,
+        Ours().running(Path(folder)) as (http, rpc),
+    ):
+        address = f"127.0.0.1:{rpc}"
+        tree = Target(address, http.pids, make_tree(address, LOG))
+        _fill(http)
+        loads = {
+            "64 writers (QueueLeaf)": (tree, "queue", 64),
+            "64 proof readers (GetInclusionProof)": (tree, "proofs", 64),
+            "16 tile readers (HTTP)": (http, "tiles", 16),
+        }
+        alone = {name: _together({name: load}, ALONE_SECONDS)[name] for name, load in loads.items()}
+        both = _together(loads, together_seconds)
     return [
         Row(
             f"mixed load, {together_seconds} s: {name}",
@@ -53,7 +55,8 @@ def mixed(*, long: bool = False) -> list[Row]:
 def _fill(http: Target) -> None:
     port = int(http.address.removesuffix("/log").rpartition(":")[2])
     entries = envelopes()[:SIGNED]
-    post(Server(http.pids[0], "127.0.0.1", port), [frame(entries[at : at + 512]) for at in range(0, SIGNED, 512)])
+    batches = [frame(entries[at : at + BATCH]) for at in range(0, SIGNED, BATCH)]
+    post(Server(http.pids[0], "127.0.0.1", port), batches)
 
 
 def _together(loads: dict[str, tuple[Target, str, int]], seconds: float) -> dict[str, Result]:

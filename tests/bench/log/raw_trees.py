@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from tests.bench.harness import Goal, Row
-from tests.bench.log.compare import cost_row, in_turns, latency_row, rate_row
+from tests.bench.log.compare import Open, cost_row, in_turns, latency_row, rate_row
 from tests.bench.log.loads import Result, Target, best, run
 from tests.bench.log.sides import LOG, PREORDERED, Ours, Trillian, cluster
+from tests.postgres import Server
 
 ROUNDS = 2
 SECONDS = 5
 FLIGHTS = (64, 256)
+PEER = "peer"
 BESIDE = Goal(">=", 1.5, " x")
 COST = Goal("<=", 0.6, " x")
 INTEGRATED = Goal("<", 50, " ms")
@@ -21,15 +23,19 @@ FILL_SECONDS = 4
 FILL_LEAVES = 8_000
 
 
+def _sides(postgres: Server, kind: int) -> dict[str, Open]:
+    """Ours on both databases by their names, and PEER."""
+    sides = {"PostgreSQL": Ours(postgres), "SQLite": Ours(), PEER: Trillian(postgres)}
+    return {name: partial(side.raw_tree, kind=kind) for name, side in sides.items()}
+
+
 def queue(seconds: float = SECONDS, rounds: int = ROUNDS) -> list[Row]:
     """QueueLeaf until a root that covers the leaf was read."""
     loads = {str(flight): partial(_queue, flight, seconds) for flight in FLIGHTS}
     with cluster() as postgres:
-        ours = {one.name: one for one in (Ours(postgres), Ours())}
-        trillian = Trillian(postgres)
-        sides = {name: partial(side.raw_tree, kind=LOG) for name, side in (ours | {"peer": trillian}).items()}
+        sides = _sides(postgres, LOG)
         found = in_turns(rounds, sides, loads)
-    peer = found.pop("peer")
+    peer = found.pop(PEER)
     top = max(loads, key=peer.rate)
     rows = []
     for name, side in found.items():
@@ -44,14 +50,10 @@ def queue(seconds: float = SECONDS, rounds: int = ROUNDS) -> list[Row]:
                 f"ratio {rate / other:.2f}; runs {_runs(side.results[top])}, peer {_runs(peer.results[top])}",
             )
         )
-        rows.append(latency_row(f"  integrated p50, {FLIGHTS[0]} in flight", side, peer, loads_first(), INTEGRATED))
+        first = str(FLIGHTS[0])
+        rows.append(latency_row(f"  integrated p50, {first} in flight", side, peer, first, INTEGRATED))
         rows.append(cost_row("  CPU of a leaf, server and database", side, peer, list(loads), COST))
     return rows
-
-
-def loads_first() -> str:
-    """The load whose latency has a goal."""
-    return str(FLIGHTS[0])
 
 
 def _queue(flight: int, seconds: float, target: Target) -> Result:
@@ -66,13 +68,9 @@ def sequenced(seconds: float = SECONDS, rounds: int = ROUNDS) -> list[Row]:
     """AddSequencedLeaves, 1,000 leaves a call, one call at a time, into a new database; ours without
     ANALYZE."""
     with cluster() as postgres:
-        ours = {one.name: one for one in (Ours(postgres), Ours())}
-        trillian = Trillian(postgres)
-        sides = {
-            name: partial(side.raw_tree, kind=PREORDERED) for name, side in (ours | {"peer": trillian}).items()
-        }
+        sides = _sides(postgres, PREORDERED)
         found = in_turns(rounds, sides, {"": lambda target: run(target, "sequenced", 1, seconds)})
-    peer = found.pop("peer")
+    peer = found.pop(PEER)
     rows = []
     for name, side in found.items():
         row = rate_row(f"AddSequencedLeaves, 1,000 a call, {name}", side, peer, "", None)
@@ -90,11 +88,9 @@ def proofs(seconds: float = SECONDS, rounds: int = ROUNDS) -> list[Row]:
         "GetInclusionProofByHash": lambda target: run(target, "by-hash", 64, seconds),
     }
     with cluster() as postgres:
-        ours = {one.name: one for one in (Ours(postgres), Ours())}
-        trillian = Trillian(postgres)
-        sides = {name: partial(side.raw_tree, kind=LOG) for name, side in (ours | {"peer": trillian}).items()}
+        sides = _sides(postgres, LOG)
         found = in_turns(rounds, sides, loads, before=_fill)
-    peer = found.pop("peer")
+    peer = found.pop(PEER)
     return [
         rate_row(f"{load}, 64 in flight, {name}", side, peer, load, PROOFS)
         for name, side in found.items()

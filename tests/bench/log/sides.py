@@ -70,14 +70,16 @@ class Ours:
 
     def __init__(self, postgres: Server | None = None) -> None:
         self._postgres = postgres
-        self.name = "SQLite" if postgres is None else "PostgreSQL"
 
     @contextlib.contextmanager
     def running(self, folder: Path) -> Iterator[tuple[Target, int]]:
         """The HTTP face as a target, and the port of Trillian's interface."""
         http, rpc = free_port(), free_port()
-        config = write_log(folder, http, rpc, None if self._postgres is None else self._postgres.make_database())
-        pids = () if self._postgres is None else (self._postgres.pid,)
+        storage: str | None = None
+        pids: tuple[int, ...] = ()
+        if self._postgres is not None:
+            storage, pids = self._postgres.make_database(), (self._postgres.pid,)
+        config = write_log(folder, http, rpc, storage)
         with started(log_command(config), http, folder / "server.log") as pid:
             yield Target(f"http://127.0.0.1:{http}/log", (pid, *pids)), rpc
 
@@ -91,8 +93,6 @@ class Ours:
 
 class Trillian:
     """Trillian 1.7.3: server and signer, on the same PostgreSQL server."""
-
-    name = "Trillian 1.7.3"
 
     def __init__(self, postgres: Server) -> None:
         self._postgres = postgres
@@ -128,8 +128,6 @@ class Trillian:
 
 class Tessera:
     """Tessera 1.0.4 in a folder, with its lasting look-up of duplicates: its own conformance binary."""
-
-    name = "Tessera 1.0.4"
 
     @contextlib.contextmanager
     def running(self, folder: Path) -> Iterator[tuple[Target, int]]:
