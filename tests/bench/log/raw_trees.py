@@ -25,6 +25,7 @@ FILL_LEAVES = 8_000
 
 def _sides(postgres: Server, kind: int) -> dict[str, Open]:
     """Ours on both databases by their names, and PEER."""
+    sides: dict[str, Ours | Trillian]
     sides = {"PostgreSQL": Ours(postgres), "SQLite": Ours(), PEER: Trillian(postgres)}
     return {name: partial(side.raw_tree, kind=kind) for name, side in sides.items()}
 
