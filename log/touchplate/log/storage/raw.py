@@ -244,7 +244,7 @@ class RawTree(SQLTree):
         tree = {"tree": self._tree_id}
         with answering("looking up a leaf hash"), self._engine.connect() as connection:
             found = set(connection.execute(self._raw.indexes, {**tree, "hash": leaf_hash}).scalars())
-            for index in self._sql.bulk.find(connection, self._tree_id, [leaf_hash]).values():
+            for index in connection.execute(self._raw.known, {**tree, "hash": leaf_hash}).scalars().all():
                 where = {**tree, "start": index, "end": index + 1}
                 # Somebody may have chosen the hash of one leaf as the identity of another.
                 if connection.execute(self._raw.beside, where).one().identity is None:
