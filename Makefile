@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers conformance-full
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -70,6 +70,9 @@ torture-short: setup  ## the crash series with each point once, minutes
 bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
 	@deploy/dev/setup postgresql
 	$(PYTHON) -m tests.bench $(ONLY)
+
+bench-log: setup  ## the log beside Trillian and Tessera, in turns (builds them once; needs go); ONLY="queue http" runs a part, LONG=1 the long forms
+	$(PYTHON) -m tests.bench.log $(if $(LONG),--long) $(ONLY)
 
 SECONDS_EACH ?= 6
 fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SECONDS_EACH=6 for each target

@@ -28,7 +28,7 @@ from touchplate.log.ports import Head, PackedEntry, Sign
 from touchplate.log.storage.failures import answering
 from touchplate.log.storage.raw_rows import RawEntry, RawStatements
 from touchplate.log.storage.registry import FROZEN, LOG, PREORDERED, TreeRow, check_open
-from touchplate.log.storage.sql import SQLTree, State
+from touchplate.log.storage.sql import RepeatsError, SQLTree, State
 from touchplate.log.storage.statements import Statements
 
 Clock = Callable[[], int]
@@ -153,14 +153,28 @@ class RawTree(SQLTree):
         One transaction, as `apply`. For trees whose writer gives the indexes.
         """
         with self._writing, self._recovering():
-            with answering("adding leaves"), begin_write(self._engine) as connection:
-                before = self._enter(connection, PREORDERED)
+            with answering("adding leaves"):
+                # Optimistic, as `apply`: nearly always all are new.
+                try:
+                    placed, after = self._place_once(leaves, look=False)
+                except RepeatsError:  # rolled back
+                    placed, after = self._place_once(leaves, look=True)
+            self._advance(after)
+        return placed
+
+    def _place_once(
+        self, leaves: Sequence[tuple[int, RawEntry]], *, look: bool
+    ) -> tuple[list[Placed], State]:
+        """One transaction. `look`: first ask which identities are in the tree."""
+        with begin_write(self._engine) as connection:
+            before = self._enter(connection, PREORDERED)
+            placed, fresh = _place(leaves, {}, before.head.size)
+            if look or len(fresh) != len(leaves):
                 identities = list(dict.fromkeys(entry.identity for _, entry in leaves))
                 known = self._sql.bulk.find(connection, self._tree_id, identities)
                 placed, fresh = _place(leaves, known, before.head.size)
-                after = self._add_rows(connection, before, fresh, None)
-            self._advance(after)
-        return placed
+            after = self._add_rows(connection, before, fresh, None)
+        return placed, after
 
     def initialise(self) -> tuple[Head, int]:
         """Make the root of size 0. Raises ExistsError when there is a root."""
@@ -230,7 +244,7 @@ class RawTree(SQLTree):
         tree = {"tree": self._tree_id}
         with answering("looking up a leaf hash"), self._engine.connect() as connection:
             found = set(connection.execute(self._raw.indexes, {**tree, "hash": leaf_hash}).scalars())
-            for index in self._sql.bulk.find(connection, self._tree_id, [leaf_hash]).values():
+            for index in connection.execute(self._raw.known, {**tree, "hash": leaf_hash}).scalars().all():
                 where = {**tree, "start": index, "end": index + 1}
                 # Somebody may have chosen the hash of one leaf as the identity of another.
                 if connection.execute(self._raw.beside, where).one().identity is None:

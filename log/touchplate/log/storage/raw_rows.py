@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 
 from touchplate.log.ports import PackedEntry
 from touchplate.log.storage.bulk import from_arrays
-from touchplate.log.storage.schema import heads, leaves, raw_hashes, raw_leaves, trillian_trees
+from touchplate.log.storage.schema import heads, identities, leaves, raw_hashes, raw_leaves, trillian_trees
 
 MAX_PROOFS = 64
 """Leaves with one hash that are found at most: equal values under different identities are rare, and each
@@ -63,6 +63,10 @@ class RawStatements:
             .where(raw_hashes.c.tree_id == bindparam("tree"), raw_hashes.c.leaf_hash == bindparam("hash"))
             .order_by(raw_hashes.c.leaf_index)
             .limit(MAX_PROOFS)
+        )
+        # Of one identity: `Bulk.find` binds hundreds of parameters whatever it is asked.
+        self.known = select(identities.c.leaf_index).where(
+            identities.c.tree_id == bindparam("tree"), identities.c.identity == bindparam("hash")
         )
         self._leaf_arrays: postgresql.Insert | None = None
         self._hash_arrays: postgresql.Insert | None = None

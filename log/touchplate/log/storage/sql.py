@@ -49,7 +49,7 @@ class _Extras:
     decided: bytes | None
 
 
-class _RepeatsError(StorageFailedError):
+class RepeatsError(StorageFailedError):
     """Some identities of a batch are in the tree: the batch was rolled back, and is tried again without
     them."""
 
@@ -190,7 +190,7 @@ class SQLTree:
         try:
             with begin_write(self._engine) as connection:
                 return self._write(connection, entries, extras, look=False)
-        except _RepeatsError:  # rolled back
+        except RepeatsError:  # rolled back
             pass
         with begin_write(self._engine) as connection:
             return self._write(connection, entries, extras, look=True)
@@ -234,7 +234,7 @@ class SQLTree:
             return state
         tree, bulk = self._tree_id, self._sql.bulk
         if bulk.add_identities(connection, tree, state.head.size, fresh) != len(fresh):
-            raise _RepeatsError("some of these entries are in the tree already")
+            raise RepeatsError("some of these entries are in the tree already")
         growth = grow(state.edge, [entry.leaf_hash for entry in fresh])
         size, root = growth.edge.size, growth.edge.root()
         values: dict[str, object] = {"tree_size": size, "root": root}

@@ -11,6 +11,7 @@ from logging import getLogger
 from threading import Thread
 from typing import TYPE_CHECKING
 
+import uvloop
 from prometheus_client import start_http_server
 
 from touchplate.base.errors import ConfigError
@@ -100,7 +101,8 @@ class TrillianFace:
 
     def _run(self, ready: Future[int]) -> None:
         try:
-            asyncio.run(self._serve(ready))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve(ready))
         except BaseException as error:
             if ready.done():
                 logger.exception("Trillian's interface ended")

@@ -65,7 +65,7 @@ class LogService:
         if not request.HasField("leaf"):
             raise RequestError("leaf: is missing")
         entry = leaves.raw_entry(request.leaf, self._now())
-        async with self._trees.use(request.log_id) as tree:
+        async with self._trees.use(request.log_id, appends_to=LOG) as tree:
             _check_type(tree, LOG)
             done = await tree.append(entry)
             if not done.duplicate:
@@ -84,7 +84,7 @@ class LogService:
         now = self._now()
         named = [(leaf.leaf_index, leaves.raw_entry(leaf, now)) for leaf in request.leaves]
         leaves.check_contiguous([index for index, _ in named])
-        async with self._trees.use(request.log_id) as tree:
+        async with self._trees.use(request.log_id, appends_to=PREORDERED) as tree:
             _check_type(tree, PREORDERED)
             placed = await tree.place(named)
         results = [

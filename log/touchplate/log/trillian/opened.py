@@ -13,6 +13,7 @@ from touchplate.log.errors import NotFoundError, OverloadedError
 from touchplate.log.sequencer import Limits
 from touchplate.log.storage.raw import Clock, RawTree
 from touchplate.log.storage.registry import Registry, TreeRow
+from touchplate.log.trillian.joined import Joined
 from touchplate.log.trillian.served import ServedLog, ServedRaw, ServedTree, Threads
 
 IDLE_SECONDS = 60.0
@@ -65,24 +66,34 @@ class Trees:
         self._log = log
 
     @asynccontextmanager
-    async def use(self, public_id: int) -> AsyncIterator[ServedTree]:
+    async def use(self, public_id: int, *, appends_to: int | None = None) -> AsyncIterator[ServedTree]:
         """The tree with this id, which is not closed meanwhile.
+
+        `appends_to`: the call only appends, to a tree of this type. If all is well as far as is known, what
+        other processes did is then not asked first: the batch locks the tree, sees it, and is refused if it
+        must be. The next call asks.
 
         Raises NotFoundError (also for a deleted one), OverloadedError.
         """
         if self._log is not None and public_id == self._log.row.fields.public_id:
             yield self._log
             return
-        row = await self._find(public_id)
-        if row.fields.deleted is not None:
-            raise NotFoundError(f"the tree {public_id} is deleted")
-        tree = self._open.get(public_id) or await self._opened(row)
+        tree = self._open.get(public_id) if self._is_shared else None
+        if tree is None:
+            row = await self._find(public_id)
+            _refuse_deleted(row)
+            tree = self._open.get(public_id) or await self._opened(row)
+            tree.row = row
         tree.users += 1  # nothing was awaited since it was found
-        tree.row = row
         try:
-            if self._is_shared:
-                await self._threads(tree.tree.refresh)
+            if self._is_shared and not tree.seems_to_take(appends_to):
+                tree.row = await tree.latest()
+                tree.in_doubt = False
+                _refuse_deleted(tree.row)
             yield tree
+        except Exception:
+            tree.in_doubt = True
+            raise
         finally:
             tree.users -= 1
             tree.used = time.monotonic()
@@ -126,9 +137,16 @@ class Trees:
             await self._make_room()
             raw = await self._threads(self._open_raw, row)
             tree = ServedRaw(raw, self._threads, self._bounds.limits, self._now)
+            tree.latest = Joined(lambda: self._threads(self._read_again, public_id, raw))
             tree.used = time.monotonic()
             self._open[public_id] = tree
             return tree
+
+    def _read_again(self, public_id: int, raw: RawTree) -> TreeRow:
+        """What other processes did to an open tree; its row."""
+        row = self.registry.find(public_id)
+        raw.refresh()
+        return row
 
     async def _make_room(self) -> None:
         while len(self._open) >= self._bounds.trees:
@@ -141,3 +159,8 @@ class Trees:
         # Under `_changing`: whoever asks for it meanwhile opens it again when all that it took is appended.
         tree = self._open.pop(public_id)
         await self._threads(tree.close)
+
+
+def _refuse_deleted(row: TreeRow) -> None:
+    if row.fields.deleted is not None:
+        raise NotFoundError(f"the tree {row.fields.public_id} is deleted")

@@ -12,8 +12,9 @@ from touchplate.log.ports import Head, Sequenced, Tree
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.raw import Clock, Placed, RawLeaf, RawTree
 from touchplate.log.storage.raw_rows import RawEntry
-from touchplate.log.storage.registry import FROZEN, Registry, TreeRow, check_open
+from touchplate.log.storage.registry import ACTIVE, FROZEN, Registry, TreeRow, check_open
 from touchplate.log.trillian.errors import UnsupportedError
+from touchplate.log.trillian.joined import Joined
 from touchplate.log.trillian.roots import LogRoot
 from touchplate.verify.entry import parse_packed
 
@@ -72,15 +73,24 @@ class ServedRaw:
     def __init__(self, tree: RawTree, threads: Threads, limits: Limits, now: Clock) -> None:
         self.tree = tree
         self.row: TreeRow  # set for each call, by `Trees`
+        self.latest: Joined[TreeRow]  # set by `Trees`; reads the tree again, where others write it, too
         self._threads = threads
         self._limits = limits
         self._now = now
         self._sequencer: TreeSequencer | None = None
         self._renewing = asyncio.Lock()
+        self.in_doubt = False
+        """A call failed: perhaps other processes changed the tree."""
         self.users = 0
         """Calls that are using it."""
         self.used = 0.0
         """When it was used last."""
+
+    def seems_to_take(self, kind: int | None) -> bool:
+        """Whether, as far as this process knows, leaves for a tree of type `kind` can be appended."""
+        fields = self.row.fields
+        is_open = fields.type == kind and fields.state == ACTIVE and self.tree.root()[1] is not None
+        return is_open and not self.in_doubt
 
     def close(self) -> None:
         """Append what was taken, and end. Blocks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from logging import getLogger
 from typing import Any
@@ -148,8 +149,8 @@ class Server:
         fields = response.DESCRIPTOR.fields_by_name
         queued = list(response.results) if "results" in fields else []
         queued += [response.queued_leaf] if "queued_leaf" in fields else []
-        for one in queued:
-            self._metrics.wrote(GRPCCode(one.status.code).name)
+        for code, leaves in Counter(one.status.code for one in queued).items():
+            self._metrics.wrote(GRPCCode(code).name, leaves)
 
 
 def _authorization(context: Any) -> str | None:
