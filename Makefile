@@ -65,6 +65,7 @@ torture-short: setup  ## the crash series with each point once, minutes
 	@$(PYTHON) -m tests.torture --rounds 1
 
 bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
+	@deploy/dev/setup postgresql
 	$(PYTHON) -m tests.bench $(ONLY)
 
 SECONDS_EACH ?= 6

@@ -22,7 +22,17 @@ from touchplate.base.environment import read_environment
 
 Measure = Callable[[], list[Row]]
 
-FIGURES = ("cold_start", "inclusion", "whole_check", "gate", "raw_leaves", "add", "files", "rebuild")
+FIGURES = (
+    "cold_start",
+    "inclusion",
+    "whole_check",
+    "gate",
+    "raw_leaves",
+    "storage",
+    "add",
+    "files",
+    "rebuild",
+)
 """The modules of this folder, each with a function of its own name that returns rows; cheapest first."""
 
 

@@ -4,6 +4,7 @@
 must show everything that was acknowledged. Set `durable = False` for a storage that forgets.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,10 @@ class TreeSuite:
         raise AssertionError("a subclass opens its storage here")
 
     @pytest.fixture
-    def tree(self, tmp_path: Path) -> Tree:
-        return self.open(tmp_path)
+    def tree(self, tmp_path: Path) -> Iterator[Tree]:
+        tree = self.open(tmp_path)
+        yield tree
+        tree.close()
 
     def test_is_empty_at_first(self, tree: Tree) -> None:
         assert tree.head() == Head(0, EMPTY_ROOT, None)
@@ -130,7 +133,9 @@ class TreeSuite:
         assert (tree.decided(), tree.head().size) == (b"three", 3)
         if self.durable:
             tree.close()
-            assert self.open(tmp_path).decided() == b"three"
+            again = self.open(tmp_path)
+            assert again.decided() == b"three"
+            again.close()
 
     def test_finds_identities(self, tree: Tree) -> None:
         entries = raw_entries(600)
@@ -186,3 +191,4 @@ class TreeSuite:
             assert tree.head() == head
             assert tree.read_packed(0, size) == [entry.packed for entry in raw_entries(size)]
         assert tree.head().root == mth([entry.leaf_data for entry in raw_entries(600)])
+        tree.close()

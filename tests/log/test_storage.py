@@ -8,13 +8,17 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 from tests.log.memory import Failure, MemoryTree
 from tests.log.storage_suite import TreeSuite
-from tests.log.support import open_sqlite, raw_entries, sign
+from tests.log.support import open_sqlite, raw_entries, raw_entry, sign
+from tests.postgres import Server
 from tests.reference import mth
 
+from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.errors import CheckpointError, CorruptTreeError, StorageFailedError
 from touchplate.log.ports import Sequenced, Tree
+from touchplate.log.storage.shared import Share, open_shared
 from touchplate.log.storage.sql import open_tree
+from touchplate.verify.tiles import Tile
 
 
 class TestMemory(TreeSuite):
@@ -27,6 +31,16 @@ class TestMemory(TreeSuite):
 class TestSQLite(TreeSuite):
     def open(self, folder: Path) -> Tree:
         return open_sqlite(folder)
+
+
+class TestPostgreSQL(TreeSuite):
+    @pytest.fixture(autouse=True)
+    def _use(self, shared_database: str) -> None:
+        self._url = shared_database
+
+    def open(self, folder: Path) -> Tree:
+        # Many trees, one database: each test's is named by its folder.
+        return open_tree(postgresql_engine(parse_address(self._url)), folder.name)
 
 
 @pytest.mark.parametrize("failure", ["before", "after"])
@@ -100,6 +114,50 @@ def test_keeps_several_trees_apart_in_one_database(tmp_path: Path) -> None:
         open_tree(engine, "one.example.org", kind="raw")
     one.close()
     two.close()
+
+
+def rows_read(server: Server, url: str) -> int:
+    """Rows that were read from indexes and tables of a database so far."""
+    found = server.sql(
+        "SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)"
+        " + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)",
+        server.name_of(url),
+    )
+    return int(found)
+
+
+def test_no_plan_on_postgresql_depends_on_statistics(postgres: Server, database: str) -> None:
+    size = 5000
+    name = postgres.name_of(database)
+    # Never analysed, like a new log under load, and never cleaned.
+    for table in ("identities", "leaves", "tiles", "heads", "submissions"):
+        if table == "identities":
+            open_tree(postgresql_engine(parse_address(database)), "log.example.org").close()
+        postgres.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = off)", name)
+    tree = open_shared(postgresql_engine(parse_address(database)), "log.example.org")
+    tree.begin_term()
+    tree.submit(raw_entries(size // 2))
+    while tree.head().size < size // 2:
+        tree.invite(Share(500, 10**9))
+        tree.apply([], sign)
+    tree.apply(raw_entries(size // 2, start=size // 2), sign)
+    tree.close()  # with the session its counts become visible
+    before = rows_read(postgres, database)
+    tree = open_shared(postgresql_engine(parse_address(database)), "log.example.org")
+    for number in range(10):
+        tree.find_identities([raw_entry(f"entry {number * 400}").identity, raw_entry("absent").identity])
+        tree.begin_term()
+        (one,) = tree.submit(raw_entries(1, start=size + number)).values()
+        assert tree.ask([one]).waiting == {one}
+        tree.invite(Share(10, 10**9))
+        tree.apply([*raw_entries(1, start=number), raw_entry(f"new {number}")], sign)
+        tree.read_packed(number * 400, number * 400 + 2)
+        tree.read_tile(Tile(0, 3, 256))
+        tree.follow()
+    assert tree.head().size == size + 20
+    tree.close()
+    # Of the thousands that are stored, each round looked at some dozens.
+    assert rows_read(postgres, database) - before < 10 * 100
 
 
 def test_the_connection_that_commits_waits_for_the_disk(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from tests.api.support import write_node
 
 from touchplate.base.errors import ConfigError
 from touchplate.node.config import NodeConfig, load_config
+from touchplate.node.log_node import load_log_config
+from touchplate.node.peer import load_peer_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLO = ROOT / "deploy" / "examples" / "solo.toml"
@@ -50,6 +52,45 @@ def test_the_example_shows_every_key() -> None:
                 assert re.search(rf"\b{name}\b", text), name
     for word in ("operators", "minimum_age", "rebuild", "public_url", "threads", "password", "allow_private"):
         assert word in text
+
+
+def test_reads_the_example_of_a_frontend() -> None:
+    config = load_log_config(SOLO.with_name("frontend.toml"))
+    assert config.log.storage.startswith("postgresql+psycopg://touchplate@db.example.org/touchplate")
+    assert str(config.log.storage_password) == "file:keys/database.password"
+
+
+ADDRESS = "postgresql+psycopg://touchplate@db.example.org/log"
+
+
+@pytest.mark.parametrize(
+    ("storage", "complaint"),
+    [
+        ('"oracle://db/log"', 'log: storage: must begin with postgresql+psycopg://, or "sqlite"'),
+        ('"postgresql://db/log"', "must begin with postgresql+psycopg://"),
+        ('"log.sqlite"', "is no address"),
+        ('"postgresql+psycopg://db.example.org"', "names no database"),
+        ('"postgresql+psycopg://a:hush@db/log"', "must not hold a password; give it by reference"),
+        ('"postgresql+psycopg://db/log?password=hush"', "has the parameter 'password'; known: host,"),
+        ('"postgresql+psycopg://db/log?options=-cfsync"', "has the parameter 'options'"),
+        (f'"{ADDRESS}"\nstorage_password = "hush"', 'write "file:PATH" or "env:VARIABLE"'),
+        ('"sqlite"\nstorage_password = "env:HUSH"', "belongs to the address of a database"),
+        ("3", "must be a string, not 3"),
+    ],
+)
+def test_refuses_storages_that_cannot_be(tmp_path: Path, storage: str, complaint: str) -> None:
+    found = mistakes(edited(tmp_path, 'storage = "sqlite"', f"storage = {storage}"))
+    assert complaint in found
+    assert "hush" not in found
+
+
+def test_a_peer_keeps_its_part_of_the_log_on_sqlite(tmp_path: Path) -> None:
+    text = SOLO.with_name("peer.toml").read_text().replace("[log]\n", f'[log]\nstorage = "{ADDRESS}"\n', 1)
+    (tmp_path / "peer.toml").write_text(text)
+    with pytest.raises(ConfigError, match="a peer keeps its part of the log on SQLite"):
+        load_peer_config(tmp_path / "peer.toml")
+    with pytest.raises(ConfigError, match="run `touchplate peer start` instead"):
+        load_log_config(SOLO.with_name("peer.toml"))
 
 
 def test_reads_the_smallest_configuration(tmp_path: Path) -> None:

@@ -34,8 +34,11 @@ TOOL_BYTES = bytes(range(256)) * 8192
 class Process:
     """`touchplate serve`, and a way to ask it."""
 
+    command: tuple[str, ...] = ("serve",)
+
     def __init__(self, config: Path) -> None:
-        command = [sys.executable, "-W", "error", "-m", "touchplate.verify", "serve", "--config", str(config)]
+        command = [sys.executable, "-W", "error", "-m", "touchplate.verify", *self.command]
+        command += ["--config", str(config)]
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         assert self.child.stderr is not None

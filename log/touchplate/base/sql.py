@@ -1,4 +1,5 @@
 """SQLite databases as touchplate uses them: durable at commit, many readers beside one writer, no surprises.
+(PostgreSQL: `postgresql.py`. The transactions here serve both.)
 
 SQLAlchemy's SQLite driver would start transactions by itself, lazily and deferred. Here a transaction is
 begun explicitly: `begin_read` for a consistent view, `begin_write` with BEGIN IMMEDIATE, so that two writers
@@ -21,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from touchplate.base.durable import make_folder
 from touchplate.base.errors import StorageError
 
-__all__ = ["Engine", "begin_read", "begin_write", "database_errors", "sqlite_engine"]
+__all__ = ["Engine", "begin_read", "begin_write", "database_errors", "snapshot", "sqlite_engine"]
 
 # Seconds a writer waits for another one: many times the longest batch, and short enough to notice a stuck
 # process.
@@ -67,12 +68,21 @@ def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS, cache_kib: 
     return engine
 
 
+def snapshot(engine: Engine) -> Connection:
+    """A new connection whose transactions see one state of the database each, however long they take."""
+    connection = engine.connect()
+    if connection.dialect.name == "postgresql":
+        # By default each statement there sees what was committed when it began.
+        connection = connection.execution_options(isolation_level="REPEATABLE READ")
+    return connection
+
+
 @contextlib.contextmanager
 def begin_read(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one state of the database, however long it takes; what it writes is rolled
     back.
     """
-    with engine.connect() as connection:
+    with snapshot(engine) as connection:
         transaction = connection.begin()
         try:
             yield connection
@@ -82,8 +92,8 @@ def begin_read(engine: Engine) -> Iterator[Connection]:
 
 @contextlib.contextmanager
 def begin_write(engine: Engine) -> Iterator[Connection]:
-    """A transaction that holds the write lock from its beginning; committed at the end, rolled back on an
-    error.
+    """A transaction that holds SQLite's write lock from its beginning; committed at the end, rolled back on
+    an error.
 
     Raises sqlalchemy.exc.OperationalError ("database is locked") after the engine's busy time.
     """

@@ -5,6 +5,7 @@ import argparse
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from touchplate.base.config import Secret
 from touchplate.base.errors import ConfigError
@@ -24,6 +25,9 @@ from touchplate.verify.reading import read_at_most
 from touchplate.verify.sources import open_source
 from touchplate.verify.usage import OK, REFUSED, UsageError
 
+if TYPE_CHECKING:
+    from touchplate.base.sql import Engine
+
 SHOWN_FINDINGS = 50
 """Findings printed one by one; --json has them all."""
 
@@ -41,7 +45,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--config", type=Path, metavar="FILE", help="the node's TOML: its database and log key"
     )
-    where.add_argument("--db", type=Path, metavar="FILE", help="a log's SQLite database")
+    where.add_argument(
+        "--db", type=Path, metavar="FILE", help="a log's SQLite database (PostgreSQL: --config)"
+    )
     where.add_argument("--url", metavar="URL", help="a log as it is served, or a folder with the same paths")
     fsck.add_argument("--origin", metavar="NAME", help="which tree, when the database holds several")
     fsck.add_argument(
@@ -87,11 +93,13 @@ def _fsck(args: argparse.Namespace) -> int:
             )
         source = _served(args.url, reader)
     else:
-        database, origin = args.db, args.origin
-        if args.config is not None:
-            database, configured, policy = _read_config(args.config, policy)
+        origin = args.origin
+        if args.config is None:
+            engine = _open_file(args.db)
+        else:
+            engine, configured, policy = _open_configured(args.config, policy)
             origin = origin or configured
-        source, close = _stored(database, origin)
+        source, close = _stored(engine, origin)
     against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
@@ -185,14 +193,18 @@ def _served(url: str, reader: Reader | None) -> Source:
     return ServedLog(open_source(url), read_head)
 
 
-def _stored(database: Path, origin: str | None) -> tuple[Source, Callable[[], None]]:
+def _open_file(database: Path) -> "Engine":
     # On use: an auditor's installation has no SQLAlchemy, and needs none for --url.
     from touchplate.base.sql import sqlite_engine
-    from touchplate.log.storage.rows import TreeRows
 
     if not database.is_file():
         raise RequestError(f"there is no database {str(database)!r}; give the file, not its folder")
-    engine = sqlite_engine(database)
+    return sqlite_engine(database)
+
+
+def _stored(engine: "Engine", origin: str | None) -> tuple[Source, Callable[[], None]]:
+    from touchplate.log.storage.rows import TreeRows
+
     try:
         rows = TreeRows(engine, origin)
     except BaseException:
@@ -213,19 +225,28 @@ def _read_kept(path: Path) -> UnverifiedCheckpoint:
         raise MalformedError(f"--against: {path} is no checkpoint: {error}", reason=error.reason) from error
 
 
-def _read_config(path: Path, policy: Policy | None) -> tuple[Path, str, Policy]:
+def _open_configured(path: Path, policy: Policy | None) -> "tuple[Engine, str, Policy]":
     """Database, origin and policy of the log in a node's configuration; the node checks the rest of it."""
-    from touchplate.log.service import database_path, log_folder
+    from touchplate.log.service import SQLITE, database_path, log_folder, open_address
 
+    folder = path.absolute().parent
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        data, key = Path(document["data"]), Secret.parse(document["log"]["key"], path.absolute().parent)
-        origin = str(document["log"]["origin"])
+        data, log = Path(document["data"]), document["log"]
+        key, origin = Secret.parse(log["key"], folder), str(log["origin"])
+        storage, password = str(log.get("storage", SQLITE)), log.get("storage_password")
+        secret = None if password is None else Secret.parse(password, folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"no usable `data`, [log] `origin` and `key`: {error}"
         raise ConfigError(path.name, (what,)) from error
-    database = database_path(log_folder(path.absolute().parent / data))
     if policy is None:
         own = format_verifier_key(parse_signer_key(key.resolve()).key)
         policy = parse_policy(f"log {own}\nquorum none\n")
-    return database, origin, policy
+    if storage == SQLITE:
+        return _open_file(database_path(log_folder(folder / data))), origin, policy
+    try:
+        # Silence in its transaction is no sign of death: it recomputes between two questions.
+        engine = open_address(storage, secret, idle_seconds=0)
+    except ValueError as error:
+        raise ConfigError(path.name, (f"log.storage: {error}",)) from error
+    return engine, origin, policy

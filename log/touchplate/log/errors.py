@@ -7,6 +7,7 @@
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
     │   ├── StorageFailedError  the database failed; nothing half-written was kept
+    │   │   └── SupersededError   another process writes this tree now
     │   └── StoppedError      the log is shutting down
     └── FatalError            the log must not run like this
         ├── CorruptTreeError  the storage contradicts itself: run `touchplate log fsck`
@@ -72,6 +73,10 @@ class StorageFailedError(BusyError):
     """The storage did not keep a batch, or does not say whether it did."""
 
     default_reason = "storage-failed"
+
+
+class SupersededError(StorageFailedError):
+    """Another process moved the tree's head, or was elected: nothing of the batch was kept."""
 
 
 class StoppedError(BusyError):

@@ -128,6 +128,16 @@ class TreeSequencer:
         """Answer whoever waits for `entries` with `error`: the decider will not decide them (now)."""
         self._answer(entries, [error] * len(entries), {})
 
+    def answer(self, entries: Sequence[PackedEntry], results: Sequence[Outcome]) -> None:
+        """Answer whoever waits for `entries`, which another process appended: as many results as entries.
+
+        `tree` must show them already. Without entries, only tells those who wait for growth.
+        """
+        if entries:
+            self._answer(entries, results, {})
+        with self._grown:
+            self._grown.notify_all()
+
     def _execute(self, batch: Sequence[PackedEntry], decided: bytes | None = None) -> None:
         """Called by the decider with decided batches, in order, one at a time."""
         outcomes: dict[bytes, list[Outcome]] = {}
@@ -249,12 +259,18 @@ class SoloDecider:
         """All that waits, up to the limits; blocks while nothing does. Empty when all is done for good."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopping)
-            count, weight = 0, 0
-            for entry in self._queue[: self._limits.batch_entries]:
-                weight += entry.weight
-                if count and weight > self._limits.batch_bytes:
-                    break
-                count += 1
-            batch = self._queue[:count]
-            del self._queue[:count]
-        return batch
+            return next_batch(self._queue, self._limits)
+
+
+def next_batch(queue: list[PackedEntry], limits: Limits) -> list[PackedEntry]:
+    """Take what is first in `queue`, up to the limits of a batch. Whoever else adds to it must wait
+    meanwhile."""
+    count, weight = 0, 0
+    for entry in queue[: limits.batch_entries]:
+        weight += entry.weight
+        if count and weight > limits.batch_bytes:
+            break
+        count += 1
+    batch = queue[:count]
+    del queue[:count]
+    return batch

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Literal
 
 from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
+from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.http.hot import HotFace
 from touchplate.log.peers.config import PeersConfig
-from touchplate.log.ports import Sequenced
+from touchplate.log.ports import Decider, Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
-from touchplate.log.storage.sql import open_tree
+from touchplate.log.storage.sql import SQLTree, open_tree
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import is_origin, parse_signer_key
 from touchplate.verify.trust import load_admission
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 DATABASE_NAME = "log.sqlite"
 """The one precious file of a solo log, in its folder."""
+
+SQLITE = "sqlite"
+"""`storage` of a log whose database is a file of its own."""
 
 LOCK_NAME = "lock"
 """File in a log's folder that the one process which has the log open keeps locked."""
@@ -53,6 +57,11 @@ class LogConfig:
     mode: Literal["solo", "peers"] = "solo"
     """Who decides the order: this process alone, or several peers by agreement (`[log.peers]`)."""
     peers: PeersConfig | None = None
+    storage: str = SQLITE
+    """The log's database: "sqlite" (a file in the data folder), or the address of one on PostgreSQL, which
+    any number of frontends can serve."""
+    storage_password: Secret | None = None
+    """The password that belongs to the address."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -61,9 +70,22 @@ class LogConfig:
             found.append(
                 f"origin: {self.origin!r} is not a bare lower-case host name such as 'log.example.org'"
             )
+        if self.storage != SQLITE:
+            found += self._check_address()
+        elif self.storage_password is not None:
+            found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
         return found
+
+    def _check_address(self) -> list[str]:
+        try:
+            parse_address(self.storage)
+        except ValueError as error:
+            return [f'storage: {error}, or "sqlite"']
+        if self.mode == "peers":
+            return ['storage: a peer keeps its part of the log on SQLite; write "sqlite"']
+        return []
 
 
 def log_folder(data: Path) -> Path:
@@ -76,10 +98,26 @@ def database_path(folder: Path) -> Path:
     return folder / DATABASE_NAME
 
 
+def open_address(address: str, password: Secret | None, *, idle_seconds: int = IDLE_SECONDS) -> Engine:
+    """The database on PostgreSQL that `[log] storage` and `storage_password` name.
+
+    Raises ValueError for another address, ConfigError (password), StorageError.
+    """
+    url = parse_address(address)
+    if password is not None:
+        url = url.set(password=password.resolve())
+    return postgresql_engine(url, idle_seconds=idle_seconds)
+
+
 def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogService:
-    """The log that a configuration describes: alone, or as one of several peers. Raises what they raise."""
-    if config.mode == "solo":
+    """The log that a configuration describes: alone, as a frontend, or as one of several peers. Raises what
+    they raise."""
+    if config.mode == "solo" and config.storage == SQLITE:
         return LogService(config, folder, prefix=prefix)
+    if config.mode == "solo":
+        from touchplate.log.frontends.service import FrontendService
+
+        return FrontendService(config, folder, prefix=prefix)
     # On use: a log alone needs no protobuf.
     from touchplate.log.peers.service import PeerService
 
@@ -87,7 +125,7 @@ def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogSer
 
 
 class LogService:
-    """One solo log on SQLite. `start` before use, `stop` at the end; everything else from any thread."""
+    """One log alone, on SQLite. `start` before use, `stop` at the end; everything else from any thread."""
 
     def __init__(self, config: LogConfig, folder: Path, *, prefix: str = "/log") -> None:
         """Open the log in `folder` (made if absent); `prefix` is where its HTTP face will be mounted.
@@ -100,7 +138,7 @@ class LogService:
         listed = load_admission(config.admission)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
-            self.tree = open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
+            self.tree = self._open_tree(config, folder)
         except BaseException:
             self._lock.close()
             raise
@@ -113,13 +151,19 @@ class LogService:
             self._lock.close()
             raise
         self.sequencer = TreeSequencer(
-            self.tree, SoloDecider(config.limits), sign=self._publisher.sign, limits=config.limits
+            self.tree, self._make_decider(config), sign=self._publisher.sign, limits=config.limits
         )
         self.reader = LogReader(self.tree)
         self.admission = Admission(listed, self.reader.size)
         self.writer = LogWriter(self.admission, self.sequencer)
         self.asgi = HotFace(self.reader, self.writer, prefix)
         self._prefix = prefix
+
+    def _open_tree(self, config: LogConfig, folder: Path) -> SQLTree:
+        return open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
+
+    def _make_decider(self, config: LogConfig) -> Decider:
+        return SoloDecider(config.limits)
 
     def start(self) -> None:
         """Sign the head if need be, and take entries."""

@@ -35,6 +35,7 @@ COMMANDS = {
     "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
+    "log serve": Command("touchplate.node.cli_log", "all", "run a log without adapters"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
     "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
     "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),
@@ -96,6 +97,9 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "--version":
         print_text(f"touchplate {_version()}\n")
         return OK
+    # A command of two words belongs to another part than its first word does.
+    if (longer := " ".join(arguments[:2])) in COMMANDS:
+        name = longer
     command = COMMANDS.get(name)
     if command is None:
         known = ", ".join(COMMANDS)
@@ -104,7 +108,7 @@ def _dispatch(arguments: list[str]) -> int:
         module = cast(CommandModule, importlib.import_module(command.module))
         parser = Parser(prog=f"touchplate {name}", description=command.summary)
         module.register(parser)
-        return module.run(parser.parse_args(arguments[1:]))
+        return module.run(parser.parse_args(arguments[len(name.split()) :]))
     except ModuleNotFoundError as error:
         raise _missing_part(name, command, error) from error
 

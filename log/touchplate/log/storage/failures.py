@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from touchplate.base.errors import StorageError
 from touchplate.log.errors import StorageFailedError
 
 
@@ -15,5 +16,7 @@ def answering(doing: str) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         # Only the driver's own words: SQLAlchemy's text repeats the statement and its parameters.
-        cause = getattr(error, "orig", None) or type(error).__name__
+        cause = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
         raise StorageFailedError(f"{doing}: the database failed: {cause}") from error
+    except StorageError as error:  # a server that came back is not fit any more
+        raise StorageFailedError(f"{doing}: {error}") from error

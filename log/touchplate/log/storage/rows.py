@@ -22,9 +22,18 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import TypeCoerce
 from sqlalchemy.types import NULLTYPE
 
+from touchplate.base.sql import snapshot
 from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.storage.failures import answering
-from touchplate.log.storage.schema import decisions, heads, identities, leaves, metadata, tiles
+from touchplate.log.storage.schema import (
+    decisions,
+    heads,
+    identities,
+    leaves,
+    metadata,
+    submissions,
+    tiles,
+)
 from touchplate.log.storage.sql import ATTESTATIONS
 from touchplate.log.storage.statements import Statements
 from touchplate.verify.proofs import MAX_SIZE
@@ -47,7 +56,9 @@ class _Statements:
         tree: BindParameter[int] = bindparam("tree")
         by_index = leaves.c.leaf_index
         here = leaves.c.tree_id == tree
-        self.head = select(*map(_raw, heads.c)).where(heads.c.tree_id == tree)
+        # By name: an older database lacks columns that fsck does not need.
+        head = (heads.c.tree_size, heads.c.root, heads.c.checkpoint_size, heads.c.checkpoint)
+        self.head = select(*map(_raw, head)).where(heads.c.tree_id == tree)
         self.leaves = (
             select(_raw(by_index), _raw(leaves.c.leaf_data), _raw(leaves.c.packed))
             .where(here, by_index >= bindparam("start"), by_index < bindparam("end"))
@@ -86,7 +97,7 @@ class TreeRows:
         self._dialect = engine.dialect.name
         self._problems: dict[tuple[str, str], None] = {}  # ordered, each once
         # One read transaction for all: a log that goes on growing meanwhile looks the same throughout.
-        self._connection: Connection = engine.connect()
+        self._connection: Connection = snapshot(engine)
         try:
             with answering("choosing a tree"):
                 self.name, self._tree = self._choose(name)
@@ -99,8 +110,8 @@ class TreeRows:
         self._connection.close()
 
     def _choose(self, name: str | None) -> tuple[str, int]:
-        # A solo log from before there were peers has no table of decisions, and needs none.
-        needed = set(metadata.tables) - {decisions.name}
+        # What peers and several frontends have beside the tree, older logs lack.
+        needed = set(metadata.tables) - {decisions.name, submissions.name}
         missing = needed - set(inspect(self._connection).get_table_names())
         if missing:
             raise RequestError(f"this is not a log's database: it has no table {', '.join(sorted(missing))}")
@@ -164,8 +175,7 @@ class TreeRows:
     def identities(self, identities: Sequence[bytes]) -> Mapping[bytes, int]:
         """Stored indexes by identity."""
         with answering("reading identities"):
-            rows = self._connection.execute(self._sql.known, {"tree": self._tree, "wanted": list(identities)})
-            return {row.identity: row.leaf_index for row in rows}
+            return self._sql.bulk.find(self._connection, self._tree, identities)
 
     def leftovers(self, size: int) -> Iterator[tuple[str, str]]:
         """(where, what) of everything stored that a tree of `size` entries does not have."""

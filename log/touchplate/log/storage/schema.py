@@ -6,11 +6,26 @@
     tiles       hash tiles as tlog-tiles serves them; an unfinished one is replaced as it grows
     heads       one row per tree: size, root, and the newest checkpoint with the size that it speaks of
     decisions   what the decider remembers of the newest batch; only peers have one
+    submissions entries on their way from a frontend to the sequencer; only several frontends have them
 
 All rows of one batch are written in one transaction. An index or size is below 2^63 (checkpoint format 3).
+The schema is the same in SQLite and PostgreSQL; a change to it needs a migration (`migrations/`).
 """
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    event,
+    func,
+)
 
 metadata = MetaData()
 
@@ -58,6 +73,9 @@ heads = Table(
     Column("root", LargeBinary(32), nullable=False),
     Column("checkpoint_size", BigInteger, nullable=False),
     Column("checkpoint", LargeBinary, nullable=True),
+    # Counts the changes of the sequencer. Who moves the head names the term in which it was elected, so that
+    # one which was replaced and does not know it yet cannot write.
+    Column("term", BigInteger, nullable=False, server_default="0"),
 )
 
 decisions = Table(
@@ -66,3 +84,29 @@ decisions = Table(
     Column("tree_id", ForeignKey("trees.tree_id"), primary_key=True),
     Column("state", LargeBinary, nullable=False),
 )
+
+submissions = Table(
+    "submissions",
+    metadata,
+    # In the order in which they are taken.
+    Column("submission_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("tree_id", ForeignKey("trees.tree_id"), nullable=False),
+    Column("identity", LargeBinary(32), nullable=False),
+    Column("leaf_data", LargeBinary, nullable=False),
+    Column("leaf_hash", LargeBinary(32), nullable=False),
+    Column("packed", LargeBinary, nullable=False),
+    # Set when the identity was in the tree already; the row of an entry that got an index of its own is gone.
+    Column("duplicate_of", BigInteger, nullable=True),
+    Column("submitted", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# Leaves and tiles are hashes and signatures: PostgreSQL need not try to compress them.
+_UNCOMPRESSED = ((leaves, "leaf_data"), (leaves, "packed"), (tiles, "hashes"))
+for _table, _column in _UNCOMPRESSED:
+    event.listen(
+        _table,
+        "after_create",
+        DDL(f"ALTER TABLE {_table.name} ALTER COLUMN {_column} SET STORAGE EXTERNAL").execute_if(  # type: ignore[no-untyped-call]
+            dialect="postgresql"
+        ),
+    )

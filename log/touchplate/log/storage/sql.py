@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, Select
 
@@ -14,26 +15,35 @@ from touchplate.log.errors import (
     NotFoundError,
     RequestError,
     StorageFailedError,
+    SupersededError,
 )
 from touchplate.log.growth import Edge, edge_of, edge_tiles, grow
 from touchplate.log.ports import Head, PackedEntry, Sequenced, Sign
 from touchplate.log.storage.failures import answering
-from touchplate.log.storage.schema import metadata
-from touchplate.log.storage.statements import LOOKUP_ROWS, Statements
-from touchplate.verify.proofs import MAX_SIZE
+from touchplate.log.storage.migrations import prepare
+from touchplate.log.storage.statements import Statements
+from touchplate.verify.proofs import MAX_SIZE, root_of
 from touchplate.verify.rfc6962 import EMPTY_ROOT, HASH_SIZE
-from touchplate.verify.tiles import Tile, tile_width
+from touchplate.verify.tiles import Tile, TileReader, tile_width
 
 ATTESTATIONS = "attestations"
 """Kind of tree that takes signed envelopes of admitted keys; made by configuration only."""
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class State:
     """What memory holds of the newest durable head. Replaced as a whole, so that readers need no lock."""
 
     head: Head
     edge: Edge
+
+
+@dataclass(frozen=True, slots=True)
+class _Extras:
+    """What is written beside the entries of a batch."""
+
+    sign: Sign | None
+    decided: bytes | None
 
 
 class _RepeatsError(StorageFailedError):
@@ -41,8 +51,11 @@ class _RepeatsError(StorageFailedError):
     them."""
 
 
+T = TypeVar("T", bound="SQLTree")
+
+
 def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: bool = False) -> "SQLTree":
-    """The tree called `name` in the database of `engine`, made empty if it is not there.
+    """The tree called `name` in the database of `engine`, made empty if it is not there, for one process.
 
     `alone`: there may be no other tree, so that a changed name is a mistake and not an empty new log.
 
@@ -50,20 +63,25 @@ def open_tree(engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: boo
     CorruptTreeError when head and tiles contradict each other; CheckpointError when the tree is of another
     kind, or not alone.
     """
+    return open_as(SQLTree, engine, name, kind, alone=alone)
+
+
+def open_as(made: type[T], engine: Engine, name: str, kind: str = ATTESTATIONS, *, alone: bool = False) -> T:
+    """`open_tree` for any kind of tree object."""
     statements = Statements(engine.dialect.name)
     try:
         with answering("opening the tree"), begin_write(engine) as transaction:
+            prepare(transaction)
             if alone:
                 _refuse_others(transaction, statements, name)
             tree_id = _ensure_tree(transaction, statements, name, kind)
-        return SQLTree(engine, statements, tree_id)
+        return made(engine, statements, tree_id)
     except BaseException:
         engine.dispose()
         raise
 
 
 def _refuse_others(transaction: Connection, statements: Statements, name: str) -> None:
-    metadata.create_all(transaction)
     others = [row.name for row in transaction.execute(statements.trees) if row.name != name]
     if others:
         raise CheckpointError(
@@ -73,7 +91,6 @@ def _refuse_others(transaction: Connection, statements: Statements, name: str) -
 
 
 def _ensure_tree(transaction: Connection, statements: Statements, name: str, kind: str) -> int:
-    metadata.create_all(transaction)
     transaction.execute(statements.add_tree, [{"name": name, "kind": kind}])
     row = transaction.execute(statements.tree, {"name": name}).one()
     if row.kind != kind:
@@ -85,7 +102,7 @@ def _ensure_tree(transaction: Connection, statements: Statements, name: str, kin
 
 
 class SQLTree:
-    """One tree of a database. Made by `open_tree`."""
+    """One tree of a database, written by this process. Made by `open_tree`."""
 
     def __init__(self, engine: Engine, statements: Statements, tree_id: int) -> None:
         self._engine = engine
@@ -93,6 +110,7 @@ class SQLTree:
         self._tree_id = tree_id
         self._writing = Lock()  # held for the whole of every write
         self._doubt = False  # under _writing: a write failed, and the database may be ahead of memory
+        self._term = 0  # under _writing: of one process alone, it never changes
         self._state = self._load()  # written under _writing, read by anyone
 
     def head(self) -> Head:
@@ -110,13 +128,11 @@ class SQLTree:
     ) -> list[Sequenced]:
         """See `Tree.apply`."""
         with self._writing, self._recovering():
-            state = self._state
-            fresh = without_repeats(entries)
             with answering("appending a batch"):
-                known, state = self._append(state, fresh, sign, decided)
+                answered, state = self._append(entries, _Extras(sign, decided))
             # The batch is durable. Only now may anybody in this process see it.
-            first, self._state = self._state.head.size, state
-        return answers(entries, known, first)
+            self._state = state
+        return answered
 
     def decided(self) -> bytes | None:
         """See `Tree.decided`."""
@@ -130,22 +146,21 @@ class SQLTree:
         """See `Tree.store_checkpoint`."""
         values = {"checkpoint_size": size, "checkpoint": checkpoint}
         with self._writing, self._recovering(), answering("storing a checkpoint"):
+            where = {"tree": self._tree_id, "new_size": size, "my_term": self._term}
             with begin_write(self._engine) as transaction:
-                done = transaction.execute(
-                    self._sql.put_checkpoint, {"tree": self._tree_id, "new_size": size, **values}
-                )
+                done = transaction.execute(self._sql.put_checkpoint, {**where, **values})
                 if done.rowcount != 1:
                     raise CheckpointError(
                         f"the checkpoint of size {size} is older than the stored one, or ahead of the tree"
                     )
             head = self._state.head
-            self._state = _State(Head(head.size, head.root, checkpoint), self._state.edge)
+            self._state = State(Head(head.size, head.root, checkpoint), self._state.edge)
 
     @contextmanager
     def _recovering(self) -> Iterator[None]:
         """Around every write: after a failure, memory is read back from the head row before the next one."""
         if self._doubt:
-            self._state = self._load()
+            self._state = self._load(self._state.head)
             self._doubt = False
         try:
             yield
@@ -154,39 +169,52 @@ class SQLTree:
             self._doubt = True
             raise
 
-    def _append(
-        self, state: _State, fresh: Sequence[PackedEntry], sign: Sign | None, decided: bytes | None
-    ) -> tuple[Mapping[bytes, int], _State]:
-        """One transaction. Returns what was known before, and the state after."""
+    def _append(self, entries: Sequence[PackedEntry], extras: _Extras) -> tuple[list[Sequenced], State]:
+        """One transaction. Returns the answers to `entries`, and the state after."""
         # Optimistic: nearly always all are new. The count of added rows says when they are not.
         try:
             with begin_write(self._engine) as connection:
-                self._remember(connection, decided)
-                return {}, self._add_rows(connection, state, fresh, sign)
+                return self._write(connection, entries, extras, look=False)
         except _RepeatsError:  # rolled back
             pass
         with begin_write(self._engine) as connection:
-            known = self._find(connection, [entry.identity for entry in fresh])
-            fresh = [entry for entry in fresh if entry.identity not in known]
-            self._remember(connection, decided)
-            return known, self._add_rows(connection, state, fresh, sign)
+            return self._write(connection, entries, extras, look=True)
 
-    def _remember(self, connection: Connection, decided: bytes | None) -> None:
-        if decided is not None:
-            connection.execute(self._sql.put_decision, [{"tree_id": self._tree_id, "state": decided}])
+    def _write(
+        self, connection: Connection, entries: Sequence[PackedEntry], extras: _Extras, *, look: bool
+    ) -> tuple[list[Sequenced], State]:
+        """What a batch does in its transaction. `look`: first ask which entries are in the tree."""
+        before = self._state
+        also = self._also(connection)
+        fresh = without_repeats([*entries, *also])
+        known: Mapping[bytes, int] = {}
+        if look:
+            identities = [entry.identity for entry in fresh]
+            known = self._sql.bulk.find(connection, self._tree_id, identities)
+        fresh = [entry for entry in fresh if entry.identity not in known]
+        if extras.decided is not None:
+            row = {"tree_id": self._tree_id, "state": extras.decided}
+            connection.execute(self._sql.put_decision, [row])
+        after = self._add_rows(connection, before, fresh, extras.sign)
+        answered = answers([*entries, *also], known, before.head.size)
+        self._settle(connection, answered[len(entries) :], moved=bool(fresh))
+        return answered[: len(entries)], after
+
+    def _also(self, connection: Connection) -> Sequence[PackedEntry]:
+        """Entries that this storage has by itself for the batch, after those that it was given."""
+        return ()
+
+    def _settle(self, connection: Connection, also: Sequence[Sequenced], *, moved: bool) -> None:
+        """Nothing here; a storage that added entries of its own (`_also`) writes down the answers to them."""
 
     def _add_rows(
-        self, connection: Connection, state: _State, fresh: Sequence[PackedEntry], sign: Sign | None
-    ) -> _State:
+        self, connection: Connection, state: State, fresh: Sequence[PackedEntry], sign: Sign | None
+    ) -> State:
         """All rows of a batch. Returns the state that COMMIT makes true."""
         if not fresh:
             return state
-        tree = self._tree_id
-        identities = [
-            {"tree_id": tree, "identity": entry.identity, "leaf_index": index}
-            for index, entry in enumerate(fresh, state.head.size)
-        ]
-        if connection.execute(self._sql.add_identities, identities).rowcount != len(fresh):
+        tree, bulk = self._tree_id, self._sql.bulk
+        if bulk.add_identities(connection, tree, state.head.size, fresh) != len(fresh):
             raise _RepeatsError("some of these entries are in the tree already")
         growth = grow(state.edge, [entry.leaf_hash for entry in fresh])
         size, root = growth.edge.size, growth.edge.root()
@@ -195,46 +223,64 @@ class SQLTree:
         if sign is not None:
             checkpoint = sign(size, root)
             values |= {"checkpoint_size": size, "checkpoint": checkpoint}
-        moved = connection.execute(self._sql.move_head, {"tree": tree, "old_size": state.head.size, **values})
-        if moved.rowcount != 1:
-            raise StorageFailedError("appending a batch: another process moved the head of this tree")
-        connection.execute(
-            self._sql.add_leaves,
-            [
-                {"tree_id": tree, "leaf_index": index, "leaf_data": entry.leaf_data, "packed": entry.packed}
-                for index, entry in enumerate(fresh, state.head.size)
-            ],
-        )
-        connection.execute(
-            self._sql.put_tiles,
-            [
-                {"tree_id": tree, "level": tile.level, "tile_index": tile.index, "hashes": hashes}
-                for tile, hashes in growth.tiles.items()
-            ],
-        )
-        return _State(Head(size, root, checkpoint), growth.edge)
+        where = {"tree": tree, "old_size": state.head.size, "my_term": self._term}
+        if connection.execute(self._sql.move_head, {**where, **values}).rowcount != 1:
+            raise SupersededError("appending a batch: another process moved the head of this tree")
+        bulk.add_leaves(connection, tree, state.head.size, fresh)
+        bulk.put_tiles(connection, tree, growth.tiles)
+        return State(Head(size, root, checkpoint), growth.edge)
 
-    def _load(self) -> _State:
-        """Head and edge as the database has them. Raises CorruptTreeError when they contradict each other."""
+    def _load(self, known: Head | None = None) -> State:
+        """Head and edge as the database has them; they must go on from what was `known`.
+
+        Raises CorruptTreeError when they contradict each other, CheckpointError when the database went back:
+        an older copy was put in its place, or a standby that lacked the newest commits.
+        """
         with answering("reading the head"), begin_read(self._engine) as connection:
-            row = connection.execute(self._sql.head, {"tree": self._tree_id}).one()
-            if type(row.tree_size) is not int or not 0 <= row.tree_size < MAX_SIZE:
-                raise CorruptTreeError(f"the head says size {row.tree_size!r}: run log fsck")
+            head = self._read_head(connection)
             partial = {}
-            for tile in edge_tiles(row.tree_size):
+            for tile in edge_tiles(head.size):
                 hashes = self._tile(connection, tile)
                 if hashes is None or len(hashes) != tile.width * HASH_SIZE:
                     raise CorruptTreeError(
-                        f"{tile} is missing or of another width than size {row.tree_size} needs: run log fsck"
+                        f"{tile} is missing or of another width than size {head.size} needs: run log fsck"
                     )
                 partial[tile.level] = hashes
-        edge = edge_of(row.tree_size, partial)
-        if edge.root() != row.root:
+            if known is not None:
+                self._check_goes_on(connection, known, head)
+        edge = edge_of(head.size, partial)
+        if edge.root() != head.root:
             raise CorruptTreeError(
-                f"the tiles of size {row.tree_size} hash to {edge.root().hex()}, not to the head's root"
-                f" {row.root.hex()}: run log fsck"
+                f"the tiles of size {head.size} hash to {edge.root().hex()}, not to the head's root"
+                f" {head.root.hex()}: run log fsck"
             )
-        return _State(Head(row.tree_size, row.root, row.checkpoint), edge)
+        return State(head, edge)
+
+    def _read_head(self, connection: Connection) -> Head:
+        row = connection.execute(self._sql.head, {"tree": self._tree_id}).one()
+        if type(row.tree_size) is not int or not 0 <= row.tree_size < MAX_SIZE:
+            raise CorruptTreeError(f"the head says size {row.tree_size!r}: run log fsck")
+        return Head(row.tree_size, row.root, row.checkpoint)
+
+    def _check_goes_on(self, connection: Connection, old: Head, new: Head) -> None:
+        """Refuse a database that does not contain the tree which this process has shown already."""
+
+        def read(tile: Tile) -> bytes:
+            hashes = self._tile(connection, tile)
+            if hashes is None or len(hashes) < tile.width * HASH_SIZE:
+                raise CorruptTreeError(f"{tile} is not stored in full: run log fsck")
+            return hashes[: tile.width * HASH_SIZE]
+
+        goes_on = new.size >= old.size and (
+            new.root == old.root
+            if new.size == old.size
+            else root_of(TileReader(read, old.size), old.size) == old.root
+        )
+        if not goes_on:
+            raise CheckpointError(
+                f"the database has {new.size} entries and does not contain the tree of {old.size} that was"
+                " acknowledged: it was exchanged for an older or another one; put the right one back"
+            )
 
     # Reading
 
@@ -283,16 +329,7 @@ class SQLTree:
         if any(len(identity) != HASH_SIZE for identity in identities):
             raise RequestError("an identity has 32 bytes")
         with answering("looking up identities"), self._engine.connect() as connection:
-            return self._find(connection, identities)
-
-    def _find(self, connection: Connection, identities: Sequence[bytes]) -> dict[bytes, int]:
-        known: dict[bytes, int] = {}
-        for start in range(0, len(identities), LOOKUP_ROWS):
-            wanted = list(identities[start : start + LOOKUP_ROWS])
-            wanted += wanted[:1] * (LOOKUP_ROWS - len(wanted))
-            rows = connection.execute(self._sql.known, {"tree": self._tree_id, "wanted": wanted})
-            known.update((row.identity, row.leaf_index) for row in rows)
-        return known
+            return self._sql.bulk.find(connection, self._tree_id, identities)
 
 
 def without_repeats(entries: Sequence[PackedEntry]) -> list[PackedEntry]:

@@ -1,7 +1,7 @@
 """Every SQL statement of the tree, built once: the hot path never compiles one again.
 
-Where the databases differ (INSERT that skips or replaces), both speak the same ON CONFLICT through their own
-dialect's insert.
+What the databases must be told differently is in `bulk.py`; where both have the same words in a dialect of
+their own (INSERT that skips or replaces), it is chosen here.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,16 +9,13 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from touchplate.log.storage.schema import decisions, heads, identities, leaves, tiles, trees
+from touchplate.log.storage.bulk import bulk_for
+from touchplate.log.storage.schema import decisions, heads, leaves, tiles, trees
 
 _INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
 }
-
-LOOKUP_ROWS = 256
-"""Identities per IN list. One fixed length per statement text, padded, so that its compiled form is
-reused."""
 
 
 class Statements:
@@ -26,22 +23,19 @@ class Statements:
 
     def __init__(self, dialect: str) -> None:
         insert = _INSERTS[dialect]
-        self.add_leaves = insert(leaves)
-        self.add_identities = insert(identities).on_conflict_do_nothing()
-        tile = insert(tiles)
-        self.put_tiles = tile.on_conflict_do_update(
-            index_elements=[tiles.c.tree_id, tiles.c.level, tiles.c.tile_index],
-            set_={"hashes": tile.excluded.hashes},
-        )
+        self.bulk = bulk_for(dialect)
         self.add_tree = insert(trees).on_conflict_do_nothing()
         self.add_head = insert(heads).on_conflict_do_nothing()
         here = heads.c.tree_id == bindparam("tree")
-        # Compare and swap: a second writer on the same database cannot move a head that the first one moved.
-        self.move_head = update(heads).where(here, heads.c.tree_size == bindparam("old_size"))
+        mine = heads.c.term == bindparam("my_term")
+        # Compare and swap: a second writer on the same database cannot move a head that the first one moved,
+        # nor can a sequencer whose term is over.
+        self.move_head = update(heads).where(here, heads.c.tree_size == bindparam("old_size"), mine)
         self.put_checkpoint = update(heads).where(
             here,
             heads.c.checkpoint_size <= bindparam("new_size"),
             heads.c.tree_size >= bindparam("new_size"),
+            mine,
         )
         decision = insert(decisions)
         self.put_decision = decision.on_conflict_do_update(
@@ -63,8 +57,4 @@ class Statements:
             tiles.c.tree_id == bindparam("tree"),
             tiles.c.level == bindparam("level"),
             tiles.c.tile_index == bindparam("index"),
-        )
-        self.known = select(identities.c.identity, identities.c.leaf_index).where(
-            identities.c.tree_id == bindparam("tree"),
-            identities.c.identity.in_(bindparam("wanted", expanding=True)),
         )
