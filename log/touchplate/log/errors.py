@@ -4,6 +4,7 @@
     ├── RequestError          what was asked makes no sense here, or is too large
     │   └── NotFoundError     an index, tile or size that this tree does not have
     ├── AdmissionError        the entry may not be written: unknown key, wrong kind, bad statement
+    ├── FrozenError           the log takes no new entries any more
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
     │   ├── StorageFailedError  the database failed; nothing half-written was kept
@@ -54,6 +55,12 @@ class AdmissionError(LogError):
     """The entry may not be written to this log. `reason` says which rule refused it."""
 
     default_reason = "not-admitted"
+
+
+class FrozenError(LogError):
+    """The log takes no new entries, by its operator's decision. What is in it is still answered as a duplicate."""
+
+    default_reason = "frozen"
 
 
 class BusyError(LogError):
@@ -108,6 +115,7 @@ STATUS = StatusTable().extended(
         RequestError: BAD_REQUEST,
         NotFoundError: NOT_FOUND,
         AdmissionError: BAD_REQUEST,
+        FrozenError: FORBIDDEN,
         "too-large": TOO_LARGE,
         # The key, not the bytes, is what these refuse.
         "unknown-key": FORBIDDEN,

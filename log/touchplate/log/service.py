@@ -15,7 +15,9 @@ from touchplate.base.durable import FileLock
 from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
+from touchplate.log.export_thread import ExportConfig, ExportThread
 from touchplate.log.http.hot import HotFace
+from touchplate.log.keys import LogKeys, RetiringConfig, load_keys
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.ports import Decider, Sequenced
 from touchplate.log.publishing import Publisher
@@ -24,7 +26,7 @@ from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import SQLTree, open_tree
 from touchplate.log.writing import LogWriter
-from touchplate.verify.notes import is_origin, parse_signer_key
+from touchplate.verify.notes import is_origin
 from touchplate.verify.trust import load_admission
 
 if TYPE_CHECKING:
@@ -62,6 +64,10 @@ class LogConfig:
     any number of frontends can serve."""
     storage_password: Secret | None = None
     """The password that belongs to the address."""
+    retiring: RetiringConfig | None = None
+    """The key that signs beside `key` until readers know the new one (`touchplate log rotate-key`)."""
+    export: ExportConfig | None = None
+    """A folder in which the log is also kept as files, for a web server."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -76,6 +82,10 @@ class LogConfig:
             found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
+        if self.mode == "peers" and self.retiring is not None:
+            found.append("retiring: the keys of peers are those that they agreed on; they change as members do")
+        if self.mode == "peers" and self.export is not None:
+            found.append("export: not on a peer; `touchplate log follow` makes the same folder from its address")
         return found
 
     def _check_address(self) -> list[str]:
@@ -134,7 +144,7 @@ class LogService:
         this log open: `locked`), CheckpointError (another origin or key than the stored one, or an older
         database than the one that was last used), CorruptTreeError.
         """
-        signer = parse_signer_key(config.key.resolve())
+        keys = load_keys(config.key, config.retiring)
         listed = load_admission(config.admission)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
@@ -143,9 +153,10 @@ class LogService:
             self._lock.close()
             raise
         try:
-            self._publisher = Publisher(self.tree, signer, config.origin)
+            self._publisher = Publisher(self.tree, keys, config.origin)
             self._remembered = Remembered(folder, self.tree, self.wait_for_growth)
-            self._remembered.check(signer.key)
+            self._remembered.check(keys.known)
+            self._export = self._open_export(config, keys)
         except BaseException:
             self.tree.close()
             self._lock.close()
@@ -162,6 +173,11 @@ class LogService:
     def _open_tree(self, config: LogConfig, folder: Path) -> SQLTree:
         return open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
 
+    def _open_export(self, config: LogConfig, keys: LogKeys) -> ExportThread | None:
+        if config.export is None:
+            return None
+        return ExportThread(config.export, self.tree, keys.policy(), self.wait_for_growth)
+
     def _make_decider(self, config: LogConfig) -> Decider:
         return SoloDecider(config.limits)
 
@@ -170,11 +186,15 @@ class LogService:
         self._publisher.start()
         self.sequencer.start()
         self._remembered.start()
+        if self._export is not None:
+            self._export.start()
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
         self.sequencer.stop()
         self._remembered.stop()
+        if self._export is not None:
+            self._export.stop()
         self.tree.close()
         self._lock.close()
 

@@ -48,3 +48,5 @@ class FrontendService(LogService):
         if self.tree.head().checkpoint is None:
             logger.warning("this log has no checkpoint yet: no frontend was elected so far")
         self._remembered.start()
+        if self._export is not None:
+            self._export.start()
