@@ -19,8 +19,8 @@ from tests.bench.serving import choose_cores, pinned
 from tests.simkeys import ORIGIN, log_signer
 
 from touchplate.base.sql import sqlite_engine
-from touchplate.log.ports import PackedEntry, Sequenced
 from touchplate.log.keys import LogKeys
+from touchplate.log.ports import PackedEntry, Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import open_tree

@@ -22,8 +22,8 @@ from tests.simkeys import ORIGIN, log_signer
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import Engine, sqlite_engine
 from touchplate.log.frontends.decider import SharedDecider
-from touchplate.log.ports import PackedEntry, Sequenced, Tree
 from touchplate.log.keys import LogKeys
+from touchplate.log.ports import PackedEntry, Sequenced, Tree
 from touchplate.log.publishing import Publisher
 from touchplate.log.sequencer import SoloDecider, TreeSequencer
 from touchplate.log.storage.election import Seat

@@ -22,7 +22,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from touchplate.base.durable import make_folder
 from touchplate.base.errors import StorageError
 
-__all__ = ["Engine", "begin_read", "begin_write", "copy_sqlite", "database_errors", "snapshot", "sqlite_engine"]
+__all__ = [
+    "Engine",
+    "begin_read",
+    "begin_write",
+    "copy_sqlite",
+    "database_errors",
+    "snapshot",
+    "sqlite_engine",
+]
 
 # Seconds a writer waits for another one: many times the longest batch, and short enough to notice a stuck
 # process.
@@ -118,7 +126,8 @@ def database_errors(doing: str) -> Iterator[None]:
 def copy_sqlite(engine: Engine, target: Path, progress: Callable[[int, int], None] | None = None) -> None:
     """Copy the database of `engine` to the new file `target`, as it is at one moment, while others write.
 
-    It uses SQLite's own backup. `target` is not synced. `progress` is told (pages copied, pages). Raises StorageError.
+    It uses SQLite's own backup. `target` is not synced. `progress` is told (pages copied, pages). Raises
+    StorageError.
     """
 
     def told(_status: int, remaining: int, total: int) -> None:

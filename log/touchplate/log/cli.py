@@ -93,7 +93,11 @@ def _fsck(args: argparse.Namespace) -> int:
             engine = open_file(args.db)
         else:
             store = read_store(args.config)
-            engine, origin, policy = store.open_engine(), origin or store.origin, policy or store.keys.policy()
+            engine, origin, policy = (
+                store.open_engine(),
+                origin or store.origin,
+                policy or store.keys.policy(),
+            )
         source, close = open_rows(engine, origin)
     against = [_read_kept(path) for path in args.against]
     try:

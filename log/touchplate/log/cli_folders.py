@@ -12,6 +12,7 @@ from touchplate.log.fsck import Result, unverified_body
 from touchplate.log.mirror import Mirror
 from touchplate.verify.checkpoints import UnverifiedCheckpoint
 from touchplate.verify.encoding import encode_base64
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.notes import MAX_NOTE_BYTES
 from touchplate.verify.output import flush_output, print_json, print_line, print_note
 from touchplate.verify.reading import read_at_most
@@ -31,7 +32,8 @@ def register(commands: Any) -> None:
     export = commands.add_parser(
         "export",
         help="write a log as files that any web server can serve",
-        description="Write the log of a configuration as files that any web server can serve. The log may run "
+        description="Write the log of a configuration as files that any web server can serve. The log may "
+        "run "
         "meanwhile. The folder is a whole log at each moment; the next run goes on from there.",
     )
     export.add_argument("folder", type=Path, metavar="DIR", help="the folder; made if missing")
@@ -44,8 +46,10 @@ def register(commands: Any) -> None:
     imported = commands.add_parser(
         "import",
         help="read a log from a folder into an empty database, or an older copy of its own",
-        description="Read the log in a folder (an export, a mirror) into the database of a configuration, which is "
-        "empty or holds an older copy of the same log, and is not in use. All of it is checked first. Exit code 1 "
+        description="Read the log in a folder (an export, a mirror) into the database of a configuration, "
+        "which is "
+        "empty or holds an older copy of the same log, and is not in use. All of it is checked first. "
+        "Exit code 1 "
         "when it is refused; nothing was written then.",
     )
     imported.add_argument("folder", type=Path, metavar="DIR", help="the folder")
@@ -108,8 +112,9 @@ def _print_update(done: "Update", args: argparse.Namespace) -> None:
     size = 0 if done.head is None else done.head.size
     if args.json:
         root = None if done.head is None else encode_base64(done.head.root)
-        told = {"complete": done.complete, "folder": str(args.folder), "healed": done.healed}
-        print_json({**told, "new": str(size - done.since), "size": str(size), "root": root})
+        told: dict[str, JSONValue] = {"complete": done.complete, "folder": str(args.folder)}
+        told |= {"healed": done.healed, "new": str(size - done.since), "size": str(size), "root": root}
+        print_json(told)
     elif done.head is None:
         print_note("the log has not signed a checkpoint yet: start it once")
     elif not done.complete:

@@ -26,18 +26,27 @@ from touchplate.verify.output import print_json, print_line, print_note, print_p
 from touchplate.verify.usage import OK, UsageError
 
 OVERLAP_SECONDS = 90 * 24 * 60 * 60
-"""The overlap that `rotate-key` proposes: readers have a quarter of a year to add a line to their policies."""
+"""The overlap that `rotate-key` proposes: readers have a quarter of a year to add a line to their
+policies."""
 
 
 def register(commands: Any) -> None:
     """Add them to the commands of `touchplate log`."""
-    backup = _add(commands, "backup", _backup, "copy a log's SQLite database while it is in use, and check the copy")
+    backup = _add(
+        commands, "backup", _backup, "copy a log's SQLite database while it is in use, and check the copy"
+    )
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy; it must not exist")
     _add(commands, "stats", _stats, "how large a log is, its state, and who signed its checkpoint")
     freeze = _add(commands, "freeze", _freeze, "take no new entries any more")
-    freeze.add_argument("--undo", action="store_true", help="take entries again; a running log on SQLite is restarted")
-    rotate = _add(commands, "rotate-key", _rotate, "make the key that follows a log's key, and say how to change over")
-    rotate.add_argument("--new-key", type=Path, required=True, metavar="FILE", help="the new key; made by this")
+    freeze.add_argument(
+        "--undo", action="store_true", help="take entries again; a running log on SQLite is restarted"
+    )
+    rotate = _add(
+        commands, "rotate-key", _rotate, "make the key that follows a log's key, and say how to change over"
+    )
+    rotate.add_argument(
+        "--new-key", type=Path, required=True, metavar="FILE", help="the new key; made by this"
+    )
     rotate.add_argument(
         "--until",
         metavar="TIME",
@@ -46,7 +55,9 @@ def register(commands: Any) -> None:
 
 
 def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary.capitalize()}."
+    )
     parser.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="the node's TOML: its database and log key"
     )
@@ -61,7 +72,9 @@ def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentP
 def _backup(args: argparse.Namespace) -> int:
     store = read_store(args.config)
     if store.database is None:
-        raise RequestError("the log is on PostgreSQL: back it up with pg_basebackup or pg_dump, or `log export`")
+        raise RequestError(
+            "the log is on PostgreSQL: back it up with pg_basebackup or pg_dump, or `log export`"
+        )
     require_name(args.file)
     refuse_existing(args.file)
     from touchplate.base.sql import copy_sqlite
@@ -93,7 +106,8 @@ def _backup(args: argparse.Namespace) -> int:
         if not result.clean:
             count = len(result.findings) + result.dropped
             raise CorruptTreeError(
-                f"fsck has {count} findings in the copy ({result.findings[0]}), and so in the log: nothing was kept;"
+                f"fsck has {count} findings in the copy ({result.findings[0]}), and so in the log: "
+                "nothing was kept;"
                 " run log fsck on it"
             )
         _keep(temporary, args.file)
@@ -127,7 +141,7 @@ def _stats(args: argparse.Namespace) -> int:
     rows, close = open_rows(store.open_engine(), store.origin)
     try:
         size, root, checkpoint = rows.head()
-        state, stored = rows.state(), rows.bytes()
+        state, stored = rows.state(), rows.stored_bytes()
     finally:
         close()
     found: dict[str, JSONValue] = {
@@ -184,7 +198,9 @@ def _rotate(args: argparse.Namespace) -> int:
     store = read_store(args.config)
     store.refuse_peers("rotate-key")
     if store.keys.retiring is not None:
-        raise RequestError("a key of this log is retiring already: remove [log.retiring] when its time is over")
+        raise RequestError(
+            "a key of this log is retiring already: remove [log.retiring] when its time is over"
+        )
     until = args.until or format_time(int(time.time()) + OVERLAP_SECONDS)
     try:
         if parse_time(until, "--until") <= time.time():
@@ -194,7 +210,11 @@ def _rotate(args: argparse.Namespace) -> int:
     require_name(args.new_key)
     refuse_existing(args.new_key)
     old = store.keys.signer.key
-    write_new(args.new_key, (format_signer_key(generate_note_signer(store.origin, "log")) + "\n").encode(), PRIVATE_MODE)
+    write_new(
+        args.new_key,
+        (format_signer_key(generate_note_signer(store.origin, "log")) + "\n").encode(),
+        PRIVATE_MODE,
+    )
     sync_folder(args.new_key.absolute().parent)
     new = parse_signer_key(args.new_key.read_text(encoding="utf-8")).key
     lines = [f"log {format_verifier_key(key)}" for key in (new, old)]
@@ -205,7 +225,11 @@ def _rotate(args: argparse.Namespace) -> int:
     print_note("1. readers: both lines stand in their policies from now on")
     for line in lines:
         print_line(line)
-    print_note("2. configuration: the new key as `key`, the old one in [log.retiring]; then restart every frontend")
-    print_line(f'[log]\nkey = "file:{args.new_key}"\n[log.retiring]\nkey = "…the old key…"\nuntil = "{until}"')
+    print_note(
+        "2. configuration: the new key as `key`, the old one in [log.retiring]; then restart every frontend"
+    )
+    print_line(
+        f'[log]\nkey = "file:{args.new_key}"\n[log.retiring]\nkey = "…the old key…"\nuntil = "{until}"'
+    )
     print_note(f"3. after {until}: readers remove the line of {old}; remove [log.retiring], and the old key")
     return OK

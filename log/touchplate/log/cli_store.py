@@ -1,7 +1,8 @@
-"""The database, the keys and the folders of the log in a node's configuration, for the commands of its operator.
+"""The database, the keys and the folders of the log in a node's configuration, for the commands of its
+operator.
 
-Only what these commands need is read, so the same file serves for a node with gate and adapters and for a log alone;
-the node checks the rest of it.
+Only what these commands need is read, so the same file serves for a node with gate and adapters and for a log
+alone; the node checks the rest of it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Store:
     def refuse_peers(self, what: str) -> None:
         """Raises RequestError when the log is one that several peers agree on."""
         if self.peers:
-            raise RequestError(f"{what}: not for the log of several peers, which nobody can decide about alone")
+            raise RequestError(
+                f"{what}: not for the log of several peers, which nobody can decide about alone"
+            )
 
 
 def read_store(path: Path) -> Store:
@@ -101,7 +104,8 @@ def open_file(database: Path) -> Engine:
 
 
 def open_rows(engine: Engine, origin: str | None) -> tuple[TreeRows, Callable[[], None]]:
-    """The stored rows of a tree as they are now, and what ends looking at them. Raises what `TreeRows` raises."""
+    """The stored rows of a tree as they are now, and what ends looking at them. Raises what `TreeRows`
+    raises."""
     from touchplate.log.storage.rows import TreeRows
 
     try:

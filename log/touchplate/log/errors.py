@@ -58,7 +58,8 @@ class AdmissionError(LogError):
 
 
 class FrozenError(LogError):
-    """The log takes no new entries, by its operator's decision. What is in it is still answered as a duplicate."""
+    """The log takes no new entries, by its operator's decision. What is in it is still answered as a
+    duplicate."""
 
     default_reason = "frozen"
 

@@ -1,15 +1,17 @@
 """A log as files in a folder that any web server can serve, written by the log itself.
 
-The folder is that of a mirror (`mirror.py`): the same paths, the same order of durable steps, the same clean-up of
-partial tiles. The difference is where the bytes come from, and what is believed. A mirror checks what a log says;
-here the operator's own storage is read, and what it says must be of one piece before anybody sees it:
+The folder is that of a mirror (`mirror.py`): the same paths, the same order of durable steps, the same
+clean-up of partial tiles. The difference is where the bytes come from, and what is believed. A mirror checks
+what a log says; here the operator's own storage is read, and what it says must be of one piece before anybody
+sees it:
 
     1  the folder's tree is the beginning of the storage's, else nothing is written
     2  each leaf is that of its envelope; tiles are hashed from the leaves, and not copied
     3  the root that comes out is the one in the signed checkpoint
     4  all of these files are on disk; then the checkpoint is written, and partials go that nobody can ask for
 
-After a kill at any step, a reader of the folder and the next start find a whole log of the old size or the new.
+After a kill at any step, a reader of the folder and the next start find a whole log of the old size or the
+new.
 """
 
 from __future__ import annotations
@@ -95,9 +97,9 @@ class Exporter:
     ) -> Update:
         """Write everything up to the newest checkpoint of `source`. Without one there is nothing to do.
 
-        `stopping` is asked between bundles. Raises CheckpointError when the folder's tree is not the beginning of
-        this one, CorruptTreeError for a storage that contradicts itself (the folder's log stays as it was),
-        StorageError, and what `source` raises.
+        `stopping` is asked between bundles. Raises CheckpointError when the folder's tree is not the
+        beginning of this one, CorruptTreeError for a storage that contradicts itself (the folder's log stays
+        as it was), StorageError, and what `source` raises.
         """
         old = self._mirror.head
         head = self._head(source)
@@ -147,7 +149,9 @@ class Exporter:
         growth = grow(edge, [leaf_hash(data) for data, _ in pairs[edge.size - start :]])
         width = end - start
         self._mirror.put(entries_path(number, width), format_entry_bundle([data for data, _ in pairs]))
-        self._mirror.put(envelopes_path(number, width), format_envelope_bundle([packed for _, packed in pairs]))
+        self._mirror.put(
+            envelopes_path(number, width), format_envelope_bundle([packed for _, packed in pairs])
+        )
         for tile, data in growth.tiles.items():
             if tile.width == TILE_WIDTH:
                 self._mirror.put(tile_path(tile), data)
@@ -179,12 +183,14 @@ def _check_goes_on(source: Exported, old: Checkpoint, new: Checkpoint) -> None:
 
     if old.size > new.size:
         raise CheckpointError(
-            f"the folder shows {old.size} entries, the database has a checkpoint of {new.size}: the database is an"
+            f"the folder shows {old.size} entries, the database has a checkpoint of {new.size}: the "
+            "database is an"
             " older copy, use the newest one"
         )
     root = new.root if old.size == new.size else root_of(TileReader(read, old.size), old.size)
     if root != old.root:
         raise CheckpointError(
-            f"the folder shows another history than the database: at size {old.size} it has root {old.root.hex()},"
+            f"the folder shows another history than the database: at size {old.size} it has root "
+            f"{old.root.hex()},"
             f" the database {root.hex()}; give another folder, or the right database"
         )

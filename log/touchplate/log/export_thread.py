@@ -1,7 +1,7 @@
 """A running log that also keeps itself as files in a folder: the table `[log.export]`.
 
-The thread follows what is durable, so no submitter waits for it, and a reader of the folder costs the log nothing.
-The folder is behind by at most the interval and the time of one update. It never gets ahead.
+The thread follows what is durable, so no submitter waits for it, and a reader of the folder costs the log
+nothing. The folder is behind by at most the interval and the time of one update. It never gets ahead.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from touchplate.verify.policy import Policy
 POLL_SECONDS = 60.0
 """The longest wait for growth; only a bound, since growth and the end wake the thread."""
 
+DEFAULT_INTERVAL = Duration(1)
+
 logger = getLogger(__name__)
 
 
@@ -33,9 +35,9 @@ class ExportConfig:
 
     folder: Path
     """Where the files are; made if missing."""
-    interval: Duration = Duration(1)
-    """Between two updates: each is a durable checkpoint of its own, and leaves one set of partial tiles until the
-    full ones are there."""
+    interval: Duration = DEFAULT_INTERVAL
+    """Between two updates: each is a durable checkpoint of its own, and leaves one set of partial tiles until
+    the full ones are there."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -48,8 +50,8 @@ class ExportThread:
     def __init__(
         self, config: ExportConfig, tree: Tree, policy: Policy, wait_for_growth: Callable[[int, float], int]
     ) -> None:
-        """Opens the folder. Raises StorageError (`locked` when another process writes there), TrustError when it
-        holds another log."""
+        """Opens the folder. Raises StorageError (`locked` when another process writes there), TrustError when
+        it holds another log."""
         self._mirror = Mirror(config.folder, policy)
         self._exporter = Exporter(self._mirror, policy)
         self._source = TreeSource(tree)
@@ -65,8 +67,8 @@ class ExportThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write the newest checkpoint, and let go of the folder. The sequencer must have stopped (that wakes the
-        thread). Safe to call twice."""
+        """Write the newest checkpoint, and let go of the folder. The sequencer must have stopped (that wakes
+        the thread). Safe to call twice."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,11 +1,15 @@
 """A whole log out of a folder, into an empty database or an older copy of the same log.
 
-    1  check    everything that `fsck` checks, and that the folder's tree contains what is known of this log: the
+    1  check    everything that `fsck` checks, and that the folder's tree contains what is known of this log:
+       the
                 database's own tree, and the checkpoint that it published last. Nothing is written before
-    2  copy     in batches, into a tree in the state `importing`: nobody can serve or sign what is there so far
-    3  finish   the root is the one of the checkpoint, whose signed note becomes the newest; the tree is active
+    2  copy     in batches, into a tree in the state `importing`: nobody can serve or sign what is there so
+       far
+    3  finish   the root is the one of the checkpoint, whose signed note becomes the newest; the tree is
+       active
 
-A kill in step 2 leaves that state. The same import again checks everything again, and goes on where it stopped.
+A kill in step 2 leaves that state. The same import again checks everything again, and goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -38,8 +42,8 @@ class ImportedLog:
     """The log in a folder, as somebody left it there."""
 
     def __init__(self, source: LogSource, policy: Policy) -> None:
-        """`policy`: the keys of which one must have signed the checkpoint. Raises TransportError when there is none,
-        and what `open_checkpoint` raises."""
+        """`policy`: the keys of which one must have signed the checkpoint. Raises TransportError when there
+        is none, and what `open_checkpoint` raises."""
         self._policy = policy
         self.head: Checkpoint = open_checkpoint(source.read("checkpoint", MAX_NOTE_BYTES), policy)
         self._served = ServedLog(source, self._read_head)
@@ -48,7 +52,9 @@ class ImportedLog:
     def _read_head(self, note: bytes) -> tuple[int, bytes]:
         head = open_checkpoint(note, self._policy)
         if head.note != self.head.note:
-            raise CheckpointError("the folder changed while it was read: stop what writes to it, and try again")
+            raise CheckpointError(
+                "the folder changed while it was read: stop what writes to it, and try again"
+            )
         return head.size, head.root
 
     def check(self, known: Sequence[UnverifiedCheckpoint], progress: Progress | None = None) -> Result:
@@ -58,8 +64,8 @@ class ImportedLog:
     def copy(self, tree: ImportTree, progress: Progress | None = None) -> None:
         """Append what `tree` lacks and finish the import.
 
-        Raises CheckpointError when the outcome is not the tree of the checkpoint (the state stays `importing`),
-        StorageFailedError, TransportError.
+        Raises CheckpointError when the outcome is not the tree of the checkpoint (the state stays
+        `importing`), StorageFailedError, TransportError.
         """
         while (size := tree.head().size) < self.head.size:
             end = min(self.head.size, (size // TILE_WIDTH + BATCH_BUNDLES) * TILE_WIDTH)
@@ -69,7 +75,8 @@ class ImportedLog:
         head = tree.head()
         if (head.size, head.root) != (self.head.size, self.head.root):
             raise CheckpointError(
-                f"the database has {head.size} entries and root {head.root.hex()}, the checkpoint in the folder"
+                f"the database has {head.size} entries and root {head.root.hex()}, the checkpoint in the "
+                "folder"
                 f" {self.head.size} and {self.head.root.hex()}: one of them was changed meanwhile"
             )
         tree.finish(self.head.note.encode())

@@ -1,8 +1,8 @@
 """The keys with which a log signs: one, and for a while the one that it replaces.
 
-A log key is replaced in the open: for an overlap period every checkpoint carries the signature lines of both keys, so
-readers who know either go on, and a head that they remembered then is signed by both, too. From its end on the old
-key signs nothing; what it signed before stays what it was.
+A log key is replaced in the open: for an overlap period every checkpoint carries the signature lines of both
+keys, so readers who know either go on, and a head that they remembered then is signed by both, too. From its
+end on the old key signs nothing; what it signed before stays what it was.
 """
 
 import time
@@ -36,7 +36,8 @@ class RetiringConfig:
 
 @dataclass(frozen=True)
 class LogKeys:
-    """`signer`: the log's key. `retiring`: its predecessor, which also signs before `until` (unix seconds)."""
+    """`signer`: the log's key. `retiring`: its predecessor, which also signs before `until` (unix
+    seconds)."""
 
     signer: NoteSigner
     retiring: NoteSigner | None = None
@@ -62,8 +63,8 @@ class LogKeys:
 
 
 def load_keys(key: Secret, retiring: RetiringConfig | None = None) -> LogKeys:
-    """The keys that a configuration names. Raises ConfigError (secret), VerifyError (form), MalformedError when both
-    are one key or of two origins."""
+    """The keys that a configuration names. Raises ConfigError (secret), VerifyError (form), MalformedError
+    when both are one key or of two origins."""
     signer = parse_signer_key(key.resolve())
     if retiring is None:
         return LogKeys(signer)
@@ -71,7 +72,7 @@ def load_keys(key: Secret, retiring: RetiringConfig | None = None) -> LogKeys:
     if old.key == signer.key:
         raise MalformedError(f"the key {signer.key} is to retire and to go on: give the new one as `key`")
     if old.key.name != signer.key.name:
-        raise MalformedError(f"the keys {old.key} and {signer.key} are of two origins: a log keeps its origin")
+        raise MalformedError(
+            f"the keys {old.key} and {signer.key} are of two origins: a log keeps its origin"
+        )
     return LogKeys(signer, old, parse_time(retiring.until, "until"))
-
-

@@ -8,8 +8,8 @@ COMMIT.
 from collections.abc import Sequence
 
 from touchplate.log.errors import CheckpointError
-from touchplate.log.ports import Head, Tree
 from touchplate.log.keys import LogKeys
+from touchplate.log.ports import Head, Tree
 from touchplate.verify.checkpoints import UnverifiedCheckpoint, format_checkpoint_body, parse_checkpoint_body
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.notes import NoteKey, open_note, sign_note
@@ -30,8 +30,8 @@ class Publisher:
         check_stored(tree.head(), keys.known, origin)
 
     def start(self) -> None:
-        """Sign the head if its checkpoint is missing or behind (a new tree, a crash between the two), or lacks the
-        line of a key that signs now (a key that was added)."""
+        """Sign the head if its checkpoint is missing or behind (a new tree, a crash between the two), or
+        lacks the line of a key that signs now (a key that was added)."""
         head = self._tree.head()
         if head.checkpoint is None or self._is_behind(head.checkpoint, head.size):
             self._tree.store_checkpoint(head.size, self.sign(head.size, head.root))

@@ -83,9 +83,13 @@ class LogConfig:
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
         if self.mode == "peers" and self.retiring is not None:
-            found.append("retiring: the keys of peers are those that they agreed on; they change as members do")
+            found.append(
+                "retiring: the keys of peers are those that they agreed on; they change as members do"
+            )
         if self.mode == "peers" and self.export is not None:
-            found.append("export: not on a peer; `touchplate log follow` makes the same folder from its address")
+            found.append(
+                "export: not on a peer; `touchplate log follow` makes the same folder from its address"
+            )
         return found
 
     def _check_address(self) -> list[str]:

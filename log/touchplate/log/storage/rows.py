@@ -156,14 +156,17 @@ class TreeRows:
     def state(self) -> str:
         """What may be written to it: see `states.py`. A database from before there were states is active."""
         with answering("reading the state"):
-            if "state" not in {column["name"] for column in inspect(self._connection).get_columns(heads.name)}:
+            if "state" not in {
+                column["name"] for column in inspect(self._connection).get_columns(heads.name)
+            }:
                 return ACTIVE
             where = select(heads.c.state).where(heads.c.tree_id == self._tree)
             found: str = self._connection.execute(where).scalar_one()
         return found
 
-    def bytes(self) -> int:
-        """What the tables of the log take on disk: the whole database on SQLite, without its write-ahead log."""
+    def stored_bytes(self) -> int:
+        """What the tables of the log take on disk: the whole database on SQLite, without its write-ahead
+        log."""
         with answering("measuring the database"):
             if self._dialect == "sqlite":
                 pages = self._connection.exec_driver_sql("PRAGMA page_count").scalar_one()

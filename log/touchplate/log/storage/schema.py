@@ -85,8 +85,8 @@ heads = Table(
     # Counts the changes of the sequencer. Who moves the head names the term in which it was elected, so that
     # one which was replaced and does not know it yet cannot write.
     Column("term", BigInteger, nullable=False, server_default="0"),
-    # What may be written: see `states.py`. Who moves the head names the state, too, so that a running log sees at
-    # its next batch that somebody froze it.
+    # What may be written: see `states.py`. Who moves the head names the state, too, so that a running log
+    # sees at its next batch that somebody froze it.
     Column("state", String(20), nullable=False, server_default="active"),
 )
 

@@ -228,7 +228,12 @@ class SQLTree:
         if sign is not None:
             checkpoint = sign(size, root)
             values |= {"checkpoint_size": size, "checkpoint": checkpoint}
-        where = {"tree": tree, "old_size": state.head.size, "my_term": self._term, "my_state": self._written_in}
+        where = {
+            "tree": tree,
+            "old_size": state.head.size,
+            "my_term": self._term,
+            "my_state": self._written_in,
+        }
         if connection.execute(self._sql.move_head, {**where, **values}).rowcount != 1:
             if self._read_head(connection).frozen:
                 raise FrozenError("appending a batch: the log is frozen")
@@ -269,7 +274,8 @@ class SQLTree:
             raise CorruptTreeError(f"the head says size {row.tree_size!r}: run log fsck")
         if row.state == IMPORTING and self._written_in != IMPORTING:
             raise CheckpointError(
-                "an import into this database was not finished: run the same log import again; until then it cannot"
+                "an import into this database was not finished: run the same log import again; until then "
+                "it cannot"
                 " be served"
             )
         return Head(row.tree_size, row.root, row.checkpoint, frozen=row.state == FROZEN)

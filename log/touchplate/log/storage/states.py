@@ -2,9 +2,11 @@
 
     active      entries are taken
     frozen      no new ones; what is there is answered, read and proven as ever
-    importing   another storage's entries are being copied into it; nobody may sign or serve what is there so far
+    importing   another storage's entries are being copied into it; nobody may sign or serve what is there so
+                far
 
-Moving the head is conditional on the state, in the transaction of the batch. So a log that runs need not be told.
+Moving the head is conditional on the state, in the transaction of the batch. So a log that runs need not be
+told.
 """
 
 from collections.abc import Sequence
@@ -26,11 +28,15 @@ _HERE = heads.c.tree_id == select(trees.c.tree_id).where(trees.c.name == bindpar
 def freeze(engine: Engine, name: str) -> int:
     """Let the tree take no new entries; its size, for good or until `unfreeze`. Freezing twice is no error.
 
-    Its newest checkpoint is then the final one. Raises RequestError when there is no such tree, or it is not of one
-    piece: an import is under way, or its head is not signed (start the log once). StorageFailedError.
+    Its newest checkpoint is then the final one. Raises RequestError when there is no such tree, or it is not
+    of one piece: an import is under way, or its head is not signed (start the log once). StorageFailedError.
     """
-    final = update(heads).where(_HERE, heads.c.checkpoint_size == heads.c.tree_size, heads.c.state != IMPORTING)
-    return _change(engine, name, final.values(state=FROZEN), "its head is not signed, or an import is under way")
+    final = update(heads).where(
+        _HERE, heads.c.checkpoint_size == heads.c.tree_size, heads.c.state != IMPORTING
+    )
+    return _change(
+        engine, name, final.values(state=FROZEN), "its head is not signed, or an import is under way"
+    )
 
 
 def unfreeze(engine: Engine, name: str) -> int:
@@ -61,7 +67,9 @@ class ImportTree(SQLTree):
         size = self.head().size
         placed = [one.index for one in self.apply(entries)]
         if placed != list(range(size, size + len(entries))):
-            raise CheckpointError(f"an entry after index {size} is in the tree already: this is no log's copy")
+            raise CheckpointError(
+                f"an entry after index {size} is in the tree already: this is no log's copy"
+            )
 
     def take_term(self) -> None:
         """Write under the term in which the database is: it may have had several frontends."""
@@ -82,8 +90,8 @@ class ImportTree(SQLTree):
 def open_import(engine: Engine, name: str) -> ImportTree:
     """The tree `name`, made if absent, in the state `importing`: what was begun before goes on.
 
-    A tree that is active changes its state here: until `finish` it cannot be served. Raises CheckpointError when it
-    is frozen or the database is of another log, StorageFailedError, CorruptTreeError.
+    A tree that is active changes its state here: until `finish` it cannot be served. Raises CheckpointError
+    when it is frozen or the database is of another log, StorageFailedError, CorruptTreeError.
     """
     tree = open_as(ImportTree, engine, name, alone=engine.dialect.name == "sqlite")
     try:
