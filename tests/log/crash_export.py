@@ -1,8 +1,8 @@
 """The process that is killed by test_export_crash: exports a log and dies at a chosen durable step.
 
 `python -m tests.log.crash_export FOLDER` makes a log in a database and an export of its beginning, and then,
-for each step of the next update: a forked child updates a copy of that export and kills itself just before, or
-after, that step. What is left is looked at as readers would, and gone on with as the next start would. The
+for each step of the next update: a forked child updates a copy of that export and kills itself just before,
+or after, that step. What is left is looked at as readers would, and gone on with as the next start would. The
 output is that of `crash_follow`.
 """
 

@@ -136,9 +136,7 @@ def test_refuses_another_logs_folder_and_a_second_writer(tmp_path: Path) -> None
         ("UPDATE tiles SET hashes = zeroblob(length(hashes)) WHERE level = 0", "another history"),
     ],
 )
-def test_a_damaged_database_leaves_the_exported_log_as_it_was(
-    tmp_path: Path, damage: str, word: str
-) -> None:
+def test_a_damaged_database_leaves_the_exported_log_as_it_was(tmp_path: Path, damage: str, word: str) -> None:
     folder = tmp_path / "export"
     export(sqlite_engine(sqlite_log(tmp_path, 260)), folder)
     database = sqlite_log(tmp_path, 300, 260)
@@ -165,4 +163,5 @@ def test_a_log_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> Non
     tree.store_checkpoint(0, sign(0, tree.head().root))
     tree.close()
     head = export(engine, tmp_path / "export").head
-    assert head is not None and head.size == 0
+    assert head is not None
+    assert head.size == 0

@@ -228,8 +228,8 @@ def _rotate(args: argparse.Namespace) -> int:
     print_note(
         "2. configuration: the new key as `key`, the old one in [log.retiring]; then restart every frontend"
     )
-    print_line(
-        f'[log]\nkey = "file:{args.new_key}"\n[log.retiring]\nkey = "…the old key…"\nuntil = "{until}"'
-    )
+    settings = ["[log]", f'key = "file:{args.new_key}"', "[log.retiring]", 'key = "…the old key…"']
+    for line in [*settings, f'until = "{until}"']:
+        print_line(line)
     print_note(f"3. after {until}: readers remove the line of {old}; remove [log.retiring], and the old key")
     return OK
