@@ -35,6 +35,8 @@ def check_files(config: NodeConfig) -> Checked:
     trust = notes.read("gate.trust", lambda: load_trust(config.gate.trust))
     admission = notes.read("log.admission", lambda: load_admission(config.log.admission))
     notes.read("log.key", lambda: parse_signer_key(config.log.key.resolve()))
+    if (retiring := config.log.retiring) is not None:
+        notes.read("log.retiring.key", lambda: parse_signer_key(retiring.key.resolve()))
     if (password := config.log.storage_password) is not None:
         notes.read("log.storage_password", password.resolve)
     if (peers := config.log.peers) is not None:
