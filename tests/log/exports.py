@@ -1,5 +1,10 @@
 """Logs in databases, their exports, and looks at both."""
 
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.log.mirrors import entries_in, wrong_with
@@ -54,3 +59,13 @@ def look(folder: Path) -> tuple[int, list[str]]:
     ]:
         wrong.append("other entries")
     return size, wrong
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder behind a static web server that knows nothing of logs."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

@@ -1,15 +1,11 @@
 """A log exported to a folder: what readers find there, and when nothing is exported."""
 
-import functools
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.log.exports import ENTRIES, export, fill, look, sqlite_log
+from tests.log.exports import ENTRIES, export, fill, look, served, sqlite_log
 from tests.log.mirrors import files_in
 from tests.log.support import raw_entries, sign, signed_entries
 from tests.simkeys import ORIGIN, log_signer, solo_policy
@@ -24,16 +20,6 @@ from touchplate.verify.cli import main
 from touchplate.verify.client import LogClient
 from touchplate.verify.errors import TrustError
 from touchplate.verify.policy import format_policy
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The folder behind a static web server that knows nothing of logs."""
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
 
 
 def test_a_static_web_server_serves_what_readers_and_fsck_accept(

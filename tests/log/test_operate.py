@@ -149,6 +149,21 @@ def test_a_running_log_that_is_frozen_takes_nothing_new_and_answers_the_rest(
     assert log.findings() == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("freeze",), ("import", "folder"), ("export", "folder"), ("rotate-key", "--new-key", "new.key")],
+)
+def test_nobody_decides_alone_about_a_log_of_peers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    log = Operated(tmp_path)
+    log.append(0, 1)
+    log.write(more='mode = "peers"\n')
+    assert log.run(*command) == 2
+    assert "not for a log of several peers" in capsys.readouterr().err
+    assert not Path("new.key").exists()
+
+
 def test_a_database_without_a_log_is_not_frozen(tmp_path: Path) -> None:
     assert Operated(tmp_path).run("freeze") == 2
 

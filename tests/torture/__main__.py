@@ -129,7 +129,7 @@ def run_series(folder: Path, rounds: int, only: str, seed: int) -> Results:
     # In CI a missing tool is a failure: its cases stay in the table, never hit.
     is_traced = has_strace() or read_environment().is_ci
     cases = tuple((case.name, case.error) for case in CASES if is_traced)
-    results = Results(POINTS, cases, only)
+    results = Results(tuple(POINTS), cases, only)
     with launching(folder / "runs") as launcher:
         node = NodeSeries(folder / "node", launcher, results)
         builder = BuilderSeries(folder / "builder", launcher, results)

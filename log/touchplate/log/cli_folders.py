@@ -72,6 +72,7 @@ def _export(args: argparse.Namespace) -> int:
         raise UsageError("--interval says nothing without --follow")
     interval = read_interval(args.interval)
     store = read_store(args.config)
+    store.refuse_peers("export")
     # On use: it brings no database, but `follow` does not need it either.
     from touchplate.log.export import Exporter
 

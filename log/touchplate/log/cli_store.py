@@ -33,7 +33,6 @@ class Store:
     address: str
     password: Secret | None
     database: Path | None
-    export: Path | None
     peers: bool
 
     def open_engine(self, *, make: bool = False) -> Engine:
@@ -53,7 +52,9 @@ class Store:
         """Raises RequestError when the log is one that several peers agree on."""
         if self.peers:
             raise RequestError(
-                f"{what}: not for the log of several peers, which nobody can decide about alone"
+                f"log {what}: not for a log of several peers, where nobody decides or signs alone (for a "
+                "folder of its"
+                " files: log follow)"
             )
 
 
@@ -75,7 +76,6 @@ def read_store(path: Path) -> Store:
         retiring = None
         if (old := log.get("retiring")) is not None:
             retiring = RetiringConfig(Secret.parse(old["key"], folder), str(old["until"]))
-        export = None if "export" not in log else folder / log["export"]["folder"]
         if storage != SQLITE:
             parse_address(storage)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -88,7 +88,6 @@ def read_store(path: Path) -> Store:
         address=storage,
         password=secret,
         database=database_path(data) if storage == SQLITE else None,
-        export=export,
         peers=log.get("mode") == "peers",
     )
 

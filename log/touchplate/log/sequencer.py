@@ -110,7 +110,7 @@ class TreeSequencer:
         return self._tree.head().size
 
     def _take(self, entries: Sequence[PackedEntry], waiters: Sequence[_Waiter]) -> None:
-        if self._tree.head().frozen:
+        if self._running and self._tree.head().frozen:
             self._answer_frozen(entries, waiters)
             return
         with self._lock:
