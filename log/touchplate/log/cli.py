@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from touchplate.base.progress import open_progress
+from touchplate.base.progress import counting, open_progress
 from touchplate.log import cli_folders, cli_follow, cli_operate
 from touchplate.log.cli_store import open_file, open_rows, read_store
 from touchplate.log.errors import CorruptTreeError
@@ -103,15 +103,8 @@ def _fsck(args: argparse.Namespace) -> int:
     try:
         with open_progress(quiet=args.json) as progress:
             task = progress.task("entries", unit="entries")
-            done = 0
-
-            def advance(now: int, size: int) -> None:
-                nonlocal done
-                task.advance(now - done)
-                done = now
-
             try:
-                result = check_log(source, policy=policy, against=against, progress=advance)
+                result = check_log(source, policy=policy, against=against, progress=counting(task))
             except CorruptTreeError as error:  # so damaged that there is no size to begin with
                 result = Result()
                 result.add("database", str(error))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from touchplate.base.errors import TouchplateError
-from touchplate.base.progress import Task, open_progress
+from touchplate.base.progress import counting, open_progress
 from touchplate.log.cli_follow import DEFAULT_INTERVAL, read_interval, stopping
 from touchplate.log.cli_store import Store, open_rows, read_store
 from touchplate.log.fsck import Result, unverified_body
@@ -144,7 +144,7 @@ def _import(args: argparse.Namespace) -> int:
         known = [*_published(store), *_stored(store)]
         with open_progress(quiet=args.json) as progress:
             task = progress.task("entries checked", imported.head.size, unit="entries")
-            result = imported.check(known, _advance(task, 0))
+            result = imported.check(known, counting(task))
             task.finish()
             if not result.clean:
                 return _refuse(result, args)
@@ -152,7 +152,7 @@ def _import(args: argparse.Namespace) -> int:
             try:
                 begun = tree.head().size
                 task = progress.task("entries copied", imported.head.size - begun, unit="entries")
-                imported.copy(tree, _advance(task, begun))
+                imported.copy(tree, counting(task, begun))
                 task.finish()
             finally:
                 tree.close()
@@ -165,17 +165,6 @@ def _import(args: argparse.Namespace) -> int:
     else:
         print_line(f"{head.origin}: {head.size} entries (+{head.size - begun}), root {head.root.hex()}")
     return OK
-
-
-def _advance(task: Task, begun: int) -> Any:
-    done = begun
-
-    def advance(now: int, _size: int) -> None:
-        nonlocal done
-        task.advance(now - done)
-        done = now
-
-    return advance
 
 
 def _published(store: Store) -> list[UnverifiedCheckpoint]:

@@ -1,16 +1,14 @@
 """What an operator does to his log: `touchplate log backup`, `stats`, `freeze`, `rotate-key`."""
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from touchplate.base.durable import sync_folder
 from touchplate.base.progress import open_progress
-from touchplate.log.cli_store import open_file, open_rows, read_store
-from touchplate.log.errors import CorruptTreeError, RequestError
-from touchplate.log.fsck import check_log
+from touchplate.log.cli_store import open_rows, read_store
+from touchplate.log.errors import RequestError
 from touchplate.verify.cli_keygen import PRIVATE_MODE, refuse_existing, require_name, write_new
 from touchplate.verify.encoding import encode_base64, format_time, parse_time
 from touchplate.verify.errors import MalformedError
@@ -77,60 +75,20 @@ def _backup(args: argparse.Namespace) -> int:
         )
     require_name(args.file)
     refuse_existing(args.file)
-    from touchplate.base.sql import copy_sqlite
+    from touchplate.log.backup import back_up
 
-    temporary = args.file.with_name(f".{args.file.name}.tmp")
-    temporary.unlink(missing_ok=True)
+    engine = store.open_engine()
     try:
         with open_progress(quiet=args.json) as progress:
-            engine = open_file(store.database)
-            task = progress.task("pages")
-            done = 0
-
-            def advance(now: int, _total: int) -> None:
-                nonlocal done
-                task.advance(now - done)
-                done = now
-
-            try:
-                copy_sqlite(engine, temporary, advance)
-            finally:
-                engine.dispose()
-            task.finish()
-            progress.step("checking the copy")
-            rows, close = open_rows(open_file(temporary), store.origin)
-            try:
-                result = check_log(rows, policy=store.keys.policy())
-            finally:
-                close()
-        if not result.clean:
-            count = len(result.findings) + result.dropped
-            raise CorruptTreeError(
-                f"fsck has {count} findings in the copy ({result.findings[0]}), and so in the log: "
-                "nothing was kept;"
-                " run log fsck on it"
-            )
-        _keep(temporary, args.file)
+            result = back_up(engine, store.origin, store.keys.policy(), args.file, progress)
     finally:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{temporary}{suffix}").unlink(missing_ok=True)
+        engine.dispose()
     size, root = str(result.size), encode_base64(result.root)
     if args.json:
         print_json({"file": str(args.file), "size": size, "root": root})
     else:
         print_line(f"{args.file}: {size} entries, root {root}: clean")
     return OK
-
-
-def _keep(temporary: Path, file: Path) -> None:
-    """Make the checked copy durable under its name, which nobody else took meanwhile."""
-    descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.link(temporary, file)
-    sync_folder(file.absolute().parent)
 
 
 # --- stats ------------------------------------------------------------------------------------------------
