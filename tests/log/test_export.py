@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.log.exports import ENTRIES, export, fill, look, served, sqlite_log
-from tests.log.mirrors import files_in
+from tests.log.mirrors import files_in, wrong_with
 from tests.log.support import raw_entries, sign, signed_entries
 from tests.simkeys import ORIGIN, log_signer, solo_policy
 
@@ -79,11 +79,25 @@ def test_a_lost_edge_of_the_folder_is_written_again(tmp_path: Path) -> None:
     assert files_in(folder) == whole
 
 
+def test_a_damaged_file_is_mended_when_the_checkpoint_was_removed(tmp_path: Path) -> None:
+    database, folder = sqlite_log(tmp_path, 520), tmp_path / "export"
+    export(sqlite_engine(database), folder)
+    whole = files_in(folder)
+    (folder / "tile/0/000").write_bytes(bytes(8192))
+    (folder / "tile/entries/000").write_bytes(b"rotten")
+    (folder / "tile/envelopes/001").unlink()
+    assert not export(sqlite_engine(database), folder).healed  # its edge is whole
+    assert wrong_with(folder, solo_policy())
+    (folder / "checkpoint").unlink()
+    export(sqlite_engine(database), folder)
+    assert files_in(folder) == whole
+
+
 def test_refuses_a_folder_that_is_ahead_or_of_another_history(tmp_path: Path) -> None:
     folder = tmp_path / "export"
     export(sqlite_engine(sqlite_log(tmp_path / "new", 300)), folder)
     before = files_in(folder)
-    with pytest.raises(CheckpointError, match="the database is an older copy"):
+    with pytest.raises(CheckpointError, match="it is an older copy"):
         export(sqlite_engine(sqlite_log(tmp_path / "old", 299)), folder)
     for number, entries in enumerate((signed_entries(300, 1000), signed_entries(400, 1))):
         engine = sqlite_engine(tmp_path / f"{number}.sqlite")

@@ -56,9 +56,8 @@ def _check(copy: Path, origin: str, policy: Policy, progress: Progress) -> Resul
     if not result.clean:
         count = len(result.findings) + result.dropped
         raise CorruptTreeError(
-            f"fsck has {count} findings in the copy ({result.findings[0]}), and so in the log: nothing "
-            "was kept; run"
-            " log fsck on it"
+            f"fsck has {count} findings in the copy ({result.findings[0]}), and so in the log: nothing"
+            " was kept; run log fsck on it"
         )
     return result
 

@@ -33,8 +33,8 @@ def register(commands: Any) -> None:
         "export",
         help="write a log as files that any web server can serve",
         description="Write the log of a configuration as files that any web server can serve. The log may "
-        "run "
-        "meanwhile. The folder is a whole log at each moment; the next run goes on from there.",
+        "run. "
+        "The folder is a whole log at each moment; the next run goes on from there.",
     )
     export.add_argument("folder", type=Path, metavar="DIR", help="the folder; made if missing")
     _add_common(export)
@@ -46,11 +46,11 @@ def register(commands: Any) -> None:
     imported = commands.add_parser(
         "import",
         help="read a log from a folder into an empty database, or an older copy of its own",
-        description="Read the log in a folder (an export, a mirror) into the database of a configuration, "
-        "which is "
-        "empty or holds an older copy of the same log, and is not in use. All of it is checked first. "
-        "Exit code 1 "
-        "when it is refused; nothing was written then.",
+        description="Read the log in a folder (an export, a mirror) into the database of a configuration. "
+        "It is "
+        "empty or holds an older copy of the same log, and not in use. All of the folder is checked "
+        "first: exit "
+        "code 1 when it is refused, and nothing was written then.",
     )
     imported.add_argument("folder", type=Path, metavar="DIR", help="the folder")
     _add_common(imported)

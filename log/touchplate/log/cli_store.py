@@ -52,9 +52,8 @@ class Store:
         """Raises RequestError when the log is one that several peers agree on."""
         if self.peers:
             raise RequestError(
-                f"log {what}: not for a log of several peers, where nobody decides or signs alone (for a "
-                "folder of its"
-                " files: log follow)"
+                f"log {what}: not for a log of several peers, where nobody decides or signs alone (for a"
+                " folder of its files: log follow)"
             )
 
 

@@ -75,9 +75,8 @@ class ImportedLog:
         head = tree.head()
         if (head.size, head.root) != (self.head.size, self.head.root):
             raise CheckpointError(
-                f"the database has {head.size} entries and root {head.root.hex()}, the checkpoint in the "
-                "folder"
-                f" {self.head.size} and {self.head.root.hex()}: one of them was changed meanwhile"
+                f"the database has {head.size} entries and root {head.root.hex()}, the checkpoint in the"
+                f" folder {self.head.size} and {self.head.root.hex()}: one of them was changed meanwhile"
             )
         tree.finish(self.head.note.encode())
 
