@@ -183,12 +183,12 @@ def _check_goes_on(source: Exported, old: Checkpoint, new: Checkpoint) -> None:
 
     if old.size > new.size:
         raise CheckpointError(
-            f"the folder shows {old.size} entries, the database has a checkpoint of {new.size}: it is an older"
-            " copy, use the newest one"
+            f"the folder shows {old.size} entries, the database has a checkpoint of {new.size}: it is an"
+            " older copy, use the newest one"
         )
     root = new.root if old.size == new.size else root_of(TileReader(read, old.size), old.size)
     if root != old.root:
         raise CheckpointError(
-            f"the folder shows another history than the database: root {old.root.hex()} at size {old.size}, not"
-            f" {root.hex()}; give another folder, or the right database"
+            f"the folder shows another history than the database: root {old.root.hex()} at size {old.size},"
+            f" not {root.hex()}; give another folder, or the right database"
         )

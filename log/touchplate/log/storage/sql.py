@@ -274,8 +274,8 @@ class SQLTree:
             raise CorruptTreeError(f"the head says size {row.tree_size!r}: run log fsck")
         if row.state == IMPORTING and self._written_in != IMPORTING:
             raise CheckpointError(
-                "an import into this database was not finished, so it cannot be served: run the same log import"
-                " again"
+                "an import into this database was not finished, so it cannot be served: run the same log"
+                " import again"
             )
         return Head(row.tree_size, row.root, row.checkpoint, frozen=row.state == FROZEN)
 
