@@ -15,6 +15,7 @@ from tests import images
 from tests.images import make_image
 
 from touchplate.builder.compare import Comparison
+from touchplate.builder.ecosystems.oci import layers
 from touchplate.builder.ecosystems.oci.comparison import Image, compare_images
 
 
@@ -115,8 +116,11 @@ def test_gzip_header_alone_is_equivalent_too() -> None:
         lambda value: value.update(annotations={"a": "b"}),
         lambda value: value["layers"][0].update(annotations={"a": "b"}),
         lambda value: value["config"].update(mediaType="another"),
+        # Some readers pass over a layer of such a type, some believe it about the packing.
+        lambda value: value["layers"][0].update(mediaType="application/vnd.in-toto+json"),
+        lambda value: value["layers"][0].update(mediaType="application/vnd.oci.image.layer.v1.tar"),
     ],
-    ids=["annotation", "layer-annotation", "config-type"],
+    ids=["annotation", "layer-annotation", "config-type", "no-layer", "not-as-packed"],
 )
 def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
     image = make_image()
@@ -203,3 +207,28 @@ def test_layer_that_cannot_be_read_is_a_difference_and_no_error() -> None:
         assert (
             "not compared member by member" in " ".join(found.summary) or found.causes[0] == "missing-entries"
         )
+
+
+def test_layer_that_a_manifest_names_many_times_is_unpacked_once() -> None:
+    image = make_image(layers=[{"a": b"a"}] * 200)
+    manifest, blobs = repack(image.manifest, image.blobs)
+    opened: list[str] = []
+
+    def opening(sha256: str) -> BinaryIO:
+        opened.append(sha256)
+        return io.BytesIO(image.blobs[sha256])
+
+    found = compare_images("app", Image(image.manifest, opening), side((manifest, blobs)))
+    assert found.result == "equivalent"
+    assert len(opened) == len(set(opened)) == 2  # config and layer
+
+
+def test_layers_of_an_image_together_unpack_to_no_more_than_one_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = make_image(layers=[{"a": bytes([number]) * 50_000} for number in range(9)])
+    repacked = repack(image.manifest, image.blobs)
+    monkeypatch.setattr(layers, "MAX_IMAGE_BYTES", 9 * 70_000)
+    assert compared(image, repacked).result == "equivalent"  # the control
+    monkeypatch.setattr(layers, "MAX_IMAGE_BYTES", 5 * 70_000)
+    assert compared(image, repacked).result == "different"

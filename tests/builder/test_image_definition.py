@@ -61,6 +61,7 @@ def test_definition_of_an_image_is_read() -> None:
             "windows/amd64",
             "line 13: image.platform: 'windows/amd64' is not linux/ARCHITECTURE",
         ),
+        (f"      sha256: {DIGEST}", f"      sha256: {'b' * 64}", "the uri names another digest than sha256"),
         ("Containerfile\n", "../Containerfile\n", "line 11: image.containerfile"),
         ("Containerfile\n", "Containerfile.in\n", "C preprocessor; give it another name"),
         (

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.builder.imageparts import ImageScene, tar_bytes
+from tests.builder.imageparts import ImageScene, Published, tar_bytes
 from tests.builder.sandboxes import open_folder
 
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
+from touchplate.builder.probe import PYTHON
 from touchplate.builder.probe_runc import RuncProbe, probe_runc
-from touchplate.builder.rebuild import Rebuild
+from touchplate.builder.rebuild import Rebuild, fetch_published
 from touchplate.builder.runc import FIRST_ID, ID_RANGES, IDS, RANGES, RuncSandbox, open_runc_sandbox
 from touchplate.builder.sandbox import Job, SandboxConfig
 from touchplate.builder.workspace import Workspace, processes_of
@@ -106,6 +107,56 @@ def test_containerfile_behind_a_link_out_of_the_context_is_refused(images: Image
     )
     assert done.failure is not None
     assert done.failure.detail == "the source has no file 'Containerfile'"
+
+
+def test_image_of_one_repository_is_not_published_in_another(images: ImageScene) -> None:
+    """Its manifest may be stored here: then the comparison would say that the other repository has it."""
+    fetch_published(images.workshop, images.define(images.base))
+    elsewhere = Published("team/elsewhere", images.base.manifest, images.base.context)
+    with pytest.raises(DefinitionError, match="has no 'team/elsewhere/manifests/"):
+        fetch_published(images.workshop, images.define(elsewhere))
+
+
+def test_published_image_larger_than_any_build_is_not_read(images: ImageScene) -> None:
+    """Its manifest says how large its layers are; comparing would take that much of the disk."""
+    value = json.loads(images.base.manifest)
+    value["layers"][0]["size"] = 1 << 40
+    manifest = json.dumps(value).encode()
+    images.registry.push("team/huge", "1", manifest)
+    huge = Published("team/huge", manifest, images.base.context)
+    images.registry.asked.clear()
+    done = images.rebuild(images.define(huge))
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("definition", "too-large")
+    layer = value["layers"][0]["digest"]
+    assert not [path for path in images.registry.asked if path.endswith(layer)]
+
+
+def test_containerfile_that_is_a_link_to_itself_is_refused(images: ImageScene) -> None:
+    archive = tar_bytes({"a": b"a"}, {"Containerfile": "Containerfile"})
+    done = images.rebuild(
+        images.define(images.other, archive=archive, bases=[(images.base_name, images.base)])
+    )
+    assert done.failure is not None
+    assert done.failure.detail == "the source has no file 'Containerfile'"
+
+
+def test_base_image_that_names_one_layer_by_two_media_types_is_laid_out(images: ImageScene) -> None:
+    value = json.loads(images.base.manifest)
+    config = json.loads(images.registry.blobs[value["config"]["digest"].removeprefix("sha256:")])
+    value["layers"].append({**value["layers"][0], "mediaType": "application/vnd.oci.image.layer.v1.tar+zip"})
+    config["rootfs"]["diff_ids"] *= 2
+    data = json.dumps(config).encode()
+    value["config"].update(digest=f"sha256:{images.registry.blob(data)}", size=len(data))
+    manifest = json.dumps(value).encode()
+    images.registry.push("team/twice", "1", manifest)
+    base = Published("team/twice", manifest, {})
+    archive = tar_bytes({"Containerfile": f"FROM {images.base_name}\nLABEL a=b\n".encode()})
+    definition = images.define(images.other, archive=archive, bases=[(images.base_name, base)])
+    # buildah does not take such an image: what matters is that the supervisor lives to say so.
+    with contextlib.suppress(HostLack):
+        images.rebuild(definition)
+    images.assert_clean()
 
 
 @pytest.mark.parametrize(
@@ -251,6 +302,30 @@ def test_probe_sees_what_is_missing(images: ImageScene, sandbox_folder: Path) ->
     network, unfiltered = probe_runc(WithNetwork(config)), probe_runc(WithoutFilter(config))
     assert (network.empty_network, network.seccomp, network.backend) == (False, True, None)
     assert (unfiltered.empty_network, unfiltered.seccomp, unfiltered.backend) == (True, False, None)
+
+
+def test_root_of_the_namespace_cannot_make_the_hosts_folders_writable(
+    images: ImageScene, sandbox_folder: Path
+) -> None:
+    """It may mount; what it mounts read-only itself, it can mount writable again."""
+    sandbox = open_runc_sandbox(SandboxConfig(sandbox_folder / "work", uids=ID_RANGES))
+    empty = sandbox_folder / "empty"
+    empty.mkdir()
+    shown = "/run/touchplate/nested.py"
+    script = (
+        "import ctypes\n"
+        "libc = ctypes.CDLL(None)\n"
+        "def again(path, readonly):\n"
+        "    return libc.mount(None, path, None, 0x20 | 0x1000 | 6 | readonly, None) == 0\n"  # remount, bind
+        f"for path in (b'/usr', b'{shown}', b'/repo'):\n"
+        "    print(path, again(path, 0))\n"
+        "print('control', again(b'/tmp', 1), again(b'/tmp', 0))\n"
+    )
+    with sandbox.workspace(empty) as workspace:
+        job = Job((PYTHON, "-I", "-S", "-c", script), shown={"/repo": workspace.repo})
+        outcome = sandbox.run(workspace, job)
+    lines = [f"b'{path}' False" for path in ("/usr", shown, "/repo")]
+    assert outcome.log.decode().splitlines() == [*lines, "control True True"]
 
 
 def test_runc_that_starts_nothing_is_a_lack_of_the_host(images: ImageScene, sandbox_folder: Path) -> None:

@@ -66,8 +66,10 @@ def test_commands_in_the_readme_are_understood() -> None:
             if line.startswith("$ touchplate "):
                 commands.append(shlex.split(line)[2:])
     names = [command[0] for command in commands]
-    assert names == ["rebuild", "rebuild", "keygen", "rebuild", "rebuild", "rebuild"]
+    # Those of the queue are looked at with all others, in tests/repo/test_docs.py.
+    own = [name for name in names if name not in ("jobs", "builder")]
+    assert own == ["rebuild", "rebuild", "keygen", "rebuild", "rebuild", "rebuild"]
     for name, *arguments in commands:
-        assert name in COMMANDS
+        assert name in {known.partition(" ")[0] for known in COMMANDS}
         if name == "rebuild":
             parser.parse_args(arguments)

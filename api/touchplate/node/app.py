@@ -107,7 +107,10 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
         peers = make_peer_routes(given, authenticate(node.peer_requests), calls)
         app.include_router(peers, prefix="/log")
     token = node.config.evidence.token.resolve() if node.config.evidence else None
-    app.include_router(evidence_routes(node.evidence, token), prefix="/builder")
+    may_store = node.jobs.may_store if node.jobs is not None else lambda _: False
+    app.include_router(evidence_routes(node.evidence, token, may_store=may_store), prefix="/builder")
+    if node.jobs is not None:
+        app.include_router(node.jobs.router(), prefix="/builder")
     maven = MavenRoutes(node.maven, node.blobs, node.prover, calls=calls, fetches=node.fetches)
     app.include_router(maven.router(), prefix="/maven")
     pools = Pools(calls, node.fetches, node.streams)

@@ -12,13 +12,16 @@ from touchplate.api.docker.layout import check_name
 from touchplate.api.errors import BadNameError
 from touchplate.api.gate import pattern_mistake
 from touchplate.base.config import Duration, Secret, load_file
+from touchplate.base.postgresql import parse_address
 from touchplate.base.upstreams import AUTO, Upstream
-from touchplate.log.service import LogConfig
+from touchplate.log.service import SQLITE, LogConfig
 from touchplate.log.witness.config import WitnessConfig
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.names import check_operator
 
 _IDENTITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._~:-]*[A-Za-z0-9])?\Z")
+
+_TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}\Z")
 
 EXISTING_LEVELS = ("recorded", "reproduced")
 RECORDS_PER_MINUTE = 6_000
@@ -77,6 +80,53 @@ class EvidenceSection:
     """The evidence store under /builder/evidence: everybody reads, the token writes."""
 
     token: Secret
+
+
+@dataclass(frozen=True)
+class QueueTokenSection:
+    """Who may use the queue of rebuilds: a name that its jobs show, a token, and what it is for."""
+
+    name: str
+    token: Secret
+    scopes: tuple[Literal["work", "admin"], ...]
+
+    def check(self) -> list[str]:
+        """The form of the name."""
+        if not _TOKEN_NAME.match(self.name):
+            return [f"name {self.name!r}: write 1 to 40 letters, digits and . _ -"]
+        return [] if self.scopes else ['scopes: write "work", "admin" or both']
+
+
+@dataclass(frozen=True)
+class QueueSection:
+    """The queue of rebuilds under /builder/jobs. `storage`: "sqlite", or an address on PostgreSQL."""
+
+    token: tuple[QueueTokenSection, ...]
+    storage: str = SQLITE
+    storage_password: Secret | None = None
+    # Silence of a worker after which its job is another's, and how often that may happen to one job.
+    lease: Duration = field(default=Duration(60))
+    max_lost: int = 5
+
+    def check(self) -> list[str]:
+        """What concerns all tokens, and the form of the address."""
+        names = [token.name for token in self.token]
+        found = [f"token: two are named {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
+        if not names:
+            found.append("token: nobody could use the queue; add a [[queue.token]]")
+        if not 2 <= self.lease <= 3600:
+            found.append('lease: write a time from "2s" to "1h"')
+        if self.max_lost < 0:
+            found.append("max_lost: write 0 or more")
+        if self.storage == SQLITE:
+            if self.storage_password is not None:
+                found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
+            return found
+        try:
+            parse_address(self.storage)
+        except ValueError as error:
+            found.append(f'storage: {error}, or "sqlite"')
+        return found
 
 
 @dataclass(frozen=True)
@@ -160,7 +210,7 @@ class RuleSection:
                 found.append(f"need: {level!r} is no level; known: {', '.join(EXISTING_LEVELS)}")
         if self.rebuild != "never":
             found.append(
-                f'rebuild: {self.rebuild!r} needs a build queue, which this version lacks; write "never"'
+                f'rebuild: {self.rebuild!r} is for later: no refusal asks for a rebuild yet; write "never"'
             )
         if self.operators is not None and self.operators < 1:
             found.append("operators: write a number of at least 1, or leave it out")
@@ -207,6 +257,7 @@ class NodeConfig:
     http: HTTPConfig = field(default_factory=HTTPConfig)
     recorder: RecorderSection | None = None
     evidence: EvidenceSection | None = None
+    queue: QueueSection | None = None
     witness: WitnessConfig | None = None  # this node cosigns the heads of others' logs, below /witness
     upstream: tuple[UpstreamSection, ...] = ()
     records_per_minute: int = RECORDS_PER_MINUTE

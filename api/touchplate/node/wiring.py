@@ -49,6 +49,7 @@ from touchplate.base.upstreams import AUTO
 from touchplate.log.service import log_folder, open_log
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
+from touchplate.node.jobs import open_jobs
 from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
 from touchplate.node.peer_blobs import open_holders, open_requests
 from touchplate.node.witness import WitnessNode, open_witness
@@ -101,6 +102,7 @@ class Node:
     def _open(self) -> None:
         config = self.config
         self.evidence = DigestFolder(config.data / "evidence")
+        self.jobs = open_jobs(config.queue, config.data) if config.queue is not None else None
         self.alarms = Alarms()
         # Requests that wait for a dead upstream must not hold up those that need none, or another one.
         self.calls = Calls(HELD_THREADS)
@@ -170,6 +172,8 @@ class Node:
         """Break off what may take long: the server waits for running requests before the parts stop."""
         for fetcher in self.fetchers:
             fetcher.stop()
+        if self.jobs is not None:
+            self.jobs.live.stop()
         if self.peers is not None:
             self.peers.stop()
 
@@ -187,6 +191,8 @@ class Node:
         self.index.stop()
         self.index.store.close()
         self.links.close()
+        if self.jobs is not None:
+            self.jobs.stop()
         self.log.stop()
         if self.witness is not None:
             self.witness.stop()

@@ -25,6 +25,7 @@ from typing import IO, Any
 from touchplate.builder.errors import HostLack, TooMuchError
 from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
+from touchplate.builder.tars import UNBOUNDED, TarReader
 from touchplate.builder.unlisted import MARK, MemberContent, find_unlisted
 
 LAYERS = 4
@@ -205,16 +206,14 @@ def _unpack(opener: Any, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
         yield "(unpacked)", content
 
 
-def _open_tar(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+def _open_tar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     file.seek(0)
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        for member in archive:
-            # A link's content is a member of its own; unknown types are unpacked as files by everybody.
-            is_link = member.issym() or member.islnk()
-            content = None if is_link else archive.extractfile(member)
-            if content is not None:
-                with content:
-                    yield member.name, content
+    reader = TarReader(file, UNBOUNDED, TooMuchError)
+    for member in reader.members():
+        # A link's content is a member of its own; unknown types are unpacked as files by everybody.
+        if not (member.issym() or member.islnk()) and (content := reader.open(member)) is not None:
+            with content:
+                yield member.name, content
 
 
 def _open_zip(troubles: list[OSError], file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:

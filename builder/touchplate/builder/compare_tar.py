@@ -12,17 +12,18 @@ from touchplate.builder.contents import Difference, compare_contents
 from touchplate.builder.entries import match_entries, show_mode
 from touchplate.builder.errors import ArchiveError, StabilizeError
 from touchplate.builder.stabilize.gzip import GzipMember, read_member
+from touchplate.builder.tars import TAR_DAMAGE, UNBOUNDED, TarReader
 
 MAX_MEMBERS = 200_000
 """Members that are compared one by one; the largest package known has 60,000."""
+
+MAX_RECORDS = 1_000_000
+"""PAX records of all members, those for the whole archive counted for each; real members have two."""
 
 _MAGIC_AT = 257  # of `ustar`, POSIX and GNU alike
 _TIMES = ("mtime", "atime", "ctime")
 # PAX records that are shown by other fields of a member.
 _SHOWN = frozenset((*_TIMES, "uid", "gid", "uname", "gname", "path", "linkpath", "size"))
-
-# What tarfile raises on damaged or hostile input; RecursionError is a chain of headers without end.
-_DAMAGED = (tarfile.TarError, ValueError, EOFError, OSError, LookupError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,15 @@ def _compare_members(theirs: _Member, ours: _Member) -> Iterator[Difference]:
 def _read(data: bytes) -> list[_Member]:
     members: list[_Member] = []
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            for info in archive:
-                if len(members) == MAX_MEMBERS:
-                    raise ArchiveError(f"a tar of more than {MAX_MEMBERS} members")
-                members.append(_member(info))
-    except _DAMAGED as error:
+        records = 0
+        for info in TarReader(io.BytesIO(data), UNBOUNDED).members():
+            records += len(info.pax_headers)
+            if len(members) == MAX_MEMBERS:
+                raise ArchiveError(f"a tar of more than {MAX_MEMBERS} members")
+            if records > MAX_RECORDS:
+                raise ArchiveError(f"a tar of more than {MAX_RECORDS} PAX records")
+            members.append(_member(info))
+    except TAR_DAMAGE as error:
         raise ArchiveError(f"not a readable tar: {error}") from error
     return members
 
@@ -106,8 +110,6 @@ def _read(data: bytes) -> list[_Member]:
 def _member(info: tarfile.TarInfo) -> _Member:
     if info.issparse():
         raise ArchiveError(f"a sparse member {info.name[:80]!r}")
-    if info.size < 0:  # tarfile goes back by it, and reads the same members for ever
-        raise ArchiveError(f"a member {info.name[:80]!r} of {info.size} bytes")
     records = info.pax_headers
     recorded = " ".join(f"{key} {records[key]}" for key in _TIMES if key in records)
     link = f" to {info.linkname}" if info.linkname else ""

@@ -6,6 +6,7 @@ is public.
 
 import hashlib
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import FetchError, StorageError
@@ -28,14 +29,21 @@ class EvidenceServer:
 
     def upload(self, folder: DigestFolder, sha256: str) -> None:
         """Store a file of `folder` there; done already when the server has it. Raises EvidenceError."""
+        try:
+            with folder.open(sha256) as stream:
+                self.store(sha256, stream)
+        except StorageError as error:
+            raise EvidenceError(f"evidence {sha256} was not stored at {self.url}: {error}") from error
+
+    def store(self, sha256: str, body: bytes | BinaryIO) -> None:
+        """As `upload`, from memory or an open file."""
         url = f"{self.url.rstrip('/')}/{sha256}"
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
         try:
             if self.client.head(url).status == 200:
                 return
-            with folder.open(sha256) as stream:
-                response = self.client.put(url, stream, headers=headers)
-        except (FetchError, StorageError) as error:
+            response = self.client.put(url, body, headers=headers)
+        except FetchError as error:
             raise EvidenceError(f"evidence {sha256} was not stored at {self.url}: {error}") from error
         if response.status not in (200, 201, 204):
             raise EvidenceError(

@@ -6,7 +6,7 @@ digest that its address says.
 
 import hmac
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -20,13 +20,16 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
 
 
-def evidence_routes(folder: DigestFolder, token: str | None) -> APIRouter:
-    """The routes over `folder`; without a token nothing can be stored. Mount them under `/builder`."""
+def evidence_routes(
+    folder: DigestFolder, token: str | None, *, may_store: Callable[[Request], bool] = lambda _: False
+) -> APIRouter:
+    """The routes over `folder`; without a token, and unless `may_store` says so, nothing can be stored. Mount
+    them under `/builder`."""
     router = APIRouter()
 
     @router.put("/evidence/{sha256}")
     async def put_evidence(sha256: str, request: Request) -> Response:
-        if not _is_worker(request, token):
+        if not _is_worker(request, token) and not may_store(request):
             return _problem(401, "unauthorized", "storing evidence needs a worker's bearer token")
         if not _SHA256.fullmatch(sha256):
             return _problem(400, "bad-digest", "the address is not a sha256 in lower-case hex")

@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -148,6 +149,56 @@ def run_installer(argv: Sequence[str], *, seconds: float) -> str:
         return ""
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     return printable(lines[-1]) if lines else f"exit code {done.returncode}"
+
+
+class Program:
+    """Another part of touchplate as a process of its own: it reads `message`, and dies when its input ends.
+
+    In a session of its own, so that a terminal's Ctrl-C reaches only us. Standard output and error are one.
+    """
+
+    def __init__(self, module: str, message: bytes) -> None:
+        """Raises HostLack when it cannot be started."""
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                env=dict(read_environment().variables),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HostLack(f"cannot start a process: {error.strerror}") from error
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died already; `wait` says how
+            self._process.stdin.write(message)
+            self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def read(self) -> bytes:
+        """The next output; empty at its end."""
+        assert self._process.stdout is not None
+        return os.read(self._process.stdout.fileno(), _READ_BYTES)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL; what it runs in sandboxes dies with it."""
+        self._process.kill()
+
+    def wait(self) -> int:
+        """Its exit code, negative for a signal; lets go of its pipes."""
+        with contextlib.suppress(BrokenPipeError), self._process:  # what it never read is nobody's now
+            self._process.wait()
+        return self._process.wait()
 
 
 def _start(contained: Contained, status_write: int) -> "subprocess.Popen[bytes]":

@@ -7,8 +7,9 @@ beforehand, or becomes part of what is attested.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from touchplate.base.durable import DigestFolder
+from touchplate.base.durable import DigestFolder, make_folder
 from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient
 from touchplate.base.upstreams import Upstream
@@ -79,7 +80,7 @@ class Repository:
         """
         uri = format_upstream_uri(self.upstream.identity, path)
         try:
-            if self._store.has(sha256):
+            if self._was_served(uri, sha256) and self._store.has(sha256):
                 with self._store.open(sha256) as stream:
                     kept = RemoteFile(uri, path, stream.read(MAX_FILE_BYTES))
                 if kept.sha256 == sha256:  # else the disk changed it: fetched again
@@ -88,9 +89,20 @@ class Repository:
             if found.sha256 != sha256:
                 raise DefinitionError(f"{uri} has sha256 {found.sha256}, and {sha256} is asked for")
             self._store.put(found.data, expected=sha256)
-        except StorageError as error:
+            make_folder(self._mark(uri, sha256).parent)
+            self._mark(uri, sha256).touch()
+        except (StorageError, OSError) as error:
             raise HostLack(f"cannot store {path!r}: {error}") from error
         return found
+
+    def _was_served(self, uri: str, sha256: str) -> bool:
+        """Whether these bytes came from there: the store knows digests alone, and would give the file of one
+        address for that of another, which is then attested."""
+        return self._mark(uri, sha256).exists()
+
+    def _mark(self, uri: str, sha256: str) -> Path:
+        name = hashlib.sha256(f"{uri}\n{sha256}".encode()).hexdigest()
+        return self._store.folder / "served" / name
 
 
 class Repositories:
@@ -117,7 +129,8 @@ class Repositories:
             if (upstream.identity, upstream.ecosystem) == (identity, ecosystem):
                 return repository
         raise HostLack(
-            f"no {ecosystem} upstream of identity {identity!r} is configured here; give --upstream"
+            f"no {ecosystem} upstream of identity {identity!r} is configured here; give "
+            f"--upstream NAME=URL,identity={identity},ecosystem={ecosystem}"
         )
 
     def exact(self, uri: str, sha256: str, ecosystem: str) -> RemoteFile:

@@ -20,6 +20,7 @@ from touchplate.builder.process import run_tool
 from touchplate.builder.sandbox import (
     HOST_NAME,
     SHM_BYTES,
+    SHOWN,
     TMP_BYTES,
     Job,
     Sandbox,
@@ -80,8 +81,11 @@ class RuncSandbox(Sandbox):
     def _argv(self, workspace: Workspace, job: Job, descriptors: tuple[int, int, int]) -> tuple[str, ...]:
         status, seccomp, arguments = (str(descriptor) for descriptor in descriptors)
         options = ("--json-status-fd", status, "--seccomp", seccomp, "--args", arguments)
+        shown = [str(path) for path in sorted(SHOWN) if path.is_dir() and not path.is_symlink()]
+        readonly = [*shown, str(workspace.root / "files"), str(workspace.repo)]
         return (
             *(PYTHON, "-I", "-S", str(_IDRANGE), str(os.getpid()), str(workspace.uid), str(workspace.ids)),
+            *(word for folder in readonly for word in ("--readonly", folder)),
             *(str(self._bwrap), *options, "--", PYTHON, "-I", "-S", NESTED, *job.command),
         )
 

@@ -6,6 +6,7 @@ first byte is sent (see `outbox`).
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -48,6 +49,19 @@ def sign_rebuild(workshop: Workshop, rebuild: Rebuild, operator: Operator, log: 
 
     Raises HostLack when the sandbox gave less isolation than a signature claims, AttestError.
     """
+    signed, evidence = make_statements(workshop, rebuild, operator)
+    envelopes = [each.envelope for each in signed]
+    parcel = workshop.outbox.put(str(rebuild.definition.package), envelopes, evidence, log)
+    return Submission(parcel, tuple(each.identity for each in signed))
+
+
+def make_statements(
+    workshop: Workshop, rebuild: Rebuild, operator: Operator
+) -> tuple[list[Signed], list[str]]:
+    """Sign what a rebuild found: the statements, and sha256 of the evidence that they name (kept).
+
+    Raises HostLack when the sandbox gave less isolation than a signature claims, AttestError.
+    """
     backend = need_backend(rebuild.backend, rebuild.missing)
     evidence = {rebuild.definition.sha256: rebuild.definition.data}
     if rebuild.built is None:
@@ -57,9 +71,7 @@ def sign_rebuild(workshop: Workshop, rebuild: Rebuild, operator: Operator, log: 
         signed = _sign_built(rebuild, rebuild.built, operator, backend)
     for sha256, data in evidence.items():
         workshop.evidence.put(data, expected=sha256)
-    envelopes = [each.envelope for each in signed]
-    parcel = workshop.outbox.put(str(rebuild.definition.package), envelopes, sorted(evidence), log)
-    return Submission(parcel, tuple(each.identity for each in signed))
+    return signed, sorted(evidence)
 
 
 def send_waiting(workshop: Workshop, log: str, server: EvidenceServer | None) -> dict[str, tuple[int, ...]]:
@@ -76,7 +88,7 @@ def send_waiting(workshop: Workshop, log: str, server: EvidenceServer | None) ->
         try:
             sent[parcel.name] = _send(workshop, parcel, log, server)
         except AnswerError as error:
-            if not 400 <= error.status < 500 or error.status == _TOO_MANY_REQUESTS:
+            if not is_refused_for_good(error):
                 raise
             workshop.outbox.mark_refused(parcel, f"{error.reason}: {error}")
             refused = error
@@ -89,17 +101,27 @@ def _send(workshop: Workshop, parcel: Parcel, log: str, server: EvidenceServer |
     if server is not None:
         for sha256 in parcel.evidence:
             server.upload(workshop.evidence, sha256)
+    indexes = add_envelopes(log, parcel.envelopes)
+    workshop.outbox.mark_done(parcel, indexes)
+    return indexes
+
+
+def add_envelopes(log: str, envelopes: Sequence[bytes]) -> tuple[int, ...]:
+    """Put envelopes into the log, in order; their indexes. Raises TransportError, AnswerError."""
     source = open_source(log)
     headers = {"Content-Type": "application/json"}
-    indexes = tuple(
+    return tuple(
         parse_decimal(
             source.post("add", envelope, headers, _MAX_INDEX_BYTES).decode("ascii", "replace").strip(),
             "the log's answer to add",
         )
-        for envelope in parcel.envelopes
+        for envelope in envelopes
     )
-    workshop.outbox.mark_done(parcel, indexes)
-    return indexes
+
+
+def is_refused_for_good(error: AnswerError) -> bool:
+    """Whether the log will never take what it answered so."""
+    return 400 <= error.status < 500 and error.status != _TOO_MANY_REQUESTS
 
 
 def _evidence_of(built: Built) -> dict[str, bytes]:

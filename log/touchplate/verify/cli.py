@@ -38,6 +38,8 @@ COMMANDS = {
     "log witness": Command("touchplate.node.cli_witness", "all", "cosign the heads of other people's logs"),
     "log serve": Command("touchplate.node.cli_log", "all", "run a log without adapters"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
+    "builder work": Command("touchplate.builder.cli_work", "builder", "rebuild what a queue asks for"),
+    "jobs": Command("touchplate.builder.cli_jobs", "builder", "add, list, cancel and watch a queue's jobs"),
     "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
     "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),
     "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),

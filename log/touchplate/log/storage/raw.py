@@ -77,7 +77,7 @@ class RawTree(SQLTree):
         super().__init__(engine, Statements(engine.dialect.name), row.tree_id)
 
     def close(self) -> None:
-        """See `Tree.close`."""
+        """Nothing to let go of: the engine is shared by all trees and closed by whoever made it."""
 
     def root(self) -> tuple[Head, int | None]:
         """The newest head that this process knows, and its time in nanoseconds."""

@@ -5,10 +5,11 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from touchplate.base.durable import DigestFolder
 from touchplate.builder.ecosystems.oci.definition import BaseImage
-from touchplate.builder.ecosystems.oci.layers import unpack_layer
+from touchplate.builder.ecosystems.oci.layers import Unpacker
 from touchplate.builder.ecosystems.oci.manifests import Descriptor, parse_config, parse_manifest
 from touchplate.builder.ecosystems.oci.names import RepositoryPath
 from touchplate.builder.ecosystems.oci.plan import ImagePlan, PinnedImage
@@ -33,11 +34,12 @@ def fetch_bases(
     Raises PhaseFailed (phase `fetch`) for one that may not be an input, HostLack when an upstream fails.
     """
     left = plan.limits.fetch_bytes
+    unpacker = Unpacker()
     pinned = []
     for base in plan.details.bases:
         reader = find_reader(base.place.identity, store)
         try:
-            one = _fetch(base, reader, progress, left)
+            one = _fetch(base, reader, progress, left, unpacker)
         except ImageError as error:
             raise PhaseFailed("fetch", "refused-input", f"base image {base.name}: {error}") from error
         except DefinitionError as error:  # another mirror may have it
@@ -69,16 +71,19 @@ def lay_out(bases: Sequence[PinnedImage], store: DigestFolder, folder: Path) -> 
         for name, data in (("manifest.json", one.data), ("version", _VERSION)):
             (target / name).write_bytes(data)
             (target / name).chmod(0o644)
-        for blob in one.manifest.blobs:
-            path = target / blob.sha256
+        # A manifest may name one blob by two media types.
+        for sha256 in dict.fromkeys(blob.sha256 for blob in one.manifest.blobs):
+            path = target / sha256
             try:
-                os.link(store.path(blob.sha256), path)
+                os.link(store.path(sha256), path)
             except OSError:  # another file system, or one without hard links
-                shutil.copyfile(store.path(blob.sha256), path)
+                shutil.copyfile(store.path(sha256), path)
                 path.chmod(0o644)
 
 
-def _fetch(base: BaseImage, reader: RegistryReader, progress: Progress, left: int) -> PinnedImage:
+def _fetch(
+    base: BaseImage, reader: RegistryReader, progress: Progress, left: int, unpacker: Unpacker
+) -> PinnedImage:
     identity = base.place.identity
     if not _LOCKABLE.fullmatch(identity):
         raise ImageError(f"identity {identity!r} cannot stand in an input lock; it takes a-z 0-9 . _ -")
@@ -101,14 +106,15 @@ def _fetch(base: BaseImage, reader: RegistryReader, progress: Progress, left: in
     )
     if config.has_triggers:
         raise ImageError("brings instructions of its own (ONBUILD), which are not supported")
-    if config.diff_ids != tuple(_unpacked(reader, base, layer) for layer in manifest.layers):
+    unpacked = (unpacker.unpack(layer.sha256, _opener(reader, base, layer)) for layer in manifest.layers)
+    if config.diff_ids != tuple(one.sha256 for one in unpacked):
         raise ImageError("its layers do not unpack to the diff_ids of its config")
     return PinnedImage(base, data, manifest, config)
 
 
-def _unpacked(reader: RegistryReader, base: BaseImage, layer: Descriptor) -> str:
-    with reader.open(base.place.blob(layer.sha256).path, layer.sha256, max_bytes=layer.size) as stream:
-        return unpack_layer(stream).sha256
+def _opener(reader: RegistryReader, base: BaseImage, layer: Descriptor) -> Callable[[], BinaryIO]:
+    place = base.place.blob(layer.sha256)
+    return lambda: reader.open(place.path, layer.sha256, max_bytes=layer.size)
 
 
 def _check_answer(plan: ImagePlan, one: PinnedImage) -> None:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from touchplate.builder.compare import Comparison, conclude
 from touchplate.builder.contents import Difference
-from touchplate.builder.ecosystems.oci.layers import Unpacked, compare_layers, unpack_layer
+from touchplate.builder.ecosystems.oci.layers import Unpacked, Unpacker, compare_layers
 from touchplate.builder.ecosystems.oci.manifests import (
     Config,
     Descriptor,
@@ -28,6 +28,15 @@ LAYER_PACKING = "layer-packing@1"
 """The stabilizer that takes each layer for what it unpacks to: descriptors of layers in the manifest are
 replaced by their diff_ids. The config, which names the same diff_ids, is not touched, nor is anything
 else."""
+
+_PACKED_AS = {
+    "application/vnd.oci.image.layer.v1.tar": False,
+    "application/vnd.oci.image.layer.v1.tar+gzip": True,
+    "application/vnd.docker.image.rootfs.diff.tar": False,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": True,
+}
+"""Media types of a layer that say nothing but how it is packed: whether by gzip. By others readers decide
+whether it is a layer at all."""
 
 CONFIG, UNPACKED, PACKED, MANIFEST = LEVELS = ("config", "layers unpacked", "layers", "manifest")
 """What of two images may be the same, in the order in which it is looked at."""
@@ -69,9 +78,13 @@ class _Side:
         with image.open(self.manifest.config.sha256) as stream:
             self.config: Config = parse_config(stream.read(), f"the config of {what}")
         self._open = image.open
+        self._unpacker = Unpacker()
         unpacked = [self._unpacked(layer) for layer in self.manifest.layers]
         self.diff_ids = tuple(one.sha256 for one in unpacked)
-        self.is_plain = all(one.is_plain for one in unpacked)
+        self.is_plain = all(
+            one.is_plain and _PACKED_AS.get(layer.media_type) == one.is_gzip
+            for layer, one in zip(self.manifest.layers, unpacked, strict=True)
+        )
         self.is_true = self.config.diff_ids == self.diff_ids
         """Whether its layers unpack to what its config says."""
 
@@ -92,11 +105,10 @@ class _Side:
         return {**self.manifest.members, "layers": layers}
 
     def _unpacked(self, layer: Descriptor) -> Unpacked:
-        with self._open(layer.sha256) as stream:
-            try:
-                return unpack_layer(stream)
-            except ImageError:
-                return Unpacked(f"unknown, packed {layer.sha256}", is_plain=False)
+        try:
+            return self._unpacker.unpack(layer.sha256, lambda: self._open(layer.sha256))
+        except ImageError:
+            return Unpacked(f"unknown, packed {layer.sha256}", is_plain=False)
 
 
 def _equal(theirs: _Side, ours: _Side) -> Stabilized | None:

@@ -6,24 +6,32 @@ unpacks the archive becomes the owner, and so does the build. Links stay as they
 here.
 """
 
+import bz2
 import errno
+import gzip
 import io
 import lzma
 import os
 import stat
 import tarfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from touchplate.builder.archives import ArchiveLimits, check_member_name
 from touchplate.builder.errors import ArchiveError, HostLack
+from touchplate.builder.tars import TAR_DAMAGE, TarReader
 
 _CHUNK = 1024 * 1024
 _MAX_TARGET = 4096  # PATH_MAX
+_HEADER_BYTES = 4096  # headers of a member and padding of its content; most have 1024
 _PERMISSIONS = 0o777  # set-id and sticky bits of a context have no meaning that a COPY keeps
 
-_DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, LookupError, OverflowError)
+_PACKED: tuple[tuple[bytes, Any], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\x00", lzma.open),
+)
 
 
 def unpack_context(data: bytes, target: Path, limits: ArchiveLimits | None = None) -> None:
@@ -37,15 +45,16 @@ def unpack_context(data: bytes, target: Path, limits: ArchiveLimits | None = Non
         members = list(_members(data, limits))
         top = _top_folder(members)
         writer = _Writer(target, limits)
-        with _open(data) as archive:
-            for member in archive:
+        with _open(data) as stream:
+            reader = TarReader(stream, _most_bytes(limits))
+            for member in reader.members():
                 name = _clean(member.name)
                 if name and f"{name}/" != top:
-                    writer.take(archive, member, name.removeprefix(top))
+                    writer.take(reader, member, name.removeprefix(top), top)
         writer.finish()
-    except _DAMAGED as error:
-        raise ArchiveError(f"the context cannot be read as a tar archive: {error}") from error
-    except OSError as error:
+    except TAR_DAMAGE as error:
+        if not isinstance(error, OSError):
+            raise ArchiveError(f"the context cannot be read as a tar archive: {error}") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise HostLack(
                 "no disk space left to unpack the context; free some", reason="disk-full"
@@ -53,15 +62,23 @@ def unpack_context(data: bytes, target: Path, limits: ArchiveLimits | None = Non
         raise ArchiveError(f"the context cannot be unpacked: {error}") from error
 
 
-def _open(data: bytes) -> tarfile.TarFile:
-    return tarfile.open(fileobj=io.BytesIO(data), mode="r:*")
+def _open(data: bytes) -> Any:
+    for mark, opener in _PACKED:
+        if data.startswith(mark):
+            return opener(io.BytesIO(data), "rb")
+    return io.BytesIO(data)
+
+
+def _most_bytes(limits: ArchiveLimits) -> int:
+    """Of the archive itself: contents, and headers with padding around each."""
+    return limits.total_bytes + limits.entries * _HEADER_BYTES
 
 
 def _members(data: bytes, limits: ArchiveLimits) -> Iterator[tuple[str, bool]]:
     """(name, whether it is a folder) of all members, after the checks that reading headers allows."""
     total = 0
-    with _open(data) as archive:
-        for number, member in enumerate(archive):
+    with _open(data) as stream:
+        for number, member in enumerate(TarReader(stream, _most_bytes(limits)).members()):
             if number >= limits.entries:
                 raise ArchiveError(f"the context has more than {limits.entries} entries")
             total += member.size
@@ -97,7 +114,8 @@ class _Writer:
         self._kinds: dict[str, str] = {}
         self._folders: list[tuple[Path, int, float]] = []
 
-    def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
+    def take(self, reader: TarReader, member: tarfile.TarInfo, name: str, top: str) -> None:
+        """`name`: without the top folder `top`."""
         self._make_parents(name)
         if name in self._kinds and not (member.isdir() and self._kinds[name] == "folder"):
             raise ArchiveError(f"entry {name[:80]!r} stands twice")
@@ -110,8 +128,11 @@ class _Writer:
             path.symlink_to(member.linkname)
             os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
             self._kinds[name] = "link"
-        elif member.isfile() or member.islnk():
-            self._write(archive, member, path)
+        elif member.islnk():
+            self._write(self._linked(_clean(member.linkname).removeprefix(top), name), member, path)
+            self._kinds[name] = "file"
+        elif member.isfile():
+            self._write(reader.pieces(member), member, path)
             self._kinds[name] = "file"
         else:
             raise ArchiveError(
@@ -124,12 +145,17 @@ class _Writer:
             path.chmod(mode)
             os.utime(path, (mtime, mtime))
 
-    def _write(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-        stream = archive.extractfile(member)
-        if stream is None:
-            raise ArchiveError(f"entry {member.name[:80]!r} is a link to nothing in the archive")
-        with stream, path.open("xb") as file:
-            while chunk := stream.read(_CHUNK):
+    def _linked(self, target: str, name: str) -> Iterator[bytes]:
+        """Content of a hard link: of the file before it that has the name `target`."""
+        if self._kinds.get(target) != "file":
+            raise ArchiveError(f"entry {name[:80]!r} is a hard link to no file before it in the archive")
+        with (self._target / target).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    def _write(self, pieces: Iterable[bytes], member: tarfile.TarInfo, path: Path) -> None:
+        with path.open("xb") as file:
+            for chunk in pieces:
                 self._left -= len(chunk)
                 if self._left < 0:  # a hard link is the same bytes again
                     raise ArchiveError("the context unpacks to more bytes than allowed")

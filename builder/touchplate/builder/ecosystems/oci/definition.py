@@ -125,6 +125,9 @@ def check_definition(reader: Reader, definition: Definition) -> None:
         reader.mistake(
             "source.files", "an image's source is one archive, with the context and the Containerfile"
         )
+    for file in definition.source.files:
+        if not file.uri.endswith(f"/blobs/sha256:{file.sha256}"):
+            reader.mistake("source.files", "the uri names another digest than sha256; a blob has one")
     for setting in ("environment", "upstreams", "allow_metadata"):
         if reader.has(setting):
             reader.mistake(setting, "has no meaning for images; leave it out")

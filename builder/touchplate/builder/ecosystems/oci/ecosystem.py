@@ -115,7 +115,7 @@ class OCI:
         if sha256 not in (None, place.sha256):
             raise DefinitionError(f"{package} names one manifest, and {sha256} is asked for")
         reader = _reader(workshop, place.identity)
-        data = reader.read(place.path, place.sha256)
+        data = reader.read_anew(place.path, place.sha256)
         try:
             parse_manifest(data, str(package))
         except ImageError as error:
@@ -175,7 +175,8 @@ def _reader(workshop: Workshop, identity: str, store: DigestFolder | None = None
 def _check_containerfile(details: ImageDetails, tree: Path) -> None:
     """Raise PhaseFailed (phase `definition`) unless the Containerfile can be built from what is pinned."""
     name = details.containerfile
-    path, root = (tree / name).resolve(), tree.resolve()
+    # Not Path.resolve: it raises RuntimeError for a link that leads to itself.
+    path, root = (Path(os.path.realpath(one)) for one in (tree / name, tree))
     if not path.is_relative_to(root) or not path.is_file():
         raise PhaseFailed("definition", "refused-input", f"the source has no file {name!r}")
     try:
@@ -198,6 +199,11 @@ def _read_published(
     reader = _reader(workshop, place.identity)
     try:
         manifest = parse_manifest(published.data, str(definition.package))
+        total, most = sum(blob.size for blob in manifest.blobs), definition.limits.output_bytes
+        if total > most:  # comparing reads all of it, and no build may give as much
+            raise PhaseFailed(
+                "definition", "too-large", f"the published image has {total} bytes, more than {most}"
+            )
         config_data = reader.read(place.blob(manifest.config.sha256).path, manifest.config.sha256)
         config = parse_config(config_data, f"the config of {definition.package}")
     except ImageError as error:

@@ -7,15 +7,19 @@ import gzip
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 from touchplate.builder.contents import Difference, compare_contents, printable
-from touchplate.builder.errors import ImageError
+from touchplate.builder.errors import ArchiveError, ImageError
+from touchplate.builder.tars import TAR_DAMAGE, TarReader
 
 MAX_UNPACKED_BYTES = 16 * 1024 * 1024 * 1024
 """Of one layer: above it a layer is not looked into. Ten times what the largest known ones have."""
+
+MAX_IMAGE_BYTES = 4 * MAX_UNPACKED_BYTES
+"""Of all layers of one image, or of all base images of a build: some minutes of unpacking."""
 
 MAX_MEMBERS = 400_000
 """Members of one layer that are held side by side: a full distribution with its documentation has 100,000."""
@@ -23,14 +27,19 @@ MAX_MEMBERS = 400_000
 MAX_CONTENT_BYTES = 1024 * 1024
 """Files up to this size are compared line by line; of larger ones the digests are."""
 
+MAX_HELD_BYTES = 128 * 1024 * 1024
+"""Of what is remembered of one layer's members: contents up to here, headers up to twice that."""
+
 EMPTY_LAYER = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 """sha256 of a tar with nothing in it (two zero blocks): what an instruction without files may leave."""
 
 _CHUNK = 1024 * 1024
+_OBJECT_BYTES = 200  # about what a member or a record costs beside its text
 _GZIP = b"\x1f\x8b"
 _GZIP_BITS = 16 + zlib.MAX_WBITS  # with header and checksum (zlib.h)
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, LookupError, OverflowError)
+
+_NOT_COMPARED: tuple[type[Exception], ...] = (ImageError, ArchiveError, *TAR_DAMAGE)
 
 _KINDS = {
     tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "link",
@@ -56,35 +65,70 @@ class _Member:
 @dataclass(frozen=True)
 class Unpacked:
     """What a layer unpacks to. `sha256`: its diff_id, in hex; `is_plain`: one gzip member, or a bare tar, so
-    that nothing is packed in a way that only some readers follow."""
+    that nothing is packed in a way that only some readers follow; `size` in bytes."""
 
     sha256: str
     is_plain: bool
+    size: int = 0
+    is_gzip: bool = False
 
 
-def unpack_layer(stream: BinaryIO) -> Unpacked:
-    """Unpack a layer for its digest. Raises ImageError for damage, for bytes behind the end, and for zstd."""
+class Unpacker:
+    """Unpacks the layers of one image, or of all that a build begins with: each blob once, and together not
+    more than MAX_IMAGE_BYTES. A manifest of a few kilobytes can name one small blob 500 times."""
+
+    def __init__(self) -> None:
+        self._left = MAX_IMAGE_BYTES
+        self._known: dict[str, Unpacked | ImageError] = {}
+
+    def unpack(self, sha256: str, open_layer: Callable[[], BinaryIO]) -> Unpacked:
+        """What the layer with this digest unpacks to. Raises ImageError as `unpack_layer`."""
+        found = self._known.get(sha256)
+        if found is None:
+            found = self._known[sha256] = self._unpack(open_layer)
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+    def _unpack(self, open_layer: Callable[[], BinaryIO]) -> "Unpacked | ImageError":
+        with open_layer() as stream:
+            try:
+                found = unpack_layer(stream, self._left)
+            except ImageError as error:
+                # Whatever is wrong with it, it may have cost as much as a layer can.
+                self._left = max(0, self._left - MAX_UNPACKED_BYTES)
+                return error
+        self._left -= found.size
+        return found
+
+
+def unpack_layer(stream: BinaryIO, most: int = MAX_UNPACKED_BYTES) -> Unpacked:
+    """Unpack a layer for its digest.
+
+    Raises ImageError for damage, for bytes behind the end, for zstd, beyond `most` and MAX_UNPACKED_BYTES.
+    """
     digest, size, members = hashlib.sha256(), 0, 0
+    most = min(most, MAX_UNPACKED_BYTES)
     try:
         for member, piece in _pieces(stream):
             size, members = size + len(piece), member
-            if size > MAX_UNPACKED_BYTES:
-                raise ImageError(f"a layer unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+            if size > most:
+                raise ImageError(f"a layer unpacks to more than the {most} bytes that are left for it")
             digest.update(piece)
-    except _DAMAGED as error:
+    except TAR_DAMAGE as error:
         raise ImageError(f"a layer cannot be unpacked: {error}") from error
-    return Unpacked(digest.hexdigest(), members <= 1)
+    return Unpacked(digest.hexdigest(), members <= 1, size, is_gzip=members > 0)
 
 
 def _pieces(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """(number of the gzip member, piece of its content)."""
+    """(number of the gzip member, 0 for a bare tar; piece of its content)."""
     start = stream.read(len(_ZSTD))
     stream.seek(0)
     if not start.startswith(_GZIP):
         if start == _ZSTD:
             raise ImageError("it is packed by zstd, which is not read here")
         while piece := stream.read(_CHUNK):
-            yield 1, piece
+            yield 0, piece
         return
     inflate, member = zlib.decompressobj(_GZIP_BITS), 1
     while raw := stream.read(_CHUNK):
@@ -105,7 +149,7 @@ def compare_layers(name: str, published: BinaryIO, rebuilt: BinaryIO) -> Iterato
     """Differences between two layers; `name` stands before the paths. At least one when the tars differ."""
     try:
         theirs, ours = _read(published), _read(rebuilt)
-    except (ImageError, *_DAMAGED) as error:
+    except _NOT_COMPARED as error:
         yield Difference(name, "content", f"not compared member by member: {error}")
         return
     found = False
@@ -128,24 +172,33 @@ def _plain(stream: BinaryIO) -> IO[bytes] | gzip.GzipFile:
 
 def _read(stream: BinaryIO) -> dict[str, _Member]:
     members: dict[str, _Member] = {}
-    total = 0
-    with _plain(stream) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
-        for one in archive:
-            total += one.size
-            if len(members) >= MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
+    total = held = 0
+    with _plain(stream) as plain:
+        reader = TarReader(plain, MAX_UNPACKED_BYTES)
+        for one in reader.members():
+            total += one.size  # a sparse member's holes lie nowhere in the archive
+            held += _header_bytes(one)
+            if len(members) >= MAX_MEMBERS or total > MAX_UNPACKED_BYTES or held > 2 * MAX_HELD_BYTES:
                 raise ImageError("a layer has more members or bytes than are compared")
             name = one.name if one.name not in members else f"{one.name} (again at {one.offset})"
-            members[name] = _member(archive, one)
+            members[name] = _member(
+                reader, one, keep=one.size <= min(MAX_CONTENT_BYTES, MAX_HELD_BYTES - held)
+            )
+            held += len(members[name].data or b"")
     return members
 
 
-def _member(archive: tarfile.TarFile, one: tarfile.TarInfo) -> _Member:
+def _header_bytes(one: tarfile.TarInfo) -> int:
+    records = sum(len(key) + len(value) + _OBJECT_BYTES for key, value in one.pax_headers.items())
+    return _OBJECT_BYTES + len(one.name) + len(one.linkname) + records
+
+
+def _member(reader: TarReader, one: tarfile.TarInfo, *, keep: bool) -> _Member:
     digest, kept = hashlib.sha256(), bytearray()
-    content = archive.extractfile(one) if one.isreg() else None
-    while content is not None and (chunk := content.read(_CHUNK)):
-        digest.update(chunk)
-        if one.size <= MAX_CONTENT_BYTES:
-            kept += chunk
+    for piece in reader.pieces(one) if one.isreg() else ():
+        digest.update(piece)
+        if keep:
+            kept += piece
     extra = {
         key: value
         for key, value in one.pax_headers.items()
@@ -159,7 +212,7 @@ def _member(archive: tarfile.TarFile, one: tarfile.TarInfo) -> _Member:
         link=one.linkname,
         size=one.size,
         sha256=digest.hexdigest(),
-        data=bytes(kept) if one.size <= MAX_CONTENT_BYTES else None,
+        data=bytes(kept) if keep else None,
         extra=tuple(sorted(extra.items())),
     )
 

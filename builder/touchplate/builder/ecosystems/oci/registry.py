@@ -33,6 +33,12 @@ class RegistryReader:
         with self.open(path, sha256, max_bytes=max_bytes) as stream:
             return stream.read(max_bytes + 1)
 
+    def read_anew(self, path: str, sha256: str) -> bytes:
+        """As `read`, and the registry is asked even when the store has these bytes: another registry, or
+        another repository of this one, may have given them."""
+        self._fetch(path, sha256, MAX_MANIFEST_BYTES)
+        return self.read(path, sha256)
+
     def open(self, path: str, sha256: str, *, max_bytes: int) -> BinaryIO:
         """As `read`, as an open file."""
         self.fetch(path, sha256, max_bytes=max_bytes)
@@ -46,6 +52,12 @@ class RegistryReader:
         try:
             if self._is_held(sha256):
                 return
+        except (StorageError, OSError) as error:
+            raise HostLack(f"cannot read what was stored of {path!r}: {error}") from error
+        self._fetch(path, sha256, max_bytes)
+
+    def _fetch(self, path: str, sha256: str, max_bytes: int) -> None:
+        try:
             with self._store.writer(expected=sha256, max_bytes=max_bytes) as sink:
                 response = self._get(path, sink.write, max_bytes)
                 self._check(response, path)

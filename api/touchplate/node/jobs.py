@@ -1,0 +1,46 @@
+"""The queue of rebuilds, as the configuration describes it."""
+
+from pathlib import Path
+
+from touchplate.base.errors import ConfigError
+from touchplate.base.postgresql import parse_address, postgresql_engine
+from touchplate.base.sql import Engine, sqlite_engine
+from touchplate.builder.queue.http import JobRoutes
+from touchplate.builder.queue.jobs import QueueLimits
+from touchplate.builder.queue.store import Queue
+from touchplate.builder.queue.tokens import MIN_TOKEN_CHARS, Caller, Tokens
+from touchplate.log.service import SQLITE
+from touchplate.node.config import QueueSection
+
+DATABASE_NAME = "queue.sqlite"
+
+
+def open_jobs(section: QueueSection, data: Path) -> JobRoutes:
+    """The queue and its routes. Raises ConfigError (tokens), StorageError."""
+    tokens = _read_tokens(section)  # before a database is made
+    limits = QueueLimits(lease_seconds=int(section.lease), lost=section.max_lost)
+    return JobRoutes(Queue(_open_engine(section, data), limits), tokens)
+
+
+def _open_engine(section: QueueSection, data: Path) -> Engine:
+    if section.storage == SQLITE:
+        return sqlite_engine(data / DATABASE_NAME)
+    url = parse_address(section.storage)
+    if section.storage_password is not None:
+        url = url.set(password=section.storage_password.resolve())
+    return postgresql_engine(url)
+
+
+def _read_tokens(section: QueueSection) -> Tokens:
+    found: list[tuple[Caller, str]] = []
+    mistakes = []
+    for token in section.token:
+        secret = token.token.resolve()
+        if len(secret) < MIN_TOKEN_CHARS:
+            mistakes.append(f"queue.token {token.name}: shorter than {MIN_TOKEN_CHARS} characters")
+        if secret in (other for _, other in found):
+            mistakes.append(f"queue.token {token.name}: another one has the same token")
+        found.append((Caller(token.name, frozenset(token.scopes)), secret))
+    if mistakes:
+        raise ConfigError("queue", tuple(mistakes))
+    return Tokens(found)

@@ -1,0 +1,234 @@
+"""One job of the queue, in a process of its own: rebuild, have it judged, sign, store, send, report.
+
+Started by `worker` with its task on standard input, and gone when that ends: so a killed worker leaves no job
+behind, and a killed job leaves the worker alone. At whatever moment it dies, the queue gives the job to
+somebody else; once statements are stored there, those are sent and none are made again.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from touchplate.base.errors import TouchplateError
+from touchplate.base.http import AddressRules, HTTPClient
+from touchplate.base.progress import PlainProgress
+from touchplate.base.values import Secret
+from touchplate.builder.attest import Operator
+from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.ecosystems.registry import find_ecosystem
+from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.queue.client import QueueClient, ServerError
+from touchplate.builder.queue.jobs import Job, Lease, LeaseLostError
+from touchplate.builder.queue.wire import format_lease, parse_lease
+from touchplate.builder.rebuild import fetch_published, rebuild
+from touchplate.builder.repository import RemoteFile
+from touchplate.builder.submit import add_envelopes, is_refused_for_good, make_statements
+from touchplate.builder.upstream_option import parse_upstreams
+from touchplate.builder.workshop import Workshop, open_workshop
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.jcs import format_json, parse_json
+from touchplate.verify.keys import load_signer
+from touchplate.verify.output import describe
+from touchplate.verify.purl import parse_purl
+from touchplate.verify.sources import AnswerError
+
+MODULE = "touchplate.builder.job"
+
+MAX_TASK_BYTES = 32 * 1024 * 1024
+"""Of the task: statements that are stored already come with it."""
+
+AGAIN_SECONDS = 2.0
+"""Pause before the queue is asked again that did not answer."""
+
+PATIENCE_SECONDS = 600.0
+"""How long the queue may be away while there is something to tell it; the lease is lost long before."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all jobs of a worker share; paths as text."""
+
+    server: str
+    """The builder's address of a node, such as `https://packages.example.org/builder`."""
+    log: str
+    token: str
+    operator: str
+    key: str
+    password_file: str | None
+    upstreams: tuple[str, ...]
+    data: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job, and where its builds run."""
+
+    settings: Settings
+    work: str
+    lease: Lease
+
+    def format(self) -> bytes:
+        """One line for the process."""
+        return (
+            format_json(
+                {"settings": asdict(self.settings), "work": self.work, "lease": format_lease(self.lease)}
+            )
+            + b"\n"
+        )
+
+
+def parse_task(data: bytes) -> Task:
+    """What `Task.format` made. Raises KeyError, TypeError, QueueError, VerifyError."""
+    parse_json(data.strip(), max_bytes=MAX_TASK_BYTES)
+    value = json.loads(data)
+    settings = value["settings"]
+    upstreams = tuple(settings.pop("upstreams"))
+    return Task(Settings(**settings, upstreams=upstreams), value["work"], parse_lease(value["lease"]))
+
+
+def load_operator(settings: Settings) -> Operator:
+    """The key, from its file; refused when others can read that."""
+    pem = Secret.parse(f"file:{settings.key}", Path()).resolve()
+    file = settings.password_file
+    password = Secret.parse(f"file:{file}", Path()).resolve().encode() if file else None
+    return Operator(settings.operator, load_signer(pem.encode(), password))
+
+
+@contextmanager
+def open_queue(settings: Settings) -> Iterator[QueueClient]:
+    """The queue of the settings. Its address was given by the operator, so it may be a private one."""
+    with HTTPClient(AddressRules(anything=True)) as client:
+        yield QueueClient(f"{settings.server}/jobs", client, settings.token)
+
+
+def run_task(task: Task) -> None:
+    """Do the job, and tell the queue what came of it. Raises ServerError when that cannot be told."""
+    with open_queue(task.settings) as queue:
+        try:
+            _run(task, queue)
+        except LeaseLostError:
+            _say("the job was taken away")
+        except DefinitionError as error:
+            _tell(queue.fail, task, str(error))
+        except AnswerError as error:
+            end = queue.fail if is_refused_for_good(error) else queue.give_back
+            _tell(end, task, f"the log answered: {error.reason}: {error}")
+        except ServerError:
+            raise
+        except (TouchplateError, VerifyError) as error:  # this host, the way to the log or to the evidence
+            _tell(queue.give_back, task, f"{error.reason}: {error}")
+
+
+def _tell(end: Callable[[int, str, str], None], task: Task, why: str) -> None:
+    """The lease ends with `fail` or `give_back`, unless it has ended already."""
+    _say(f"not done: {why}")
+    with contextlib.suppress(LeaseLostError):
+        _persist(lambda: end(task.lease.job.number, task.lease.secret, why))
+
+
+def _run(task: Task, queue: QueueClient) -> None:
+    number, secret = task.lease.job.number, task.lease.secret
+    envelopes = task.lease.envelopes
+    if envelopes:
+        _say("signed already; sending")
+    else:
+        made = _make(task, queue)
+        if made is None:
+            _say("it is tried again later")
+            return
+        stored = made
+        envelopes = _persist(lambda: queue.sign(number, secret, stored))
+    indexes = add_envelopes(task.settings.log, envelopes)
+    _persist(lambda: queue.finish(number, secret, indexes))
+    _say(f"logged: {', '.join(str(index) for index in indexes)}")
+
+
+def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
+    """The signed statements of a rebuild whose evidence is stored; None when it is to be tried again."""
+    settings, job = task.settings, task.lease.job
+    operator = load_operator(settings)
+    server = EvidenceServer(f"{settings.server}/evidence", queue.client, settings.token)
+    with open_workshop(
+        Path(settings.data),
+        PlainProgress(sys.stderr),
+        work=Path(task.work),
+        upstreams=parse_upstreams(settings.upstreams),
+        verbose=True,
+    ) as workshop:
+        definition, published = _find_definition(workshop, job, server)
+        done = rebuild(workshop, definition, published, to_sign=True)
+        _say(f"result: {done.result}")
+        result = done.result
+        if not _persist(lambda: queue.judge(job.number, task.lease.secret, result)):  # type: ignore[arg-type]
+            return None
+        signed, evidence = make_statements(workshop, done, operator)
+        for sha256 in evidence:
+            server.upload(workshop.evidence, sha256)
+        return tuple(each.envelope for each in signed)
+
+
+def _find_definition(
+    workshop: Workshop, job: Job, server: EvidenceServer
+) -> tuple[Definition, tuple[RemoteFile, ...]]:
+    package = parse_purl(job.package)
+    if not job.definition:
+        inference = find_ecosystem(package.ecosystem).infer(workshop, package, {})
+        workshop.keep_definition(inference.definition)
+        return inference.definition, inference.published
+    definition = parse_definition(server.fetch(job.definition))
+    if str(definition.package) != job.package:
+        raise DefinitionError(f"the definition is of {definition.package}, and the job of {job.package}")
+    return definition, fetch_published(workshop, definition)
+
+
+def _persist(call: Callable[[], T]) -> T:
+    """`call`, again while the queue does not answer. Raises ServerError in the end."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except ServerError as error:
+            if time.monotonic() > until:
+                raise
+            _say(f"{error}; asking again")
+            time.sleep(AGAIN_SECONDS)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"job: {line}\n")
+    sys.stderr.flush()
+
+
+def _die_with_worker() -> None:
+    """Wait for the end of standard input, which comes when the worker is gone, and end at once."""
+    # Not by the buffer: a thread that waits in it would abort the interpreter's end.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os._exit(1)
+
+
+def main() -> int:
+    """0 when the queue knows what came of the job."""
+    task = parse_task(sys.stdin.buffer.readline())
+    threading.Thread(target=_die_with_worker, daemon=True).start()
+    try:
+        run_task(task)
+    except (TouchplateError, VerifyError, HostLack) as error:
+        _say(describe(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""The queue over HTTP, mounted under `/builder`: what workers and administrators ask of it, by tokens.
+
+`GET /jobs`, `GET /jobs/N` and the live output of a job are for every token; adding and cancelling for those
+of scope `admin`; leases, and reports of whoever holds one, for those of scope `work`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from touchplate.base.errors import StorageError, TouchplateError
+from touchplate.base.status import (
+    BAD_REQUEST,
+    CONFLICT,
+    FORBIDDEN,
+    NOT_FOUND,
+    OVERLOADED,
+    TOO_LARGE,
+    TOO_MANY,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    StatusTable,
+)
+from touchplate.builder.queue import jobs as queue_jobs
+from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJobError, QueueError, Result
+from touchplate.builder.queue.live import LiveOutput
+from touchplate.builder.queue.outputs import Outputs
+from touchplate.builder.queue.store import Queue
+from touchplate.builder.queue.tokens import Caller, Scope, Tokens
+from touchplate.builder.queue.wire import (
+    MAX_MESSAGE_BYTES,
+    MAX_STATEMENTS_BYTES,
+    format_envelopes,
+    format_job,
+    format_lease,
+    need_object,
+    parse_envelopes,
+)
+from touchplate.verify.encoding import decode_base64, parse_decimal
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.jcs import JSON, parse_json
+
+RETRY_AFTER_SECONDS = 60
+"""What a client is told to wait when the queue is full or has had enough of it."""
+
+T = TypeVar("T")
+Message = dict[str, JSON]
+
+
+class UnauthorizedError(QueueError):
+    """No token, or one that is nobody's."""
+
+    default_reason = "unauthorized"
+
+
+class ForbiddenError(QueueError):
+    """The token has another scope."""
+
+    default_reason = "wrong-scope"
+
+
+class MessageTooLargeError(QueueError):
+    """A body of more bytes than its kind may have."""
+
+    default_reason = "too-large"
+
+
+_STATUS = StatusTable().extended(
+    {
+        BadJobError: BAD_REQUEST,
+        queue_jobs.NoJobError: NOT_FOUND,
+        queue_jobs.LeaseLostError: CONFLICT,
+        queue_jobs.QueueFullError: OVERLOADED,
+        queue_jobs.TooManyRequestsError: TOO_MANY,
+        UnauthorizedError: UNAUTHENTICATED,
+        ForbiddenError: FORBIDDEN,
+        MessageTooLargeError: TOO_LARGE,
+        StorageError: UNAVAILABLE,
+    }
+)
+
+
+class JobRoutes:
+    """The routes over one queue."""
+
+    def __init__(self, queue: Queue, tokens: Tokens, *, clock: Callable[[], float] = time.time) -> None:
+        self._queue = queue
+        self._outputs = Outputs(queue)
+        self._tokens = tokens
+        self._clock = clock
+        self.live = LiveOutput(queue, self._outputs)
+
+    def may_store(self, request: Request) -> bool:
+        """Whether the request has one of the queue's tokens: such a one may also store evidence."""
+        return self._tokens.find(request.headers.get("authorization")) is not None
+
+    def stop(self) -> None:
+        """End the streams, and let go of the database."""
+        self.live.stop()
+        self._queue.close()
+
+    def router(self) -> APIRouter:
+        """All routes."""
+        router = APIRouter()
+        for path, method, answer in (
+            ("/jobs", "GET", self._list),
+            ("/jobs", "POST", self._add),
+            ("/jobs/lease", "POST", self._lease),
+            ("/jobs/{number}", "GET", self._show),
+            ("/jobs/{number}/output", "GET", self._watch),
+            ("/jobs/{number}/cancel", "POST", self._cancel),
+            ("/jobs/{number}/{report}", "POST", self._report),
+        ):
+            router.add_api_route(path, _answering(answer), methods=[method], response_model=None)
+        return router
+
+    async def _list(self, request: Request) -> Response:
+        self._caller(request, None)
+        asked = request.query_params
+        before = _decimal(asked["before"], "before") if "before" in asked else None
+        limit = _decimal(asked.get("limit", "100"), "limit")
+        state: Any = asked.get("state")
+        found = await _run(lambda: self._queue.list(state=state, before=before, limit=limit))
+        return JSONResponse({"jobs": [format_job(job) for job in found]})
+
+    async def _show(self, request: Request) -> Response:
+        self._caller(request, None)
+        job = await _run(lambda: self._queue.find(_number(request)))
+        return JSONResponse(format_job(job))
+
+    async def _watch(self, request: Request) -> Response:
+        self._caller(request, None)
+        number = _number(request)
+        seen = request.headers.get("last-event-id") or request.query_params.get("after", "0")
+        start = _decimal(seen, "Last-Event-ID")
+        await _run(lambda: self._queue.find(number))
+        wait = request.query_params.get("wait") != "0"
+        events = self.live.events(number, start, wait=wait)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+    async def _add(self, request: Request) -> Response:
+        self._caller(request, "admin")
+        message = await _body(request)
+        package, definition = _text(message, "package"), _text(message, "definition", "")
+        priority = message.get("priority", 0)
+        if not isinstance(priority, int) or isinstance(priority, bool):
+            raise BadJobError("priority: write a whole number")
+        now = self._now()
+        job, is_new = await _run(lambda: self._queue.add(package, definition, now, priority=priority))
+        return JSONResponse({"job": format_job(job), "new": is_new}, status_code=201 if is_new else 200)
+
+    async def _cancel(self, request: Request) -> Response:
+        self._caller(request, "admin")
+        now = self._now()
+        job = await _run(lambda: self._queue.cancel(_number(request), now))
+        return JSONResponse(format_job(job))
+
+    async def _lease(self, request: Request) -> Response:
+        caller = self._caller(request, "work")
+        label = _text(await _body(request), "worker", "")
+        # The token's name comes first: nobody works under another's.
+        name = f"{caller.name}/{label}" if label else caller.name
+        now = self._now()
+        lease = await _run(lambda: self._queue.lease(name[:MAX_NAME_CHARS], now))
+        return Response(status_code=204) if lease is None else JSONResponse(format_lease(lease))
+
+    async def _report(self, request: Request) -> Response:
+        """What the holder of a lease says about its job."""
+        self._caller(request, "work")
+        reports = {
+            "heartbeat": self._heartbeat,
+            "verdict": self._verdict,
+            "statements": self._statements,
+            "finish": self._finish,
+            "return": self._return,
+            "fail": self._fail,
+            "output": self._output,
+        }
+        name = request.path_params["report"]
+        if name not in reports:
+            raise queue_jobs.NoJobError(f"there is nothing at {request.url.path[:200]!r}")
+        number = _number(request)
+        message = await _body(request, MAX_STATEMENTS_BYTES if name == "statements" else MAX_MESSAGE_BYTES)
+        secret = _text(message, "secret")
+        value = await _run(lambda: reports[name](number, secret, message))
+        return JSONResponse(value)
+
+    def _heartbeat(self, number: int, secret: str, message: Message) -> dict[str, Any]:
+        self._queue.heartbeat(number, secret, self._now())
+        return {}
+
+    def _verdict(self, number: int, secret: str, message: Message) -> dict[str, Any]:
+        result: Result = _text(message, "result")  # type: ignore[assignment]  # the queue looks at it
+        return {"final": self._queue.judge(number, secret, result, self._now())}
+
+    def _statements(self, number: int, secret: str, message: Message) -> dict[str, Any]:
+        stored = self._queue.sign(number, secret, parse_envelopes(message.get("envelopes")))
+        return {"envelopes": format_envelopes(stored)}
+
+    def _finish(self, number: int, secret: str, message: Message) -> dict[str, Any]:
+        indexes = message.get("indexes")
+        if not isinstance(indexes, list):
+            raise BadJobError("indexes: write a list of decimal strings")
+        self._queue.finish(number, secret, [_decimal(str(one), "indexes") for one in indexes], self._now())
+        return {}
+
+    def _return(self, number: int, secret: str, message: Message) -> dict[str, Any]:
+        self._queue.give_back(number, secret, _text(message, "reason"), self._now())
+        return {}
+
+    def _fail(self, number: int, secret: str, message: Message) -> dict[str, Any]:
+        self._queue.fail(number, secret, _text(message, "reason"), self._now())
+        return {}
+
+    def _output(self, number: int, secret: str, message: Message) -> dict[str, Any]:
+        try:
+            data = decode_base64(_text(message, "data"), "data")
+        except VerifyError as error:
+            raise BadJobError(f"data: {error}") from error
+        assert MAX_BATCH_BYTES * 4 // 3 < MAX_MESSAGE_BYTES
+        return {"kept": self._outputs.append(number, secret, data, self._now())}
+
+    def _caller(self, request: Request, scope: Scope | None) -> Caller:
+        caller = self._tokens.find(request.headers.get("authorization"))
+        if caller is None:
+            raise UnauthorizedError("the queue needs a bearer token")
+        if scope is not None and scope not in caller.scopes:
+            raise ForbiddenError(f"the token of {caller.name} is not of scope {scope!r}")
+        return caller
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+
+def _answering(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    """A route whose errors are answered as problems (RFC 9457)."""
+
+    async def route(request: Request) -> Response:
+        try:
+            return await answer(request)  # type: ignore[no-any-return]
+        except (QueueError, StorageError) as error:
+            return _problem(error)
+
+    return route
+
+
+def _problem(error: TouchplateError) -> Response:
+    status = _STATUS.status(error).http
+    # What a database says is for the log lines of this node, not for its callers.
+    detail = "the queue's database failed; try again" if isinstance(error, StorageError) else str(error)
+    value = {
+        "title": error.reason.replace("-", " "),
+        "status": status,
+        "reason": error.reason,
+        "detail": detail,
+    }
+    headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
+    if status == UNAUTHENTICATED.http:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(value, status, headers, media_type="application/problem+json")
+
+
+async def _run(call: Callable[[], T]) -> T:
+    return await run_in_threadpool(call)
+
+
+async def _body(request: Request, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > max_bytes:
+            raise MessageTooLargeError(f"the body is limited to {max_bytes} bytes")
+    try:
+        return need_object(parse_json(bytes(data), max_bytes=max_bytes))
+    except VerifyError as error:
+        raise BadJobError(f"the body is no JSON: {error}") from error
+
+
+def _number(request: Request) -> int:
+    return _decimal(request.path_params["number"], "job")
+
+
+def _decimal(text: str, what: str) -> int:
+    try:
+        return parse_decimal(text, what)
+    except VerifyError as error:
+        raise BadJobError(str(error)) from error
+
+
+def _text(message: Message, key: str, default: str | None = None) -> str:
+    value = message.get(key, default)
+    if not isinstance(value, str):
+        raise BadJobError(f"{key}: write a string")
+    return value

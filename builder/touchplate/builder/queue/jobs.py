@@ -1,0 +1,144 @@
+"""What a job is: its states, its counts and its limits. No database here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from touchplate.base.errors import TouchplateError
+
+State = Literal["waiting", "leased", "done", "failed", "cancelled"]
+"""`waiting` for a worker; `leased` to one; `done` and in the log; `failed` for good (a dead letter, for a
+person to look at); `cancelled` by a person."""
+
+STATES: tuple[State, ...] = ("waiting", "leased", "done", "failed", "cancelled")
+OPEN: tuple[State, ...] = ("waiting", "leased")
+CLOSED: tuple[State, ...] = ("done", "failed", "cancelled")
+
+Result = Literal["identical", "equivalent", "different", "not-built"]
+RESULTS: tuple[Result, ...] = ("identical", "equivalent", "different", "not-built")
+
+MAX_PRIORITY = 100
+"""Priorities go from 0 to this; the greater ones first."""
+
+MAX_LISTED = 1_000
+"""Jobs of one page of a listing."""
+
+MAX_NAME_CHARS = 100
+"""Of a worker's or client's name: enough for a host name and a number."""
+
+MAX_PACKAGE_CHARS = 2_000
+"""Of a job's package URL: as many bytes as servers take in an address line, four times over."""
+
+MAX_DETAIL_CHARS = 2_000
+"""Of the reason why a job is back or failed: as long as `detail` of a failure in a statement."""
+
+MAX_PARCEL_BYTES = 16 * 1024 * 1024
+"""Signed envelopes of one job together: as large as a parcel in a worker's outbox."""
+
+MAX_OUTPUT_BYTES = 2 * 1024 * 1024
+"""Output of one job that is kept here for those who watch. The whole log (16 MiB) is evidence."""
+
+MAX_BATCH_BYTES = 64 * 1024
+"""Of output in one message of a worker."""
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """How much a queue takes and how often it tries."""
+
+    open_jobs: int = 1_000
+    """Jobs that wait or run. At one minute each, two workers take most of a day for that many."""
+    asked_per_hour: int = 10
+    """New jobs that one client may ask for in an hour; those added by an administrator are not counted."""
+    quiet_seconds: int = 24 * 3600
+    """No request opens a job again that ended less than this ago: the inputs are hardly others by then."""
+    lease_seconds: int = 60
+    """Silence of a worker after which its job is another's: four heartbeats."""
+    lost: int = 5
+    """Leases of one job that may end in silence: a job that kills its worker must not go round for ever."""
+    lacks: int = 20
+    """Times that a worker may give a job back for a lack of its host; another host may do."""
+    not_built: int = 1
+    """Further attempts after one that built nothing: upstreams and disks have bad days."""
+    different: int = 0
+    """Further attempts after one that built other bytes. None: a build that is sometimes different is so."""
+    retry_seconds: int = 300
+    """Pause before a job is tried again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as everybody with a token may see it. Times in unix seconds."""
+
+    number: int
+    package: str
+    """Package URL of what is rebuilt, as `touchplate rebuild` takes it, in its one spelling."""
+    definition: str
+    """sha256 of the definition, which is held as evidence; empty: the worker infers one."""
+    priority: int
+    state: State
+    created: int
+    finished: int | None
+    not_before: int
+    worker: str
+    """Who has it, or had it last; empty when nobody."""
+    lease_until: int | None
+    attempts: int
+    """Leases that were given."""
+    lost: int
+    lacks: int
+    not_built: int
+    different: int
+    result: Result | None
+    """What the last finished build came to."""
+    detail: str
+    indexes: tuple[int, ...]
+    """Where the log holds its statements."""
+    is_signed: bool
+    """Whether its statements are stored here, to be sent and never to be made again."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What a worker gets with a job. `secret` proves that the lease is its own; `envelopes` are there when
+    the statements were signed already: they are to be sent, and nothing is to be built."""
+
+    job: Job
+    secret: str
+    seconds: int
+    envelopes: tuple[bytes, ...]
+
+
+class QueueError(TouchplateError):
+    """Base of the queue's errors."""
+
+    default_reason = "queue"
+
+
+class BadJobError(QueueError):
+    """A request that no job can come of: a package, digest, priority or name of another form."""
+
+    default_reason = "bad-job"
+
+
+class NoJobError(QueueError):
+    """There is no job of this number."""
+
+    default_reason = "no-such-job"
+
+
+class LeaseLostError(QueueError):
+    """The lease ended: the job was cancelled, finished, or is another worker's now. Stop working on it."""
+
+    default_reason = "lease-lost"
+
+
+class QueueFullError(QueueError):
+    """As many jobs are open as the queue takes."""
+
+    default_reason = "queue-full"
+
+
+class TooManyRequestsError(QueueError):
+    """This client asked for more rebuilds than an hour allows."""
+
+    default_reason = "too-many-requests"

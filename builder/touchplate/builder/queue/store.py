@@ -1,0 +1,357 @@
+"""The queue itself: adding, leasing, finishing and cancelling jobs. Every call is one transaction.
+
+Any number of processes may use one database. A job is leased to one worker at a time; whoever calls with the
+secret of a lease that ended gets LeaseLostError and changes nothing. The caller gives the time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+
+from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
+from touchplate.builder.queue.jobs import (
+    CLOSED,
+    MAX_DETAIL_CHARS,
+    MAX_LISTED,
+    MAX_NAME_CHARS,
+    MAX_PACKAGE_CHARS,
+    MAX_PARCEL_BYTES,
+    MAX_PRIORITY,
+    OPEN,
+    RESULTS,
+    BadJobError,
+    Job,
+    Lease,
+    LeaseLostError,
+    NoJobError,
+    QueueFullError,
+    QueueLimits,
+    Result,
+    State,
+    TooManyRequestsError,
+)
+from touchplate.builder.queue.schema import jobs, prepare, serialise
+from touchplate.verify.errors import MalformedError
+from touchplate.verify.purl import normalise_purl
+
+_HOUR = 3600
+_DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
+
+
+class Queue:
+    """A queue over one database. Safe from any thread. Everything raises StorageError when that fails."""
+
+    def __init__(self, engine: Engine, limits: QueueLimits | None = None) -> None:
+        self.engine = engine
+        self.limits = limits or QueueLimits()
+        with database_errors("open the queue"), begin_write(engine) as transaction:
+            prepare(transaction)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.engine.dispose()
+
+    def add(
+        self, package: str, definition: str, now: int, *, client: str | None = None, priority: int = 0
+    ) -> tuple[Job, bool]:
+        """A job for this package and definition, and whether it is new; an open one is answered as it is.
+
+        `client`: who asks, when it is no administrator: bounded by the hour, and answered with the last job
+        while that ended less than a day ago. Raises BadJobError, QueueFullError, TooManyRequestsError.
+        """
+        row = _checked(package, definition, client or "", priority)
+        with database_errors("add a job"), begin_write(self.engine) as transaction:
+            serialise(transaction)  # counts and the row they allow belong together
+            last = transaction.execute(
+                select(jobs)
+                .where(jobs.c.package == row["package"], jobs.c.definition == definition)
+                .order_by(jobs.c.job_id.desc())
+                .limit(1)
+            ).one_or_none()
+            if last is not None and (
+                last.state in OPEN or (client is not None and self._is_recent(last, now))
+            ):
+                return _job(last), False
+            self._check_room(transaction, client, now)
+            made = transaction.execute(
+                insert(jobs).returning(jobs), {**row, "state": "waiting", "created": now, "not_before": now}
+            ).one()
+            return _job(made), True
+
+    def _is_recent(self, row: Row[Any], now: int) -> bool:
+        return row.finished is not None and row.finished > now - self.limits.quiet_seconds
+
+    def _check_room(self, transaction: Connection, client: str | None, now: int) -> None:
+        count = select(func.count()).select_from(jobs)
+        if transaction.execute(count.where(jobs.c.state.in_(OPEN))).scalar_one() >= self.limits.open_jobs:
+            raise QueueFullError(
+                f"{self.limits.open_jobs} jobs are open, and the queue takes no more; try later"
+            )
+        if client is None:
+            return
+        asked = count.where(jobs.c.client == client, jobs.c.created > now - _HOUR)
+        if transaction.execute(asked).scalar_one() >= self.limits.asked_per_hour:
+            raise TooManyRequestsError(
+                f"{self.limits.asked_per_hour} rebuilds an hour may be asked for; try again later"
+            )
+
+    def lease(self, worker: str, now: int) -> Lease | None:
+        """The next job for a worker; None when there is none. Raises BadJobError for a name too long.
+
+        A job whose lease ended in silence is taken up again here, or given up after too many.
+        """
+        _check_name("worker", worker)
+        while True:
+            with database_errors("lease a job"), begin_write(self.engine) as transaction:
+                row = transaction.execute(_next(now)).one_or_none()
+                if row is None:
+                    return None
+                was_lost = row.state == "leased"
+                # What is signed is only to be sent, and that kills nobody.
+                if was_lost and row.parcel is None and row.lost + 1 > self.limits.lost:
+                    _close(
+                        transaction, row.job_id, "failed", now,
+                        lost=row.lost + 1, detail=f"{row.lost + 1} workers fell silent over it; see its log",
+                    )  # fmt: skip
+                    continue
+                secret = secrets.token_hex(32)
+                taken = transaction.execute(
+                    update(jobs)
+                    .where(jobs.c.job_id == row.job_id)
+                    .values(
+                        state="leased",
+                        worker=worker,
+                        secret=secret,
+                        lease_until=now + self.limits.lease_seconds,
+                        attempts=jobs.c.attempts + 1,
+                        lost=jobs.c.lost + int(was_lost),
+                    )
+                    .returning(jobs)
+                ).one()
+            return Lease(_job(taken), secret, self.limits.lease_seconds, _envelopes(taken))
+
+    def heartbeat(self, number: int, secret: str, now: int) -> None:
+        """The worker lives: its lease begins anew. Raises LeaseLostError."""
+        with database_errors("renew a lease"), begin_write(self.engine) as transaction:
+            held(transaction, number, secret)
+            _set(transaction, number, lease_until=now + self.limits.lease_seconds)
+
+    def judge(self, number: int, secret: str, result: Result, now: int) -> bool:
+        """A build came to `result`: whether that is to be signed and logged. If not, the job waits for
+        another attempt and the lease is over. Raises LeaseLostError."""
+        if result not in RESULTS:
+            raise BadJobError(f"{result!r} is no result; write one of {', '.join(RESULTS)}")
+        with database_errors("judge a job"), begin_write(self.engine) as transaction:
+            row = held(transaction, number, secret)
+            allowed = {"not-built": self.limits.not_built, "different": self.limits.different}.get(result, 0)
+            column = {"not-built": "not_built", "different": "different"}.get(result)
+            if column is None:
+                _set(transaction, number, result=result)
+                return True
+            done = getattr(row, column) + 1
+            _set(transaction, number, **{column: done, "result": result})
+            if done > allowed:
+                return True
+            self._give_back(transaction, number, now, f"{result}; it is tried again")
+            return False
+
+    def sign(self, number: int, secret: str, envelopes: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Store the signed statements of a job before the first of them is sent; answers those to send.
+
+        Whatever was stored first stays, so that no job is ever logged twice. Raises LeaseLostError.
+        """
+        data = json.dumps([b64encode(one).decode() for one in envelopes]).encode()
+        if not envelopes or len(data) > MAX_PARCEL_BYTES:
+            raise BadJobError(f"write at least one envelope, and at most {MAX_PARCEL_BYTES} bytes of them")
+        with database_errors("store signed statements"), begin_write(self.engine) as transaction:
+            row = held(transaction, number, secret)
+            if row.parcel is not None:
+                return _envelopes(row)
+            _set(transaction, number, parcel=data)
+            return tuple(envelopes)
+
+    def finish(self, number: int, secret: str, indexes: Sequence[int], now: int) -> None:
+        """The log holds the statements, under these indexes. Raises LeaseLostError, BadJobError."""
+        with database_errors("finish a job"), begin_write(self.engine) as transaction:
+            row = held(transaction, number, secret)
+            if len(indexes) != len(_envelopes(row)) or not indexes:
+                raise BadJobError("a job is finished with one index for each of its stored statements")
+            listed = ",".join(str(index) for index in indexes)
+            _close(transaction, number, "done", now, indexes=listed, detail="")
+
+    def give_back(self, number: int, secret: str, why: str, now: int) -> None:
+        """The worker's host lacks something: nothing is logged, and another try is made later, perhaps by
+        another worker; after too many the job has failed. Raises LeaseLostError."""
+        why = why[:MAX_DETAIL_CHARS]
+        with database_errors("give a job back"), begin_write(self.engine) as transaction:
+            row = held(transaction, number, secret)
+            _set(transaction, number, lacks=row.lacks + 1)
+            # What is signed waits for its log as long as that takes.
+            if row.parcel is None and row.lacks + 1 > self.limits.lacks:
+                _close(transaction, number, "failed", now, detail=why)
+            else:
+                self._give_back(transaction, number, now, why)
+
+    def fail(self, number: int, secret: str, why: str, now: int) -> None:
+        """No worker can do this job, such as one whose definition is malformed. Raises LeaseLostError."""
+        with database_errors("fail a job"), begin_write(self.engine) as transaction:
+            held(transaction, number, secret)
+            _close(transaction, number, "failed", now, detail=why[:MAX_DETAIL_CHARS])
+
+    def _give_back(self, transaction: Connection, number: int, now: int, why: str) -> None:
+        _set(
+            transaction, number,
+            state="waiting",  lease_until=None, detail=why,
+            not_before=now + self.limits.retry_seconds,
+        )  # fmt: skip
+
+    def cancel(self, number: int, now: int) -> Job:
+        """End an open job; its worker hears of it with its next heartbeat. A closed one stays as it is.
+
+        Signed statements may be in the log already: their job is not cancelled any more (BadJobError).
+        """
+        with database_errors("cancel a job"), begin_write(self.engine) as transaction:
+            row = _locked(transaction, number)
+            if row is None:
+                raise NoJobError(f"there is no job {number}")
+            if row.state in OPEN:
+                if row.parcel is not None:
+                    raise BadJobError(
+                        f"job {number} is signed and on its way into the log", reason="too-late"
+                    )
+                _close(transaction, number, "cancelled", now)
+            return _find(transaction, number)
+
+    def find(self, number: int) -> Job:
+        """One job. Raises NoJobError."""
+        with database_errors("read a job"), begin_read(self.engine) as transaction:
+            return _find(transaction, number)
+
+    def list(self, *, state: State | None = None, before: int | None = None, limit: int = 100) -> list[Job]:
+        """Jobs, the newest first: those of a state, with numbers below `before`."""
+        wanted = select(jobs).order_by(jobs.c.job_id.desc()).limit(max(1, min(limit, MAX_LISTED)))
+        if state is not None:
+            if state not in get_args(State):
+                raise BadJobError(f"{state!r} is no state; write one of {', '.join(get_args(State))}")
+            wanted = wanted.where(jobs.c.state == state)
+        if before is not None:
+            wanted = wanted.where(jobs.c.job_id < before)
+        with database_errors("list jobs"), begin_read(self.engine) as transaction:
+            return [_job(row) for row in transaction.execute(wanted)]
+
+
+def _next(now: int) -> Any:
+    """The statement for the next job that may be leased. On PostgreSQL, rows that others look at are passed
+    over; SQLite has one writer at a time."""
+    return (
+        select(jobs)
+        .where(
+            jobs.c.state.in_(OPEN),
+            or_(
+                and_(jobs.c.state == "waiting", jobs.c.not_before <= now),
+                and_(jobs.c.state == "leased", jobs.c.lease_until <= now),
+            ),
+        )
+        .order_by(jobs.c.priority.desc(), jobs.c.job_id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _locked(transaction: Connection, number: int) -> Row[Any] | None:
+    return transaction.execute(select(jobs).where(jobs.c.job_id == number).with_for_update()).one_or_none()
+
+
+def held(transaction: Connection, number: int, secret: str) -> Row[Any]:
+    """The row of a job that this lease is of. One that ran out, and that nobody took over, still holds."""
+    row = newest(transaction, number, secret)
+    if row.state != "leased":
+        raise _lost(number)
+    return row
+
+
+def newest(transaction: Connection, number: int, secret: str) -> Row[Any]:
+    """The row of a job whose newest lease, over or not, is this one."""
+    row = _locked(transaction, number)
+    if row is None or row.secret is None or not _is_same(row.secret, secret):
+        raise _lost(number)
+    return row
+
+
+def _is_same(one: str, other: str) -> bool:
+    return secrets.compare_digest(one.encode(), other.encode())
+
+
+def _lost(number: int) -> LeaseLostError:
+    return LeaseLostError(f"job {number} is not leased to you (any more); stop working on it")
+
+
+def _set(transaction: Connection, number: int, **values: Any) -> None:
+    transaction.execute(update(jobs).where(jobs.c.job_id == number).values(**values))
+
+
+def _close(transaction: Connection, number: int, state: State, now: int, **values: Any) -> None:
+    assert state in CLOSED, state
+    _set(transaction, number, state=state, finished=now, lease_until=None, **values)
+
+
+def _find(transaction: Connection, number: int) -> Job:
+    row = transaction.execute(select(jobs).where(jobs.c.job_id == number)).one_or_none()
+    if row is None:
+        raise NoJobError(f"there is no job {number}")
+    return _job(row)
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        number=row.job_id,
+        package=row.package,
+        definition=row.definition,
+        priority=row.priority,
+        state=row.state,
+        created=row.created,
+        finished=row.finished,
+        not_before=row.not_before,
+        worker=row.worker,
+        lease_until=row.lease_until,
+        attempts=row.attempts,
+        lost=row.lost,
+        lacks=row.lacks,
+        not_built=row.not_built,
+        different=row.different,
+        result=row.result,
+        detail=row.detail,
+        indexes=tuple(int(index) for index in row.indexes.split(",") if index),
+        is_signed=row.parcel is not None,
+    )
+
+
+def _envelopes(row: Row[Any]) -> tuple[bytes, ...]:
+    return () if row.parcel is None else tuple(b64decode(one) for one in json.loads(row.parcel))
+
+
+def _checked(package: str, definition: str, client: str, priority: int) -> dict[str, Any]:
+    try:
+        if len(package) > MAX_PACKAGE_CHARS:
+            raise MalformedError(f"longer than {MAX_PACKAGE_CHARS} characters")
+        spelled = str(normalise_purl(package))
+    except MalformedError as error:
+        raise BadJobError(f"package: {error}; write pkg:maven/GROUP/ARTIFACT@VERSION") from error
+    if not _DIGEST.fullmatch(definition):
+        raise BadJobError("definition: write its sha256, 64 digits in lower-case hex, or leave it out")
+    if not 0 <= priority <= MAX_PRIORITY:
+        raise BadJobError(f"priority: write a number from 0 to {MAX_PRIORITY}")
+    _check_name("client", client)
+    return {"package": spelled, "definition": definition, "client": client, "priority": priority}
+
+
+def _check_name(what: str, name: str) -> None:
+    if len(name) > MAX_NAME_CHARS or not name.isprintable():
+        raise BadJobError(f"{what}: write a name of at most {MAX_NAME_CHARS} printable characters")

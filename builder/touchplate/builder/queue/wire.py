@@ -1,0 +1,86 @@
+"""Jobs and leases as JSON, for both ends of the HTTP face."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from touchplate.builder.queue.jobs import RESULTS, STATES, BadJobError, Job, Lease
+from touchplate.verify.encoding import decode_base64, encode_base64
+from touchplate.verify.errors import VerifyError
+from touchplate.verify.jcs import JSON, JSONValue
+
+MAX_MESSAGE_BYTES = 128 * 1024
+"""Of a message without statements: a piece of output in base64 is the largest."""
+
+MAX_STATEMENTS_BYTES = 17 * 1024 * 1024
+"""Of a message with the statements of a job."""
+
+_NULLABLE = ("finished", "lease_until", "result")
+_TEXTS = ("package", "definition", "worker", "detail")
+
+
+def format_job(job: Job) -> dict[str, JSONValue]:
+    """A job; indexes are decimal strings, as everywhere."""
+    return {**asdict(job), "indexes": [str(index) for index in job.indexes]}
+
+
+def parse_job(value: JSON) -> Job:
+    """What `format_job` made; fields that this version does not know are passed over. Raises BadJobError."""
+    message = need_object(value)
+    try:
+        found: dict[str, Any] = {field.name: message[field.name] for field in fields(Job)}
+    except KeyError as error:
+        raise BadJobError(f"a job without {error}") from error
+    for name, part in found.items():
+        kind: type = str if name in _TEXTS or name in ("state", "result") else int
+        if name in ("indexes", "is_signed") or (part is None and name in _NULLABLE):
+            continue
+        if not isinstance(part, kind):
+            raise BadJobError(f"a job whose {name} is of another type")
+    if found["state"] not in STATES or found["result"] not in (*RESULTS, None):
+        raise BadJobError("a job of an unknown state or result")
+    indexes = found["indexes"]
+    if not isinstance(indexes, list) or not all(str(one).isdecimal() for one in indexes):
+        raise BadJobError("a job whose indexes are no numbers")
+    return Job(**{**found, "indexes": tuple(int(one) for one in indexes)})
+
+
+def format_lease(lease: Lease) -> dict[str, JSONValue]:
+    """A lease."""
+    return {
+        "job": format_job(lease.job),
+        "secret": lease.secret,
+        "seconds": lease.seconds,
+        "envelopes": format_envelopes(lease.envelopes),
+    }
+
+
+def parse_lease(value: JSON) -> Lease:
+    """What `format_lease` made. Raises BadJobError."""
+    message = need_object(value)
+    secret, seconds = message.get("secret"), message.get("seconds")
+    if not isinstance(secret, str) or not isinstance(seconds, int) or seconds < 1:
+        raise BadJobError("a lease without secret or seconds")
+    return Lease(parse_job(message.get("job")), secret, seconds, parse_envelopes(message.get("envelopes")))
+
+
+def format_envelopes(envelopes: Sequence[bytes]) -> list[JSONValue]:
+    """Envelopes in base64."""
+    return [encode_base64(one) for one in envelopes]
+
+
+def parse_envelopes(value: JSON) -> tuple[bytes, ...]:
+    """A list of envelopes in base64. Raises BadJobError."""
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise BadJobError("envelopes: write a list of base64 texts")
+    try:
+        return tuple(decode_base64(str(one), "envelope") for one in value)
+    except VerifyError as error:
+        raise BadJobError(f"envelopes: {error}") from error
+
+
+def need_object(value: JSON) -> dict[str, JSON]:
+    """A JSON object. Raises BadJobError."""
+    if not isinstance(value, dict):
+        raise BadJobError("write a JSON object")
+    return value

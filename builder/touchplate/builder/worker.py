@@ -1,0 +1,182 @@
+"""A worker: asks the queue for jobs, runs each in a process of its own, keeps its lease, passes output on.
+
+Each slot is a thread with one job at a time. What ends a job belongs to its process (`job`): a slot only ends
+it when the queue took the job away, and otherwise lets the lease run out when the process died.
+"""
+
+import contextlib
+import queue as queues
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchplate.builder.errors import HostLack
+from touchplate.builder.job import MODULE, Settings, Task, open_queue
+from touchplate.builder.process import Program, printable
+from touchplate.builder.queue.client import QueueClient, ServerError
+from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
+
+POLL_SECONDS = 5.0
+"""Pause between two questions of a slot that got no job: twenty slots ask four times a second."""
+
+TOLD_SECONDS = 1.0
+"""How long output is collected before it is sent on."""
+
+WAITING_BYTES = 1024 * 1024
+"""Output of a job that waits to be sent; what comes beyond it is not shown (the build log has it)."""
+
+_ENDING_SECONDS = 0.05
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """A worker: how many slots, under which name, and whether it ends when the queue is empty."""
+
+    job: Settings
+    slots: int
+    name: str
+    until_empty: bool = False
+
+
+class Worker:
+    """Runs until `stop`. Jobs that run then are ended; the queue gives them to somebody else."""
+
+    def __init__(self, settings: WorkerSettings, tell: Tell, *, poll_seconds: float = POLL_SECONDS) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._poll = poll_seconds
+        self._stopping = threading.Event()
+        self.done = 0
+        """Jobs whose processes said that the queue knows what came of them."""
+
+    def stop(self) -> None:
+        """End after the current moment; jobs that run are killed."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Work in all slots until `stop`, or until the queue is empty. Raises what the first slot met."""
+        failures: list[Exception] = []
+
+        def work(slot: int) -> None:
+            try:
+                self._work(slot)
+            except Exception as error:
+                failures.append(error)
+                self.stop()
+
+        threads = [threading.Thread(target=work, args=(slot,)) for slot in range(self._settings.slots)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+
+    def _work(self, slot: int) -> None:
+        with open_queue(self._settings.job) as queue:
+            quiet = True
+            while not self._stopping.is_set():
+                try:
+                    lease = queue.lease(f"{self._settings.name}/{slot}")
+                except ServerError as error:
+                    if error.reason in ("unauthorized", "wrong-scope"):
+                        raise
+                    if quiet:  # once, not every five seconds
+                        self._tell(f"slot {slot}: {error}; asking again")
+                    quiet = False
+                    lease = None
+                else:
+                    quiet = True
+                    if lease is None and self._settings.until_empty:
+                        return
+                if lease is None:
+                    self._stopping.wait(self._poll)
+                    continue
+                self._do(slot, queue, lease)
+
+    def _do(self, slot: int, queue: QueueClient, lease: Lease) -> None:
+        job = lease.job
+        self._tell(f"slot {slot}: job {job.number}: {job.package}")
+        work = str(Path(self._settings.job.data) / "slots" / str(slot))
+        try:
+            program = Program(MODULE, Task(self._settings.job, work, lease).format())
+        except HostLack as error:
+            with contextlib.suppress(QueueError):  # else the lease runs out
+                queue.give_back(job.number, lease.secret, str(error))
+            return
+        keeper = _Keeper(queue, lease, program, self._stopping)
+        code = keeper.follow()
+        self.done += code == 0
+        said = f": {keeper.last}" if keeper.last else ""
+        self._tell(f"slot {slot}: job {job.number}: {'ended' if code == 0 else f'died ({code})'}{said}")
+
+
+class _Keeper:
+    """Keeps the lease of one job while its process runs, and passes its output on."""
+
+    def __init__(self, queue: QueueClient, lease: Lease, program: Program, stopping: threading.Event) -> None:
+        self._queue = queue
+        self._lease = lease
+        self._program = program
+        self._stopping = stopping
+        self._pieces: queues.Queue[bytes] = queues.Queue(WAITING_BYTES // 1024)
+        self.last = ""
+
+    def follow(self) -> int:
+        """Until the process ended; its exit code."""
+        reader = threading.Thread(target=self._read)
+        reader.start()
+        beat = time.monotonic()
+        try:
+            while self._program.is_alive or reader.is_alive() or not self._pieces.empty():
+                if self._stopping.is_set():
+                    self._program.kill()
+                if time.monotonic() - beat >= self._lease.seconds / 4:
+                    beat = time.monotonic()
+                    self._beat()
+                self._send()
+                self._wait(reader)
+        finally:
+            self._program.kill()  # does nothing to one that has ended
+            code = self._program.wait()
+        return code
+
+    def _wait(self, reader: threading.Thread) -> None:
+        seconds = min(TOLD_SECONDS, self._lease.seconds / 8)
+        if reader.is_alive():
+            reader.join(seconds)
+        elif self._program.is_alive:  # its output has ended, and it is about to
+            time.sleep(_ENDING_SECONDS)
+
+    def _read(self) -> None:
+        while data := self._program.read():
+            lines = [printable(line) for line in data.splitlines() if line.strip()]
+            self.last = lines[-1] if lines else self.last
+            for start in range(0, len(data), 1024):
+                try:
+                    self._pieces.put_nowait(data[start : start + 1024])
+                except queues.Full:
+                    break
+
+    def _beat(self) -> None:
+        try:
+            self._queue.heartbeat(self._lease.job.number, self._lease.secret)
+        except LeaseLostError:
+            self._program.kill()
+        except QueueError:
+            return  # it may come back before the lease ends; if not, the next heartbeat says so
+
+    def _send(self) -> None:
+        batch = b""
+        while len(batch) + 1024 <= MAX_BATCH_BYTES:
+            try:
+                batch += self._pieces.get_nowait()
+            except queues.Empty:
+                break
+        if batch:
+            with contextlib.suppress(QueueError):  # only those who watch miss it
+                self._queue.output(self._lease.job.number, self._lease.secret, batch)
