@@ -346,6 +346,22 @@ def test_an_export_has_what_witnesses_cosigned_also_when_that_comes_long_after_t
         assert wrong_with(public, read_policy(text)) == []
 
 
+def test_an_export_has_fresh_cosignatures_of_a_head_that_does_not_grow(tmp_path: Path) -> None:
+    note, seen = tmp_path / "public" / "checkpoint", set[bytes]()
+
+    def fresh() -> bool:
+        if note.exists():
+            seen.add(note.read_bytes())
+        # More than there would be if only growth, the start and the end made it look.
+        return len(seen) > 4
+
+    with witnesses(tmp_path, 1) as servers:
+        text = policy_text(servers, 1)
+        with cosigned_log(tmp_path, text, refresh=1, export=ExportConfig(note.parent)):
+            eventually(fresh)
+    assert {open_checkpoint(each, read_policy(text)).size for each in seen} == {0}
+
+
 def test_a_log_with_witnesses_is_not_brought_back_behind_what_its_key_has_signed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
