@@ -19,6 +19,7 @@ from tests.bench.serving import choose_cores, pinned
 from tests.simkeys import ORIGIN, log_signer
 
 from touchplate.base.sql import sqlite_engine
+from touchplate.log.keys import LogKeys
 from touchplate.log.ports import PackedEntry, Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
@@ -57,7 +58,7 @@ def fill(folder: Path, bodies: Sequence[bytes]) -> tuple[float, float]:
     """All of `bodies` into a new tree; process_time and perf_counter when the last one was answered."""
     tree = open_tree(sqlite_engine(folder / "log.sqlite"), ORIGIN, "raw")
     signer = log_signer()
-    publisher = Publisher(tree, signer, ORIGIN)
+    publisher = Publisher(tree, LogKeys(signer), ORIGIN)
     sequencer = TreeSequencer(tree, SoloDecider(Limits()), sign=publisher.sign)
     publisher.start()
     sequencer.start()

@@ -22,6 +22,7 @@ from tests.simkeys import ORIGIN, log_signer
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import Engine, sqlite_engine
 from touchplate.log.frontends.decider import SharedDecider
+from touchplate.log.keys import LogKeys
 from touchplate.log.ports import PackedEntry, Sequenced, Tree
 from touchplate.log.publishing import Publisher
 from touchplate.log.sequencer import SoloDecider, TreeSequencer
@@ -83,7 +84,7 @@ class OnSQLite:
 
     def __init__(self, path: Path) -> None:
         self.tree: Tree = open_tree(sqlite_engine(path), ORIGIN, "raw")
-        self._publisher = Publisher(self.tree, log_signer(), ORIGIN)
+        self._publisher = Publisher(self.tree, LogKeys(log_signer()), ORIGIN)
         self.sequencer = TreeSequencer(self.tree, SoloDecider(), sign=self._publisher.sign)
 
     def start(self) -> None:
@@ -103,7 +104,7 @@ class OnPostgreSQL:
         self._server = server
         self._engine: Engine = postgresql_engine(parse_address(server.make_database()))
         self.tree: SharedTree = open_shared(self._engine, ORIGIN)
-        publisher = Publisher(self.tree, log_signer(), ORIGIN)
+        publisher = Publisher(self.tree, LogKeys(log_signer()), ORIGIN)
         self._decider = SharedDecider(
             self.tree,
             lambda: Seat(self._engine, self.tree.tree_id),

@@ -9,10 +9,13 @@ from tests.api.support import running_upstream, write_node
 from tests.conformance.go_programs import program
 from tests.conformance.made_logs import KEY, LogCopy, make_log, make_raw_log
 from tests.conformance.readers import ask_fsck, run_fsck
+from tests.log.exports import export, served, sqlite_log
 from tests.log.support import sign
 from tests.node.test_serve import serving
 from tests.verify.support import make_provenance, statement_signer
 from tests.verify.support import sign as sign_entry
+
+from touchplate.base.sql import sqlite_engine
 
 SIZE = 300
 
@@ -49,6 +52,15 @@ def test_passes_the_log_of_a_running_node(tmp_path: Path) -> None:
         words = ask_fsck(program("fsck"), f"{url}/log", KEY, tmp_path)
         assert words.verdict.startswith(f"Successfully fsck'd log with size {SIZE} and root"), words.text
         assert node.stop() == 0
+
+
+@pytest.mark.slow
+def test_passes_an_exported_folder_behind_a_plain_web_server(tmp_path: Path) -> None:
+    export(sqlite_engine(sqlite_log(tmp_path, 250)), tmp_path / "export")
+    export(sqlite_engine(sqlite_log(tmp_path, 520, 250)), tmp_path / "export")
+    with served(tmp_path / "export") as url:
+        words = ask_fsck(program("fsck"), url, KEY, tmp_path)
+    assert words.verdict.startswith("Successfully fsck'd log with size 520 and root"), words.text
 
 
 # What is changed, and which tiles then differ from what the entries give: any of them may be named first.

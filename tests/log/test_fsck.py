@@ -195,7 +195,7 @@ DAMAGE = [
     ("INSERT INTO leaves VALUES (7, 0, x'00', x'00')", ["leaves has a row"]),
     ("INSERT INTO identities VALUES (7, x'00', 0)", ["identities has a row"]),
     ("INSERT INTO tiles VALUES (7, 0, 0, x'00')", ["tiles has a row"]),
-    ("INSERT INTO heads VALUES (7, 0, x'00', 0, NULL, 0)", ["heads has a row"]),
+    ("INSERT INTO heads VALUES (7, 0, x'00', 0, NULL, 0, 'active')", ["heads has a row"]),
     ("INSERT INTO tiles VALUES (1, 0, -1, zeroblob(8192))", ["tile 0/-1 is outside"]),
     ("INSERT INTO tiles VALUES (1, -1, 0, x'00')", ["tile -1/0 is outside"]),
     ("INSERT INTO tiles VALUES (1, 'x', 0, x'00')", ["tile x/0 is outside"]),

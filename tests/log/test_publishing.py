@@ -8,6 +8,7 @@ from tests.log.support import open_sqlite, raw_entries, running_log, sign, write
 from tests.simkeys import ORIGIN, log_signer, note_signer, solo_policy, witness_signer
 
 from touchplate.log.errors import CheckpointError, StorageFailedError
+from touchplate.log.keys import LogKeys
 from touchplate.log.publishing import Publisher
 from touchplate.log.service import LogService
 from touchplate.verify.checkpoints import open_checkpoint, sign_checkpoint
@@ -22,13 +23,13 @@ def opened(tree: MemoryTree) -> tuple[int, bytes]:
 
 def test_signs_the_empty_tree_when_a_log_is_born() -> None:
     tree = MemoryTree()
-    Publisher(tree, log_signer(), ORIGIN).start()
+    Publisher(tree, LogKeys(log_signer()), ORIGIN).start()
     assert opened(tree) == (0, tree.head().root)
 
 
 def test_signs_the_head_of_each_batch_in_its_transaction() -> None:
     tree = MemoryTree()
-    publisher = Publisher(tree, log_signer(), ORIGIN)
+    publisher = Publisher(tree, LogKeys(log_signer()), ORIGIN)
     for start in (0, 5):
         tree.apply(raw_entries(5, start), publisher.sign)
         assert opened(tree) == (start + 5, tree.head().root)
@@ -39,7 +40,7 @@ def test_catches_up_at_start_with_a_head_that_was_never_signed() -> None:
     tree.apply(raw_entries(3), sign)
     tree.apply(raw_entries(3, start=3))
     assert opened(tree)[0] == 3
-    Publisher(tree, log_signer(), ORIGIN).start()
+    Publisher(tree, LogKeys(log_signer()), ORIGIN).start()
     assert opened(tree) == (6, tree.head().root)
 
 
@@ -48,13 +49,13 @@ def test_does_not_sign_again_what_is_signed() -> None:
     tree.apply(raw_entries(3), sign)
     note = tree.head().checkpoint
     tree.fail = "before"  # the next write would fail
-    Publisher(tree, log_signer(), ORIGIN).start()
+    Publisher(tree, LogKeys(log_signer()), ORIGIN).start()
     assert tree.head().checkpoint is note
 
 
 def test_refuses_to_sign_backwards_or_sideways() -> None:
     tree = MemoryTree()
-    publisher = Publisher(tree, log_signer(), ORIGIN)
+    publisher = Publisher(tree, LogKeys(log_signer()), ORIGIN)
     tree.apply(raw_entries(5), publisher.sign)
     for size, root in ((4, b"r" * 32), (5, b"r" * 32)):
         with pytest.raises(CheckpointError, match="refusing to sign"):
@@ -65,27 +66,27 @@ def test_reports_a_checkpoint_that_could_not_be_stored() -> None:
     tree = MemoryTree()
     tree.fail = "before"
     with pytest.raises(StorageFailedError):
-        Publisher(tree, log_signer(), ORIGIN).start()
+        Publisher(tree, LogKeys(log_signer()), ORIGIN).start()
 
 
 def test_refuses_a_key_that_is_not_the_origins() -> None:
     for signer in (note_signer("other.example.org", "log"), witness_signer(ORIGIN)):
         with pytest.raises(CheckpointError, match="not a log key"):
-            Publisher(MemoryTree(), signer, ORIGIN)
+            Publisher(MemoryTree(), LogKeys(signer), ORIGIN)
 
 
 def test_refuses_a_tree_signed_by_another_key() -> None:
     tree = MemoryTree()
     tree.apply(raw_entries(1), sign)
     with pytest.raises(CheckpointError, match="not signed by the configured key"):
-        Publisher(tree, log_signer("another"), ORIGIN)
+        Publisher(tree, LogKeys(log_signer("another")), ORIGIN)
 
 
 def test_refuses_a_stored_checkpoint_that_contradicts_the_head() -> None:
     tree = MemoryTree()
     tree.apply(raw_entries(2), lambda size, root: sign_checkpoint(ORIGIN, size, b"r" * 32, log_signer()))
     with pytest.raises(CheckpointError, match="contradicts"):
-        Publisher(tree, log_signer(), ORIGIN)
+        Publisher(tree, LogKeys(log_signer()), ORIGIN)
 
 
 def test_service_refuses_to_start_with_another_key_and_serves_on_with_the_right_one(tmp_path: Path) -> None:

@@ -2,14 +2,22 @@
 
 import argparse
 import re
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tests.log.mirrors import wrong_with
+from tests.log.operated import Operated, note_in
 from tests.log.support import RECORDER, open_sqlite, sign, signed_entries
 from tests.log.test_fsck import export, policy_file
+from tests.simkeys import solo_policy
 
 from touchplate.log.cli import register
 from touchplate.log.errors import STATUS, AdmissionError
+from touchplate.verify.cli import main
 
 README = Path(__file__).resolve().parents[2] / "log" / "README.md"
 
@@ -35,11 +43,43 @@ def test_the_commands_are_understood() -> None:
     commands = re.findall(
         r"^    touchplate log (?!serve |witness )([^>#\n]*)", README.read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert len(commands) == 8
+    assert len(commands) == 16
     parser = argparse.ArgumentParser(exit_on_error=False)
     register(parser)
     for command in commands:
         parser.parse_args(command.split())
+
+
+def test_the_operators_commands_do_what_they_are_there_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = README.read_text(encoding="utf-8")
+    section = text[text.index("## Operate a log") :].split("\n## ", 2)[0]
+    commands = [line.split() for line in re.findall(r"^    touchplate (log .*)$", section, re.MULTILINE)]
+    assert len(commands) == 8
+    log = Operated(tmp_path)
+    log.append(0, 300)
+    shutil.move(log.config, tmp_path / "node.toml")
+    (tmp_path / "keys").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        if "--follow" in command:
+            _follow_until_stopped(command, tmp_path)
+        else:
+            assert main(command) == 0, command
+    assert wrong_with(tmp_path / "public", solo_policy()) == []
+    assert (tmp_path / "backup.sqlite").stat().st_size > 0
+    assert (tmp_path / "keys" / "log-2.key").exists()
+
+
+def _follow_until_stopped(command: list[str], folder: Path) -> None:
+    arguments = [sys.executable, "-m", "touchplate.verify", *command]
+    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "300 entries" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert note_in(folder / "public").splitlines()[1] == b"300"
 
 
 def test_the_table_of_reasons_has_the_statuses_of_the_code() -> None:

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from tests.torture.builder import BuilderSeries
 from tests.torture.builder import Scenario as BuilderScenario
+from tests.torture.export import ExportSeries
 from tests.torture.hooks import CUT, ERRORS, KILL
 from tests.torture.mirror import MirrorSeries
 from tests.torture.mirror import Scenario as MirrorScenario
 from tests.torture.node import NodeSeries
 from tests.torture.node import Scenario as NodeScenario
 from tests.torture.oracle import LOST, Finding
+from tests.torture.points import POINTS
 from tests.torture.process import Kill, launching
 from tests.torture.results import SIDES, Results
 from tests.torture.sqlite_calls import CASES, TracingLauncher, has_strace
@@ -127,23 +129,25 @@ def run_series(folder: Path, rounds: int, only: str, seed: int) -> Results:
     # In CI a missing tool is a failure: its cases stay in the table, never hit.
     is_traced = has_strace() or read_environment().is_ci
     cases = tuple((case.name, case.error) for case in CASES if is_traced)
-    results = Results((*NodeSeries.points, *BuilderSeries.points, *MirrorSeries.points), cases, only)
+    results = Results(tuple(POINTS), cases, only)
     with launching(folder / "runs") as launcher:
         node = NodeSeries(folder / "node", launcher, results)
         builder = BuilderSeries(folder / "builder", launcher, results)
         mirror = MirrorSeries(folder / "mirror", launcher, results)
-        with node.opened(), builder.opened(), mirror.opened():
+        export = ExportSeries(folder / "export", launcher, results)
+        with node.opened(), builder.opened(), mirror.opened(), export.opened():
             tasks: list[Task | TracedTask] = [
                 *make_tasks(node, rounds, chooser),
                 *make_tasks(builder, rounds, chooser),
                 *make_tasks(mirror, rounds, chooser),
+                *make_tasks(export, rounds, chooser),
                 *make_traced_tasks(node, folder / "runs"),
             ]
             tasks = [task for task in tasks if only in task.kill.point]
             chooser.shuffle(tasks)
             run_tasks(tasks, results, folder)
             if not only:
-                for series in (node, builder, mirror):
+                for series in (node, builder, mirror, export):
                     series.load(LOAD_ROUNDS * rounds, chooser)
     return results
 

@@ -62,12 +62,12 @@ class MirrorSeries:
     def opened(self) -> Iterator["MirrorSeries"]:
         """With a log that has grown, and an undisturbed mirror before and after that."""
         self._log.grow(OLD)
-        self._log.publish()
+        self._publish()
         (self._folder / "policy.txt").write_text(format_policy(self._log.policy))
         old = self._folder / "old"
         self._follow(old)
         self._log.grow(NEW - OLD)
-        self._log.publish()
+        self._publish()
         for scenario in self.scenarios:
             undisturbed = self._undisturbed(scenario)
             undisturbed.mkdir()
@@ -140,6 +140,13 @@ class MirrorSeries:
         here, there = files_in(folder / "mirror"), files_in(self._undisturbed(scenario) / "mirror")
         for path in sorted(here.keys() ^ there.keys()):
             yield Finding(INCONSISTENT, f"mirror: {path} is {'left over' if path in here else 'missing'}")
+        yield from self._look_beside(folder)
+
+    def _publish(self) -> None:
+        self._log.publish()
+
+    def _look_beside(self, folder: Path) -> Iterator[Finding]:
+        """What the update leaves beside the mirror."""
         if (folder / "state" / f"head-{ORIGIN}").read_bytes() != self._log.note():
             yield Finding(LOST, "the head that was mirrored is not remembered")
 

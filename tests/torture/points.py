@@ -136,7 +136,13 @@ MIRROR: Sequence[Point] = (
     *_atomic_file("mirror's head", "mirror", "checkpoint"),
 )
 
-POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR)
+EXPORT: Sequence[Point] = (
+    # The folder is a mirror: its points are those of MIRROR. The database is only read.
+    Point("exported log", "name of its folder synced", SYNC, "exported"),
+    Point("exported log", "database closed", CLOSE, "exported/log/log\\.sqlite"),
+)
+
+POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT)
 
 SCRATCH = (
     # What a job or a tree holds: nothing of it is read by anybody after a crash, all of it is removed.

@@ -43,6 +43,8 @@ def check_files(config: NodeConfig) -> Checked:
             "log.witness.policy",
             lambda: load_policy(asked, parse_signer_key(config.log.key.resolve()).key),
         )
+    if (retiring := config.log.retiring) is not None:
+        notes.read("log.retiring.key", lambda: parse_signer_key(retiring.key.resolve()))
     if (password := config.log.storage_password) is not None:
         notes.read("log.storage_password", password.resolve)
     if (peers := config.log.peers) is not None:

@@ -47,6 +47,18 @@ class Progress(Protocol):
     ) -> None: ...
 
 
+def counting(task: Task, begun: int = 0) -> Callable[[int, int], None]:
+    """A callback (done, total) for work that tells how much is done in all; `begun`: what was done before."""
+    last = begun
+
+    def advance(done: int, _total: int) -> None:
+        nonlocal last
+        task.advance(done - last)
+        last = done
+
+    return advance
+
+
 def open_progress(
     stream: TextIO | None = None, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic
 ) -> Progress:

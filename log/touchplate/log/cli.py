@@ -2,31 +2,24 @@
 extra."""
 
 import argparse
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from touchplate.base.config import Secret
-from touchplate.base.errors import ConfigError
-from touchplate.base.progress import open_progress
-from touchplate.log import cli_follow
-from touchplate.log.errors import CorruptTreeError, RequestError
+from touchplate.base.progress import counting, open_progress
+from touchplate.log import cli_folders, cli_follow, cli_operate
+from touchplate.log.cli_store import open_file, open_rows, read_store
+from touchplate.log.errors import CorruptTreeError
 from touchplate.log.fsck import Result, Source, check_log, unverified_body
 from touchplate.log.served import ServedLog
 from touchplate.verify.checkpoints import UnverifiedCheckpoint
 from touchplate.verify.cli_reader import Reader, add_policy, add_state, open_head, open_log, read_believed
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import MalformedError
-from touchplate.verify.notes import MAX_NOTE_BYTES, format_verifier_key, parse_signer_key
+from touchplate.verify.notes import MAX_NOTE_BYTES
 from touchplate.verify.output import print_json, print_line, print_note
-from touchplate.verify.policy import Policy, parse_policy
 from touchplate.verify.reading import read_at_most
 from touchplate.verify.sources import open_source
 from touchplate.verify.usage import OK, REFUSED, UsageError
-
-if TYPE_CHECKING:
-    from touchplate.base.sql import Engine
 
 SHOWN_FINDINGS = 50
 """Findings printed one by one; --json has them all."""
@@ -73,6 +66,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_state(show)
     show.set_defaults(run_log=_checkpoint)
     cli_follow.register(commands)
+    cli_folders.register(commands)
+    cli_operate.register(commands)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,24 +90,21 @@ def _fsck(args: argparse.Namespace) -> int:
     else:
         origin = args.origin
         if args.config is None:
-            engine = _open_file(args.db)
+            engine = open_file(args.db)
         else:
-            engine, configured, policy = _open_configured(args.config, policy)
-            origin = origin or configured
-        source, close = _stored(engine, origin)
+            store = read_store(args.config)
+            engine, origin, policy = (
+                store.open_engine(),
+                origin or store.origin,
+                policy or store.keys.policy(),
+            )
+        source, close = open_rows(engine, origin)
     against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
             task = progress.task("entries", unit="entries")
-            done = 0
-
-            def advance(now: int, size: int) -> None:
-                nonlocal done
-                task.advance(now - done)
-                done = now
-
             try:
-                result = check_log(source, policy=policy, against=against, progress=advance)
+                result = check_log(source, policy=policy, against=against, progress=counting(task))
             except CorruptTreeError as error:  # so damaged that there is no size to begin with
                 result = Result()
                 result.add("database", str(error))
@@ -193,60 +185,8 @@ def _served(url: str, reader: Reader | None) -> Source:
     return ServedLog(open_source(url), read_head)
 
 
-def _open_file(database: Path) -> "Engine":
-    # On use: an auditor's installation has no SQLAlchemy, and needs none for --url.
-    from touchplate.base.sql import sqlite_engine
-
-    if not database.is_file():
-        raise RequestError(f"there is no database {str(database)!r}; give the file, not its folder")
-    return sqlite_engine(database)
-
-
-def _stored(engine: "Engine", origin: str | None) -> tuple[Source, Callable[[], None]]:
-    from touchplate.log.storage.rows import TreeRows
-
-    try:
-        rows = TreeRows(engine, origin)
-    except BaseException:
-        engine.dispose()
-        raise
-
-    def close() -> None:
-        rows.close()
-        engine.dispose()
-
-    return rows, close
-
-
 def _read_kept(path: Path) -> UnverifiedCheckpoint:
     try:
         return unverified_body(read_at_most(path, MAX_NOTE_BYTES))
     except MalformedError as error:
         raise MalformedError(f"--against: {path} is no checkpoint: {error}", reason=error.reason) from error
-
-
-def _open_configured(path: Path, policy: Policy | None) -> "tuple[Engine, str, Policy]":
-    """Database, origin and policy of the log in a node's configuration; the node checks the rest of it."""
-    from touchplate.log.service import SQLITE, database_path, log_folder, open_address
-
-    folder = path.absolute().parent
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        data, log = Path(document["data"]), document["log"]
-        key, origin = Secret.parse(log["key"], folder), str(log["origin"])
-        storage, password = str(log.get("storage", SQLITE)), log.get("storage_password")
-        secret = None if password is None else Secret.parse(password, folder)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"no usable `data`, [log] `origin` and `key`: {error}"
-        raise ConfigError(path.name, (what,)) from error
-    if policy is None:
-        own = format_verifier_key(parse_signer_key(key.resolve()).key)
-        policy = parse_policy(f"log {own}\nquorum none\n")
-    if storage == SQLITE:
-        return _open_file(database_path(log_folder(folder / data))), origin, policy
-    try:
-        # Silence in its transaction is no sign of death: it recomputes between two questions.
-        engine = open_address(storage, secret, idle_seconds=0)
-    except ValueError as error:
-        raise ConfigError(path.name, (f"log.storage: {error}",)) from error
-    return engine, origin, policy

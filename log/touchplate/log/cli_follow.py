@@ -77,12 +77,12 @@ def register(commands: Any) -> None:
 
 
 def _follow(args: argparse.Namespace) -> int:
-    interval = _interval(args.interval)
+    interval = read_interval(args.interval)
     reader = require_reader(args)
     remote = open_source(args.url)
     if "://" not in args.url and Path(args.url).resolve() == args.to.resolve():
         raise UsageError("--url and --to are the same folder; a mirror cannot follow itself")
-    with _stopping() as stop, Mirror(args.to, reader.policy) as mirror:
+    with stopping() as stop, Mirror(args.to, reader.policy) as mirror:
         source = MirrorFirst(remote, args.to)
         follower = Follower(mirror, source, open_log(args, source, reader, reports=args.to))
 
@@ -151,7 +151,7 @@ def _print_update(done: Update, args: argparse.Namespace) -> None:
     print_line(f"{done.head.origin}: {size} entries (+{size - done.since}), root {done.head.root.hex()}")
 
 
-def _interval(text: str | None) -> int:
+def read_interval(text: str | None) -> int:
     if text is None:
         return DEFAULT_INTERVAL
     try:
@@ -164,7 +164,7 @@ def _interval(text: str | None) -> int:
 
 
 @contextmanager
-def _stopping() -> Iterator[Event]:
+def stopping() -> Iterator[Event]:
     """An event that SIGTERM and SIGINT set, so that work ends between two steps; the second one kills."""
     stop = Event()
     before: dict[signal.Signals, Any] = {}

@@ -11,6 +11,7 @@
     │   ├── OtherSizeError    it knows another size; `size` says which
     │   └── InconsistentError   the head does not go on from what it cosigned before
     ├── AdmissionError        the entry may not be written: unknown key, wrong kind, bad statement
+    ├── FrozenError           the log takes no new entries any more
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
     │   ├── StorageFailedError  the database failed; nothing half-written was kept
@@ -113,6 +114,13 @@ class AdmissionError(LogError):
     default_reason = "not-admitted"
 
 
+class FrozenError(LogError):
+    """The log takes no new entries, by its operator's decision. What is in it is still answered as a
+    duplicate."""
+
+    default_reason = "frozen"
+
+
 class BusyError(LogError):
     """Not now. Nothing is known to have been kept; submitting the same entry again is always safe."""
 
@@ -168,6 +176,7 @@ STATUS = StatusTable().extended(
         ExistsError: ALREADY_EXISTS,
         ClosedError: FORBIDDEN,
         AdmissionError: BAD_REQUEST,
+        FrozenError: FORBIDDEN,
         UntrustedError: FORBIDDEN,
         OtherSizeError: CONFLICT,
         InconsistentError: UNPROCESSABLE,

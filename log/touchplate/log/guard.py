@@ -40,10 +40,16 @@ class SigningGuard:
         self._checked = self._signed is None  # the tree was seen to contain it; under _lock
 
     @property
+    def signed(self) -> tuple[int, bytes] | None:
+        """Size and root of the largest head that was signed; None before the first."""
+        with self._lock:
+            return self._signed
+
+    @property
     def size(self) -> int:
         """Size of the largest head that was signed; -1 before the first."""
-        with self._lock:
-            return -1 if self._signed is None else self._signed[0]
+        signed = self.signed
+        return -1 if signed is None else signed[0]
 
     def check_tree(self, size: int, root_at: RootAt) -> None:
         """Refuse a tree of `size` leaves that does not contain what was signed: an older copy, put back.

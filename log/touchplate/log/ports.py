@@ -62,6 +62,8 @@ class Head:
     size: int
     root: bytes
     checkpoint: bytes | None
+    frozen: bool = False
+    """Whether the tree takes no new entries any more."""
 
 
 class Tree(Protocol):

@@ -8,31 +8,38 @@ COMMIT.
 from collections.abc import Sequence
 
 from touchplate.log.errors import CheckpointError
+from touchplate.log.keys import LogKeys
 from touchplate.log.ports import Head, Tree
-from touchplate.verify.checkpoints import UnverifiedCheckpoint, parse_checkpoint_body, sign_checkpoint
+from touchplate.verify.checkpoints import UnverifiedCheckpoint, format_checkpoint_body, parse_checkpoint_body
 from touchplate.verify.errors import VerifyError
-from touchplate.verify.notes import NoteKey, NoteSigner, open_note
+from touchplate.verify.notes import NoteKey, open_note, sign_note
 
 
 class Publisher:
-    """Signs the heads of one tree with the log's key."""
+    """Signs the heads of one tree with the log's keys."""
 
-    def __init__(self, tree: Tree, signer: NoteSigner, origin: str) -> None:
-        """Raises CheckpointError when the key is not this origin's, or the stored checkpoint is another
+    def __init__(self, tree: Tree, keys: LogKeys, origin: str) -> None:
+        """Raises CheckpointError when a key is not this origin's, or the stored checkpoint is another
         log's."""
-        if signer.key.role != "log" or signer.key.name != origin:
-            raise CheckpointError(f"the key {signer.key} is not a log key of the origin {origin!r}")
+        for key in keys.known:
+            if key.role != "log" or key.name != origin:
+                raise CheckpointError(f"the key {key} is not a log key of the origin {origin!r}")
         self._tree = tree
-        self._signer = signer
+        self._keys = keys
         self._origin = origin
-        check_stored(tree.head(), [signer.key], origin)
+        check_stored(tree.head(), keys.known, origin)
 
     def start(self) -> None:
-        """Sign the head if its checkpoint is missing or behind: for a new tree, and after a crash between the
-        two."""
+        """Sign the head if its checkpoint is missing or behind (a new tree, a crash between the two), or
+        lacks the line of a key that signs now (a key that was added)."""
         head = self._tree.head()
-        if head.checkpoint is None or stored_body(head.checkpoint, [self._signer.key]).size < head.size:
+        if head.checkpoint is None or self._is_behind(head.checkpoint, head.size):
             self._tree.store_checkpoint(head.size, self.sign(head.size, head.root))
+
+    def _is_behind(self, checkpoint: bytes, size: int) -> bool:
+        signed = {each.key for each in open_note(checkpoint, self._keys.known).signatures}
+        lacks = any(signer.key not in signed for signer in self._keys.signers)
+        return lacks or stored_body(checkpoint, self._keys.known).size < size
 
     def sign(self, size: int, root: bytes) -> bytes:
         """The signed note of a head that is being made durable. Raises CheckpointError rather than go back or
@@ -43,7 +50,7 @@ class Publisher:
                 f"refusing to sign size {size}, root {root.hex()}: the tree already is at size {head.size},"
                 f" root {head.root.hex()}"
             )
-        return sign_checkpoint(self._origin, size, root, self._signer)
+        return sign_note(format_checkpoint_body(self._origin, size, root), self._keys.signers)
 
 
 def check_stored(head: Head, keys: Sequence[NoteKey], origin: str) -> None:

@@ -1,7 +1,9 @@
 """What can be read from a log, over any `Tree`: checkpoint, tiles, bundles, proofs, entries."""
 
 from touchplate.log.errors import NotFoundError, RequestError
+from touchplate.log.lookup import LeafLookup
 from touchplate.log.ports import Tree
+from touchplate.verify.checkpoints import parse_checkpoint_body
 from touchplate.verify.entry import Entry, parse_packed
 from touchplate.verify.errors import ProofError
 from touchplate.verify.proofs import prove_consistency, prove_inclusion
@@ -13,6 +15,7 @@ from touchplate.verify.tiles import (
     format_entry_bundle,
     format_envelope_bundle,
 )
+from touchplate.verify.tlog_proof import TlogProof, format_tlog_proof
 
 MAX_PAGE = 1000
 """Entries in one answer of `entries_after`: the size of a page everywhere."""
@@ -23,6 +26,7 @@ class LogReader:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._lookup = LeafLookup(tree)
 
     def size(self) -> int:
         """Entries that are durable and can be read."""
@@ -72,6 +76,22 @@ class LogReader:
             return prove_consistency(TileReader(self._tree.read_tile, new), old, new)
         except ProofError as error:
             raise RequestError(str(error)) from error
+
+    def index_of(self, leaf_hash: bytes) -> int:
+        """The index of the leaf with this hash (32 bytes). Raises NotFoundError."""
+        return self._lookup.find(leaf_hash)
+
+    def tlog_proof(self, index: int) -> bytes:
+        """The entry at `index` and its inclusion under the newest checkpoint, as one file (C2SP tlog-proof).
+
+        Raises NotFoundError when that checkpoint does not cover it.
+        """
+        checkpoint = self.checkpoint()
+        size = parse_checkpoint_body(checkpoint.decode().partition("\n\n")[0] + "\n").size
+        if index >= size:
+            raise NotFoundError(f"the newest checkpoint covers {size} entries, not index {index} (yet)")
+        packed = self._tree.read_packed(index, index + 1)[0]
+        return format_tlog_proof(TlogProof(index, tuple(self.inclusion(index, size)), checkpoint, packed))
 
     def _check_size(self, size: int) -> None:
         if size > self.size():

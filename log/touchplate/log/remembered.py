@@ -10,7 +10,7 @@ seen by those outside who remember.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from logging import getLogger
 from pathlib import Path
 from threading import Event, Thread
@@ -46,7 +46,7 @@ class Remembered:
         self._thread: Thread | None = None
         self._written: bytes | None = None
 
-    def check(self, key: NoteKey) -> None:
+    def check(self, keys: Sequence[NoteKey]) -> None:
         """Refuse a tree that does not contain what the file remembers.
 
         Raises CheckpointError, StorageError.
@@ -58,7 +58,7 @@ class Remembered:
             return
         except OSError as error:
             raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
-        body = stored_body(note, [key])
+        body = stored_body(note, keys)
         size = self._tree.head().size
         if body.size > size:
             raise CheckpointError(

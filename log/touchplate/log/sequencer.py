@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from logging import getLogger
 from threading import Condition, Lock, Thread
 
-from touchplate.log.errors import LogError, OverloadedError, StoppedError, StorageFailedError
+from touchplate.log.errors import FrozenError, LogError, OverloadedError, StoppedError, StorageFailedError
 from touchplate.log.ports import Apply, Decider, PackedEntry, Sequenced, Sign, Tree
 
 logger = getLogger(__name__)
@@ -110,6 +110,9 @@ class TreeSequencer:
         return self._tree.head().size
 
     def _take(self, entries: Sequence[PackedEntry], waiters: Sequence[_Waiter]) -> None:
+        if self._running and self._tree.head().frozen:
+            self._answer_frozen(entries, waiters)
+            return
         with self._lock:
             if not self._running:
                 raise StoppedError("the log is not running; submit again later")
@@ -123,6 +126,14 @@ class TreeSequencer:
                 self._waiting.setdefault(entry.identity, []).append(waiter)
             # Inside the lock: what was taken is proposed before `stop` can end the decider.
             self._decider.propose(entries)
+
+    def _answer_frozen(self, entries: Sequence[PackedEntry], waiters: Sequence[_Waiter]) -> None:
+        """What is in a frozen tree is a duplicate as ever; nothing else gets in."""
+        known = self._tree.find_identities([entry.identity for entry in entries])
+        error = FrozenError("this log is frozen: it takes no new entries; write to its successor")
+        for entry, waiter in zip(entries, waiters, strict=True):
+            index = known.get(entry.identity)
+            _set(waiter, error if index is None else Sequenced(index, duplicate=True))
 
     def refuse(self, entries: Sequence[PackedEntry], error: LogError) -> None:
         """Answer whoever waits for `entries` with `error`: the decider will not decide them (now)."""

@@ -18,8 +18,10 @@ from touchplate.log.admission import Admission
 from touchplate.log.cosigning.config import Asked, WitnessesConfig, load_policy
 from touchplate.log.cosigning.publisher import CosignedPublisher
 from touchplate.log.cosigning.witness import AskedWitness, HTTPTransport
+from touchplate.log.export_thread import ExportConfig, ExportThread
 from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
+from touchplate.log.keys import NOT_RETIRING, LogKeys, RetiringConfig, load_keys
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.ports import Decider, Head, Sequenced
 from touchplate.log.publishing import Publisher
@@ -29,7 +31,7 @@ from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import SQLTree, open_tree
 from touchplate.log.trillian.config import TrillianConfig
 from touchplate.log.writing import LogWriter
-from touchplate.verify.notes import NoteSigner, is_origin, parse_signer_key
+from touchplate.verify.notes import NoteSigner, is_origin
 from touchplate.verify.policy import Policy
 from touchplate.verify.proofs import root_of
 from touchplate.verify.tiles import TileReader
@@ -76,6 +78,10 @@ class LogConfig:
     """The password that belongs to the address."""
     trillian: TrillianConfig | None = None
     """Trillian's gRPC interface, with trees of any bytes beside the log."""
+    retiring: RetiringConfig | None = None
+    """The key that signs beside `key` until readers know the new one (`touchplate log rotate-key`)."""
+    export: ExportConfig | None = None
+    """A folder in which the log is also kept as files, for a web server."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -90,19 +96,42 @@ class LogConfig:
             found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
-        if self.mode == "peers" and self.trillian is not None:
+        found += self._check_peers() + self._check_witness()
+        return found
+
+    def _check_peers(self) -> list[str]:
+        if self.mode != "peers":
+            return []
+        found = []
+        if self.trillian is not None:
             found.append("trillian: peers do not share such trees; serve them from a log of its own")
-        if self.mode == "peers" and self.witness is not None:
+        if self.witness is not None:
             found.append(
                 'witness: not with mode "peers": an outside witness knows one log key per origin, and a'
                 " peer's checkpoint has the lines of all; leave [log.witness] out: peers are each other's"
                 " witnesses"
             )
-        if self.storage != SQLITE and self.witness is not None:
+        if self.retiring is not None:
+            found.append(
+                "retiring: the keys of peers are those that they agreed on; they change as members do"
+            )
+        if self.export is not None:
+            found.append(
+                "export: not on a peer; `touchplate log follow` makes the same folder from its address"
+            )
+        return found
+
+    def _check_witness(self) -> list[str]:
+        if self.witness is None:
+            return []
+        found = []
+        if self.storage != SQLITE:
             found.append(
                 "witness: not with several frontends yet: each would sign and ask for itself, and what was"
                 ' signed stands in one folder; write storage = "sqlite", or leave [log.witness] out'
             )
+        if self.retiring is not None:
+            found.append(f"retiring: {NOT_RETIRING}; leave one of the two tables out")
         return found
 
     def _check_address(self) -> list[str]:
@@ -166,9 +195,9 @@ class LogService:
         this log open: `locked`), CheckpointError (another origin or key than the stored one, or an older
         database than the one that was last used), CorruptTreeError.
         """
-        signer = parse_signer_key(config.key.resolve())
+        keys = load_keys(config.key, config.retiring)
         listed = load_admission(config.admission)
-        asked = None if config.witness is None else load_policy(config.witness, signer.key)
+        asked = None if config.witness is None else load_policy(config.witness, keys.signer.key)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
             self.tree = self._open_tree(config, folder)
@@ -176,11 +205,12 @@ class LogService:
             self._lock.close()
             raise
         try:
-            self._publisher = Publisher(self.tree, signer, config.origin)
+            self._publisher = Publisher(self.tree, keys, config.origin)
             self._remembered = Remembered(folder, self.tree, self.wait_for_growth)
-            self._remembered.check(signer.key)
+            self._remembered.check(keys.known)
             guard = SigningGuard(folder, config.origin)
             guard.check_tree(self.tree.head().size, self._root_at)
+            self._export = self._open_export(config, keys)
         except BaseException:
             self.tree.close()
             self._lock.close()
@@ -188,7 +218,7 @@ class LogService:
         # With witnesses, what is signed within a batch would be served before anybody has cosigned it.
         sign = self._publisher.sign if asked is None else None
         self.sequencer = TreeSequencer(self.tree, self._make_decider(config), sign=sign, limits=config.limits)
-        self.cosigning = None if asked is None else self._make_cosigning(config, asked, signer, guard)
+        self.cosigning = None if asked is None else self._make_cosigning(config, asked, keys.signer, guard)
         self.reader = LogReader(self.tree)
         self.admission = Admission(listed, self.reader.size)
         self.writer = LogWriter(self.admission, self.sequencer)
@@ -197,6 +227,8 @@ class LogService:
         try:
             self.trillian = self._open_trillian(config)
         except BaseException:
+            if self._export is not None:
+                self._export.stop()
             self.tree.close()
             self._lock.close()
             raise
@@ -248,6 +280,13 @@ class LogService:
         """The head, read again if other processes write it."""
         return self.tree.head()
 
+    def _open_export(self, config: LogConfig, keys: LogKeys) -> ExportThread | None:
+        if config.export is None:
+            return None
+        # With witnesses, a checkpoint becomes the newest some time after the log grew.
+        by_time = config.witness is not None
+        return ExportThread(config.export, self.tree, keys.policy(), self.wait_for_growth, by_time=by_time)
+
     def _make_decider(self, config: LogConfig) -> Decider:
         return SoloDecider(config.limits)
 
@@ -256,16 +295,18 @@ class LogService:
         if self.cosigning is None:
             self._publisher.start()
         self.sequencer.start()
-        self._remembered.start()
-        self._start_trillian()
+        self._start_beside()
 
-    def _start_trillian(self) -> None:
+    def _start_beside(self) -> None:
+        """Start what serves trees beside it (which may fail: a port that is taken), and what follows it."""
         if self.trillian is not None:
             self.trillian.start()
         if self.cosigning is None:
             self._remembered.start()
         else:
             self.cosigning.start()
+        if self._export is not None:
+            self._export.start()
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
@@ -276,6 +317,9 @@ class LogService:
             self._remembered.stop()
         else:
             self.cosigning.stop()
+        # After whoever publishes: the last checkpoint is exported, too.
+        if self._export is not None:
+            self._export.stop()
         self.tree.close()
         self._lock.close()
 

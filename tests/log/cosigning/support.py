@@ -15,6 +15,7 @@ from tests.simkeys import log_signer, verifier_key, witness_signer
 from touchplate.base.values import Duration
 from touchplate.log.cosigning.config import WitnessesConfig
 from touchplate.log.errors import STATUS, LogError, OtherSizeError
+from touchplate.log.export_thread import ExportConfig
 from touchplate.log.service import LogService
 from touchplate.log.witness.config import WitnessedLog
 from touchplate.log.witness.requests import parse_add_checkpoint
@@ -130,12 +131,15 @@ def policy_text(servers: Sequence[WitnessServer], needed: int, *, extra: str = "
 
 
 @contextmanager
-def cosigned_log(folder: Path, text: str, *, timeout: int = 5, refresh: int = 3600) -> Iterator[LogService]:
+def cosigned_log(
+    folder: Path, text: str, *, timeout: int = 5, refresh: int = 3600, export: ExportConfig | None = None
+) -> Iterator[LogService]:
     """A running log that publishes what the policy `text` accepts."""
     config = write_settings(folder / "settings")
     path = folder / "settings" / "policy.txt"
     path.write_text(text)
-    config = dataclasses.replace(config, witness=WitnessesConfig(path, Duration(timeout), Duration(refresh)))
+    asked = WitnessesConfig(path, Duration(timeout), Duration(refresh))
+    config = dataclasses.replace(config, witness=asked, export=export)
     service = LogService(config, folder / "data")
     service.start()
     try:

@@ -10,6 +10,7 @@ from tests.simkeys import log_signer, verifier_key, witness_signer
 from touchplate.base.values import Duration
 from touchplate.log.cosigning.config import WitnessesConfig, load_policy
 from touchplate.log.errors import CheckpointError
+from touchplate.log.keys import RetiringConfig
 from touchplate.log.service import LogService
 from touchplate.verify.errors import PolicyError
 
@@ -64,7 +65,7 @@ def test_a_log_with_such_a_policy_does_not_start_and_leaves_nothing_locked(tmp_p
     service.stop()
 
 
-def test_peers_frontends_and_wrong_times_are_refused_with_the_reason(tmp_path: Path) -> None:
+def test_peers_frontends_two_keys_and_wrong_times_are_refused_with_the_reason(tmp_path: Path) -> None:
     config = write_settings(tmp_path / "settings")
     witness = WitnessesConfig(tmp_path / "policy.txt")
     peers = dataclasses.replace(config, mode="peers", witness=witness).check()
@@ -72,4 +73,9 @@ def test_peers_frontends_and_wrong_times_are_refused_with_the_reason(tmp_path: P
     shared = dataclasses.replace(config, storage="postgresql://db.example.org/log", witness=witness).check()
     assert any("several frontends" in each for each in shared)
     assert not dataclasses.replace(config, witness=witness).check()
+    retiring = RetiringConfig(config.key, "2030-01-01T00:00:00Z")
+    two = dataclasses.replace(config, witness=witness, retiring=retiring).check()
+    assert len(two) == 1
+    assert "retiring: not with [log.witness]: an outside witness knows one log key per origin" in two[0]
+    assert not dataclasses.replace(config, retiring=retiring).check()
     assert len(WitnessesConfig(tmp_path, Duration(0), Duration(0)).check()) == 2

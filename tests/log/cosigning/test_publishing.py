@@ -1,6 +1,7 @@
 """A log with witnesses publishes what its policy accepts, and nothing else, whatever witnesses do."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import httpx
@@ -14,16 +15,19 @@ from tests.log.cosigning.support import (
     witnesses,
 )
 from tests.log.face import Face
+from tests.log.mirrors import wrong_with
 from tests.log.support import record_envelope, running_log, write_settings
 from tests.log.test_fsck import export
 from tests.log.witness.support import PQ_COSIGNER
-from tests.simkeys import log_signer, verifier_key, witness_signer
+from tests.simkeys import ORIGIN, log_signer, verifier_key, witness_signer
 
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.errors import CheckpointError, LogError, NotFoundError
+from touchplate.log.export_thread import ExportConfig
 from touchplate.log.fsck import check_log
 from touchplate.log.service import LogService, database_path
 from touchplate.log.storage.rows import TreeRows
+from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.cli import main
 from touchplate.verify.notes import open_note
 
@@ -313,3 +317,85 @@ def test_a_mirror_follows_and_proofs_hold_by_the_policy_of_the_witnesses(
     capsys.readouterr()
     assert main(["prove", "--check", out, "--policy", str(policy)]) != 0
     assert "quorum" in capsys.readouterr().err
+
+
+def test_an_export_has_what_witnesses_cosigned_also_when_that_comes_long_after_the_entries(
+    tmp_path: Path,
+) -> None:
+    public = tmp_path / "public"
+
+    def exported(text: str) -> int:
+        if not (public / "checkpoint").exists():
+            return -1
+        return open_checkpoint((public / "checkpoint").read_bytes(), read_policy(text)).size
+
+    with witnesses(tmp_path) as servers:
+        text = policy_text(servers, 3)
+        with cosigned_log(tmp_path, text, export=ExportConfig(public)) as service:
+            eventually(lambda: exported(text) == 0)
+            servers[2].mode = "failing"
+            size = grow(service, 3)
+            eventually(lambda: servers[2].requests[-1] == size)
+            assert exported(text) == 0
+            servers[2].mode = "good"
+            eventually(lambda: exported(text) == size)
+            size = grow(service, 300)
+            eventually(lambda: size_of(service, text) == size)
+        # Written for the last time after whoever publishes has ended.
+        assert exported(text) == size
+        assert wrong_with(public, read_policy(text)) == []
+
+
+def test_an_export_has_fresh_cosignatures_of_a_head_that_does_not_grow(tmp_path: Path) -> None:
+    note, seen = tmp_path / "public" / "checkpoint", set[bytes]()
+
+    def fresh() -> bool:
+        if note.exists():
+            seen.add(note.read_bytes())
+        # More than there would be if only growth, the start and the end made it look.
+        return len(seen) > 4
+
+    with witnesses(tmp_path, 1) as servers:
+        text = policy_text(servers, 1)
+        with cosigned_log(tmp_path, text, refresh=1, export=ExportConfig(note.parent)):
+            eventually(fresh)
+    assert {open_checkpoint(each, read_policy(text)).size for each in seen} == {0}
+
+
+def test_a_log_with_witnesses_is_not_brought_back_behind_what_its_key_has_signed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "touchplate" / "log"
+    with witnesses(tmp_path) as servers:
+        text = policy_text(servers, 3)
+        with cosigned_log(tmp_path, text, export=ExportConfig(tmp_path / "public")) as service:
+            size = grow(service, 3)
+            eventually(lambda: size_of(service, text) == size)
+        servers[2].mode = "failing"
+        with cosigned_log(tmp_path, text) as service:  # signed and put to two, never published
+            size = grow(service, 2)
+            eventually(lambda: servers[0].requests[-1] == size)
+    shutil.copytree(tmp_path / "data", data)
+    for path in data.glob("log.sqlite*"):
+        path.unlink()
+    assert (data / "newest.checkpoint").read_bytes() == (tmp_path / "public" / "checkpoint").read_bytes()
+    config = tmp_path / "node.toml"
+    config.write_text(
+        f'data = "touchplate"\n[log]\norigin = "{ORIGIN}"\nkey = "file:settings/log.key"\n[log.witness]\n'
+    )
+    assert main(["log", "import", str(tmp_path / "public"), "--config", str(config)]) == 1
+    assert "nothing was imported" in capsys.readouterr().out
+    assert not list(data.glob("log.sqlite*"))
+    (data / "signed.head").unlink()
+    assert main(["log", "import", str(tmp_path / "public"), "--config", str(config)]) == 0
+
+
+def test_a_log_with_witnesses_is_made_no_second_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_settings(tmp_path)
+    config, new = tmp_path / "node.toml", tmp_path / "new.key"
+    config.write_text(f'data = "data"\n[log]\norigin = "{ORIGIN}"\nkey = "file:log.key"\n[log.witness]\n')
+    assert main(["log", "rotate-key", "--new-key", str(new), "--config", str(config)]) != 0
+    assert "an outside witness knows one log key per origin" in capsys.readouterr().err
+    assert not new.exists()

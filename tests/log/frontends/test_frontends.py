@@ -25,6 +25,7 @@ from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.log.errors import (
     BusyError,
     CheckpointError,
+    FrozenError,
     LogError,
     StorageFailedError,
     SupersededError,
@@ -33,6 +34,7 @@ from touchplate.log.frontends.service import FrontendService
 from touchplate.log.ports import Sequenced
 from touchplate.log.storage.election import Seat
 from touchplate.log.storage.shared import Share, open_shared
+from touchplate.log.storage.states import freeze, unfreeze
 
 
 def test_all_frontends_append_to_one_log_and_show_the_same(tmp_path: Path, database: str) -> None:
@@ -369,3 +371,26 @@ def test_everybody_is_answered_while_no_term_can_begin(
                 future.result(SECONDS)
         assert service.sequencer._outstanding == 0
         assert service.tree.head().size == 3
+
+
+def test_a_log_that_is_frozen_while_it_is_served_is_so_at_every_frontend(
+    tmp_path: Path, database: str
+) -> None:
+    with frontends(tmp_path, database, 3) as services:
+        append(services[0], signed_entries(5))
+        engine = postgresql_engine(parse_address(database))
+        assert freeze(engine, ORIGIN) == 5
+        # The others first: their entries lie in the database when the elected one finds out.
+        for number, one in enumerate([*services[1:], services[0]], 5):
+            for attempt in (number, number + 10):
+                (future,) = one.sequencer.submit([signed_entry(attempt)])
+                with pytest.raises(FrozenError):
+                    future.result(SECONDS)
+            (known,) = one.sequencer.submit([signed_entry(2)])
+            assert known.result(SECONDS) == Sequenced(2, duplicate=True)
+            assert one.tree.head().size == 5
+        assert unfreeze(engine, ORIGIN) == 5
+        engine.dispose()
+    with frontends(tmp_path, database, 2) as services:
+        assert append(services[1], [signed_entry(5)]) == [Sequenced(5, duplicate=False)]
+    assert findings(database) == []

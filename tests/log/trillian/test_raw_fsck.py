@@ -1,16 +1,20 @@
 """fsck on databases with raw trees: of the log beside them, and of the raw trees themselves."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.log.support import record_envelope
+from tests.log.support import record_envelope, write_settings
 from tests.log.trillian.support import Client, connected, running
+from tests.simkeys import ORIGIN
 
 from touchplate.base.sql import begin_write, sqlite_engine
+from touchplate.log.errors import CheckpointError, FrozenError, RequestError
 from touchplate.log.fsck import Result, check_log
 from touchplate.log.storage.registry import raw_name
 from touchplate.log.storage.rows import TreeRows
+from touchplate.log.storage.states import freeze, open_import
 from touchplate.verify.cli import main
 
 LEAVES = 300
@@ -87,3 +91,40 @@ def test_damage_is_named(made: tuple[Path, int], tmp_path: Path, what: str) -> N
     engine.dispose()
     found = [str(one) for one in check(tmp_path / "log.sqlite", raw_name(tree)).findings]
     assert any(words in one for one in found), found
+
+
+def test_a_frozen_log_leaves_the_trees_beside_it_open_and_raw_trees_are_not_frozen_so(tmp_path: Path) -> None:
+    with running(tmp_path) as service, connected(service) as client:
+        service.append([record_envelope(0)])
+        tree = client.make()
+        engine = sqlite_engine(tmp_path / "data" / "log.sqlite")
+        assert freeze(engine, ORIGIN) == 1
+        with pytest.raises(FrozenError):
+            service.append([record_envelope(1)])
+        client.queue(tree, b"value")
+        assert client.root(tree).size == 1
+        with pytest.raises(RequestError, match="holds no log"):
+            freeze(engine, raw_name(tree))
+        with pytest.raises(CheckpointError):
+            open_import(engine, raw_name(tree))
+        engine.dispose()
+
+
+@pytest.mark.parametrize("command", [["export", "public"], ["import", "public"], ["freeze"], ["stats"]])
+def test_a_raw_tree_is_nothing_for_an_operators_commands(
+    made: tuple[Path, int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+) -> None:
+    database, tree = made
+    write_settings(tmp_path)
+    shutil.copytree(database.parent, tmp_path / "data" / "log")
+    config = tmp_path / "node.toml"
+    config.write_text(f'data = "data"\n[log]\norigin = "{raw_name(tree)}"\nkey = "file:log.key"\n')
+    monkeypatch.chdir(tmp_path)
+    assert main(["log", *command, "--config", str(config)]) != 0
+    assert f"origin '{raw_name(tree)}' is not a bare lower-case host name" in capsys.readouterr().err
+    assert not (tmp_path / "public").exists()
+    assert check(tmp_path / "data" / "log" / "log.sqlite", raw_name(tree)).clean

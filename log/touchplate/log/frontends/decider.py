@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from logging import getLogger
 from threading import Condition, Thread
 
-from touchplate.log.errors import BusyError, LogError, StorageFailedError
+from touchplate.log.errors import BusyError, FrozenError, LogError, StorageFailedError
 from touchplate.log.ports import Apply, PackedEntry, Sequenced
 from touchplate.log.sequencer import Limits, next_batch
 from touchplate.log.storage.election import Seat
@@ -294,8 +294,12 @@ class SharedDecider:
 
     def _give_up(self) -> list[int]:
         """Tell those who have waited too long; their submissions' ids."""
-        late = [one for one in self._pending.values() if time.monotonic() - one.since > UNDECIDED_SECONDS]
-        error = BusyError("no frontend of this log sequences at present", reason="undecided")
+        error: LogError = BusyError("no frontend of this log sequences at present", reason="undecided")
+        if self._tree.head().frozen:
+            error = FrozenError("the log was frozen before this entry was decided")
+            late = list(self._pending.values())
+        else:
+            late = [one for one in self._pending.values() if time.monotonic() - one.since > UNDECIDED_SECONDS]
         for one in late:
             self._answer([one.entry] * one.count, [error] * one.count)
             del self._pending[one.entry.identity]

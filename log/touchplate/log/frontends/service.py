@@ -47,8 +47,7 @@ class FrontendService(LogService):
             time.sleep(LOOK_SECONDS)
         if self.tree.head().checkpoint is None:
             logger.warning("this log has no checkpoint yet: no frontend was elected so far")
-        self._remembered.start()
-        self._start_trillian()
+        self._start_beside()
 
     def _newest_head(self) -> Head:
         return self.tree.follow()

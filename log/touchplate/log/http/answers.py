@@ -3,7 +3,8 @@
 import json
 from asyncio import timeout
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from logging import getLogger
 from secrets import token_hex
 from typing import Any
@@ -23,6 +24,8 @@ PROBLEMS = "https://touchplate.dev/problems"
 
 BODY_SECONDS = 30
 """How long a client may take to send one body: 8 MiB at 300 KB/s. A slower one only holds memory."""
+
+NOT_MODIFIED = 304
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 """Cache-Control of full tiles and bundles, which never change (tlog-tiles)."""
@@ -83,10 +86,12 @@ def method_not_allowed(allowed: str) -> Answer:
 
 async def send_answer(send: Send, answer: Answer, *, head: bool = False) -> None:
     """Write `answer`; with `head` only its headers (RFC 9110 9.3.2)."""
-    headers = [
-        (b"content-type", answer.content_type.encode()),
-        (b"content-length", str(len(answer.body)).encode()),
-    ]
+    headers = []
+    if answer.status != NOT_MODIFIED:
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+        ]
     headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else answer.body})
@@ -99,6 +104,33 @@ def header(scope: Scope, name: bytes) -> str | None:
         if key == name:
             value = found.decode("latin-1")
     return value
+
+
+def tagged(answer: Answer) -> Answer:
+    """The same answer with an entity tag (RFC 9110 8.8.3): weak, since encoded and plain form share it."""
+    tag = f'W/"{sha256(answer.body).hexdigest()[:32]}"'
+    return replace(answer, headers={**answer.headers, "ETag": tag})
+
+
+def unless_known(scope: Scope, answer: Answer) -> Answer:
+    """304 without a body in the place of an answer that the client says it has (RFC 9110 13.1.2)."""
+    asked, tag = header(scope, b"if-none-match"), answer.headers.get("ETag")
+    if asked is None or tag is None or answer.status != 200:
+        return answer
+    known = {part.strip().removeprefix("W/") for part in asked.split(",")}
+    if not known & {tag.removeprefix("W/"), "*"}:
+        return answer
+    kept = {name: value for name, value in answer.headers.items() if name != "Content-Encoding"}
+    return Answer(b"", NOT_MODIFIED, answer.content_type, kept)
+
+
+def takes_gzip(scope: Scope) -> bool:
+    """Whether the client says that it reads gzip (RFC 9110 12.5.3)."""
+    for part in (header(scope, b"accept-encoding") or "").split(","):
+        coding, _, weight = part.replace(" ", "").partition(";")
+        if coding.lower() == "gzip":
+            return weight.lower() not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:

@@ -7,7 +7,9 @@ GET  tile/…       hash tiles, entry bundles, envelope bundles
 """
 
 import asyncio
+import gzip
 import json
+from dataclasses import replace
 
 from touchplate.log.errors import LogError, NotFoundError, OverloadedError, RequestError
 from touchplate.log.http.answers import (
@@ -23,14 +25,18 @@ from touchplate.log.http.answers import (
     problem_of,
     read_body,
     send_answer,
+    tagged,
+    takes_gzip,
+    unless_known,
 )
+from touchplate.log.http.kept import KeptAnswers
 from touchplate.log.ports import Sequenced
 from touchplate.log.reading import LogReader
 from touchplate.log.writing import LogWriter
 from touchplate.verify.dsse import MAX_ENVELOPE_BYTES
 from touchplate.verify.encoding import decode_hex
 from touchplate.verify.errors import MalformedError
-from touchplate.verify.tiles import TILE_WIDTH, parse_tile_path
+from touchplate.verify.tiles import TILE_WIDTH, BundleCoord, Tile, parse_tile_path
 
 KEY_HEADER = b"touchplate-key"
 """Request header: lower-case hex SHA-256 of the SPKI that signed, so that the log need not try its keys."""
@@ -44,6 +50,10 @@ MAX_BATCH_BODY = 8 * 1024 * 1024 + 4 * MAX_BATCH_ENTRIES
 MAX_BATCHES = 8
 """Batch requests at once: bounds the memory that bodies take (64 MiB) before they count as outstanding."""
 
+GZIP_LEVEL = 1
+"""Most of a bundle is base64 of hashes: more work makes it hardly smaller."""
+
+_PACKED = ("tile/entries/", "tile/envelopes/")
 _OCTETS = "application/octet-stream"
 
 
@@ -58,6 +68,7 @@ class HotFace:
         self._prefix = prefix
         self._tiles = f"{prefix}/tile/"
         self._paths = {f"{prefix}/{name}" for name in ("add", "add-batch", "checkpoint")}
+        self._kept = KeptAnswers()  # only touched by the event loop
         self._batches = 0  # only touched by the event loop
 
     def handles(self, scope: Scope) -> bool:
@@ -77,7 +88,8 @@ class HotFace:
                     else method_not_allowed("POST")
                 )
             elif method in ("GET", "HEAD"):
-                answer = self._checkpoint() if name == "checkpoint" else await self._tile(name)
+                found = self._checkpoint() if name == "checkpoint" else await self._tile(name, scope)
+                answer = unless_known(scope, found)
             else:
                 answer = method_not_allowed("GET, HEAD")
         except Exception as error:
@@ -103,16 +115,30 @@ class HotFace:
         return Answer(json.dumps(body).encode(), content_type="application/json")
 
     def _checkpoint(self) -> Answer:
-        return Answer(self._reader.checkpoint(), headers={"Cache-Control": FRESH})
+        return tagged(Answer(self._reader.checkpoint(), headers={"Cache-Control": FRESH}))
 
-    async def _tile(self, path: str) -> Answer:
+    async def _tile(self, path: str, scope: Scope) -> Answer:
+        packed = path.startswith(_PACKED) and takes_gzip(scope)
+        if (kept := self._kept.get(path, packed=packed)) is not None:
+            return kept
         try:
             tile = parse_tile_path(path)
         except MalformedError as error:
             raise NotFoundError(str(error)) from error
-        body = await asyncio.to_thread(self._reader.resource, tile)
-        caching = IMMUTABLE if tile.width == TILE_WIDTH else SHORT
-        return Answer(body, content_type=_OCTETS, headers={"Cache-Control": caching})
+        answer = await asyncio.to_thread(self._read, tile, packed)
+        if tile.width == TILE_WIDTH:
+            self._kept.keep(path, answer, packed=packed)
+        return answer
+
+    def _read(self, coord: Tile | BundleCoord, packed: bool) -> Answer:
+        headers = {"Cache-Control": IMMUTABLE if coord.width == TILE_WIDTH else SHORT}
+        if isinstance(coord, BundleCoord):
+            headers["Vary"] = "Accept-Encoding"
+        answer = tagged(Answer(self._reader.resource(coord), content_type=_OCTETS, headers=headers))
+        if not packed:
+            return answer
+        body = gzip.compress(answer.body, GZIP_LEVEL, mtime=0)
+        return replace(answer, body=body, headers={**answer.headers, "Content-Encoding": "gzip"})
 
 
 def parse_batch(body: bytes) -> list[bytes]:

@@ -12,15 +12,17 @@ from fastapi import APIRouter, Request, Response
 from touchplate.log.errors import RequestError
 from touchplate.log.http.answers import FRESH, Answer, problem_of
 from touchplate.log.reading import LogReader
-from touchplate.verify.encoding import encode_base64, parse_decimal
+from touchplate.verify.encoding import decode_hex, encode_base64, parse_decimal
 from touchplate.verify.errors import MalformedError
+from touchplate.verify.rfc6962 import HASH_SIZE
 
 READS = ["GET", "HEAD"]
 """Methods of every route here: the server leaves out the body of an answer to HEAD."""
 
 
 def make_routes(reader: LogReader, prefix: str) -> APIRouter:
-    """The router for `prefix` ("/log"): /proof/inclusion, /proof/consistency, /entry/<index>."""
+    """The router for `prefix` ("/log"): /proof/inclusion, /proof/consistency, /proof/tlog, /entry/<index>,
+    /lookup/<leaf hash>."""
     router = APIRouter(prefix=prefix)
 
     # Plain functions, not coroutines: FastAPI runs them in threads, and reading the database blocks.
@@ -32,6 +34,14 @@ def make_routes(reader: LogReader, prefix: str) -> APIRouter:
     def consistency(request: Request) -> Response:
         return _respond(lambda: _consistency(reader, request))
 
+    @router.api_route("/proof/tlog", methods=READS)
+    def tlog_proof(request: Request) -> Response:
+        return _answer(lambda: _tlog_proof(reader, request))
+
+    @router.api_route("/lookup/{leaf_hash}", methods=READS)
+    def lookup(leaf_hash: str) -> Response:
+        return _respond(lambda: _lookup(reader, leaf_hash))
+
     @router.api_route("/entry/{index}", methods=READS)
     def entry(index: str) -> Response:
         return _respond(lambda: _entry(reader, index))
@@ -40,9 +50,16 @@ def make_routes(reader: LogReader, prefix: str) -> APIRouter:
 
 
 def _respond(make: Callable[[], dict[str, object]]) -> Response:
-    try:
+    def answer() -> Answer:
         body = json.dumps(make()).encode()
-        answer = Answer(body, content_type="application/json", headers={"Cache-Control": FRESH})
+        return Answer(body, content_type="application/json", headers={"Cache-Control": FRESH})
+
+    return _answer(answer)
+
+
+def _answer(make: Callable[[], Answer]) -> Response:
+    try:
+        answer = make()
     except Exception as error:
         answer = problem_of(error)
     return Response(answer.body, answer.status, dict(answer.headers), media_type=answer.content_type)
@@ -58,6 +75,21 @@ def _consistency(reader: LogReader, request: Request) -> dict[str, object]:
     old, new = _numbers(request, "old", "new")
     proof = reader.consistency(old, new)
     return {"old": str(old), "new": str(new), "proof": [encode_base64(node) for node in proof]}
+
+
+def _tlog_proof(reader: LogReader, request: Request) -> Answer:
+    given = request.query_params.multi_items()
+    if [name for name, _ in given] != ["index"]:
+        raise RequestError("ask with ?index=N, once and nothing else")
+    return Answer(reader.tlog_proof(_number(given[0][1], "index")), headers={"Cache-Control": FRESH})
+
+
+def _lookup(reader: LogReader, text: str) -> dict[str, object]:
+    try:
+        leaf_hash = decode_hex(text, HASH_SIZE, "the leaf hash")
+    except MalformedError as error:
+        raise RequestError(str(error)) from error
+    return {"index": str(reader.index_of(leaf_hash)), "leafHash": text}
 
 
 def _entry(reader: LogReader, text: str) -> dict[str, object]:

@@ -28,6 +28,7 @@ from touchplate.log.errors import CorruptTreeError, RequestError
 from touchplate.log.storage.failures import answering
 from touchplate.log.storage.registry import is_raw_name
 from touchplate.log.storage.schema import (
+    ACTIVE,
     decisions,
     heads,
     identities,
@@ -173,6 +174,30 @@ class TreeRows:
         real = lines[1].decode("latin-1") if len(lines) > 1 else ""
         if str(said) != real:
             self._note("head", f"says that its checkpoint has size {said!r}; the note says {real!r}")
+
+    def state(self) -> str:
+        """What may be written to it: see `states.py`. A database from before there were states is active."""
+        with answering("reading the state"):
+            if "state" not in {
+                column["name"] for column in inspect(self._connection).get_columns(heads.name)
+            }:
+                return ACTIVE
+            where = select(heads.c.state).where(heads.c.tree_id == self._tree)
+            found: str = self._connection.execute(where).scalar_one()
+        return found
+
+    def stored_bytes(self) -> int:
+        """What the tables of the log take on disk: the whole database on SQLite, without its write-ahead
+        log."""
+        with answering("measuring the database"):
+            if self._dialect == "sqlite":
+                pages = self._connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+                size: int = pages * self._connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+                return size
+            # Older databases lack some.
+            there = set(inspect(self._connection).get_table_names()) & set(metadata.tables)
+            sizes = [func.pg_total_relation_size(name) for name in sorted(there)]
+            return sum(self._connection.execute(select(*sizes)).one())
 
     def leaves(self, start: int, end: int) -> Mapping[int, tuple[bytes | None, bytes | None]]:
         """(leaf data, packed entry) by index, as far as there are rows."""

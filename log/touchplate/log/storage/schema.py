@@ -30,6 +30,15 @@ from sqlalchemy import (
     func,
 )
 
+ACTIVE = "active"
+"""State of a tree that takes entries."""
+
+FROZEN = "frozen"
+"""State of a tree that takes no new entries, by its operator's decision."""
+
+IMPORTING = "importing"
+"""State of a tree into which another storage's entries are being copied: only that copying may append."""
+
 metadata = MetaData()
 
 trees = Table(
@@ -79,6 +88,9 @@ heads = Table(
     # Counts the changes of the sequencer. Who moves the head names the term in which it was elected, so that
     # one which was replaced and does not know it yet cannot write.
     Column("term", BigInteger, nullable=False, server_default="0"),
+    # What may be written: see `states.py`. Who moves the head names the state, too, so that a running log
+    # sees at its next batch that somebody froze it.
+    Column("state", String(20), nullable=False, server_default="active"),
 )
 
 decisions = Table(

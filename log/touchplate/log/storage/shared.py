@@ -164,7 +164,7 @@ class SharedTree(SQLTree):
 
     def _also(self, connection: Connection) -> list[PackedEntry]:
         # Kept until the batch is through: it may be written a second time, with other submissions.
-        share = self._share
+        share = None if self._state.head.frozen else self._share
         self._taken = [] if share is None else list(self._take(connection, share))
         return [submission.entry for submission in self._taken]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from touchplate.base.sql import begin_read, begin_write
 from touchplate.log.errors import (
     CheckpointError,
     CorruptTreeError,
+    FrozenError,
     NotFoundError,
     RequestError,
     StorageFailedError,
@@ -21,6 +22,7 @@ from touchplate.log.growth import Edge, edge_of, edge_tiles, grow
 from touchplate.log.ports import Head, PackedEntry, Sequenced, Sign
 from touchplate.log.storage.failures import answering
 from touchplate.log.storage.migrations import prepare
+from touchplate.log.storage.schema import ACTIVE, FROZEN, IMPORTING
 from touchplate.log.storage.statements import Statements
 from touchplate.verify.proofs import MAX_SIZE, root_of
 from touchplate.verify.rfc6962 import EMPTY_ROOT, HASH_SIZE
@@ -110,6 +112,9 @@ def ensure_tree(transaction: Connection, statements: Statements, name: str, kind
 class SQLTree:
     """One tree of a database, written by this process. Made by `open_tree`."""
 
+    _written_in = ACTIVE
+    """The state of a tree in which this object may append to it."""
+
     def __init__(self, engine: Engine, statements: Statements, tree_id: int) -> None:
         self._engine = engine
         self._sql = statements
@@ -169,7 +174,7 @@ class SQLTree:
                         f"the checkpoint of size {size} is older than the stored one, or ahead of the tree"
                     )
             head = self._state.head
-            self._state = State(Head(head.size, head.root, checkpoint), self._state.edge)
+            self._state = State(replace(head, checkpoint=checkpoint), self._state.edge)
 
     @contextmanager
     def _recovering(self) -> Iterator[None]:
@@ -242,8 +247,15 @@ class SQLTree:
         if sign is not None:
             checkpoint = sign(size, root)
             values |= {"checkpoint_size": size, "checkpoint": checkpoint}
-        where = {"tree": tree, "old_size": state.head.size, "my_term": self._term}
+        where = {
+            "tree": tree,
+            "old_size": state.head.size,
+            "my_term": self._term,
+            "my_state": self._written_in,
+        }
         if connection.execute(self._sql.move_head, {**where, **values}).rowcount != 1:
+            if self._read_head(connection).frozen:
+                raise FrozenError("appending a batch: the log is frozen")
             raise SupersededError("appending a batch: another process moved the head of this tree")
         bulk.add_leaves(connection, tree, state.head.size, fresh)
         bulk.put_tiles(connection, tree, growth.tiles)
@@ -283,7 +295,12 @@ class SQLTree:
         row = connection.execute(self._sql.head, {"tree": self._tree_id}).one()
         if type(row.tree_size) is not int or not 0 <= row.tree_size < MAX_SIZE:
             raise CorruptTreeError(f"the head says size {row.tree_size!r}: run log fsck")
-        return Head(row.tree_size, row.root, row.checkpoint)
+        if row.state == IMPORTING and self._written_in != IMPORTING:
+            raise CheckpointError(
+                "an import into this database was not finished, so it cannot be served: run the same log"
+                " import again"
+            )
+        return Head(row.tree_size, row.root, row.checkpoint, frozen=row.state == FROZEN)
 
     def _check_goes_on(self, connection: Connection, old: Head, new: Head) -> None:
         """Refuse a database that does not contain the tree which this process has shown already."""

@@ -28,9 +28,10 @@ class Statements:
         self.add_head = insert(heads).on_conflict_do_nothing()
         here = heads.c.tree_id == bindparam("tree")
         mine = heads.c.term == bindparam("my_term")
+        writable = heads.c.state == bindparam("my_state")
         # Compare and swap: a second writer on the same database cannot move a head that the first one moved,
         # nor can a sequencer whose term is over.
-        self.move_head = update(heads).where(here, heads.c.tree_size == bindparam("old_size"), mine)
+        self.move_head = update(heads).where(here, heads.c.tree_size == bindparam("old_size"), mine, writable)
         self.put_checkpoint = update(heads).where(
             here,
             heads.c.checkpoint_size <= bindparam("new_size"),

@@ -1,0 +1,126 @@
+"""The database, the keys and the folders of the log in a node's configuration, for the commands of its
+operator.
+
+Only what these commands need is read, so the same file serves for a node with gate and adapters and for a log
+alone; the node checks the rest of it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from touchplate.base.config import Secret
+from touchplate.base.errors import ConfigError
+from touchplate.log.errors import RequestError
+from touchplate.verify.notes import is_origin
+
+if TYPE_CHECKING:
+    from touchplate.base.sql import Engine
+    from touchplate.log.keys import LogKeys
+    from touchplate.log.storage.rows import TreeRows
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where a log is kept. `database`: its SQLite file, None on PostgreSQL."""
+
+    origin: str
+    keys: LogKeys
+    folder: Path
+    address: str
+    password: Secret | None
+    database: Path | None
+    peers: bool
+    witnesses: bool
+    """Whether its checkpoints are published when witnesses have cosigned them."""
+
+    def open_engine(self, *, make: bool = False) -> Engine:
+        """The database; `make`: also when the file is not there yet. Raises RequestError, StorageError."""
+        if self.database is not None:
+            if make:
+                from touchplate.base.sql import sqlite_engine
+
+                return sqlite_engine(self.database)
+            return open_file(self.database)
+        from touchplate.log.service import open_address
+
+        # Silence in its transaction is no sign of death: it recomputes between two questions.
+        return open_address(self.address, self.password, idle_seconds=0)
+
+    def refuse_peers(self, what: str) -> None:
+        """Raises RequestError when the log is one that several peers agree on."""
+        if self.peers:
+            raise RequestError(
+                f"log {what}: not for a log of several peers, where nobody decides or signs alone (for a"
+                " folder of its files: log follow)"
+            )
+
+
+def read_store(path: Path) -> Store:
+    """The log in the configuration `path`. Raises ConfigError."""
+    # On use: an auditor's installation has no SQLAlchemy.
+    from touchplate.base.postgresql import parse_address
+    from touchplate.log.keys import RetiringConfig, load_keys
+    from touchplate.log.service import SQLITE, database_path, log_folder
+
+    folder = path.absolute().parent
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        log = document["log"]
+        data = log_folder(folder / document["data"])
+        key, origin = Secret.parse(log["key"], folder), str(log["origin"])
+        storage, password = str(log.get("storage", SQLITE)), log.get("storage_password")
+        secret = None if password is None else Secret.parse(password, folder)
+        retiring = None
+        if (old := log.get("retiring")) is not None:
+            retiring = RetiringConfig(Secret.parse(old["key"], folder), str(old["until"]))
+        if storage != SQLITE:
+            parse_address(storage)
+        # A tree of any bytes has a name that is none, and neither a key nor envelopes.
+        if not is_origin(origin):
+            raise ValueError(f"origin {origin!r} is not a bare lower-case host name")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"no usable `data`, [log] `origin`, `key` and `storage`: {error}"
+        raise ConfigError(path.name, (what,)) from error
+    return Store(
+        origin=origin,
+        keys=load_keys(key, retiring),
+        folder=data,
+        address=storage,
+        password=secret,
+        database=database_path(data) if storage == SQLITE else None,
+        peers=log.get("mode") == "peers",
+        witnesses="witness" in log,
+    )
+
+
+def open_file(database: Path) -> Engine:
+    """A log's SQLite database that is there. Raises RequestError, StorageError."""
+    # On use: an auditor's installation has no SQLAlchemy, and needs none for --url.
+    from touchplate.base.sql import sqlite_engine
+
+    if not database.is_file():
+        raise RequestError(f"there is no database {str(database)!r}; give the file, not its folder")
+    return sqlite_engine(database)
+
+
+def open_rows(engine: Engine, origin: str | None) -> tuple[TreeRows, Callable[[], None]]:
+    """The stored rows of a tree as they are now, and what ends looking at them. Raises what `TreeRows`
+    raises."""
+    from touchplate.log.storage.rows import TreeRows
+
+    try:
+        rows = TreeRows(engine, origin)
+    except BaseException:
+        engine.dispose()
+        raise
+
+    def close() -> None:
+        rows.close()
+        engine.dispose()
+
+    return rows, close
