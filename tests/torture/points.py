@@ -95,6 +95,9 @@ BUILDER: Sequence[Point] = (
     Point("builder", "workspace made", FOLDER, f"builder/(work/job-|tree-){_HEX}+"),
     Point("builder", "workspace removed", REMOVE, f"builder/(work/job-|tree-){_HEX}+"),
     *_digest_folder("downloads", "builder/downloads"),
+    # Which address gave them. Not synced: without the mark, the address is asked once more.
+    Point("downloads", "folder of marks made", FOLDER, "builder/downloads/served"),
+    Point("downloads", "mark made", CREATE, f"builder/downloads/served/{_HEX}{{64}}"),
     *_digest_folder("inputs", "builder/cache/inputs"),
     *_digest_folder("outputs", "builder/cache/outputs"),
     *_digest_folder("own evidence", "builder/evidence"),
