@@ -21,18 +21,16 @@ from touchplate.log.peers.statements import (
     make_membership,
 )
 from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, parse_envelope, sign_envelope
-from touchplate.verify.encoding import decode_base64, parse_decimal
+from touchplate.verify.encoding import decode_base64
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import StatementSigner, load_signer
 from touchplate.verify.output import print_json, print_note, print_pairs
-from touchplate.verify.sources import LogSource, open_source
+from touchplate.verify.sources import LogSource, add_envelope, open_source
 from touchplate.verify.trust import AdmissionList, load_admission
 from touchplate.verify.usage import OK, UsageError
 
 MAX_ENTRY_BYTES = 2 * MAX_ENVELOPE_BYTES
 """Bytes of an entry's JSON: base64 of the envelope, and a key."""
-
-MAX_INDEX_BYTES = 64
 
 SEEN_SECONDS = 10.0
 """After its answer to `add` a peer shows the rules as they are after that block, within moments."""
@@ -205,7 +203,7 @@ def _sign(args: argparse.Namespace, source: LogSource, seen: Overview, change: C
         return OK
     signer = _load_key(args.key, args.password_file)
     check_administrator(seen.rules, signer.key)
-    index = _submit(source, sign_envelope(change.payload, signer), signer)
+    index = add_envelope(source, sign_envelope(change.payload, signer), signer.key.spki_sha256)
     after = _await_entry(source, index)
     approvals = next((len(each.by) for each in after.approvals if each.statement == change.digest), None)
     is_active = after.rules.revision > seen.rules.revision
@@ -238,12 +236,6 @@ def _load_key(path: Path, password_file: Path | None) -> StatementSigner:
     pem = Secret.parse(f"file:{path}", Path()).resolve()
     password = Secret.parse(f"file:{password_file}", Path()).resolve() if password_file else None
     return load_signer(pem.encode(), password.encode() if password else None)
-
-
-def _submit(source: LogSource, envelope: bytes, signer: StatementSigner) -> int:
-    headers = {"Content-Type": "application/json", "Touchplate-Key": signer.key.spki_sha256.hex()}
-    answer = source.post("add", envelope, headers, MAX_INDEX_BYTES)
-    return parse_decimal(answer.decode("ascii", "replace").strip(), "the log's answer to add")
 
 
 def _await_entry(source: LogSource, index: int) -> Overview:

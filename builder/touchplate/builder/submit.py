@@ -24,15 +24,13 @@ from touchplate.builder.lock import format_lock
 from touchplate.builder.outbox import Parcel
 from touchplate.builder.rebuild import Built, Rebuild
 from touchplate.builder.workshop import Workshop
-from touchplate.verify.encoding import format_time, parse_decimal
+from touchplate.verify.encoding import format_time
 from touchplate.verify.jcs import format_json
-from touchplate.verify.sources import AnswerError, open_source
+from touchplate.verify.sources import AnswerError, add_envelope, open_source
 
 BUILD_TYPE = "https://touchplate.dev/buildtypes/{ecosystem}/v1"
 
 _TOO_MANY_REQUESTS = 429  # the one refusal of the 400s that passes by itself
-
-_MAX_INDEX_BYTES = 32  # a decimal below 2^63 and a line end
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,7 @@ def _send(workshop: Workshop, parcel: Parcel, log: str, server: EvidenceServer |
 def add_envelopes(log: str, envelopes: Sequence[bytes]) -> tuple[int, ...]:
     """Put envelopes into the log, in order; their indexes. Raises TransportError, AnswerError."""
     source = open_source(log)
-    headers = {"Content-Type": "application/json"}
-    return tuple(
-        parse_decimal(
-            source.post("add", envelope, headers, _MAX_INDEX_BYTES).decode("ascii", "replace").strip(),
-            "the log's answer to add",
-        )
-        for envelope in envelopes
-    )
+    return tuple(add_envelope(source, envelope) for envelope in envelopes)
 
 
 def is_refused_for_good(error: AnswerError) -> bool:

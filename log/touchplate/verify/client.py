@@ -39,7 +39,7 @@ from touchplate.verify.proofs import (
     root_of,
 )
 from touchplate.verify.rfc6962 import HASH_SIZE
-from touchplate.verify.sources import LogSource, open_source
+from touchplate.verify.sources import LogSource, add_envelope, open_source
 from touchplate.verify.tiles import (
     FULL_TILE_BYTES,
     MAX_ENVELOPE_BUNDLE,
@@ -64,7 +64,6 @@ MAX_BATCH_ENTRIES = 4096
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of one POST to add-batch: the log's own limit for a batch."""
 
-_MAX_INDEX_ANSWER = 32  # a decimal below 2^63 and a newline
 _MAX_BATCH_ANSWER = 2 * 1024 * 1024  # 4,096 results with a reason and a detail each
 
 _T = TypeVar("_T")
@@ -389,11 +388,7 @@ class LogClient:
         the log's reason (`unknown-key`, `busy`…), TransportError otherwise. The answer is not proven: fetch
         a checkpoint and read the entry for that.
         """
-        headers = {"Content-Type": "application/json"}
-        if key_sha256 is not None:
-            headers["Touchplate-Key"] = key_sha256.hex()
-        answer = self._source.post("add", envelope, headers, _MAX_INDEX_ANSWER)
-        return parse_decimal(answer.decode("ascii", "replace").removesuffix("\n"), "the log's answer to add")
+        return add_envelope(self._source, envelope, key_sha256)
 
     def append_batch(self, envelopes: Sequence[bytes]) -> list[Appended | Rejected]:
         """Put many envelopes into the log, in as few requests as its limits allow; one result for each.

@@ -8,7 +8,10 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
+from touchplate.verify.encoding import parse_decimal
 from touchplate.verify.errors import NotFoundError, TransportError, shown
+
+_MAX_INDEX_BYTES = 32  # a decimal below 2^63 and a newline
 
 
 class AnswerError(TransportError):
@@ -88,3 +91,16 @@ def open_source(source: str | Path) -> LogSource:
 
         return HTTPSource(source)
     return FolderSource(Path(source))
+
+
+def add_envelope(source: LogSource, envelope: bytes, key_sha256: bytes | None = None) -> int:
+    """Put an envelope into the log behind `source`; its index, once it is durable and integrated.
+
+    `key_sha256`: SHA-256 of the signer's SPKI, which spares the log the search. Raises AnswerError with the
+    log's reason (`unknown-key`, `busy`…), TransportError otherwise. The answer is not proven.
+    """
+    headers = {"Content-Type": "application/json"}
+    if key_sha256 is not None:
+        headers["Touchplate-Key"] = key_sha256.hex()
+    answer = source.post("add", envelope, headers, _MAX_INDEX_BYTES)
+    return parse_decimal(answer.decode("ascii", "replace").removesuffix("\n"), "the log's answer to add")
