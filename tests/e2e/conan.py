@@ -19,16 +19,8 @@ from pathlib import Path
 
 from tests.conan_packages import OPERATORS, Published
 from tests.e2e.conan_rebuilds import LZ4, REBUILDERS, check_rebuild, published_lz4, rebuild, repeat, use
-from tests.e2e.conan_world import (
-    ConanWorld,
-    MissingToolError,
-    Output,
-    Person,
-    StepFailedError,
-    new_publisher,
-    new_world,
-)
-from tests.e2e.docker_world import TOUCHPLATE, expect
+from tests.e2e.conan_world import ConanWorld, Person, new_publisher, new_world
+from tests.e2e.worlds import TOUCHPLATE, MissingToolError, Output, StepFailedError, expect
 
 LATEST_SECONDS = 60  # the upstream's word about its revisions is believed for 15 s
 NOT_BUILT = "not reproduced: 0 of 2 operators"

@@ -17,9 +17,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.conan_packages import IDENTITY, Published
-from tests.e2e.conan_world import ConanWorld, MissingToolError, Person
+from tests.e2e.conan_world import ConanWorld, Person
 from tests.e2e.debian_source import fetch_source
-from tests.e2e.docker_world import TOUCHPLATE, expect, tool
+from tests.e2e.worlds import TOUCHPLATE, MissingToolError, expect, tool
 from tests.verify.support import OPERATOR_A, OPERATOR_B, statement_signer
 
 from touchplate.verify.keys import format_private_pem

@@ -11,30 +11,29 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conan_packages import IDENTITY, OPERATORS, Published, built
-from tests.e2e.docker_world import (
+from tests.e2e.worlds import (
     ROOT,
     TOUCHPLATE,
     MissingToolError,
     Output,
-    Registry,
-    StepFailedError,
+    Upstream,
     World,
     expect,
     free_port,
+    new_folder,
     request,
+    write_config,
+    write_keys,
 )
-from tests.simkeys import ORIGIN, log_signer, verifier_key
 from tests.verify.cases import rebuilder_block, recorder_block
-from tests.verify.support import OPERATOR_A, OPERATOR_B, RECORDER, statement_signer
+from tests.verify.support import OPERATOR_A, OPERATOR_B, RECORDER
 
 from touchplate.api.conan.layout import Reference, Revision
-from touchplate.verify.keys import format_private_pem
 
 LOCK = ROOT / "tests/e2e/conan.lock"
 STABILIZERS = ("gzip-header@1", "tar-owners@1", "tar-times@1")
@@ -200,8 +199,7 @@ class ConanWorld(World):
         """Operators, both if not said otherwise, say in the log that they built this package from this
         recipe."""
         for entry in built(package, recipe, operators=operators):
-            reply = request(self.node, "POST", "/log/add", entry.envelope)
-            expect(reply.status == 200, f"the log took no entry: {reply.status} {reply.body[:300]!r}")
+            self.append(entry.envelope)
 
     def stored(self, published: Published, name: str) -> Path:
         """Where the upstream keeps a file."""
@@ -232,38 +230,9 @@ def write_node(folder: Path, node: int, upstream: int, token: str) -> Path:
         rebuilder_block(OPERATOR_B, "rebuilder-b", ecosystems=both),
         recorder_block(RECORDER, "recorder", ecosystems=both),
     ]
-    private = {
-        "log.key": log_signer().format() + "\n",
-        "recorder.pem": format_private_pem(statement_signer("recorder")).decode(),
-        "worker.token": token,
-    }
-    for name, text in private.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o600)
-    (folder / "admission.toml").write_text("\n".join(blocks))
-    policy = f"log {verifier_key(log_signer())}\\nquorum none\\n"
     listed = ", ".join(f'"{name}"' for name in STABILIZERS)
-    trust = f'[log]\npolicy = "{policy}"\n[levels.reproduced]\noperators = 2\nstabilizers = [{listed}]\n'
-    (folder / "trust.toml").write_text(trust + "\n".join(blocks))
-    config = folder / "node.toml"
-    config.write_text(
-        f"""
-data = "data"
-[http]
-listen = "127.0.0.1:{node}"
-public_url = "http://127.0.0.1:{node}"
-[log]
-origin = "{ORIGIN}"
-key = "file:log.key"
-admission = "admission.toml"
-[recorder]
-operator = "{RECORDER}"
-key = "file:recorder.pem"
-[evidence]
-token = "file:worker.token"
-[gate]
-trust = "trust.toml"
-[[gate.rule]]
+    write_keys(folder, token, blocks, f"stabilizers = [{listed}]\n")
+    rules = f"""[[gate.rule]]
 ecosystem = "conan"
 package = "pkg:conan/free@*?repository_url={IDENTITY}"
 need = ["recorded"]
@@ -275,32 +244,21 @@ ecosystem = "conan"
 identity = "{IDENTITY}"
 url = "http://127.0.0.1:{upstream}"
 record = true
-allow_private = true
-"""
-    )
-    return config
+allow_private = true"""
+    return write_config(folder, node, rules)
 
 
 @contextlib.contextmanager
 def new_world() -> Iterator[ConanWorld]:
     """A running upstream and a running node; both end at the end, and the folder goes."""
     tools = conan_tools()
-    folder = Path(tempfile.mkdtemp(prefix="touchplate-conan-", dir="/var/tmp"))
-    folder.chmod(0o711)  # builds run as users of their own, in folders below it
-    world = ConanWorld(folder, Registry(free_port()), free_port(), tools=tools)
-    try:
+    folder = new_folder("conan")
+    world = ConanWorld(folder, Upstream(free_port()), free_port(), tools=tools)
+    with world.running():
         start_server(world)
         config = write_node(folder, world.node, world.upstream.port, world.token)
-        world.start(
-            "node",
-            [TOUCHPLATE, "serve", "--config", config],
-            lambda: world.get("/api/v1/checkpoint").status == 200,
-        )
+        world.start_node(config, "/api/v1/checkpoint")
         yield world
-    finally:
-        for ending in reversed(world.endings):
-            ending()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_server(world: ConanWorld) -> None:
@@ -316,14 +274,3 @@ def start_server(world: ConanWorld) -> None:
 def new_publisher(world: ConanWorld) -> Person:
     """Who uploads to the upstream."""
     return world.publisher(Person(world, world.folder / "home-publisher"))
-
-
-__all__ = [
-    "ConanWorld",
-    "MissingToolError",
-    "Output",
-    "Person",
-    "StepFailedError",
-    "new_publisher",
-    "new_world",
-]

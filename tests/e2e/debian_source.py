@@ -12,7 +12,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.e2e.docker_world import MissingToolError
+from tests.e2e.worlds import MissingToolError
 
 APT = Path("/etc/apt")
 APT_SECONDS = 300

@@ -20,17 +20,8 @@ from urllib.parse import quote
 
 from tests.e2e import docker_rebuilds
 from tests.e2e.docker_clients import CLIENTS, Client
-from tests.e2e.docker_world import (
-    IDENTITY,
-    TOUCHPLATE,
-    MissingToolError,
-    Output,
-    StepFailedError,
-    World,
-    errors_of,
-    expect,
-    new_world,
-)
+from tests.e2e.docker_world import IDENTITY, DockerWorld, errors_of, new_world
+from tests.e2e.worlds import TOUCHPLATE, MissingToolError, Output, StepFailedError, expect
 from tests.images import Image, make_attestation, make_image, make_index
 
 from touchplate.api.docker.layout import image_purl
@@ -71,7 +62,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def prepare(world: World, images: Images) -> None:
+def prepare(world: DockerWorld, images: Images) -> None:
     """Push, and let two operators sign what they built."""
     for name, tag, image in (
         ("team/app", "1", images.good),
@@ -104,7 +95,7 @@ def prepare(world: World, images: Images) -> None:
     raise StepFailedError(f"the pinned tag moved {MOVE_SECONDS} s ago, and is still served")
 
 
-def _damage(world: World, image: Image) -> None:
+def _damage(world: DockerWorld, image: Image) -> None:
     """One flipped bit in the upstream's own store."""
     base = world.folder / "registry/docker/registry/v2/blobs/sha256"
     path = base / image.layer[:2] / image.layer / "data"
@@ -112,7 +103,7 @@ def _damage(world: World, image: Image) -> None:
     path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
 
 
-def served(world: World, client: Client, images: Images) -> str | None:
+def served(world: DockerWorld, client: Client, images: Images) -> str | None:
     """What is verified arrives with the digest under which it was published."""
     names = [f"{world.host}/team/app:1", f"{world.host}/hub/team/app@{images.good.digest}"]
     if client.name != "docker":
@@ -127,7 +118,7 @@ def served(world: World, client: Client, images: Images) -> str | None:
     return None
 
 
-def served_index(world: World, client: Client, images: Images) -> str | None:
+def served_index(world: DockerWorld, client: Client, images: Images) -> str | None:
     """Of an index, the platform that is verified arrives."""
     name = f"{world.host}/team/multi:1"
     if client.name == "skopeo":  # it takes all platforms, or the index is another one
@@ -141,7 +132,7 @@ def served_index(world: World, client: Client, images: Images) -> str | None:
     return None
 
 
-def refused(world: World, client: Client, images: Images) -> str | None:
+def refused(world: DockerWorld, client: Client, images: Images) -> str | None:
     """What nobody built, what was changed, and what moved is refused, and the client says why."""
     for name, why in (
         (f"{world.host}/team/bad:1", NOT_BUILT),
@@ -155,7 +146,7 @@ def refused(world: World, client: Client, images: Images) -> str | None:
     return None if client.shows_reason else "refused; of a tag this version shows the status only"
 
 
-def refused_child(world: World, client: Client, images: Images) -> str | None:
+def refused_child(world: DockerWorld, client: Client, images: Images) -> str | None:
     """The index passes, its image for this platform is refused, and every client says why."""
     output = client.pull(f"{world.host}/team/half:1")
     expect(output.code != 0, f"{client.name} got an image that nobody built")
@@ -163,7 +154,7 @@ def refused_child(world: World, client: Client, images: Images) -> str | None:
     return None
 
 
-def refused_damage(world: World, client: Client, images: Images) -> str | None:
+def refused_damage(world: DockerWorld, client: Client, images: Images) -> str | None:
     """A layer with one wrong bit never arrives, though its manifest is verified."""
     name = f"{world.host}/team/damaged:1"
     output = client.pull(name)
@@ -175,7 +166,7 @@ def refused_damage(world: World, client: Client, images: Images) -> str | None:
     return None if "other bytes" in client.blob_reason else "refused; of a layer it shows the status only"
 
 
-def refused_elsewhere(world: World, client: Client, images: Images) -> str | None:
+def refused_elsewhere(world: DockerWorld, client: Client, images: Images) -> str | None:
     """With the settings printed by `touchplate setup`, nobody else is asked: neither after a refusal nor for
     another registry."""
     if client.name == "docker":
@@ -194,7 +185,7 @@ def _shows(client: Client, output: Output, why: str) -> None:
     expect(why in output.text, f"{client.name} does not show {why!r}: {output.text[-600:]}")
 
 
-def refused_unbuilt(world: World, client: Client, images: docker_rebuilds.Rebuildable) -> None:
+def refused_unbuilt(world: DockerWorld, client: Client, images: docker_rebuilds.Rebuildable) -> None:
     """What can be rebuilt is refused with the reason while nobody has rebuilt it."""
     for image in (*images.honest, images.forged):
         name = f"{world.host}/{image.name}:1"
@@ -203,7 +194,7 @@ def refused_unbuilt(world: World, client: Client, images: docker_rebuilds.Rebuil
         _shows(client, output, NOT_BUILT if client.shows_reason else "403 Forbidden")
 
 
-def served_rebuilt(world: World, client: Client, images: docker_rebuilds.Rebuildable) -> None:
+def served_rebuilt(world: DockerWorld, client: Client, images: docker_rebuilds.Rebuildable) -> None:
     """What two operators rebuilt arrives, and what came out different is refused."""
     for image in images.honest:
         name = f"{world.host}/{image.name}:1"
@@ -216,7 +207,7 @@ def served_rebuilt(world: World, client: Client, images: docker_rebuilds.Rebuild
     _shows(client, output, NOT_BUILT if client.shows_reason else "403 Forbidden")
 
 
-def rebuilds(world: World, clients: list[Client]) -> None:
+def rebuilds(world: DockerWorld, clients: list[Client]) -> None:
     """From refusal to success by two real rebuilds."""
     images = docker_rebuilds.publish_all(world)
     for client in clients:
@@ -235,7 +226,7 @@ def _first_words(step: Callable[..., object]) -> str:
     return " ".join((step.__doc__ or "").partition(".")[0].split())
 
 
-def no_way_round(world: World, images: Images) -> None:
+def no_way_round(world: DockerWorld, images: Images) -> None:
     """No blob of a refused image can be had: by digest, HEAD, Range or through another repository."""
     bad = images.bad
     expect(world.get("/v2/team/bad/manifests/1").status == 403, "the bad image is served")
@@ -253,7 +244,7 @@ def no_way_round(world: World, images: Images) -> None:
     expect(reply.status == 404, f"a blob of another repository: {reply.status}")
 
 
-def checked_offline(world: World, images: Images) -> None:
+def checked_offline(world: DockerWorld, images: Images) -> None:
     """An auditor checks the image with nothing but the manifest, the bundle and keys; another manifest
     fails."""
     good = images.good
@@ -275,7 +266,7 @@ def _quoted(name: str, image: Image) -> str:
     return quote(str(image_purl(IDENTITY, name, image.hex)), safe="")
 
 
-STEPS: tuple[Callable[[World, Client, Images], str | None], ...] = (
+STEPS: tuple[Callable[[DockerWorld, Client, Images], str | None], ...] = (
     served,
     served_index,
     refused,
@@ -285,7 +276,7 @@ STEPS: tuple[Callable[[World, Client, Images], str | None], ...] = (
 )
 
 
-def clients_of(world: World) -> list[Client]:
+def clients_of(world: DockerWorld) -> list[Client]:
     """The clients that are installed. A missing one is a loud skip, and a failure under CI."""
     found = []
     for name, make in CLIENTS.items():

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.docker_world import TOUCHPLATE, Output, StepFailedError, World, tool
+from tests.e2e.docker_world import DockerWorld
+from tests.e2e.worlds import TOUCHPLATE, Output, StepFailedError, tool
 
 STATUS_ONLY = "invalid status code from registry 403"
 
@@ -26,7 +27,7 @@ class Client:
     blob_reason: str = "the upstream sent other bytes than sha256:"
 
 
-def settings(world: World, client: str) -> Mapping[str, str]:
+def settings(world: DockerWorld, client: str) -> Mapping[str, str]:
     """The files that `touchplate setup` prints for a client: text by path."""
     printed = world.run(TOUCHPLATE, "setup", client, "--config", world.folder / "node.toml", "--json")
     if printed.code != 0:
@@ -34,7 +35,7 @@ def settings(world: World, client: str) -> Mapping[str, str]:
     return {file["path"]: file["text"] for file in json.loads(printed.text)["files"]}
 
 
-def skopeo(world: World) -> Client:
+def skopeo(world: DockerWorld) -> Client:
     """skopeo with the registries.conf and policy.json of `touchplate setup podman`."""
     program = tool("skopeo")
     conf, policy = _registries(world)
@@ -53,7 +54,7 @@ def skopeo(world: World) -> Client:
     return Client("skopeo", version, pull, digest, blob_reason=STATUS_ONLY)
 
 
-def podman(world: World) -> Client:
+def podman(world: DockerWorld) -> Client:
     """podman with the same files, and a store of its own."""
     program = tool("podman")
     conf, policy = _registries(world)
@@ -74,7 +75,7 @@ def podman(world: World) -> Client:
     return Client("podman", version, pull, digest, blob_reason=STATUS_ONLY)
 
 
-def docker(world: World) -> Client:
+def docker(world: DockerWorld) -> Client:
     """A Docker engine of our own, which nobody else talks to."""
     folder, engine, program = world.folder / "docker", tool("dockerd"), tool("docker")
     folder.mkdir()
@@ -103,7 +104,7 @@ def docker(world: World) -> Client:
     return Client("docker", version, lambda image: run("pull", image), digest)
 
 
-def containerd(world: World) -> Client:
+def containerd(world: DockerWorld) -> Client:
     """containerd of our own with the hosts.toml files of `touchplate setup containerd`."""
     folder, engine, program = world.folder / "containerd", tool("containerd"), tool("ctr")
     folder.mkdir()
@@ -142,7 +143,7 @@ def containerd(world: World) -> Client:
 CLIENTS = {"skopeo": skopeo, "podman": podman, "docker": docker, "containerd": containerd}
 
 
-def _registries(world: World) -> tuple[Path, Path]:
+def _registries(world: DockerWorld) -> tuple[Path, Path]:
     files = settings(world, "podman")
     conf, policy = world.folder / "registries.conf", world.folder / "policy.json"
     # As on a machine where the upstream could be reached: so that only the policy keeps clients from it.
@@ -152,7 +153,7 @@ def _registries(world: World) -> tuple[Path, Path]:
     return conf, policy
 
 
-def _run_digest(world: World, *command: str | Path) -> str:
+def _run_digest(world: DockerWorld, *command: str | Path) -> str:
     return _digest_in(world.run(*command))
 
 
@@ -164,7 +165,7 @@ def _digest_in(output: Output) -> str:
     return found[0]
 
 
-def _version(world: World, *command: str) -> str:
+def _version(world: DockerWorld, *command: str) -> str:
     return world.run(*command).text.strip().splitlines()[0]
 
 

@@ -25,13 +25,12 @@ from tests.builder.imageparts import (
     sha256,
     write_context,
 )
-from tests.e2e.docker_world import (
-    IDENTITY,
+from tests.e2e.docker_world import IDENTITY, DockerWorld
+from tests.e2e.worlds import (
     TOUCHPLATE,
     MissingToolError,
     Output,
     StepFailedError,
-    World,
     expect,
     request,
     tool,
@@ -79,7 +78,7 @@ class Rebuildable:
         return self.plain, self.app
 
 
-def publish_all(world: World) -> Rebuildable:
+def publish_all(world: DockerWorld) -> Rebuildable:
     """Build, push, and write the definitions. Raises MissingToolError."""
     for name in ("buildah", "skopeo", "runc", "bwrap"):
         tool(name)
@@ -109,7 +108,7 @@ def publish_all(world: World) -> Rebuildable:
     )
 
 
-def rebuild(world: World, image: Published, number: int) -> tuple[int, dict[str, object]]:
+def rebuild(world: DockerWorld, image: Published, number: int) -> tuple[int, dict[str, object]]:
     """One operator's `touchplate rebuild`, signed and logged: exit code and what it printed."""
     operator, key = OPERATORS[number]
     path = world.folder / f"{key}.pem"
@@ -127,7 +126,7 @@ def rebuild(world: World, image: Published, number: int) -> tuple[int, dict[str,
     return output.code, _json(output)
 
 
-def rebuild_all(world: World, images: Rebuildable) -> None:
+def rebuild_all(world: DockerWorld, images: Rebuildable) -> None:
     """Two operators rebuild what comes out again; one is not enough, and a forgery comes out different."""
     for number, (operator, _) in enumerate(OPERATORS):
         for image in images.honest:
@@ -146,7 +145,7 @@ def rebuild_all(world: World, images: Rebuildable) -> None:
         expect(listed[0]["causes"] == ["content", "history"], f"causes of a forged image: {listed}")
 
 
-def repeat(world: World, image: Published) -> None:
+def repeat(world: DockerWorld, image: Published) -> None:
     """A third party repeats a logged rebuild from its evidence, with its own upstream."""
     bundle = world.get(f"/api/v1/artifacts/{image.hex}/bundle?package={_quoted(image)}")
     expect(bundle.status == 200, f"no proof bundle: {bundle.status} {bundle.body[:300]!r}")
@@ -167,7 +166,7 @@ def _quoted(image: Published) -> str:
     return quote(image.purl, safe="")
 
 
-def _upstream(world: World) -> str:
+def _upstream(world: DockerWorld) -> str:
     return f"hub=http://127.0.0.1:{world.upstream.port},identity={IDENTITY},ecosystem=oci"
 
 
@@ -182,7 +181,7 @@ def _json(output: Output) -> dict[str, object]:
 
 
 def _published(
-    world: World,
+    world: DockerWorld,
     name: str,
     context: Mapping[str, bytes],
     source: Mapping[str, bytes],
@@ -227,7 +226,7 @@ def _base(name: str, manifest: bytes) -> dict[str, object]:
     return {"name": name, "uri": uri, "size": len(manifest)}
 
 
-def _push(world: World, name: str, context: Mapping[str, bytes]) -> bytes:
+def _push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
     """Build as a publisher does, and push; the manifest as the registry has it."""
     here = world.folder / "publisher" / name
     write_context(here / "context", context)

@@ -7,20 +7,24 @@ here, by its own id.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.e2e.worlds import (
+    Reply,
+    Upstream,
+    World,
+    expect,
+    free_port,
+    new_folder,
+    request,
+    tool,
+    write_config,
+    write_keys,
+)
 from tests.images import Image
-from tests.simkeys import ORIGIN, log_signer, verifier_key
 from tests.verify.cases import rebuilder_block, recorder_block
 from tests.verify.support import (
     OPERATOR_A,
@@ -32,58 +36,13 @@ from tests.verify.support import (
 )
 
 from touchplate.api.docker.layout import image_purl
-from touchplate.verify.keys import format_private_pem
 
-ROOT = Path(__file__).resolve().parents[2]
-TOUCHPLATE = ROOT / ".venv" / "bin" / "touchplate"
 IDENTITY = "registry.example.org"
-START_SECONDS = 60
-COMMAND_SECONDS = 180
-
-
-class StepFailedError(Exception):
-    """What was to be shown did not happen."""
-
-
-class MissingToolError(Exception):
-    """A client is not installed."""
-
-
-def expect(condition: bool, message: str) -> None:
-    """Fail the step with `message` unless `condition` holds."""
-    if not condition:
-        raise StepFailedError(message)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a command printed, both streams together, and its exit code."""
-
-    code: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An HTTP answer; header names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 @dataclass
-class Registry:
+class Registry(Upstream):
     """A registry on loopback that is pushed to."""
-
-    port: int
 
     def push(self, name: str, tag: str, image: Image) -> None:
         """Blobs, children, then the manifest under its tag."""
@@ -111,38 +70,16 @@ class Registry:
         expect(reply.status == 201, f"the registry took no blob: {reply.status} {reply.body[:300]!r}")
 
 
-def request(
-    port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
-) -> Reply:
-    """One HTTP exchange with loopback."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, body, headers or {})
-        response = connection.getresponse()
-        named = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, named, response.read())
-    finally:
-        connection.close()
-
-
 @dataclass
-class World:
-    """One run. `node` is the port of touchplate."""
+class DockerWorld(World):
+    """A running registry and a running node."""
 
-    folder: Path
     upstream: Registry
-    node: int
-    endings: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def host(self) -> str:
         """What stands before an image's name."""
         return f"127.0.0.1:{self.node}"
-
-    def get(self, path: str, method: str = "GET", **headers: str) -> Reply:
-        """Ask the node; header names with underscores."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return request(self.node, method, path, None, named)
 
     def rebuild(self, name: str, image: Image) -> None:
         """Both operators say in the log that they built this very manifest."""
@@ -150,76 +87,7 @@ class World:
         for operator, key in ((OPERATOR_A, "rebuilder-a"), (OPERATOR_B, "rebuilder-b")):
             payload = make_provenance(image.manifest, uri, operator=operator)
             entry = sign(payload, statement_signer(key))
-            reply = request(self.node, "POST", "/log/add", entry.envelope)
-            expect(reply.status == 200, f"the log took no entry: {reply.status} {reply.body[:300]!r}")
-
-    def run(
-        self, *command: str | Path, env: dict[str, str] | None = None, seconds: float = COMMAND_SECONDS
-    ) -> Output:
-        """A command to its end."""
-        done = subprocess.run(
-            [str(part) for part in command],
-            cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-            check=False,
-        )
-        return Output(done.returncode, done.stdout.decode("utf-8", "replace"))
-
-    def start(
-        self,
-        name: str,
-        command: Sequence[str | Path],
-        is_up: Callable[[], bool],
-        env: dict[str, str] | None = None,
-    ) -> subprocess.Popen[bytes]:
-        """A process that runs until the end; returns when `is_up`. Its output is in `<name>.log`."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [str(part) for part in command],
-                cwd=self.folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self.endings.append(lambda: end(process))
-        for _ in range(START_SECONDS * 10):
-            if process.poll() is not None:
-                raise StepFailedError(f"{name} ended with {process.returncode}:\n{self.told(name)}")
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                if is_up():
-                    return process
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.1)
-        raise StepFailedError(f"{name} is not up after {START_SECONDS} s:\n{self.told(name)}")
-
-    def told(self, name: str) -> str:
-        """The last lines of a process."""
-        text = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-15:])
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask one process to end, then make it."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def tool(name: str) -> str:
-    """The path of a program. Raises MissingToolError."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if found is None:
-        raise MissingToolError(name)
-    return found
+            self.append(entry.envelope)
 
 
 def write_node(folder: Path, node: int, upstream: int) -> Path:
@@ -233,18 +101,7 @@ def write_node(folder: Path, node: int, upstream: int) -> Path:
         rebuilder_block(OPERATOR_B, "image-rebuilder-b", ecosystems=both).replace("bubblewrap", "runc"),
         recorder_block(RECORDER, "recorder", ecosystems=both),
     ]
-    private = {
-        "log.key": log_signer().format() + "\n",
-        "recorder.pem": format_private_pem(statement_signer("recorder")).decode(),
-        "worker.token": "a worker's token for this run only\n",
-    }
-    for name, text in private.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o600)
-    (folder / "admission.toml").write_text("\n".join(blocks))
-    policy = f"log {verifier_key(log_signer())}\\nquorum none\\n"
-    trust = f'[log]\npolicy = "{policy}"\n[levels.reproduced]\noperators = 2\n'
-    (folder / "trust.toml").write_text(trust + "\n".join(blocks))
+    write_keys(folder, "a worker's token for this run only\n", blocks)
     upstreams = "\n".join(
         f"""
 [[upstream]]
@@ -259,25 +116,7 @@ default = {default}
 """
         for name, tags, default in (("hub", "follow", "true"), ("pinned", "pin", "false"))
     )
-    config = folder / "node.toml"
-    config.write_text(
-        f"""
-data = "data"
-[http]
-listen = "127.0.0.1:{node}"
-public_url = "http://127.0.0.1:{node}"
-[log]
-origin = "{ORIGIN}"
-key = "file:log.key"
-admission = "admission.toml"
-[recorder]
-operator = "{RECORDER}"
-key = "file:recorder.pem"
-[evidence]
-token = "file:worker.token"
-[gate]
-trust = "trust.toml"
-[[gate.rule]]
+    rules = f"""[[gate.rule]]
 ecosystem = "oci"
 package = "pkg:oci/*?repository_url={IDENTITY}/team/free"
 need = ["recorded"]
@@ -286,20 +125,17 @@ ecosystem = "oci"
 need = ["reproduced"]
 [[gate.rule]]
 need = ["recorded"]
-{upstreams}
-"""
-    )
-    return config
+{upstreams}"""
+    return write_config(folder, node, rules)
 
 
 @contextlib.contextmanager
-def new_world() -> Iterator[World]:
+def new_world() -> Iterator[DockerWorld]:
     """A running upstream and a running node; both end at the end, and the folder goes."""
     program = tool("docker-registry")
-    folder = Path(tempfile.mkdtemp(prefix="touchplate-oci-", dir="/var/tmp"))
-    folder.chmod(0o711)  # builds run below it, as nobody that the host knows
-    world = World(folder, Registry(free_port()), free_port())
-    try:
+    folder = new_folder("oci")
+    world = DockerWorld(folder, Registry(free_port()), free_port())
+    with world.running():
         (folder / "registry.yml").write_text(
             "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
             f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}, delete: {{enabled: true}}}}\n"
@@ -311,14 +147,8 @@ def new_world() -> Iterator[World]:
             lambda: request(world.upstream.port, "GET", "/v2/").status == 200,
         )
         config = write_node(folder, world.node, world.upstream.port)
-        world.start(
-            "node", [TOUCHPLATE, "serve", "--config", config], lambda: world.get("/v2/").status == 200
-        )
+        world.start_node(config, "/v2/")
         yield world
-    finally:
-        for ending in reversed(world.endings):
-            ending()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def errors_of(reply: Reply) -> dict[str, object]:
