@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.builder.errors import ArchiveError, HostLack
-
-MIB = 1024 * 1024
+from touchplate.builder.plan import MIB
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each entry (APPNOTE 4.3.12)

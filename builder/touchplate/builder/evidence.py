@@ -12,8 +12,7 @@ from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient, Response
 from touchplate.builder.errors import EvidenceError
-
-MIB = 1024 * 1024
+from touchplate.builder.plan import MIB
 
 MAX_EVIDENCE_BYTES = 17 * MIB
 """Of one file: a build log (16 MiB, cut) with the note that it was cut; all other kinds are smaller."""

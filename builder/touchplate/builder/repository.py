@@ -14,9 +14,8 @@ from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.plan import MIB
 from touchplate.verify.names import encode_name, format_upstream_uri, parse_upstream_uri
-
-MIB = 1024 * 1024
 
 MAX_FILE_BYTES = 512 * MIB
 """Of a published file, source archive or tool: held in memory while it is hashed and compared."""

@@ -374,3 +374,12 @@ def processes_of(uid: int, ids: int = 1) -> list[int]:
                 if uid <= path.stat().st_uid < uid + ids:
                     found.append(int(path.name))
     return found
+
+
+def rename_unless_there(aside: Path, home: Path) -> None:
+    """Give what was made at `aside` its name `home`; another process may have been first with the same."""
+    try:
+        aside.rename(home)
+    except OSError:
+        if not home.is_dir():
+            raise

@@ -24,9 +24,6 @@ KEY_BYTES = 1312
 SEED_BYTES = 32
 """Bytes of a private key in its seed form, the only one here (FIPS 204 3.6.3)."""
 
-SIGNATURE_BYTES = 2420
-"""Bytes of a signature (FIPS 204, table 2)."""
-
 LABEL = b"subtree/v1\n\0"
 
 _MAX_NAME = 255

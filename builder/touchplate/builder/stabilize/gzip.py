@@ -14,8 +14,7 @@ import zlib
 from dataclasses import dataclass
 
 from touchplate.builder.errors import StabilizeError
-
-MIB = 1024 * 1024
+from touchplate.builder.plan import MIB
 
 MAX_CONTENT_BYTES = 512 * MIB
 """Decompressed content, in bytes: held in memory, a few times. Published files are bounded by the same."""

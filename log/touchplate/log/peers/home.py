@@ -9,7 +9,6 @@ data/priv_validator_state.json   what it has voted for last; never put back from
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +45,6 @@ EVIDENCE_NANOSECONDS = 48 * 3600 * 10**9
 
 GENESIS_TIME = "2026-01-01T00:00:00Z"
 """The same at every peer, so that the genesis is the same bytes; block times take over from it."""
-
-NODE_ID = re.compile(r"[0-9a-f]{40}")
 
 _PUBLIC_TYPE = "tendermint/PubKeyEd25519"
 _PRIVATE_TYPE = "tendermint/PrivKeyEd25519"

@@ -12,9 +12,8 @@ import tarfile
 from dataclasses import dataclass
 
 from touchplate.builder.errors import ArchiveError
+from touchplate.builder.plan import MIB
 from touchplate.builder.tars import TAR_DAMAGE, TarReader
-
-MIB = 1024 * 1024
 
 MAX_MEMBERS = 100_000
 """Of one archive: boost, the largest usual package, has 15,000."""

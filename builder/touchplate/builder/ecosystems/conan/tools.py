@@ -17,7 +17,7 @@ from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import run_installer, run_tool
 from touchplate.builder.trees import tree_digest
-from touchplate.builder.workspace import locked_folder, remove_abandoned
+from touchplate.builder.workspace import locked_folder, remove_abandoned, rename_unless_there
 
 CONAN_VERSION = "2.34.0"
 
@@ -88,7 +88,7 @@ def need_conan(tool: ConanTool, folder: Path) -> Conan:
         with locked_folder(folder, _ASIDE) as aside:
             _make(aside)
             write_atomic(home.with_name(home.name + _DIGEST), tree_digest(aside / "conan").encode())
-            _rename_unless_there(aside / "conan", home)
+            rename_unless_there(aside / "conan", home)
     digest = tree_digest(home)
     try:
         as_made = home.with_name(home.name + _DIGEST).read_text()
@@ -142,14 +142,6 @@ def _tidy(tree: Path) -> None:
 def _run(argv: list[str], remedy: str) -> None:
     if said := run_installer(argv, seconds=INSTALL_SECONDS):
         raise HostLack(f"Conan could not be made: {said}; {remedy}", reason="no-conan")
-
-
-def _rename_unless_there(aside: Path, home: Path) -> None:
-    try:
-        aside.rename(home)
-    except OSError:
-        if not home.is_dir():  # else another process was first
-            raise
 
 
 def default_gcc() -> int:

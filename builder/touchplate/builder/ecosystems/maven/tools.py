@@ -13,7 +13,7 @@ from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
 from touchplate.builder.plan import Bind
 from touchplate.builder.repository import RemoteFile, Repository
 from touchplate.builder.trees import tree_digest
-from touchplate.builder.workspace import locked_folder, remove_abandoned
+from touchplate.builder.workspace import locked_folder, remove_abandoned, rename_unless_there
 
 DEFAULT_MAVEN = MavenTool("3.9.11", "0d7125e8c91097b36edb990ea5934e6c68b4440eef4ea96510a0f6815e7eeadb")
 """What inferred definitions use: pinned, so that two operators build with the same bytes."""
@@ -101,7 +101,7 @@ def need_maven(tool: MavenTool, repository: Repository, folder: Path) -> Maven:
         # Unpacked aside and renamed: a crash leaves no half tool, and two processes do not meet.
         with locked_folder(folder, _ASIDE) as aside:
             _unpack_maven(artifact.data, aside / home.name)
-            _rename_unless_there(aside / home.name, home)
+            rename_unless_there(aside / home.name, home)
     _check_maven(artifact.data, home)
     return Maven(home, artifact, tool.version)
 
@@ -133,14 +133,6 @@ def _check_maven(data: bytes, home: Path) -> None:
         raise HostLack(f"the unpacked Maven at {home} cannot be read: {error.strerror}") from error
     if not same:
         raise HostLack(f"the unpacked Maven at {home} is not what its artifact holds; remove it")
-
-
-def _rename_unless_there(aside: Path, home: Path) -> None:
-    try:
-        aside.rename(home)
-    except OSError:
-        if not home.is_dir():  # else another process was first, with the same bytes
-            raise
 
 
 def _read_release(home: Path) -> JDK | None:

@@ -112,14 +112,6 @@ def parse_config(data: bytes, what: str) -> Config:
     )
 
 
-def parse_layout_index(data: bytes) -> Descriptor:
-    """The one manifest that the index.json of an OCI layout names. Raises ImageError."""
-    listed = _members(data, "index.json").get("manifests")
-    if not isinstance(listed, list) or len(listed) != 1:
-        raise ImageError("index.json does not name exactly one manifest")
-    return _descriptor(listed[0], "the manifest in index.json")
-
-
 def _members(data: bytes, what: str) -> dict[str, JSON]:
     try:
         value = parse_json(data, max_bytes=MAX_MANIFEST_BYTES)
