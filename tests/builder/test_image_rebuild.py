@@ -434,4 +434,5 @@ def test_rebuild_needs_no_network_beyond_digests(images: ImageScene, app: Publis
     images.registry.asked.clear()
     definition = images.define(app)
     rebuild(images.workshop, definition, fetch_published(images.workshop, definition), refetch=True)
+    assert images.registry.asked
     assert all("/sha256:" in path for path in images.registry.asked)

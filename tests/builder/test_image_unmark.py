@@ -1,6 +1,5 @@
 """Taking overlay notes out of layers: nothing else of an archive may change."""
 
-import contextlib
 import io
 import tarfile
 from pathlib import Path
@@ -61,5 +60,4 @@ def test_name_that_only_looks_like_a_note_stays() -> None:
 @pytest.mark.parametrize("cut", [100, 512, 700, 1100, 2000])
 def test_archive_that_is_cut_gives_no_endless_output(cut: int) -> None:
     data = archive(("a", {NOTE: ""}, b"a" * 1000))[:cut]
-    with contextlib.suppress(ValueError):  # a record that is cut
-        assert len(unmarked(data)) <= len(data)
+    assert len(unmarked(data)) <= len(data)

@@ -55,6 +55,7 @@ def test_the_published_checkpoint_satisfies_the_policy_and_grows(tmp_path: Path)
             assert head is not None
             assert [name for name, _ in head.cosigners] == ["w1", "w2", "w3"]
             # A witness is shown the log's line and no other.
+            assert servers[0].notes
             assert all(note.count("— ".encode()) == 1 for note in servers[0].notes)
 
 

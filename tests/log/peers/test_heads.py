@@ -495,9 +495,13 @@ def test_a_question_waits_no_longer_than_it_said(tmp_path: Path) -> None:
     mine = heads_of("a", tmp_path)
 
     async def main() -> None:
-        await mine.wait_signed(0, 0.01)
+        waiting = asyncio.create_task(mine.wait_signed(0, 0.01))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await asyncio.wait_for(waiting, SECONDS)
 
     asyncio.run(main())
+    assert mine.signed() == []
     mine.sign(1, ROOT)  # whoever waited is gone, with its loop
 
 
