@@ -4,6 +4,7 @@ Reading is for everybody, storing for workers with the token. A file is stored o
 digest that its address says.
 """
 
+import hashlib
 import hmac
 import re
 from collections.abc import AsyncIterator, Callable
@@ -65,8 +66,9 @@ async def _take_body(stream: AsyncIterator[bytes], writer: DigestWriter) -> None
 
 def _is_worker(request: Request, token: str | None) -> bool:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    # Always compared, in constant time: neither length nor content of the token can be measured out.
-    same = hmac.compare_digest(given.strip().encode(), (token or "").encode())
+    # Always compared, in constant time, and as digests: neither length nor content can be measured out.
+    digests = [hashlib.sha256(one.encode()).digest() for one in (given.strip(), token or "")]
+    same = hmac.compare_digest(*digests)
     return same and bool(token) and scheme.lower() == "bearer"
 
 
