@@ -71,6 +71,7 @@ class World:
         assert len({str(self.rules(node)["rules_sha256"]) for node in self.nodes}) == 1
         height = min(node.height() for node in self.nodes)
         seen = [node.app_hashes(1, height) for node in self.nodes]
+        assert len(seen[0]) == height > 0
         assert all(each == seen[0] for each in seen)
         policy = self.policy()
         for node in self.nodes:
