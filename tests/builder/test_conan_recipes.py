@@ -196,6 +196,7 @@ def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = 
         pytest.param(tar_of(member("../a")), "no plain path", id="climbs"),
         pytest.param(tar_of(member("/a")), "no plain path", id="absolute"),
         pytest.param(tar_of(member("a"), member("./a")), "stands twice", id="twice"),
+        pytest.param(tar_of(member("a/")), "named as a folder", id="folder-name"),
         pytest.param(tar_of(member("a", kind=tarfile.FIFOTYPE)), "neither file", id="pipe"),
         pytest.param(tar_of(member("a", kind=tarfile.LNKTYPE, link="b")), "not before it", id="hard-link"),
         pytest.param(tar_of(member("a" * 300_000)), "headers of more than", id="long-header"),

@@ -185,7 +185,7 @@ def _archives() -> list[bytes]:
         [file, (_member("b", tarfile.LNKTYPE, "lib/a"), b"")], [(_member("./a"), b"x" * 600)],
         [(_member("é" * 80), b"")], [(_member("../x"), b"1")], [(_member("/x"), b"1")], [file, file],
         [(_member("b", tarfile.SYMTYPE, ".."), b""), (_member("b/c"), b"1")],
-        [(_member("d", tarfile.CHRTYPE), b"")],
+        [(_member("d", tarfile.CHRTYPE), b"")], [(_member("a/"), b"1")],
     ]  # fmt: skip
     return [gzip.decompress(tar_of(members)) for members in lists]
 

@@ -101,6 +101,9 @@ def test_a_hard_link_has_the_digest_of_its_file(tmp_path: Path) -> None:
         [(member("a", tarfile.LNKTYPE, "b"), b""), (member("b"), b"x")],
         [(member("a", tarfile.FIFOTYPE), b"")],
         [(member("a", tarfile.CHRTYPE), b"")],
+        [(member("a/"), b"a file for one client, a folder for another")],
+        [(member("b"), b"x"), (member("a/", tarfile.SYMTYPE, "b"), b"")],
+        [(member("b"), b"x"), (member("a/", tarfile.LNKTYPE, "b"), b"")],
     ],
 )
 def test_refuses_archives_that_would_write_elsewhere_or_twice(

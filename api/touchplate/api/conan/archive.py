@@ -156,6 +156,9 @@ class _Members:
 
     def _take(self, member: tarfile.TarInfo) -> None:
         name = _checked(member.name)
+        if member.name.endswith("/") and not member.isdir():
+            # A file for one client, a folder for another.
+            raise _unsafe(member.name, "is named as a folder and is none")
         folders = _folders_of(name)
         if any(folder in self._links or folder in self._files for folder in folders):
             raise _unsafe(name, "lies below a link or a file")

@@ -67,6 +67,9 @@ class _Walk:
 
     def _take(self, member: tarfile.TarInfo) -> None:
         name = _plain(member.name)
+        if member.name.endswith("/") and not member.isdir():
+            # A file for one client, a folder for another.
+            raise ArchiveError(f"member {member.name[:120]!r} is named as a folder and is none")
         if name in self._files or name in self._links:
             raise ArchiveError(f"member {name[:120]!r} stands twice")
         parents = name.split("/")[:-1]
