@@ -18,7 +18,7 @@ from touchplate.builder.queue.jobs import (
     QueueLimits,
     TooManyRequestsError,
 )
-from touchplate.builder.queue.outputs import KEPT_SECONDS, Outputs
+from touchplate.builder.queue.outputs import KEPT_SECONDS, READ_PIECES, Outputs
 from touchplate.builder.queue.store import Queue
 
 NOW = 1_700_000_000
@@ -303,6 +303,22 @@ class QueueSuite:
             found += more
         assert len(found) < MAX_OUTPUT_BYTES + 200
         assert found.endswith(b"which is evidence]\n")
+
+    def test_output_in_many_small_pieces_is_read_from_any_byte_on(self, queue: Queue) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW)
+        assert lease is not None
+        outputs = Outputs(queue)
+        # A piece a second, of a line or two, is what a build that says little makes.
+        pieces = [b"%d\n" % number for number in range(5 * READ_PIECES)]
+        for piece in pieces:
+            outputs.append(1, lease.secret, piece, NOW)
+        written, found = b"".join(pieces), b""
+        while more := outputs.read(1, len(found)):
+            found += more
+        assert found == written
+        for start in range(len(written)):
+            assert written[start:].startswith(outputs.read(1, start) or b"?")
 
     def test_output_of_jobs_long_past_is_forgotten(self, queue: Queue) -> None:
         queue.add(purl("a"), "", NOW)
