@@ -40,7 +40,10 @@ def test_witnesses_of_one_url_are_asked_once(tmp_path: Path) -> None:
     ("text", "word"),
     [
         (LOG + f"witness a {KEYS[0]}\nquorum a\n", "needs witnesses without a URL"),
-        (LOG + f"witness a {KEYS[0]} ftp://w.example.org\nquorum a\n", "no URL of a witness"),
+        (LOG + f"witness a {KEYS[0]} ftp://w.example.org\nquorum a\n", "not an http or https URL"),
+        (LOG + f"witness a {KEYS[0]} https://[w.example.org\nquorum a\n", "not a URL"),
+        (LOG + f"witness a {KEYS[0]} https://w.example.org:70000\nquorum a\n", "not a URL"),
+        (LOG + f"witness a {KEYS[0]} https://me:word@w.example.org\nquorum a\n", "password"),
         (LOG + f"witness a {KEYS[0]} https://w.example.org/?x\nquorum a\n", "no URL of a witness"),
         (f"log {verifier_key(log_signer('other'))}\nquorum none\n", "own key"),
         (LOG + "quorum x\n", "not defined"),

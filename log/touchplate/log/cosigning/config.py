@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from touchplate.base.config import Duration
+from touchplate.base.connections import parse_origin
+from touchplate.base.errors import BadURLError
 from touchplate.log.errors import CheckpointError
 from touchplate.verify.errors import PolicyError
 from touchplate.verify.notes import NoteKey
@@ -76,7 +77,10 @@ def load_policy(config: WitnessesConfig, key: NoteKey) -> tuple[Policy, list[Ask
 
 
 def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        _, target = parse_origin(url)
+    except BadURLError as error:
+        raise PolicyError(f"a witness's URL: {error}; write http:// or https://, host and path") from error
+    if "?" in target:
         raise PolicyError(f"{url!r} is no URL of a witness: write http:// or https://, host and path")
     return url.rstrip("/")
