@@ -10,7 +10,7 @@ from touchplate.base.connections import parse_origin
 from touchplate.base.errors import BadURLError
 from touchplate.log.errors import CheckpointError
 from touchplate.verify.errors import PolicyError
-from touchplate.verify.notes import NoteKey
+from touchplate.verify.notes import MAX_SIGNATURE_LINES, NoteKey
 from touchplate.verify.policy import MAX_POLICY_BYTES, Policy, Witness, parse_policy
 from touchplate.verify.reading import read_at_most
 
@@ -53,8 +53,8 @@ class Asked:
 def load_policy(config: WitnessesConfig, key: NoteKey) -> tuple[Policy, list[Asked]]:
     """The policy, and who is to be asked.
 
-    Raises OSError, PolicyError (`policy`), and CheckpointError when this log's `key` is not in it or its
-    quorum could never be reached.
+    Raises OSError, PolicyError (`policy`), and CheckpointError when this log's `key` is not in it, its quorum
+    could never be reached, or all cosignatures together would not fit into a note.
     """
     try:
         text = read_at_most(config.policy, MAX_POLICY_BYTES).decode()
@@ -72,6 +72,12 @@ def load_policy(config: WitnessesConfig, key: NoteKey) -> tuple[Policy, list[Ask
         raise CheckpointError(
             f"{config.policy}: the quorum {policy.quorum!r} needs witnesses without a URL, which cannot be"
             " asked: write the URL at the end of the witness's line"
+        )
+    most = MAX_SIGNATURE_LINES - 1  # one is the log's own
+    if (count := sum(len(each.witnesses) for each in asked)) > most:
+        raise CheckpointError(
+            f"{config.policy} names {count} keys of witnesses that are asked, and a checkpoint has room for"
+            f" {most}: leave the URLs of some out"
         )
     return policy, asked
 
