@@ -2,7 +2,8 @@
 
 import json
 from asyncio import timeout
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from logging import getLogger
@@ -10,7 +11,7 @@ from secrets import token_hex
 from typing import Any
 
 from touchplate.base.errors import TouchplateError
-from touchplate.log.errors import STATUS, BusyError, RequestError
+from touchplate.log.errors import STATUS, BusyError, OverloadedError, RequestError
 
 logger = getLogger(__name__)
 
@@ -133,8 +134,43 @@ def takes_gzip(scope: Scope) -> bool:
     return False
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes. Raises RequestError (too-large, too-slow, client-gone)."""
+class BodyRoom:
+    """The memory that bodies take together, from their first byte until they are answered. One event loop
+    uses it.
+
+    What counts are the bytes that came, not the requests: who connects and says little takes little.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._taken = 0
+
+    @asynccontextmanager
+    async def body(self, scope: Scope, receive: Receive, limit: int) -> AsyncIterator[bytes]:
+        """The whole body, as `read_body`; its room is free again after the block. Raises OverloadedError when
+        there is none for what comes."""
+        own = 0
+
+        def take(count: int) -> None:
+            nonlocal own
+            if self._taken + count > self._max_bytes:
+                raise OverloadedError(f"bodies of {self._taken} bytes are being read; send it again later")
+            self._taken += count
+            own += count
+
+        try:
+            yield await read_body(scope, receive, limit, take)
+        finally:
+            self._taken -= own
+
+
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, take: Callable[[int], None] = lambda _: None
+) -> bytes:
+    """The whole body, at most `limit` bytes. `take` is told the length of each piece, and may raise.
+
+    Raises RequestError (too-large, too-slow, client-gone).
+    """
     announced = header(scope, b"content-length")
     if announced is not None and announced.isdecimal() and int(announced[:20]) > limit:
         raise _too_large(limit)
@@ -151,6 +187,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
                 length += len(part)
                 if length > limit:
                     raise _too_large(limit)
+                take(len(part))
                 parts.append(part)
                 if not message.get("more_body", False):
                     return b"".join(parts)

@@ -11,12 +11,13 @@ import gzip
 import json
 from dataclasses import replace
 
-from touchplate.log.errors import LogError, NotFoundError, OverloadedError, RequestError
+from touchplate.log.errors import LogError, NotFoundError, RequestError
 from touchplate.log.http.answers import (
     FRESH,
     IMMUTABLE,
     SHORT,
     Answer,
+    BodyRoom,
     Receive,
     Scope,
     Send,
@@ -47,8 +48,8 @@ MAX_BATCH_ENTRIES = 4096
 MAX_BATCH_BODY = 8 * 1024 * 1024 + 4 * MAX_BATCH_ENTRIES
 """Bytes of an add-batch body: one transaction's worth of envelopes, and their lengths."""
 
-MAX_BATCHES = 8
-"""Batch requests at once: bounds the memory that bodies take (64 MiB) before they count as outstanding."""
+MAX_BATCHES_BYTES = 64 * 1024 * 1024
+"""Bytes of all bodies of add-batch that are being read or worked on: eight of the largest."""
 
 GZIP_LEVEL = 1
 """Most of a bundle is base64 of hashes: more work makes it hardly smaller."""
@@ -69,7 +70,7 @@ class HotFace:
         self._tiles = f"{prefix}/tile/"
         self._paths = {f"{prefix}/{name}" for name in ("add", "add-batch", "checkpoint")}
         self._kept = KeptAnswers()  # only touched by the event loop
-        self._batches = 0  # only touched by the event loop
+        self._room = BodyRoom(MAX_BATCHES_BYTES)  # only touched by the event loop
 
     def handles(self, scope: Scope) -> bool:
         """Whether this request belongs here. Costs one look at the path."""
@@ -103,14 +104,8 @@ class HotFace:
             result = await self._writer.add(envelope, hint)
             headers = {"Touchplate-Duplicate": "true"} if result.duplicate else {}
             return Answer(str(result.index).encode(), headers=headers)
-        if self._batches >= MAX_BATCHES:
-            raise OverloadedError(f"{self._batches} batches are being taken already; send it again later")
-        self._batches += 1
-        try:
-            envelopes = parse_batch(await read_body(scope, receive, MAX_BATCH_BODY))
-            results = await self._writer.add_batch(envelopes, hint)
-        finally:
-            self._batches -= 1
+        async with self._room.body(scope, receive, MAX_BATCH_BODY) as read:
+            results = await self._writer.add_batch(parse_batch(read), hint)
         body = {"results": [_result(result) for result in results]}
         return Answer(json.dumps(body).encode(), content_type="application/json")
 
