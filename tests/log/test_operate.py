@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -296,6 +297,29 @@ def test_rotate_key_touches_no_file_that_is_there(tmp_path: Path) -> None:
     late = ("--until", "2020-01-01T00:00:00Z")
     assert log.run("rotate-key", "--new-key", str(tmp_path / "new.key"), *late) == 64
     assert not (tmp_path / "new.key").exists()
+
+
+@pytest.mark.parametrize("where", ["new.key", "keys/new.key", "../elsewhere/new.key"])
+def test_rotate_key_prints_settings_that_lead_to_the_key_wherever_it_was_called(
+    where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Operated(tmp_path / "here")
+    log.append(0, 1)
+    (log.folder / where).parent.mkdir(exist_ok=True)
+    monkeypatch.chdir((log.folder / where).parent)
+    capsys.readouterr()
+    assert log.run("rotate-key", "--new-key", "new.key") == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("log ")]
+    settings = "\n".join(printed).replace("…the old key…", "file:log.key")
+    _, table, retiring = settings.partition("[log.retiring]")
+    log.write(tomllib.loads(settings)["log"]["key"].removeprefix("file:"), table + retiring)
+    assert _signers(log.append(1, 2), parse_policy(_lines(capsys, log))) == 2
+
+
+def _lines(capsys: pytest.CaptureFixture[str], log: Operated) -> str:
+    """A policy with the keys that signed the newest checkpoint."""
+    keys = log.told(capsys, "stats")["signedBy"]
+    return "".join(f"log {key}\n" for key in keys) + "quorum none\n"
 
 
 def _read(folder: Path, policy: Policy, state: Path, size: int) -> None:

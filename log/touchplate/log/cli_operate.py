@@ -189,8 +189,19 @@ def _rotate(args: argparse.Namespace) -> int:
     print_note(
         "2. configuration: the new key as `key`, the old one in [log.retiring]; then restart every frontend"
     )
-    settings = ["[log]", f'key = "file:{args.new_key}"', "[log.retiring]", 'key = "…the old key…"']
+    settings = [
+        "[log]",
+        f'key = "file:{_from_config(args.new_key, args.config)}"',
+        "[log.retiring]",
+        'key = "…the old key…"',
+    ]
     for line in [*settings, f'until = "{until}"']:
         print_line(line)
     print_note(f"3. after {until}: readers remove the line of {old}; remove [log.retiring], and the old key")
     return OK
+
+
+def _from_config(key: Path, config: Path) -> Path:
+    """The key's file as the configuration must name it, whose paths begin at its own folder."""
+    key, folder = key.absolute(), config.absolute().parent
+    return key.relative_to(folder) if key.is_relative_to(folder) else key
