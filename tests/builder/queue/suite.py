@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from touchplate.base.sql import Engine
 from touchplate.builder.queue.jobs import (
     MAX_BATCH_BYTES,
+    MAX_DETAIL_CHARS,
     MAX_OUTPUT_BYTES,
     BadJobError,
     LeaseLostError,
@@ -282,6 +283,18 @@ class QueueSuite:
         assert sum(made) == len(queues[0].list()) == 3
         for queue in queues:
             queue.close()
+
+    @pytest.mark.parametrize("end", [Queue.fail, Queue.give_back])
+    def test_why_a_job_ended_is_one_line_that_any_database_and_terminal_takes(
+        self, queue: Queue, end: Callable[[Queue, int, str, str, int], None]
+    ) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW)
+        assert lease is not None
+        end(queue, 1, lease.secret, "no such\n  file: 'a\0\x1b[31mb'\u202e" + "x" * MAX_DETAIL_CHARS, NOW)
+        detail = queue.find(1).detail
+        assert detail.startswith("no such file: 'a\ufffd\ufffd[31mb'\ufffdxxx")
+        assert len(detail) == MAX_DETAIL_CHARS
 
     def test_output_is_kept_up_to_a_limit_and_says_so(self, queue: Queue) -> None:
         queue.add(purl("a"), "", NOW)

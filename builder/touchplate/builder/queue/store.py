@@ -39,6 +39,7 @@ from touchplate.builder.queue.jobs import (
 )
 from touchplate.builder.queue.schema import jobs, prepare, serialise
 from touchplate.verify.errors import MalformedError
+from touchplate.verify.output import printable
 from touchplate.verify.purl import normalise_purl
 
 _HOUR = 3600
@@ -189,7 +190,7 @@ class Queue:
     def give_back(self, number: int, secret: str, why: str, now: int) -> None:
         """The worker's host lacks something: nothing is logged, and another try is made later, perhaps by
         another worker; after too many the job has failed. Raises LeaseLostError."""
-        why = why[:MAX_DETAIL_CHARS]
+        why = _one_line(why)
         with database_errors("give a job back"), begin_write(self.engine) as transaction:
             row = held(transaction, number, secret)
             _set(transaction, number, lacks=row.lacks + 1)
@@ -203,7 +204,7 @@ class Queue:
         """No worker can do this job, such as one whose definition is malformed. Raises LeaseLostError."""
         with database_errors("fail a job"), begin_write(self.engine) as transaction:
             held(transaction, number, secret)
-            _close(transaction, number, "failed", now, detail=why[:MAX_DETAIL_CHARS])
+            _close(transaction, number, "failed", now, detail=_one_line(why))
 
     def _give_back(self, transaction: Connection, number: int, now: int, why: str) -> None:
         _set(
@@ -291,6 +292,11 @@ def _is_same(one: str, other: str) -> bool:
 
 def _lost(number: int) -> LeaseLostError:
     return LeaseLostError(f"job {number} is not leased to you (any more); stop working on it")
+
+
+def _one_line(why: str) -> str:
+    """A worker's words as they are kept and shown: part of them may come from whoever published a package."""
+    return printable(" ".join(why.split()))[:MAX_DETAIL_CHARS]
 
 
 def _set(transaction: Connection, number: int, **values: Any) -> None:
