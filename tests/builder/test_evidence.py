@@ -73,6 +73,7 @@ def test_refuses_bytes_with_another_digest(client: Client) -> None:
     answer = client.put("0" * 64, content=DATA, headers=WORKER)
     assert answer.status_code == 400
     assert answer.json()["reason"] == "wrong-digest"
+    assert answer.json()["type"] == "https://touchplate.dev/problems/wrong-digest"
     assert client.get(SHA256).status_code == 404
 
 

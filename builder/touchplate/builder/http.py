@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 
 from touchplate.base.durable import DigestFolder, DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
+from touchplate.base.problem import MEDIA_TYPE, format_problem
 from touchplate.builder.evidence import MAX_EVIDENCE_BYTES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -74,5 +75,4 @@ def _is_worker(request: Request, token: str | None) -> bool:
 
 def _problem(status: int, reason: str, detail: str) -> Response:
     """RFC 9457."""
-    value = {"title": reason.replace("-", " "), "status": status, "reason": reason, "detail": detail}
-    return JSONResponse(value, status_code=status, media_type="application/problem+json")
+    return Response(format_problem(status, reason, detail), status, media_type=MEDIA_TYPE)

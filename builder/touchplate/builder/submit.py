@@ -113,8 +113,8 @@ def add_envelopes(log: str, envelopes: Sequence[bytes]) -> tuple[int, ...]:
 def is_refused_for_good(error: AnswerError) -> bool:
     """Whether the log will never take what it answered so.
 
-    Only the log itself can say that, and gives its reason: a 401, 403, 405 or 413 without one is of a proxy on
-    the way, or of an address where no log is, and what is signed waits until somebody has set that right.
+    Only the log itself can say that, and gives its reason: a 401, 403, 405 or 413 without one is of a proxy
+    on the way, or of an address where no log is, and what is signed waits until somebody has set that right.
     """
     said = error.reason != AnswerError.default_reason
     return said and 400 <= error.status < 500 and error.status not in _PASSING

@@ -151,6 +151,7 @@ def test_refuses_what_is_no_message(face: Face, path: str, body: bytes, status: 
     answer = face.ask("POST", path, ADMIN, body)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"https://touchplate.dev/problems/{answer.json()['reason']}"
 
 
 def test_says_when_to_come_back_when_the_queue_is_full(face: Face) -> None:

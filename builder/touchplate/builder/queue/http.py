@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from touchplate.base.errors import StorageError, TouchplateError
+from touchplate.base.problem import MEDIA_TYPE, format_problem
 from touchplate.base.status import (
     BAD_REQUEST,
     CONFLICT,
@@ -255,16 +256,10 @@ def _problem(error: TouchplateError) -> Response:
     status = _STATUS.status(error).http
     # What a database says is for the log lines of this node, not for its callers.
     detail = "the queue's database failed; try again" if isinstance(error, StorageError) else str(error)
-    value = {
-        "title": error.reason.replace("-", " "),
-        "status": status,
-        "reason": error.reason,
-        "detail": detail,
-    }
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
     if status == UNAUTHENTICATED.http:
         headers["www-authenticate"] = "Bearer"
-    return JSONResponse(value, status, headers, media_type="application/problem+json")
+    return Response(format_problem(status, error.reason, detail), status, headers, MEDIA_TYPE)
 
 
 async def _run(call: Callable[[], T]) -> T:

@@ -1,6 +1,5 @@
 """Reading requests and writing answers in plain ASGI, and errors as problem+json (RFC 9457)."""
 
-import json
 from asyncio import timeout
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from secrets import token_hex
 from typing import Any
 
 from touchplate.base.errors import TouchplateError
+from touchplate.base.problem import MEDIA_TYPE, format_problem
 from touchplate.log.errors import STATUS, BusyError, OverloadedError, RequestError
 
 logger = getLogger(__name__)
@@ -18,10 +18,6 @@ logger = getLogger(__name__)
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-PROBLEM = "application/problem+json"
-PROBLEMS = "https://touchplate.dev/problems"
-"""Prefix of the reasons' names (RFC 9457 3.1.1); nothing is fetched from there."""
 
 BODY_SECONDS = 30
 """How long a client may take to send one body: 8 MiB at 300 KB/s. A slower one only holds memory."""
@@ -63,26 +59,13 @@ def problem_of(error: Exception) -> Answer:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(error.retry_after)
-    body = {
-        "type": f"{PROBLEMS}/{reason}",
-        "title": reason,
-        "status": status,
-        "reason": reason,
-        "detail": detail,
-    }
-    return Answer(json.dumps(body).encode(), status, PROBLEM, headers)
+    return Answer(format_problem(status, reason, detail), status, MEDIA_TYPE, headers)
 
 
 def method_not_allowed(allowed: str) -> Answer:
     """405 for a path that knows other methods."""
-    body = {
-        "type": f"{PROBLEMS}/method-not-allowed",
-        "title": "method-not-allowed",
-        "status": 405,
-        "reason": "method-not-allowed",
-        "detail": f"this path answers {allowed} only",
-    }
-    return Answer(json.dumps(body).encode(), 405, PROBLEM, {"Allow": allowed})
+    body = format_problem(405, "method-not-allowed", f"this path answers {allowed} only")
+    return Answer(body, 405, MEDIA_TYPE, {"Allow": allowed})
 
 
 async def send_answer(send: Send, answer: Answer, *, head: bool = False) -> None:
