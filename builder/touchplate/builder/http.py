@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
+from starlette.requests import ClientDisconnect
 
 from touchplate.base.durable import DigestFolder, DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
@@ -40,6 +41,8 @@ def evidence_routes(
             with folder.writer(expected=sha256, max_bytes=MAX_EVIDENCE_BYTES) as writer:
                 await _take_body(request.stream(), writer)
                 await run_in_threadpool(writer.commit)
+        except ClientDisconnect:  # a worker that was killed; nobody reads the answer
+            return _problem(400, "client-gone", "the client went away before its body was complete")
         except TooLargeError:
             return _problem(413, "too-large", f"evidence is limited to {MAX_EVIDENCE_BYTES} bytes")
         except WrongDigestError as error:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from tests.builder.test_evidence import put_scope
 
 from touchplate.base.sql import sqlite_engine
 from touchplate.builder.queue import live
@@ -152,6 +153,25 @@ def test_refuses_what_is_no_message(face: Face, path: str, body: bytes, status: 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == f"https://touchplate.dev/problems/{answer.json()['reason']}"
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_message_changes_nothing(face: Face) -> None:
+    face.add()
+    secret = face.lease()["secret"]
+    message = json.dumps({"secret": secret, "reason": "x"}).encode()
+    coming = [{"type": "http.request", "body": message, "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+
+    async def receive() -> Any:
+        return coming.pop(0)
+
+    async def send(part: Any) -> None:
+        sent.append(part)
+
+    path, headers = "/builder/jobs/1/fail", [(b"authorization", f"Bearer {WORKER}".encode())]
+    asyncio.run(face.app({**put_scope(path, headers), "method": "POST"}, receive, send))
+    assert (sent[0]["status"], json.loads(sent[1]["body"])["reason"]) == (400, "client-gone")
+    assert face.ask("GET", "/1", ADMIN).json()["state"] == "leased"
 
 
 def test_says_when_to_come_back_when_the_queue_is_full(face: Face) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from touchplate.base.errors import StorageError, TouchplateError
 from touchplate.base.problem import MEDIA_TYPE, format_problem
@@ -268,10 +269,13 @@ async def _run(call: Callable[[], T]) -> T:
 
 async def _body(request: Request, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > max_bytes:
-            raise MessageTooLargeError(f"the body is limited to {max_bytes} bytes")
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > max_bytes:
+                raise MessageTooLargeError(f"the body is limited to {max_bytes} bytes")
+    except ClientDisconnect:  # a worker that was killed; nobody reads the answer
+        raise BadJobError("the client went away before its body was complete", reason="client-gone") from None
     try:
         return need_object(parse_json(bytes(data), max_bytes=max_bytes))
     except VerifyError as error:
