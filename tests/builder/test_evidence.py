@@ -52,7 +52,7 @@ class Client:
 
     async def interrupted(self, name: str) -> MutableMapping[str, Any]:
         """The beginning of the answer to a body that ends in the middle with its connection."""
-        coming = [
+        coming: list[MutableMapping[str, Any]] = [
             {"type": "http.request", "body": DATA[:5], "more_body": True},
             {"type": "http.disconnect"},
         ]

@@ -4,8 +4,6 @@ Reading is for everybody, storing for workers with the token. A file is stored o
 digest that its address says.
 """
 
-import hashlib
-import hmac
 import re
 from collections.abc import AsyncIterator, Callable
 
@@ -14,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
 
+from touchplate.base.bearer import BearerTokens
 from touchplate.base.durable import DigestFolder, DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
 from touchplate.base.problem import MEDIA_TYPE, format_problem
@@ -29,10 +28,11 @@ def evidence_routes(
     """The routes over `folder`; without a token, and unless `may_store` says so, nothing can be stored. Mount
     them under `/builder`."""
     router = APIRouter()
+    workers = BearerTokens([("worker", token)] if token else [])
 
     @router.put("/evidence/{sha256}")
     async def put_evidence(sha256: str, request: Request) -> Response:
-        if not _is_worker(request, token) and not may_store(request):
+        if workers.find(request.headers.get("authorization")) is None and not may_store(request):
             return _problem(401, "unauthorized", "storing evidence needs a worker's bearer token")
         if not _SHA256.fullmatch(sha256):
             return _problem(400, "bad-digest", "the address is not a sha256 in lower-case hex")
@@ -66,14 +66,6 @@ async def _take_body(stream: AsyncIterator[bytes], writer: DigestWriter) -> None
     async for chunk in stream:
         if chunk:
             await run_in_threadpool(writer.write, chunk)
-
-
-def _is_worker(request: Request, token: str | None) -> bool:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    # Always compared, in constant time, and as digests: neither length nor content can be measured out.
-    digests = [hashlib.sha256(one.encode()).digest() for one in (given.strip(), token or "")]
-    same = hmac.compare_digest(*digests)
-    return same and bool(token) and scheme.lower() == "bearer"
 
 
 def _problem(status: int, reason: str, detail: str) -> Response:

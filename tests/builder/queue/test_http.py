@@ -12,13 +12,14 @@ import pytest
 from fastapi import FastAPI
 from tests.builder.test_evidence import put_scope
 
+from touchplate.base.bearer import BearerTokens
 from touchplate.base.sql import sqlite_engine
 from touchplate.builder.queue import live
 from touchplate.builder.queue.events import Events
 from touchplate.builder.queue.http import JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
 from touchplate.builder.queue.store import Queue
-from touchplate.builder.queue.tokens import Caller, Tokens
+from touchplate.builder.queue.tokens import Caller
 from touchplate.builder.queue.wire import MAX_MESSAGE_BYTES, parse_job, parse_lease
 
 WORKER, ADMIN = "a-worker's-token-of-tests", "an-admin's-token-of-tests"
@@ -35,7 +36,7 @@ class Face:
             (Caller("boss", frozenset({"admin"})), ADMIN),
         ]
         queue = Queue(sqlite_engine(folder / "queue.sqlite"), limits)
-        self.routes = JobRoutes(queue, Tokens(tokens), clock=lambda: self.now)
+        self.routes = JobRoutes(queue, BearerTokens(tokens), clock=lambda: self.now)
         self.app = FastAPI()
         self.app.include_router(self.routes.router(), prefix="/builder")
 

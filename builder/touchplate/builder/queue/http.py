@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 
+from touchplate.base.bearer import BearerTokens
 from touchplate.base.errors import StorageError, TouchplateError
 from touchplate.base.problem import MEDIA_TYPE, format_problem
 from touchplate.base.status import (
@@ -34,7 +35,7 @@ from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJo
 from touchplate.builder.queue.live import LiveOutput
 from touchplate.builder.queue.outputs import Outputs
 from touchplate.builder.queue.store import Queue
-from touchplate.builder.queue.tokens import Caller, Scope, Tokens
+from touchplate.builder.queue.tokens import Caller, Scope
 from touchplate.builder.queue.wire import (
     MAX_MESSAGE_BYTES,
     MAX_STATEMENTS_BYTES,
@@ -91,7 +92,9 @@ _STATUS = StatusTable().extended(
 class JobRoutes:
     """The routes over one queue."""
 
-    def __init__(self, queue: Queue, tokens: Tokens, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, queue: Queue, tokens: BearerTokens[Caller], *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._queue = queue
         self._outputs = Outputs(queue)
         self._tokens = tokens
