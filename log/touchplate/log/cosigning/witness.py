@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from touchplate.base.addresses import AddressRules
 from touchplate.base.errors import FetchError
@@ -71,7 +70,7 @@ class HTTPTransport:
     def __init__(self, url: str, seconds: float) -> None:
         self._url = f"{url}/add-checkpoint"
         self._client = HTTPClient(
-            AddressRules.parse(hosts=[urlsplit(url).hostname or ""]),
+            AddressRules.naming(url),
             HTTPLimits(connect=seconds, read=seconds, total=seconds, redirects=0),
         )
 
