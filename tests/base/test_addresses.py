@@ -84,7 +84,8 @@ def test_knows_the_names_of_this_machine() -> None:
 
 
 def test_hosts_of_urls_that_were_named_may_have_any_address() -> None:
-    rules = AddressRules.naming("http://Repo.example.org:8081/a", "not a url", hosts=["other.example.org", ""])
+    urls = ("http://Repo.example.org:8081/a", "not a url")
+    rules = AddressRules.naming(*urls, hosts=["other.example.org", ""])
     inside = ipaddress.ip_address("10.1.2.3")
     assert rules.allows(inside, "repo.example.org")
     assert rules.allows(inside, "other.example.org")
