@@ -284,6 +284,36 @@ class QueueSuite:
         for queue in queues:
             queue.close()
 
+    def test_a_clock_that_was_ahead_for_a_while_holds_nothing_up(self, queue: Queue) -> None:
+        ahead = NOW + 365 * 24 * 3600
+        for name in ("a", "b"):
+            queue.add(purl(name), "", NOW)
+            assert queue.lease("gone", ahead) is not None
+        secrets = {}
+        while lease := queue.lease("w", NOW):
+            secrets[lease.job.number] = lease.secret
+        assert sorted(secrets) == [1, 2]
+        # The same clock again, in the pause before another try and in the day after the end.
+        queue.give_back(1, secrets[1], "no room", ahead)
+        queue.fail(2, secrets[2], "no", ahead)
+        again = queue.lease("w", NOW)
+        assert again is not None
+        assert (again.job.number, again.job.lost) == (1, 1)
+        assert queue.add(purl("b"), "", NOW, client="somebody")[1]
+
+    def test_the_clocks_of_two_nodes_may_be_half_an_hour_apart(self, queue: Queue) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW + 1800)
+        assert lease is not None
+        assert queue.lease("other", NOW) is None
+        queue.heartbeat(1, lease.secret, NOW)
+
+    def test_requests_of_a_clock_that_was_ahead_count_against_nobody(self, queue: Queue) -> None:
+        ahead = NOW + 365 * 24 * 3600
+        for name in ("a", "b", "c"):
+            queue.add(purl(name), "", ahead, client="somebody")
+        assert queue.add(purl("d"), "", NOW, client="somebody")[1]
+
     @pytest.mark.parametrize("end", [Queue.fail, Queue.give_back])
     def test_why_a_job_ended_is_one_line_that_any_database_and_terminal_takes(
         self, queue: Queue, end: Callable[[Queue, int, str, str, int], None]

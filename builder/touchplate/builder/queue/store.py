@@ -13,7 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import (
@@ -43,6 +43,10 @@ from touchplate.verify.output import printable
 from touchplate.verify.purl import normalise_purl
 
 _HOUR = 3600
+_AHEAD_SECONDS = 2 * _HOUR
+"""No lease and no pause is so long. A time further ahead was written by a clock that was wrong, and nobody
+waits for it; less may be how far the clocks of two nodes are apart."""
+
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 
 
@@ -87,7 +91,8 @@ class Queue:
             return _job(made), True
 
     def _is_recent(self, row: Row[Any], now: int) -> bool:
-        return row.finished is not None and row.finished > now - self.limits.quiet_seconds
+        since = now - self.limits.quiet_seconds
+        return row.finished is not None and since < row.finished <= now + _AHEAD_SECONDS
 
     def _check_room(self, transaction: Connection, client: str | None, now: int) -> None:
         count = select(func.count()).select_from(jobs)
@@ -97,7 +102,9 @@ class Queue:
             )
         if client is None:
             return
-        asked = count.where(jobs.c.client == client, jobs.c.created > now - _HOUR)
+        asked = count.where(
+            jobs.c.client == client, jobs.c.created > now - _HOUR, jobs.c.created <= now + _AHEAD_SECONDS
+        )
         if transaction.execute(asked).scalar_one() >= self.limits.asked_per_hour:
             raise TooManyRequestsError(
                 f"{self.limits.asked_per_hour} rebuilds an hour may be asked for; try again later"
@@ -256,14 +263,18 @@ def _next(now: int) -> Any:
         .where(
             jobs.c.state.in_(OPEN),
             or_(
-                and_(jobs.c.state == "waiting", jobs.c.not_before <= now),
-                and_(jobs.c.state == "leased", jobs.c.lease_until <= now),
+                and_(jobs.c.state == "waiting", _is_due(jobs.c.not_before, now)),
+                and_(jobs.c.state == "leased", _is_due(jobs.c.lease_until, now)),
             ),
         )
         .order_by(jobs.c.priority.desc(), jobs.c.job_id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
+
+
+def _is_due(column: Column[int], now: int) -> ColumnElement[bool]:
+    return or_(column <= now, column > now + _AHEAD_SECONDS)
 
 
 def _locked(transaction: Connection, number: int) -> Row[Any] | None:
