@@ -65,8 +65,8 @@ def register(commands: Any) -> None:
     report = commands.add_parser(
         "report",
         help="check the report of a fork, offline",
-        description="Check a report about a log, offline. Exit code 0 when it proves a fork, 1 when it claims "
-        "one and does not prove it, 2 when it only tells of damage, which proves nothing.",
+        description="Check a report about a log, offline. Exit code 0 when it proves a fork, 1 when it "
+        "claims one and does not prove it, 2 when it only tells of damage, which proves nothing.",
     )
     report.add_argument("file", metavar="FILE", help="fork-….json or damage-….json")
     add_policy(report, required=True)
