@@ -289,10 +289,12 @@ def test_a_key_is_not_changed_without_an_overlap(tmp_path: Path) -> None:
         log.append(3, 4)
 
 
-def test_rotate_key_touches_no_file_that_is_there(tmp_path: Path) -> None:
+def test_rotate_key_touches_no_file_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = Operated(tmp_path)
     key = (tmp_path / "log.key").read_bytes()
-    assert log.run("rotate-key", "--new-key", str(tmp_path / "log.key")) == 2
+    assert log.told(capsys, "rotate-key", "--new-key", str(tmp_path / "log.key"), code=2)["error"] == (
+        f"{tmp_path / 'log.key'} exists; choose another name"
+    )
     assert (tmp_path / "log.key").read_bytes() == key
     late = ("--until", "2020-01-01T00:00:00Z")
     assert log.run("rotate-key", "--new-key", str(tmp_path / "new.key"), *late) == 64
