@@ -108,6 +108,38 @@ def test_bodies_of_batches_take_so_much_memory_and_no_more(
         asyncio.run(main(service.asgi))
 
 
+def test_bodies_of_single_entries_take_so_much_memory_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot, "MAX_ADDS_BYTES", 1000)
+
+    async def main(face: HotFace) -> None:
+        gate = asyncio.Event()
+        begun = asyncio.Semaphore(0)
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield b"x" * 600
+            begun.release()
+            await gate.wait()
+
+        transport = httpx.ASGITransport(app=face)
+        async with httpx.AsyncClient(transport=transport, base_url="http://log.test") as client:
+
+            async def status(body: bytes | AsyncIterator[bytes]) -> int:
+                return (await client.post("/log/add", content=body)).status_code
+
+            waiting = asyncio.create_task(status(slow()))
+            await begun.acquire()
+            assert await status(b"x" * 400) == 400
+            assert await status(b"x" * 401) == 503
+            gate.set()
+            assert await waiting == 400
+            assert await status(b"x" * 1000) == 400
+
+    with running_log(tmp_path) as service:
+        asyncio.run(main(service.asgi))
+
+
 def test_a_page_of_entries_ends_at_its_limit() -> None:
     tree = MemoryTree()
     tree.apply(raw_entries(MAX_PAGE + 5))

@@ -24,7 +24,6 @@ from touchplate.log.http.answers import (
     header,
     method_not_allowed,
     problem_of,
-    read_body,
     send_answer,
     tagged,
     takes_gzip,
@@ -48,6 +47,9 @@ MAX_BATCH_ENTRIES = 4096
 MAX_BATCH_BODY = 8 * 1024 * 1024 + 4 * MAX_BATCH_ENTRIES
 """Bytes of an add-batch body: one transaction's worth of envelopes, and their lengths."""
 
+MAX_ADDS_BYTES = 128 * 1024 * 1024
+"""Bytes of all bodies of add that are being read or worked on: 2,048 of the largest, 16,384 of usual ones."""
+
 MAX_BATCHES_BYTES = 64 * 1024 * 1024
 """Bytes of all bodies of add-batch that are being read or worked on: eight of the largest."""
 
@@ -70,7 +72,8 @@ class HotFace:
         self._tiles = f"{prefix}/tile/"
         self._paths = {f"{prefix}/{name}" for name in ("add", "add-batch", "checkpoint")}
         self._kept = KeptAnswers()  # only touched by the event loop
-        self._room = BodyRoom(MAX_BATCHES_BYTES)  # only touched by the event loop
+        self._adds = BodyRoom(MAX_ADDS_BYTES)  # only touched by the event loop
+        self._batches = BodyRoom(MAX_BATCHES_BYTES)  # only touched by the event loop
 
     def handles(self, scope: Scope) -> bool:
         """Whether this request belongs here. Costs one look at the path."""
@@ -100,11 +103,11 @@ class HotFace:
     async def _write(self, name: str, scope: Scope, receive: Receive) -> Answer:
         hint = _key_hint(scope)
         if name == "add":
-            envelope = await read_body(scope, receive, MAX_ENVELOPE_BYTES)
-            result = await self._writer.add(envelope, hint)
+            async with self._adds.body(scope, receive, MAX_ENVELOPE_BYTES) as envelope:
+                result = await self._writer.add(envelope, hint)
             headers = {"Touchplate-Duplicate": "true"} if result.duplicate else {}
             return Answer(str(result.index).encode(), headers=headers)
-        async with self._room.body(scope, receive, MAX_BATCH_BODY) as read:
+        async with self._batches.body(scope, receive, MAX_BATCH_BODY) as read:
             results = await self._writer.add_batch(parse_batch(read), hint)
         body = {"results": [_result(result) for result in results]}
         return Answer(json.dumps(body).encode(), content_type="application/json")
