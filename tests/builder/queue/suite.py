@@ -196,6 +196,26 @@ class QueueSuite:
                 queue.finish(1, lease.secret, indexes, NOW)
         assert queue.find(1).state == "leased"
 
+    def test_a_signed_job_whose_log_is_gone_is_cancelled_only_as_such(self, queue: Queue) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW)
+        assert lease is not None
+        queue.sign(1, lease.secret, ENVELOPES)
+        # Given back as often as there is no log to send it to.
+        for turn in range(1, 10 * LIMITS.lacks):
+            later = NOW + turn * LIMITS.retry_seconds
+            queue.give_back(1, lease.secret, "the log does not answer", later)
+            lease = queue.lease("w", later + LIMITS.retry_seconds)
+            assert lease is not None
+        with pytest.raises(BadJobError, match="as signed") as caught:
+            queue.cancel(1, NOW)
+        assert caught.value.reason == "too-late"
+        assert queue.find(1).state == "leased"
+        assert queue.cancel(1, NOW, signed=True).state == "cancelled"
+        with pytest.raises(LeaseLostError):
+            queue.finish(1, lease.secret, [0, 1], NOW)
+        assert queue.add(purl("a"), "", NOW)[1]
+
     def test_a_cancelled_job_is_taken_from_its_worker(self, queue: Queue) -> None:
         queue.add(purl("a"), "", NOW)
         lease = queue.lease("w", NOW)

@@ -175,6 +175,15 @@ def test_a_worker_that_dies_in_the_middle_of_a_message_changes_nothing(face: Fac
     assert face.ask("GET", "/1", ADMIN).json()["state"] == "leased"
 
 
+def test_a_signed_job_is_cancelled_when_that_is_said(face: Face) -> None:
+    face.add()
+    secret = face.lease()["secret"]
+    assert face.report("statements", secret, envelopes=["e30="]).status_code == 200
+    assert face.ask("POST", "/1/cancel", ADMIN, {}).json()["reason"] == "too-late"
+    assert face.ask("POST", "/1/cancel?signed=1", WORKER, {}).status_code == 403
+    assert face.ask("POST", "/1/cancel?signed=1", ADMIN, {}).json()["state"] == "cancelled"
+
+
 def test_says_when_to_come_back_when_the_queue_is_full(face: Face) -> None:
     face.add()
     face.ask("POST", "", ADMIN, {"package": "pkg:maven/org.example/b@1.0"})

@@ -164,7 +164,8 @@ class JobRoutes:
     async def _cancel(self, request: Request) -> Response:
         self._caller(request, "admin")
         now = self._now()
-        job = await _run(lambda: self._queue.cancel(_number(request), now))
+        signed = request.query_params.get("signed") == "1"
+        job = await _run(lambda: self._queue.cancel(_number(request), now, signed=signed))
         return JSONResponse(format_job(job))
 
     async def _lease(self, request: Request) -> Response:

@@ -220,19 +220,22 @@ class Queue:
             not_before=now + self.limits.retry_seconds,
         )  # fmt: skip
 
-    def cancel(self, number: int, now: int) -> Job:
+    def cancel(self, number: int, now: int, *, signed: bool = False) -> Job:
         """End an open job; its worker hears of it with its next heartbeat. A closed one stays as it is.
 
-        Signed statements may be in the log already: their job is not cancelled any more (BadJobError).
+        Signed statements may be in the log already, so their job is only cancelled when `signed` says that
+        this is meant (else BadJobError): for a log that will never answer again.
         """
         with database_errors("cancel a job"), begin_write(self.engine) as transaction:
             row = _locked(transaction, number)
             if row is None:
                 raise NoJobError(f"there is no job {number}")
             if row.state in OPEN:
-                if row.parcel is not None:
+                if row.parcel is not None and not signed:
                     raise BadJobError(
-                        f"job {number} is signed and on its way into the log", reason="too-late"
+                        f"job {number} is signed and on its way into the log; only if that will never take"
+                        " it, cancel it as signed",
+                        reason="too-late",
                     )
                 _close(transaction, number, "cancelled", now)
             return _find(transaction, number)
