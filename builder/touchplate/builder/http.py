@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
-from starlette.requests import ClientDisconnect
 
 from touchplate.base.bearer import BearerTokens
 from touchplate.base.durable import DigestFolder, DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
 from touchplate.base.problem import MEDIA_TYPE, format_problem
+from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.evidence import MAX_EVIDENCE_BYTES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -39,10 +39,10 @@ def evidence_routes(
         known = folder.has(sha256)
         try:
             with folder.writer(expected=sha256, max_bytes=MAX_EVIDENCE_BYTES) as writer:
-                await _take_body(request.stream(), writer)
+                await _take_body(read_pieces(request.receive), writer)
                 await run_in_threadpool(writer.commit)
-        except ClientDisconnect:  # a worker that was killed; nobody reads the answer
-            return _problem(400, "client-gone", "the client went away before its body was complete")
+        except ClientGoneError as error:
+            return _problem(400, error.reason, str(error))
         except TooLargeError:
             return _problem(413, "too-large", f"evidence is limited to {MAX_EVIDENCE_BYTES} bytes")
         except WrongDigestError as error:

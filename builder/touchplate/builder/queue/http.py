@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
-from starlette.requests import ClientDisconnect
 
 from touchplate.base.bearer import BearerTokens
 from touchplate.base.errors import StorageError, TouchplateError
@@ -30,6 +29,7 @@ from touchplate.base.status import (
     UNAVAILABLE,
     StatusTable,
 )
+from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.queue import jobs as queue_jobs
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJobError, QueueError, Result
 from touchplate.builder.queue.live import LiveOutput
@@ -77,6 +77,7 @@ class MessageTooLargeError(QueueError):
 _STATUS = StatusTable().extended(
     {
         BadJobError: BAD_REQUEST,
+        ClientGoneError: BAD_REQUEST,
         queue_jobs.NoJobError: NOT_FOUND,
         queue_jobs.LeaseLostError: CONFLICT,
         queue_jobs.QueueFullError: OVERLOADED,
@@ -251,7 +252,7 @@ def _answering(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
     async def route(request: Request) -> Response:
         try:
             return await answer(request)  # type: ignore[no-any-return]
-        except (QueueError, StorageError) as error:
+        except (QueueError, ClientGoneError, StorageError) as error:
             return _problem(error)
 
     return route
@@ -273,13 +274,10 @@ async def _run(call: Callable[[], T]) -> T:
 
 async def _body(request: Request, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
     data = bytearray()
-    try:
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > max_bytes:
-                raise MessageTooLargeError(f"the body is limited to {max_bytes} bytes")
-    except ClientDisconnect:  # a worker that was killed; nobody reads the answer
-        raise BadJobError("the client went away before its body was complete", reason="client-gone") from None
+    async for piece in read_pieces(request.receive):
+        data += piece
+        if len(data) > max_bytes:
+            raise MessageTooLargeError(f"the body is limited to {max_bytes} bytes")
     try:
         return need_object(parse_json(bytes(data), max_bytes=max_bytes))
     except VerifyError as error:
