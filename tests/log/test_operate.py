@@ -1,6 +1,8 @@
 """What an operator does to a log: backup while it is written, freeze, a new key, numbers."""
 
+import os
 import shutil
+import signal
 import sqlite3
 import threading
 import time
@@ -350,3 +352,21 @@ def test_a_log_that_exports_itself_is_in_its_folder_when_it_stops(
     with log.running() as service:
         assert log.run("export", str(tmp_path / "public")) == 2  # it is being written
         service.append([record_envelope(301)])
+
+
+def test_an_export_that_follows_ends_when_waiting_cannot_help(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, other = Operated(tmp_path / "one"), Operated(tmp_path / "other")
+    log.append(0, 3)
+    other.append(1, 4)
+    assert other.run("export", str(tmp_path / "public")) == 0
+    # Else it would be stopped by this, in an orderly way and with code 0.
+    guard = threading.Timer(60, os.kill, (os.getpid(), signal.SIGTERM))
+    guard.start()
+    try:
+        code = log.run("export", str(tmp_path / "public"), "--follow", "--interval", "1s")
+    finally:
+        guard.cancel()
+    assert code == 2
+    assert "another history" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from touchplate.base.progress import counting, open_progress
 from touchplate.log.cli_findings import count_findings, findings_json, print_findings
 from touchplate.log.cli_follow import DEFAULT_INTERVAL, read_interval, stopping
 from touchplate.log.cli_store import Store, open_rows, read_store
+from touchplate.log.errors import FatalError
 from touchplate.log.fsck import Result, unverified_body
 from touchplate.log.mirror import Mirror
 from touchplate.verify.checkpoints import UnverifiedCheckpoint
@@ -82,8 +83,9 @@ def _export(args: argparse.Namespace) -> int:
             try:
                 done = _update(store, exporter, stop.is_set, quiet=args.json)
             except TouchplateError as error:
-                # A database that does not answer now may answer later.
-                if not args.follow:
+                # A database that does not answer now may answer later. Another history does not become this
+                # one by waiting: whoever looks after this process has to see it end.
+                if not args.follow or isinstance(error, FatalError):
                     raise
                 if str(error) != said:
                     print_note(f"{error.reason}: {error}; trying again")
