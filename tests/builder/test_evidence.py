@@ -98,6 +98,7 @@ def test_refuses_to_store_without_the_token(client: Client, header: str | None) 
     answer = client.put(SHA256, content=DATA, headers=headers)
     assert answer.status_code == 401
     assert answer.json()["reason"] == "unauthorized"
+    assert answer.headers["www-authenticate"] == "Bearer"
     assert client.get(SHA256).status_code == 404
 
 

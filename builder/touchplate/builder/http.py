@@ -70,4 +70,5 @@ async def _take_body(stream: AsyncIterator[bytes], writer: DigestWriter) -> None
 
 def _problem(status: int, reason: str, detail: str) -> Response:
     """RFC 9457."""
-    return Response(format_problem(status, reason, detail), status, media_type=MEDIA_TYPE)
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {}  # RFC 9110 15.5.2
+    return Response(format_problem(status, reason, detail), status, headers, MEDIA_TYPE)
