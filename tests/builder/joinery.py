@@ -120,6 +120,10 @@ class Joinery:
         if len(definition.outputs) > 1:
             reader.mistake("outputs", "one is enough")
 
+    def can_infer(self, package: PackageURL) -> bool:
+        """Never."""
+        return False
+
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         refuse_hints(hints)
         raise DefinitionError("nobody can guess the glue; write a definition")

@@ -19,6 +19,8 @@ Texts are lower case, one line, and become the detail of a problem answer.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from touchplate.base.errors import StorageError, TouchplateError
 from touchplate.base.status import (
     BAD_GATEWAY,
@@ -32,6 +34,9 @@ from touchplate.base.status import (
     Status,
     StatusTable,
 )
+
+if TYPE_CHECKING:
+    from touchplate.api.rebuilds import WantedRebuild
 
 
 class APIError(TouchplateError):
@@ -75,13 +80,24 @@ class RangeError(APIError):
 
 
 class RefusedError(APIError):
-    """The gate refused a file. `explain` is the path of the page that says why, in prose."""
+    """The gate refused a file. `explain` is the path of the page that says why, in prose; `rebuild` a rebuild
+    that could lift the refusal, None when none could; `note` what was done about that, for people."""
 
     default_reason = "refused"
 
-    def __init__(self, message: str, *, reason: str | None = None, explain: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        explain: str = "",
+        rebuild: WantedRebuild | None = None,
+        note: str = "",
+    ) -> None:
         super().__init__(message, reason=reason)
         self.explain = explain
+        self.rebuild = rebuild
+        self.note = note
 
 
 class ChangedError(RefusedError):

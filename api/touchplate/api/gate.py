@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from touchplate.api.errors import SettingsError
+from touchplate.api.rebuilds import RebuildMode
 from touchplate.verify.check import EntryWarning, Judgement
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.levels import LEVELS, Evidence, Levels, ReproducedRule, judge_levels
@@ -43,7 +44,7 @@ class Rule:
     """One rule of the gate. None matches everything; `package` may hold `*` (any characters, also none).
 
     `need`: levels of touchplate.verify.levels. `operators`: a demand above the trust file's. `minimum_age`:
-    seconds since the file was first seen.
+    seconds since the file was first seen. `rebuild`: whose requests for a refused file ask for its rebuild.
     """
 
     need: tuple[str, ...]
@@ -53,6 +54,7 @@ class Rule:
     package: str | None = None
     minimum_age: int = 0
     operators: int | None = None
+    rebuild: RebuildMode = "never"
 
     def matches(self, question: Question) -> bool:
         """Whether this rule speaks about the file."""

@@ -23,6 +23,8 @@ def format_rule(rule: Rule) -> str:
         lines.append(f'minimum_age = "{format_span(rule.minimum_age)}"')
     if rule.enforce != "enforce":
         lines.append(f"enforce = {_text(rule.enforce)}")
+    if rule.rebuild != "never":
+        lines.append(f"rebuild = {_text(rule.rebuild)}")
     return "\n".join(lines)
 
 

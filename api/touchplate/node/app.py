@@ -15,7 +15,7 @@ from touchplate.api.conan.proofs import ConanProofs
 from touchplate.api.conan.routes import ConanRoutes
 from touchplate.api.docker.explain import ImageExplainer
 from touchplate.api.docker.routes import ImageRoutes, Pools
-from touchplate.api.errors import STATUS, MethodError, NotFoundError
+from touchplate.api.errors import STATUS, MethodError, NotFoundError, RefusedError
 from touchplate.api.explain import Explainer
 from touchplate.api.explainers import Explainers
 from touchplate.api.http.auditors import AuditorRoutes
@@ -32,6 +32,7 @@ from touchplate.base.status import BAD_REQUEST
 from touchplate.builder.http import evidence_routes
 from touchplate.log.http.witness import WitnessFace
 from touchplate.node.peer_blobs import authenticate
+from touchplate.node.rebuilds import RebuildDesk
 from touchplate.node.wiring import Node
 from touchplate.node.witness import PREFIX
 from touchplate.verify.errors import MalformedError, VerifyError
@@ -95,7 +96,7 @@ def make_fastapi(node: Node) -> FastAPI:
     app.state.public_url = node.config.http.public_url
     pages = Pages(node.config.log.origin)
     _add_routes(app, node, pages)
-    _add_errors(app, pages, node.config.http.public_url or "")
+    _add_errors(app, pages, node.config.http.public_url or "", node.rebuilds)
     return app
 
 
@@ -135,8 +136,11 @@ def _add_routes(app: FastAPI, node: Node, pages: Pages) -> None:
     app.include_router(WebRoutes(web, calls).router())
 
 
-def _add_errors(app: FastAPI, pages: Pages, public_url: str) -> None:
+def _add_errors(app: FastAPI, pages: Pages, public_url: str, rebuilds: RebuildDesk | None) -> None:
     async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, RefusedError) and rebuilds is not None:
+            address = request.client.host if request.client is not None else None
+            await rebuilds.attend(error, request.headers.get("authorization"), address)
         if isinstance(error, HTTPException) or not hasattr(error, "reason"):
             error = _translated(request, error)
         if request.url.path.startswith("/v2/"):

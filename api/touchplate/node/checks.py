@@ -89,6 +89,7 @@ def make_rule(section: RuleSection) -> Rule:
         package=section.package,
         minimum_age=section.minimum_age,
         operators=section.operators,
+        rebuild=section.rebuild,
     )
 
 

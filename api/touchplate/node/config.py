@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from touchplate.api.docker.layout import check_name
 from touchplate.api.errors import BadNameError
 from touchplate.api.gate import pattern_mistake
+from touchplate.api.rebuilds import RebuildMode
 from touchplate.base.config import Duration, Secret, load_file
 from touchplate.base.postgresql import parse_address
 from touchplate.base.upstreams import AUTO, Upstream
@@ -88,13 +89,13 @@ class QueueTokenSection:
 
     name: str
     token: Secret
-    scopes: tuple[Literal["work", "admin"], ...]
+    scopes: tuple[Literal["work", "admin", "ask"], ...]
 
     def check(self) -> list[str]:
         """The form of the name."""
         if not _TOKEN_NAME.match(self.name):
             return [f"name {self.name!r}: write 1 to 40 letters, digits and . _ -"]
-        return [] if self.scopes else ['scopes: write "work", "admin" or both']
+        return [] if self.scopes else ['scopes: write "work", "admin", "ask" or several of them']
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class QueueSection:
     token: tuple[QueueTokenSection, ...]
     storage: str = SQLITE
     storage_password: Secret | None = None
+    # A folder of definitions by which refused files are rebuilt; without one, only by inferred ones.
+    definitions: Path | None = None
     # Silence of a worker after which its job is another's, and how often that may happen to one job.
     lease: Duration = field(default=Duration(60))
     max_lost: int = 5
@@ -118,6 +121,8 @@ class QueueSection:
             found.append('lease: write a time from "2s" to "1h"')
         if self.max_lost < 0:
             found.append("max_lost: write 0 or more")
+        if self.definitions is not None and not self.definitions.is_dir():
+            found.append(f"definitions: there is no folder {str(self.definitions)!r}")
         if self.storage == SQLITE:
             if self.storage_password is not None:
                 found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
@@ -194,7 +199,7 @@ class RuleSection:
     ecosystem: Literal["maven", "conan", "oci"] | None = None
     repository: str | None = None
     package: str | None = None
-    rebuild: str = "never"
+    rebuild: RebuildMode = "never"  # whose requests for a refused file put its rebuild into the queue
     minimum_age: Duration = field(default=Duration(0))
     operators: int | None = None
 
@@ -208,9 +213,11 @@ class RuleSection:
                 )
             elif level not in EXISTING_LEVELS:
                 found.append(f"need: {level!r} is no level; known: {', '.join(EXISTING_LEVELS)}")
-        if self.rebuild != "never":
+        if self.rebuild != "never" and "reproduced" not in self.need:
+            found.append('rebuild: helps only where "reproduced" is in need; put it there, or leave this out')
+        if self.rebuild != "never" and self.enforce != "enforce":
             found.append(
-                f'rebuild: {self.rebuild!r} is for later: no refusal asks for a rebuild yet; write "never"'
+                f'rebuild: only refusals ask for one, and enforce is "{self.enforce}"; leave one of them out'
             )
         if self.operators is not None and self.operators < 1:
             found.append("operators: write a number of at least 1, or leave it out")
@@ -282,7 +289,17 @@ class NodeConfig:
         for number, rule in enumerate(self.gate.rule, 1):
             if rule.repository is not None and rule.repository not in known:
                 found.append(f"gate.rule {number}: no upstream is named {rule.repository!r}")
+            if rule.rebuild != "never":
+                found += [f"gate.rule {number}: {mistake}" for mistake in self._check_rebuild(rule.rebuild)]
         return found
+
+    def _check_rebuild(self, mode: RebuildMode) -> list[str]:
+        """What a rule that asks for rebuilds needs elsewhere."""
+        if self.queue is None:
+            return [f'rebuild = "{mode}" needs a [queue] to put jobs into; add one, or write "never"']
+        if mode == "authenticated" and not any({"ask", "admin"} & {*one.scopes} for one in self.queue.token):
+            return ['rebuild = "authenticated": no [[queue.token]] has the scope "ask" or "admin"']
+        return []
 
 
 def load_config(path: Path) -> NodeConfig:

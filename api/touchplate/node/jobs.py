@@ -3,15 +3,18 @@
 from pathlib import Path
 
 from touchplate.base.bearer import BearerTokens
+from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import ConfigError
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import Engine, sqlite_engine
+from touchplate.builder.definition_folder import DefinitionFolder
 from touchplate.builder.queue.http import JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
 from touchplate.builder.queue.store import Queue
 from touchplate.builder.queue.tokens import MIN_TOKEN_CHARS, Caller
 from touchplate.log.service import SQLITE
 from touchplate.node.config import QueueSection
+from touchplate.node.rebuilds import RebuildDesk, Source
 
 DATABASE_NAME = "queue.sqlite"
 
@@ -21,6 +24,12 @@ def open_jobs(section: QueueSection, data: Path) -> JobRoutes:
     tokens = _read_tokens(section)  # before a database is made
     limits = QueueLimits(lease_seconds=int(section.lease), lost=section.max_lost)
     return JobRoutes(Queue(_open_engine(section, data), limits), tokens)
+
+
+def open_desk(section: QueueSection, jobs: JobRoutes, evidence: DigestFolder) -> RebuildDesk:
+    """Where refused clients ask for rebuilds."""
+    definitions = None if section.definitions is None else DefinitionFolder(section.definitions)
+    return RebuildDesk(Source(jobs.queue, jobs.tokens, definitions, evidence))
 
 
 def _open_engine(section: QueueSection, data: Path) -> Engine:

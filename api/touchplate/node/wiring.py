@@ -48,7 +48,7 @@ from touchplate.base.upstreams import AUTO
 from touchplate.log.service import log_folder, open_log
 from touchplate.node.checks import check_files
 from touchplate.node.config import NodeConfig, UpstreamSection
-from touchplate.node.jobs import open_jobs
+from touchplate.node.jobs import open_desk, open_jobs
 from touchplate.node.neighbours import EvidenceLinks, LogProofs, LogRecorder
 from touchplate.node.peer_blobs import open_holders, open_requests
 from touchplate.node.witness import WitnessNode, open_witness
@@ -102,6 +102,9 @@ class Node:
         config = self.config
         self.evidence = DigestFolder(config.data / "evidence")
         self.jobs = open_jobs(config.queue, config.data) if config.queue is not None else None
+        self.rebuilds = None
+        if self.jobs is not None and config.queue is not None:
+            self.rebuilds = open_desk(config.queue, self.jobs, self.evidence)
         self.alarms = Alarms()
         # Requests that wait for a dead upstream must not hold up those that need none, or another one.
         self.calls = Calls(HELD_THREADS)
@@ -190,6 +193,8 @@ class Node:
         self.index.stop()
         self.index.store.close()
         self.links.close()
+        if self.rebuilds is not None:
+            self.rebuilds.stop()
         if self.jobs is not None:
             self.jobs.stop()
         self.log.stop()

@@ -103,6 +103,10 @@ class Ecosystem(Protocol):
         """Note whatever a definition of this ecosystem may not say, or must say in addition."""
         ...
 
+    def can_infer(self, package: PackageURL) -> bool:
+        """Whether `infer` may succeed for a package of this name. False: it needs a definition by hand."""
+        ...
+
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """Find out how `package` was built. `hints`: what a person says about it, by name (`jdk`).
 

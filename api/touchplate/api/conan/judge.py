@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from touchplate.api.blobs import DIGESTS, Blob
+from touchplate.api.conan.candidates import rebuild_candidates
 from touchplate.api.conan.evidence import RecipeEvidence
 from touchplate.api.conan.layout import MANIFEST, FileRequest, Revision, parse_conan_path
 from touchplate.api.conan.manifests import Manifests
@@ -30,6 +31,7 @@ from touchplate.api.errors import (
 from touchplate.api.gate import Decision, Facts, Gate, Question, Reason
 from touchplate.api.links import Link
 from touchplate.api.pull import SingleFlight
+from touchplate.api.rebuilds import contradiction, wanted_rebuild
 from touchplate.api.records import FirstSight
 from touchplate.api.stores import FirstSights, Stores
 from touchplate.verify.purl import PackageURL
@@ -302,4 +304,10 @@ def refusal(judged: JudgedRevision) -> RefusedError:
     file = judged.worst
     reason = file.decision.reasons[0].word
     line = f"{judged.revision}, {file.name}: {file.decision.line}"
-    return RefusedError(line, reason=reason, explain=judged.remote.why(judged.revision))
+    return RefusedError(
+        line,
+        reason=reason,
+        explain=judged.remote.why(judged.revision),
+        rebuild=wanted_rebuild(file.decision, lambda: rebuild_candidates(judged.remote, judged.revision)),
+        note=contradiction(file.decision),
+    )

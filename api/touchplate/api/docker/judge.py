@@ -28,6 +28,7 @@ from touchplate.api.errors import ChangedError, NotFoundError, RefusedError, Ups
 from touchplate.api.gate import Decision, Facts, Gate, Question
 from touchplate.api.links import Link
 from touchplate.api.pull import SingleFlight
+from touchplate.api.rebuilds import MAX_CANDIDATES, contradiction, wanted_rebuild
 from touchplate.api.records import FirstSight
 from touchplate.api.stores import FirstSights, Stores
 
@@ -106,7 +107,8 @@ class ImageJudge:
         """As `obtain`, and raises RefusedError when the gate says no."""
         served = self.obtain(place, sha256)
         if served.decision is not None and served.decision.verdict == "refuse":
-            raise self._refusal(place, served.link, served.decision)
+            images = tuple(image.sha256 for image in served.images[:MAX_CANDIDATES])
+            raise self._refusal(place, served.link, served.decision, images=images)
         return served
 
     def obtain(self, place: Place, sha256: str) -> Served:
@@ -205,13 +207,29 @@ class ImageJudge:
             place, sha256, named.size, is_evidence, gave and self._stores.blobs.is_sound(sha256)
         )
 
-    def _refusal(self, place: Place, link: Link, decision: Decision, blob: str | None = None) -> RefusedError:
-        """The error that tells a client why, in one short line."""
+    def _refusal(
+        self,
+        place: Place,
+        link: Link,
+        decision: Decision,
+        *,
+        blob: str | None = None,
+        images: tuple[str, ...] = (),
+    ) -> RefusedError:
+        """The error that tells a client why, in one short line. `images`: those of an index."""
         what = f"{place.asked}@sha256:{link.sha256[:12]}"
         if blob is not None:
             what = f"blob sha256:{blob[:12]} is part of {what}, which is"
         explain = place.why(f"sha256:{link.sha256}")
-        return RefusedError(f"{what} {decision.line}", reason=decision.reasons[0].word, explain=explain)
+        return RefusedError(
+            f"{what} {decision.line}",
+            reason=decision.reasons[0].word,
+            explain=explain,
+            rebuild=wanted_rebuild(
+                decision, lambda: [place.package(sha256) for sha256 in images or (link.sha256,)]
+            ),
+            note=contradiction(decision),
+        )
 
     def question(self, place: Place, sha256: str) -> Question:
         """What the gate is asked about an image."""

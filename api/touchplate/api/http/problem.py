@@ -52,8 +52,9 @@ def describe(error: Exception, *, public_url: str = "", table: StatusTable = STA
         headers["Allow"] = "GET, HEAD"
     if isinstance(error, RangeError):
         headers["Content-Range"] = f"bytes */{error.size}"
-    explain = error.explain if isinstance(error, RefusedError) else ""
-    return Problem(status, reason, _one_line(detail), public_url + explain if explain else "", headers)
+    explain, note = (error.explain, error.note) if isinstance(error, RefusedError) else ("", "")
+    detail = _one_line(detail, note)
+    return Problem(status, reason, detail, public_url + explain if explain else "", headers)
 
 
 def problem(error: Exception, *, public_url: str = "", table: StatusTable = STATUS) -> Response:
@@ -63,7 +64,9 @@ def problem(error: Exception, *, public_url: str = "", table: StatusTable = STAT
     return Response(body, told.status, told.headers, MEDIA_TYPE)
 
 
-def _one_line(text: str) -> str:
-    # Clients print it as it is, and parts of it may come from whoever published the file.
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= DETAIL_CHARACTERS else f"{line[: DETAIL_CHARACTERS - 1]}…"
+def _one_line(text: str, note: str) -> str:
+    # Clients print it as it is, and parts of it may come from whoever published the file. The note is ours,
+    # and the last word however long the rest is.
+    line, tail = printable(" ".join(text.split())), f"; {printable(note)}" if note else ""
+    room = DETAIL_CHARACTERS - len(tail)
+    return (line if len(line) <= room else f"{line[: room - 1]}…") + tail

@@ -29,6 +29,7 @@ from touchplate.api.maven.layout import FileRequest, MavenFile, MetadataRequest,
 from touchplate.api.maven.metadata import format_metadata
 from touchplate.api.maven.repository import Repository
 from touchplate.api.pull import SingleFlight
+from touchplate.api.rebuilds import contradiction, wanted_rebuild
 from touchplate.api.records import FirstSight
 from touchplate.api.stores import FirstSights, Stores
 from touchplate.verify.purl import PackageURL
@@ -262,7 +263,13 @@ def refusal(judged: Judged) -> RefusedError:
     file, decision = judged.file, judged.decision
     classifier = f":{file.classifier}" if file.classifier else ""
     name = f"{file.group}:{file.artifact}:{file.type}{classifier}:{file.version}"
-    return RefusedError(f"{name} {decision.line}", reason=decision.reasons[0].word, explain=judged.why)
+    return RefusedError(
+        f"{name} {decision.line}",
+        reason=decision.reasons[0].word,
+        explain=judged.why,
+        rebuild=wanted_rebuild(decision, lambda: (judged.package,)),
+        note=contradiction(decision),
+    )
 
 
 def why_path(repository: Repository, file: MavenFile) -> str:

@@ -96,20 +96,21 @@ class JobRoutes:
     def __init__(
         self, queue: Queue, tokens: BearerTokens[Caller], *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._queue = queue
+        self.queue = queue
         self._outputs = Outputs(queue)
-        self._tokens = tokens
+        self.tokens = tokens
         self._clock = clock
         self.live = LiveOutput(queue, self._outputs)
 
     def may_store(self, request: Request) -> bool:
-        """Whether the request has one of the queue's tokens: such a one may also store evidence."""
-        return self._tokens.find(request.headers.get("authorization")) is not None
+        """Whether the request has a worker's or administrator's token: such a one may also store evidence."""
+        caller = self.tokens.find(request.headers.get("authorization"))
+        return caller is not None and bool({"work", "admin"} & caller.scopes)
 
     def stop(self) -> None:
         """End the streams, and let go of the database."""
         self.live.stop()
-        self._queue.close()
+        self.queue.close()
 
     def router(self) -> APIRouter:
         """All routes."""
@@ -132,12 +133,12 @@ class JobRoutes:
         before = _decimal(asked["before"], "before") if "before" in asked else None
         limit = _decimal(asked.get("limit", "100"), "limit")
         state: Any = asked.get("state")
-        found = await _run(lambda: self._queue.list(state=state, before=before, limit=limit))
+        found = await _run(lambda: self.queue.list(state=state, before=before, limit=limit))
         return JSONResponse({"jobs": [format_job(job) for job in found]})
 
     async def _show(self, request: Request) -> Response:
         self._caller(request, None)
-        job = await _run(lambda: self._queue.find(_number(request)))
+        job = await _run(lambda: self.queue.find(_number(request)))
         return JSONResponse(format_job(job))
 
     async def _watch(self, request: Request) -> Response:
@@ -145,7 +146,7 @@ class JobRoutes:
         number = _number(request)
         seen = request.headers.get("last-event-id") or request.query_params.get("after", "0")
         start = _decimal(seen, "Last-Event-ID")
-        await _run(lambda: self._queue.find(number))
+        await _run(lambda: self.queue.find(number))
         wait = request.query_params.get("wait") != "0"
         events = self.live.events(number, start, wait=wait)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -159,14 +160,14 @@ class JobRoutes:
         if not isinstance(priority, int) or isinstance(priority, bool):
             raise BadJobError("priority: write a whole number")
         now = self._now()
-        job, is_new = await _run(lambda: self._queue.add(package, definition, now, priority=priority))
+        job, is_new = await _run(lambda: self.queue.add(package, definition, now, priority=priority))
         return JSONResponse({"job": format_job(job), "new": is_new}, status_code=201 if is_new else 200)
 
     async def _cancel(self, request: Request) -> Response:
         self._caller(request, "admin")
         now = self._now()
         signed = request.query_params.get("signed") == "1"
-        job = await _run(lambda: self._queue.cancel(_number(request), now, signed=signed))
+        job = await _run(lambda: self.queue.cancel(_number(request), now, signed=signed))
         return JSONResponse(format_job(job))
 
     async def _lease(self, request: Request) -> Response:
@@ -175,7 +176,7 @@ class JobRoutes:
         # The token's name comes first: nobody works under another's.
         name = f"{caller.name}/{label}" if label else caller.name
         now = self._now()
-        lease = await _run(lambda: self._queue.lease(name[:MAX_NAME_CHARS], now))
+        lease = await _run(lambda: self.queue.lease(name[:MAX_NAME_CHARS], now))
         return Response(status_code=204) if lease is None else JSONResponse(format_lease(lease))
 
     async def _report(self, request: Request) -> Response:
@@ -200,30 +201,30 @@ class JobRoutes:
         return JSONResponse(value)
 
     def _heartbeat(self, number: int, secret: str, message: Message) -> dict[str, Any]:
-        self._queue.heartbeat(number, secret, self._now())
+        self.queue.heartbeat(number, secret, self._now())
         return {}
 
     def _verdict(self, number: int, secret: str, message: Message) -> dict[str, Any]:
         result: Result = _text(message, "result")  # type: ignore[assignment]  # the queue looks at it
-        return {"final": self._queue.judge(number, secret, result, self._now())}
+        return {"final": self.queue.judge(number, secret, result, self._now())}
 
     def _statements(self, number: int, secret: str, message: Message) -> dict[str, Any]:
-        stored = self._queue.sign(number, secret, parse_envelopes(message.get("envelopes")))
+        stored = self.queue.sign(number, secret, parse_envelopes(message.get("envelopes")))
         return {"envelopes": format_envelopes(stored)}
 
     def _finish(self, number: int, secret: str, message: Message) -> dict[str, Any]:
         indexes = message.get("indexes")
         if not isinstance(indexes, list):
             raise BadJobError("indexes: write a list of decimal strings")
-        self._queue.finish(number, secret, [_decimal(str(one), "indexes") for one in indexes], self._now())
+        self.queue.finish(number, secret, [_decimal(str(one), "indexes") for one in indexes], self._now())
         return {}
 
     def _return(self, number: int, secret: str, message: Message) -> dict[str, Any]:
-        self._queue.give_back(number, secret, _text(message, "reason"), self._now())
+        self.queue.give_back(number, secret, _text(message, "reason"), self._now())
         return {}
 
     def _fail(self, number: int, secret: str, message: Message) -> dict[str, Any]:
-        self._queue.fail(number, secret, _text(message, "reason"), self._now())
+        self.queue.fail(number, secret, _text(message, "reason"), self._now())
         return {}
 
     def _output(self, number: int, secret: str, message: Message) -> dict[str, Any]:
@@ -235,7 +236,7 @@ class JobRoutes:
         return {"kept": self._outputs.append(number, secret, data, self._now())}
 
     def _caller(self, request: Request, scope: Scope | None) -> Caller:
-        caller = self._tokens.find(request.headers.get("authorization"))
+        caller = self.tokens.find(request.headers.get("authorization"))
         if caller is None:
             raise UnauthorizedError("the queue needs a bearer token")
         if scope is not None and scope not in caller.scopes:

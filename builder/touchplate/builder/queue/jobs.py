@@ -40,6 +40,12 @@ MAX_OUTPUT_BYTES = 2 * 1024 * 1024
 MAX_BATCH_BYTES = 64 * 1024
 """Of output in one message of a worker."""
 
+ANONYMOUS = "anonymous "
+"""Begins the name of a client that is known by its address only."""
+
+BUILT: tuple[Result, ...] = ("identical", "equivalent", "different")
+"""Results of a build that came to its end: no further one is likely to have another."""
+
 
 @dataclass(frozen=True)
 class QueueLimits:
@@ -49,6 +55,10 @@ class QueueLimits:
     """Jobs that wait or run. At one minute each, two workers take most of a day for that many."""
     asked_per_hour: int = 10
     """New jobs that one client may ask for in an hour; those added by an administrator are not counted."""
+    anonymous_per_hour: int = 20
+    """New jobs that all clients without a token may ask for together: addresses cost nothing."""
+    open_asked: int = 500
+    """Jobs that wait or run because clients asked for them: the other places are administrators'."""
     quiet_seconds: int = 24 * 3600
     """No request opens a job again that ended less than this ago: the inputs are hardly others by then."""
     lease_seconds: int = 60

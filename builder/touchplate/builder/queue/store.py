@@ -17,6 +17,8 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, inser
 
 from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import (
+    ANONYMOUS,
+    BUILT,
     CLOSED,
     MAX_DETAIL_CHARS,
     MAX_LISTED,
@@ -69,7 +71,8 @@ class Queue:
         """A job for this package and definition, and whether it is new; an open one is answered as it is.
 
         `client`: who asks, when it is no administrator: bounded by the hour, and answered with the last job
-        while that ended less than a day ago. Raises BadJobError, QueueFullError, TooManyRequestsError.
+        when that built something, or ended less than a day ago. Raises BadJobError, QueueFullError,
+        TooManyRequestsError.
         """
         row = _checked(package, definition, client or "", priority)
         with database_errors("add a job"), begin_write(self.engine) as transaction:
@@ -81,7 +84,7 @@ class Queue:
                 .limit(1)
             ).one_or_none()
             if last is not None and (
-                last.state in OPEN or (client is not None and self._is_recent(last, now))
+                last.state in OPEN or (client is not None and self._is_enough(last, now))
             ):
                 return _job(last), False
             self._check_room(transaction, client, now)
@@ -90,7 +93,10 @@ class Queue:
             ).one()
             return _job(made), True
 
-    def _is_recent(self, row: Row[Any], now: int) -> bool:
+    def _is_enough(self, row: Row[Any], now: int) -> bool:
+        """Whether no request opens the job of `row` again."""
+        if row.state == "done" and row.result in BUILT:
+            return True
         since = now - self.limits.quiet_seconds
         return row.finished is not None and since < row.finished <= now + _AHEAD_SECONDS
 
@@ -102,13 +108,21 @@ class Queue:
             )
         if client is None:
             return
-        asked = count.where(
-            jobs.c.client == client, jobs.c.created > now - _HOUR, jobs.c.created <= now + _AHEAD_SECONDS
-        )
-        if transaction.execute(asked).scalar_one() >= self.limits.asked_per_hour:
-            raise TooManyRequestsError(
-                f"{self.limits.asked_per_hour} rebuilds an hour may be asked for; try again later"
+        asked = count.where(jobs.c.client != "", jobs.c.state.in_(OPEN))
+        if transaction.execute(asked).scalar_one() >= self.limits.open_asked:
+            raise QueueFullError(
+                f"{self.limits.open_asked} jobs that clients asked for are open, no more may be"
             )
+        recent = count.where(jobs.c.created > now - _HOUR, jobs.c.created <= now + _AHEAD_SECONDS)
+        bounds = [(recent.where(jobs.c.client == client), self.limits.asked_per_hour, "")]
+        if client.startswith(ANONYMOUS):
+            everybody = recent.where(jobs.c.client.startswith(ANONYMOUS, autoescape=True))
+            bounds.append((everybody, self.limits.anonymous_per_hour, " without a token"))
+        for query, most, whose in bounds:
+            if transaction.execute(query).scalar_one() >= most:
+                raise TooManyRequestsError(
+                    f"{most} rebuilds an hour may be asked for{whose}; try again later"
+                )
 
     def lease(self, worker: str, now: int) -> Lease | None:
         """The next job for a worker; None when there is none. Raises BadJobError for a name too long.

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Scope = Literal["work", "admin"]
-"""`work`: lease jobs and report on them, and store evidence. `admin`: add and cancel jobs. Both read."""
+Scope = Literal["work", "admin", "ask"]
+"""`work`: lease jobs and report on them, and store evidence. `admin`: add and cancel jobs, store evidence.
+`ask`: have files rebuilt that the gate refuses. All read."""
 
 MIN_TOKEN_CHARS = 16
 """Shortest token that is taken: 16 characters of any random alphabet cannot be tried out over a network."""

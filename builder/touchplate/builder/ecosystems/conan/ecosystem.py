@@ -19,7 +19,7 @@ from touchplate.builder.ecosystems.conan.definition import (
 from touchplate.builder.ecosystems.conan.failure import explain_failure
 from touchplate.builder.ecosystems.conan.infer import infer
 from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan
-from touchplate.builder.ecosystems.conan.reference import CONANINFO, package_revision_of, revision_of
+from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, package_revision_of, revision_of
 from touchplate.builder.ecosystems.conan.remote import check_package_id, check_recipe, read_file
 from touchplate.builder.ecosystems.conan.tools import need_conan, need_gcc, need_program
 from touchplate.builder.plan import BuildPlan, CollectedFile
@@ -69,6 +69,10 @@ class ConanEcosystem:
     def check_definition(self, reader: Reader, definition: Definition) -> None:
         """Recipe, package and outputs are of one revision."""
         check_definition(reader, definition)
+
+    def can_infer(self, package: PackageURL) -> bool:
+        """Archives of package revisions, see `infer`."""
+        return package.qualifier("file") == PACKAGE and package.qualifier("prev") is not None
 
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """From the recipe revision and the settings and options of the published package."""

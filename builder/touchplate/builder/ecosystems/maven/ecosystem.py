@@ -70,6 +70,10 @@ class Maven:
         """`mvn` needs its tools."""
         check_command(reader, definition)
 
+    def can_infer(self, package: PackageURL) -> bool:
+        """Main jars of the default upstream, see `infer`."""
+        return package.qualifiers == (("type", "jar"),)
+
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """From what was published with a main jar. The hint `jdk` overrides what its manifest says."""
         refuse_hints(hints, ("jdk",))

@@ -103,6 +103,10 @@ class OCI:
         """One image, one archive."""
         check_definition(reader, definition)
 
+    def can_infer(self, package: PackageURL) -> bool:
+        """Never, see `infer`."""
+        return False
+
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """Never: an image does not say what it was made from."""
         raise DefinitionError(
