@@ -103,7 +103,10 @@ def test_reads_the_smallest_configuration(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ('enforce = "warn"', 'enforce = "maybe"', "one of 'enforce', 'warn', 'observe'"),
-        ('rebuild = "never"', 'rebuild = "any"', 'write "never"'),
+        ('enforce = "warn"\nrebuild = "never"', 'rebuild = "any"', "needs a [queue]"),
+        ('rebuild = "never"', 'rebuild = "any"', "only refusals ask for one"),
+        ('rebuild = "never"', 'rebuild = "all"', "'any'"),
+        ('need = ["recorded"]', 'need = ["recorded"]\nrebuild = "any"', '"reproduced" is in need'),
         ('need = ["reproduced"]', 'need = ["signed"]', "does not exist yet"),
         ('need = ["reproduced"]', 'need = ["blessed"]', "'blessed' is no level"),
         ('identity = "central"', 'identity = "a/b"', "identity 'a/b'"),

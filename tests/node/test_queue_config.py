@@ -78,3 +78,23 @@ def test_tokens_that_are_short_or_the_same_are_refused(tmp_path: Path) -> None:
 def test_a_queue_without_tokens_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nobody could use the queue"):
         load_config(config_of(tmp_path, "[queue]\ntoken = []\n"))
+
+
+RULE = '[[gate.rule]]\nneed = ["reproduced"]\nrebuild = "authenticated"\n'
+
+
+def test_rebuilds_for_tokens_need_a_token_that_may_ask(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text()
+    path = write_node(tmp_path, "http://127.0.0.1:1/repository", rules=RULE + text)
+    assert load_config(path).gate.rule[-1].rebuild == "authenticated"
+    path.write_text(
+        path.read_text().replace('scopes = ["admin"]', 'scopes = ["work"]').replace('["ask"]', '["work"]')
+    )
+    with pytest.raises(ConfigError, match='has the scope "ask" or "admin"'):
+        load_config(path)
+
+
+def test_a_folder_of_definitions_has_to_be_there(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text().replace("[queue]\n", '[queue]\ndefinitions = "nowhere"\n')
+    with pytest.raises(ConfigError, match="definitions: there is no folder"):
+        load_config(config_of(tmp_path, text))

@@ -7,6 +7,7 @@ definitions (any more) are left out with a warning.
 from __future__ import annotations
 
 import logging
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -69,6 +70,8 @@ class DefinitionFolder:
         try:
             found = path.stat()
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+                raise DefinitionError("it is no file")
             known = self._read.get(path)
             if known is not None and known[0] == stamp:
                 return known

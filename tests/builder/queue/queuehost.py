@@ -129,11 +129,20 @@ class Host:
 
 
 @contextlib.contextmanager
-def queue_host(folder: Path) -> Iterator[Host]:
-    """A node on a free port; ended by SIGTERM, and in order."""
+def queue_host(folder: Path, *, rules: str | None = None) -> Iterator[Host]:
+    """A node on a free port; ended by SIGTERM, and in order.
+
+    With `rules` for its gate, it serves the repository, one operator is enough for `reproduced`, and the
+    definition of the one package is in its folder of definitions.
+    """
     with scene() as one:
-        config = write_node(folder / "node", "http://127.0.0.1:1/repository")
-        config.write_text(config.read_text() + QUEUE)
+        if rules is None:
+            config = write_node(folder / "node", "http://127.0.0.1:1/repository")
+            config.write_text(config.read_text() + QUEUE)
+        else:
+            more = QUEUE.replace("[queue]", '[queue]\ndefinitions = "definitions"', 1)
+            config = write_node(folder / "node", one.url, rules=rules + more, levels="operators = 1")
+            (config.parent / "definitions").mkdir()
         publish(one.repository, LIB, CONTENT)
         for name, text in (
             ("shed.token", WORKER),
@@ -143,6 +152,8 @@ def queue_host(folder: Path) -> Iterator[Host]:
             (config.parent / name).write_text(text)
             (config.parent / name).chmod(0o600)
         script = scripted(one, f"print('a line of the build')\njar(get({LIB!r}))").data
+        if rules is not None:
+            (config.parent / "definitions" / "demo.json").write_bytes(script)
         node = Process(["serve", "--config", str(config)])
         try:
             assert node.child.stdout is not None

@@ -9,6 +9,7 @@ import pytest
 
 from touchplate.base.sql import Engine
 from touchplate.builder.queue.jobs import (
+    ANONYMOUS,
     MAX_BATCH_BYTES,
     MAX_DETAIL_CHARS,
     MAX_OUTPUT_BYTES,
@@ -80,12 +81,45 @@ class QueueSuite:
 
     def test_no_request_repeats_a_job_within_a_day_but_an_administrator_may(self, queue: Queue) -> None:
         job, _ = queue.add(purl("a"), "", NOW, client="c")
-        finish(queue, NOW)
+        queue.cancel(job.number, NOW)
         day = LIMITS.quiet_seconds
         assert queue.add(purl("a"), "", NOW + day - 1, client="c") == (queue.find(job.number), False)
-        assert queue.add(purl("a"), "", NOW + day, client="c")[1]
-        finish(queue, NOW + day)
+        again, is_new = queue.add(purl("a"), "", NOW + day, client="c")
+        assert is_new
+        queue.cancel(again.number, NOW + day)
         assert queue.add(purl("a"), "", NOW + day)[1]
+
+    def test_no_request_repeats_what_was_built_but_an_administrator_may(self, queue: Queue) -> None:
+        job, _ = queue.add(purl("a"), "", NOW, client="c")
+        finish(queue, NOW)
+        year = 365 * LIMITS.quiet_seconds
+        assert queue.add(purl("a"), "", NOW + year, client="c") == (queue.find(job.number), False)
+        assert queue.add(purl("a"), "", NOW + year)[1]
+
+    def test_clients_without_a_token_have_a_bound_together(self, tmp_path: Path) -> None:
+        queue = Queue(self.engine(tmp_path), QueueLimits(asked_per_hour=2, anonymous_per_hour=3))
+        try:
+            for number in range(3):
+                queue.add(purl(f"a{number}"), "", NOW, client=f"{ANONYMOUS}192.0.2.{number}")
+            with pytest.raises(
+                TooManyRequestsError, match="3 rebuilds an hour may be asked for without a token"
+            ):
+                queue.add(purl("b"), "", NOW + 3599, client=f"{ANONYMOUS}192.0.2.9")
+            assert queue.add(purl("b"), "", NOW + 3599, client="token ci")[1]
+            assert queue.add(purl("c"), "", NOW + 3600, client=f"{ANONYMOUS}192.0.2.9")[1]
+        finally:
+            queue.close()
+
+    def test_clients_leave_places_to_administrators(self, tmp_path: Path) -> None:
+        queue = Queue(self.engine(tmp_path), QueueLimits(open_asked=1))
+        try:
+            queue.add(purl("a"), "", NOW)
+            queue.add(purl("b"), "", NOW, client="c")
+            with pytest.raises(QueueFullError, match="1 jobs that clients asked for"):
+                queue.add(purl("d"), "", NOW, client="d")
+            assert queue.add(purl("d"), "", NOW)[1]
+        finally:
+            queue.close()
 
     def test_takes_so_many_jobs_and_no_more(self, queue: Queue) -> None:
         for number in range(LIMITS.open_jobs):
