@@ -36,6 +36,7 @@ test-wheel: auditor  ## the auditors' tests against the installed wheel without 
 
 e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
+	$(PYTHON) -m tests.e2e.asked
 
 e2e-peers: setup  ## four peers of one log: quorum, kills, lies, twins, real rebuilds (builds CometBFT once; needs go)
 	$(PYTHON) -m pytest -q tests/e2e/peers
