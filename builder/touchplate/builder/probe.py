@@ -79,6 +79,8 @@ class Probe:
     no_nested_user_namespace: bool = False
     limits: dict[str, str] = field(default_factory=dict)
     """What holds memory and processes: cgroup-v1, cgroup-v2, or rlimit (each process for itself)."""
+    own_kernel: str = ""
+    """Release of the kernel that the command talks to; empty when that is the host's."""
 
     @property
     def missing(self) -> tuple[str, ...]:

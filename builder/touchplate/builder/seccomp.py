@@ -76,20 +76,23 @@ _AF_INET = 2
 _UNKNOWN = -1  # what libseccomp answers for a name that it does not know
 
 
-def make_filter(*, containers: bool = False) -> bytes:
+def make_filter(*, containers: bool = False, tracing: bool = False) -> bytes:
     """The filter as a BPF program, in the form that `bwrap --seccomp FD` reads.
 
     `containers`: leave what it takes to make containers inside (mounts, all namespaces but the user's).
+    `tracing`: leave ptrace and user namespaces as well, of which gVisor's kernel is made; builds never reach
+    this filter there, only that kernel does.
     """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     refuse = pyseccomp.ERRNO(errno.EPERM)
     for name in _REFUSED if containers else (*_REFUSED, *_REFUSED_TO_BUILDS):
-        _add(rules, refuse, name)
+        if not (tracing and name == "ptrace"):
+            _add(rules, refuse, name)
     for name in _KEYS:
         # runc wants a keyring of its own, and takes only "no such system call" for an excuse.
         _add(rules, pyseccomp.ERRNO(errno.ENOSYS) if containers else refuse, name)
     flags = {"CLONE_NEWUSER": _CLONE_NEW["CLONE_NEWUSER"]} if containers else _CLONE_NEW
-    for flag in flags.values():
+    for flag in () if tracing else flags.values():
         _add(rules, refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # Its flags are in memory, where a filter cannot look; ENOSYS makes every libc fall back to clone(2).
     _add(rules, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
