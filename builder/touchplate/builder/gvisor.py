@@ -10,6 +10,7 @@ code, and two results under both depend less on either.
 """
 
 import json
+from pathlib import PurePosixPath
 from typing import Any
 
 from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, RESERVED_FOLDER
@@ -78,6 +79,7 @@ class GvisorSandbox(RangedSandbox):
             *("--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr", *root_links()),
             *("--proc", "/proc", "--dev", "/dev", "--dir", "/sys", "--remount-ro", "/dev"),
             *("--perms", "0700", "--size", str(SHM_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
+            *_open_parents(job),
             *("--bind", str(workspace.build), BUILD_FOLDER, "--bind", str(workspace.home), HOME_FOLDER),
             *show_options(job),
             *("--ro-bind", str(config), f"{_BUNDLE}/config.json"),
@@ -107,6 +109,15 @@ class GvisorSandbox(RangedSandbox):
             ],
             "linux": {"namespaces": [{"type": name} for name in ("ipc", "mount", "network", "pid", "uts")]},
         }
+
+
+def _open_parents(job: Job) -> list[str]:
+    """Bubblewrap's options for folders above what is shown: it makes them for itself alone (0700), and the
+    command has another id."""
+    shown = [HOME_FOLDER, *job.shown, *(bind.inside for bind in job.binds), f"{_BUNDLE}/config.json"]
+    parents = {str(parent) for path in shown for parent in PurePosixPath(path).parents[:-1]}
+    made = sorted(parents - set(shown))
+    return [word for path in made for word in ("--perms", "0755", "--dir", path)]
 
 
 def _memory(path: str, size: int) -> dict[str, Any]:
