@@ -93,7 +93,8 @@ def make_filter(*, containers: bool = False, tracing: bool = False) -> bytes:
         _add(rules, pyseccomp.ERRNO(errno.ENOSYS) if containers else refuse, name)
     flags = {"CLONE_NEWUSER": _CLONE_NEW["CLONE_NEWUSER"]} if containers else _CLONE_NEW
     for flag in () if tracing else flags.values():
-        _add(rules, refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
+        for name in ("clone", "unshare"):
+            _add(rules, refuse, name, pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # Its flags are in memory, where a filter cannot look; ENOSYS makes every libc fall back to clone(2).
     _add(rules, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
     for request in (_TIOCSTI, _TIOCLINUX):
