@@ -10,10 +10,11 @@ code, and two results under both depend less on either.
 """
 
 import json
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, RESERVED_FOLDER
+from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, RESERVED_FOLDER, Limits
 from touchplate.builder.probe_gvisor import probe_gvisor
 from touchplate.builder.process import run_tool
 from touchplate.builder.ranged import RangedSandbox, prepare_work
@@ -39,6 +40,12 @@ CAPABILITIES = (
 """What runsc has in the namespace of the job's ids (capabilities(7)): to change into gVisor's own namespaces,
 and to own files as the build says. None of them reaches beyond those ids, and the command has none."""
 
+TASKS_PER_PROCESS = 6
+"""Tasks of the host that stand for one process of the command; 5 were seen, and fewer for its threads."""
+
+OWN_TASKS = 64
+"""Tasks of gVisor itself, 42 when nothing else runs."""
+
 _BUNDLE = f"{RESERVED_FOLDER}/gvisor"
 _STATE = "/tmp/runsc"  # noqa: S108  in the outer /tmp, which the command does not see
 _CONFIG_NUMBER = -1  # among a workspace's placed files: what a job places is counted from 0
@@ -60,6 +67,9 @@ class GvisorSandbox(RangedSandbox):
 
     def _make_filter(self) -> bytes:
         return make_filter(containers=True, tracing=True)
+
+    def _limits_outside(self, limits: Limits) -> Limits:
+        return replace(limits, processes=limits.processes * TASKS_PER_PROCESS + OWN_TASKS)
 
     def _inside(self, job: Job) -> tuple[str, ...]:
         return (str(self.runsc), *self._flags(job), "run", "--bundle", _BUNDLE, "build")

@@ -144,7 +144,7 @@ class Sandbox:
         Raises HostLack when sandbox or command could not be started.
         """
         disk = _DiskWatch(workspace, job.limits)
-        groups = make_groups(job.limits)
+        groups = make_groups(self._limits_outside(job.limits))
         try:
             with (
                 _memory_file("arguments", _join(self._arguments(workspace, job))) as arguments,
@@ -164,6 +164,10 @@ class Sandbox:
         if not outcome.stopped and "exit-code" not in outcome.status:
             outcome = _without_exit_code(outcome)
         return disk.judge(outcome)
+
+    def _limits_outside(self, limits: Limits) -> Limits:
+        """The limits of a job's groups, which also hold what the sandbox itself runs for it."""
+        return limits
 
     def _argv(self, workspace: Workspace, job: Job, descriptors: tuple[int, int, int]) -> tuple[str, ...]:
         status, seccomp, arguments = (str(descriptor) for descriptor in descriptors)
