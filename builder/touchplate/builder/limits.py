@@ -22,6 +22,11 @@ FILE_SLACK_BYTES = 64 * MIB
 """A single file may pass the workspace's limit by this much, so that the watcher finds it too large: at the
 limit itself the kernel would end the writer first, and the failure would look like the build's own."""
 
+NO_CORE_BYTES = 1
+"""Not 0: where core_pattern names a program, the kernel starts it, as root of the host and fed by the build,
+whatever this limit is, except for 1 (core(5), fs/coredump.c). A core file needs a page at least, so there is none
+either. The filter keeps a build from setting another."""
+
 _PREFIX = "touchplate-"
 _CONTROLLERS = ("memory", "pids")
 
@@ -178,7 +183,7 @@ def _remove_stale(parent: Path) -> None:
 def set_resource_limits(pid: int, limits: Limits, groups: ControlGroups, *, own_uid: bool) -> None:
     """Limits per process, set from outside on a process that has not started the build yet."""
     pairs = {
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: NO_CORE_BYTES,
         resource.RLIMIT_FSIZE: limits.workspace_bytes + FILE_SLACK_BYTES,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         # A process that spins on every core until the wall clock ends stays below this.

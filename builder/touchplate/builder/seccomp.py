@@ -7,6 +7,7 @@ AF_INET only: the empty network namespace is the wall, the filter keeps exotic f
 
 import errno
 import os
+import resource
 from typing import Any
 
 import pyseccomp
@@ -99,10 +100,20 @@ def make_filter(*, containers: bool = False, tracing: bool = False) -> bytes:
     _add(rules, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
     for request in (_TIOCSTI, _TIOCLINUX):
         _add(rules, refuse, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, request))
+    _keep_core_limit(rules)
     # AF_UNSPEC 0, AF_UNIX 1, AF_INET 2 stay. Above: AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK, AF_ALG …
     no_family = pyseccomp.ERRNO(errno.EAFNOSUPPORT)
     _add(rules, no_family, "socket", pyseccomp.Arg(0, pyseccomp.GT, _AF_INET))
     return _export(rules)
+
+
+def _keep_core_limit(rules: Any) -> None:
+    """Answer as if done: scripts say `ulimit -c 0`, which is what they have in effect (`limits.NO_CORE_BYTES`)."""
+    done = pyseccomp.ERRNO(0)
+    core = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _INT, resource.RLIMIT_CORE)
+    _add(rules, done, "setrlimit", core)
+    core = pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, resource.RLIMIT_CORE)
+    _add(rules, done, "prlimit64", core, pyseccomp.Arg(2, pyseccomp.NE, 0))
 
 
 def _add(rules: Any, action: int, name: str, *arguments: Any) -> None:
