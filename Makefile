@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full
+.PHONY: hostile help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -52,6 +52,9 @@ pages:          ## every page looked at in a browser (needs chromium); pictures 
 
 rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
 	$(PYTHON) -m tests.e2e.sample
+
+hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained
+	$(PYTHON) -m tests.hostile
 
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q -m 'not long' tests/conformance
@@ -109,7 +112,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test hostile fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -22,8 +22,8 @@ from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.probe_runc import RuncProbe, probe_runc
-from touchplate.builder.rebuild import Rebuild, fetch_published
 from touchplate.builder.ranged import FIRST_ID, ID_RANGES, IDS, RANGES
+from touchplate.builder.rebuild import Rebuild, fetch_published
 from touchplate.builder.runc import RuncSandbox, open_runc_sandbox
 from touchplate.builder.sandbox import Job, SandboxConfig
 from touchplate.builder.workspace import Workspace, processes_of

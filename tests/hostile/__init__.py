@@ -1,1 +1,1 @@
-"""Hostile builds: each attack is run through the product's own sandboxes, and again with its walls taken away."""
+"""Hostile builds: each attack runs in the product's own sandboxes, and with its walls left out."""

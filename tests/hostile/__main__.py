@@ -54,7 +54,7 @@ class Row:
 
 @contextmanager
 def _world(backend: str, off: frozenset[str]) -> Iterator[World]:
-    folder = Path(tempfile.mkdtemp(prefix="touchplate-hostile-", dir="/var/tmp"))  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="touchplate-hostile-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
         yield World(backend, off, folder)

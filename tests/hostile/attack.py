@@ -26,7 +26,7 @@ class Attack:
     attempt: Try
 
     def compositions(self, backend: str) -> list[tuple[frozenset[str], bool]]:
-        """(walls left out, whether the attack must then succeed): all walls stand, each stands alone, none."""
+        """(walls left out, whether the attack must then succeed): all walls, each alone, none."""
         walls = self.walls[backend]
         alone = [frozenset(walls) - {wall} for wall in walls] if len(walls) > 1 else []
         return [(frozenset(), False), *((off, False) for off in alone), (frozenset(walls), True)]

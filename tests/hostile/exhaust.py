@@ -1,4 +1,4 @@
-"""Attacks on the host's memory, disk, processes, time and log. Their walls are limits: left out means raised."""
+"""Attacks on the host's memory, disk, processes, time and log. Their walls are limits: left out is raised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.hostile.attack import Attack, everywhere
 from tests.hostile.world import MIB, World
 
 from touchplate.builder import limits as limits_module
-from touchplate.builder import workspace
+from touchplate.builder import sandbox, workspace
 from touchplate.builder.plan import GIB
 
 
@@ -45,17 +45,26 @@ os.waitpid(-1, os.WNOHANG)[0] or print("ESCAPED")
     return world.works(script, limits=limits)
 
 
-def memory_in_tmp(world: World) -> bool:
+def _fill(count: int) -> str:
+    """Python that writes so many megabytes into /dev/shm."""
+    return f"""
+with open("/dev/shm/x", "wb") as file:
+    for _ in range({count}):
+        file.write(b"1" * 1_000_000)
+print("ESCAPED")
+"""
+
+
+def memory_in_shm(world: World) -> bool:
     limits = world.limits(memory_bytes=(150 if world.has("limit of memory") else 1500) * MIB)
-    script = "with open('/dev/shm/x', 'wb') as file:\n    for _ in range(220):\n        file.write(b'1' * 1_000_000)\nprint('ESCAPED')"
-    return world.works(script, limits=limits)
+    return world.works(_fill(220), limits=limits)
 
 
-def memory_file_system(world: World) -> bool:
-    """Fill /dev/shm beyond its own size."""
-    limits = world.limits(memory_bytes=1500 * MIB)
-    script = "with open('/dev/shm/x', 'wb') as file:\n    for _ in range(300):\n        file.write(b'1' * 1_000_000)\nprint('ESCAPED')"
-    return world.works(script, limits=limits)
+def overfull_shm(world: World) -> bool:
+    """Fill /dev/shm beyond its own size, within the limit of memory."""
+    size = sandbox.SHM_BYTES if world.has("size of /dev/shm") else 600 * MIB
+    with patch.object(sandbox, "SHM_BYTES", size):
+        return world.works(_fill(280))
 
 
 def _disk(world: World, script: str) -> bool:
@@ -70,20 +79,35 @@ def disk(world: World) -> bool:
 
 
 def disk_in_home(world: World) -> bool:
-    script = "for n in range(50):\n    open(os.environ['HOME'] + f'/{n}', 'wb').write(b'1' * 1_000_000)\nprint('ESCAPED')"
+    script = """
+for n in range(50):
+    open(os.environ["HOME"] + f"/{n}", "wb").write(b"1" * 1_000_000)
+print("ESCAPED")
+"""
     return _disk(world, script)
 
 
 def disk_without_a_name(world: World) -> bool:
     """A file that was removed and is still open: no walk finds it."""
-    wait = "time.sleep(1.5)" if world.backend != "gvisor" else "time.sleep(2.5)"
-    script = f"file = open('bomb', 'wb')\nos.unlink('bomb')\nfile.write(b'1' * 50_000_000)\nfile.flush()\n{wait}\nprint('ESCAPED')"
+    script = """
+file = open("bomb", "wb")
+os.unlink("bomb")
+file.write(b"1" * 50_000_000)
+file.flush()
+time.sleep(2)
+print("ESCAPED")
+"""
     return _disk(world, script)
 
 
 def huge_file(world: World) -> bool:
     """A sparse file of 300 MB, of which no block is written."""
-    script = "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nos.truncate(os.open('x', os.O_CREAT | os.O_RDWR), 300_000_000)\nprint('ESCAPED')"
+    script = """
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+os.truncate(os.open("x", os.O_CREAT | os.O_RDWR), 300_000_000)
+print("ESCAPED")
+"""
     return _disk(world, script)
 
 
@@ -119,7 +143,13 @@ def log(world: World) -> bool:
 def wall_clock(world: World) -> bool:
     """Ignore every signal and stay."""
     limits = world.limits(wall_seconds=1 if world.has("limit of time") else 20)
-    script = "import signal\nfor one in (1, 2, 3, 15):\n    signal.signal(one, signal.SIG_IGN)\ntime.sleep(2.5)\nprint('ESCAPED')"
+    script = """
+import signal
+for one in (1, 2, 3, 15):
+    signal.signal(one, signal.SIG_IGN)
+time.sleep(2.5)
+print("ESCAPED")
+"""
     return world.works(script, limits=limits)
 
 
@@ -138,7 +168,8 @@ ATTACKS = (
     Attack("fork bomb", everywhere("limit of processes"), processes),
     Attack("memory bomb", everywhere("limit of memory"), memory),
     Attack("memory bomb of many processes", everywhere("limit of memory"), memory_of_many),
-    Attack("memory bomb in /dev/shm", everywhere("limit of memory"), memory_in_tmp),
+    Attack("memory bomb in /dev/shm", everywhere("limit of memory"), memory_in_shm),
+    Attack("overfill /dev/shm", {"bubblewrap": ("size of /dev/shm",)}, overfull_shm),
     Attack("disk bomb", everywhere("limit of disk"), disk),
     Attack("disk bomb in HOME", everywhere("limit of disk"), disk_in_home),
     Attack("disk bomb without a name", everywhere("limit of disk"), disk_without_a_name),

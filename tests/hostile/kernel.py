@@ -5,6 +5,7 @@ Numbers are those of x86_64. What is called is harmless when it works: the point
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 from tests.hostile.attack import Attack
@@ -108,7 +109,14 @@ def user_namespace(world: World) -> bool:
 
 def user_namespace_by_clone3(world: World) -> bool:
     """The same by a call whose flags a filter cannot see."""
-    script = "what = (ctypes.c_uint64 * 11)()\nwhat[0] = 0x10000000\nwhat[4] = 17\npid = call(435, what, 88)\nif pid == 0:\n    os._exit(0)\nworked = pid > 0"
+    script = """
+what = (ctypes.c_uint64 * 11)()
+what[0], what[4] = 0x10000000, 17
+pid = call(435, what, 88)
+if pid == 0:
+    os._exit(0)
+worked = pid > 0
+"""
     return _call(world, script)
 
 
@@ -122,17 +130,15 @@ def become_root(world: World) -> bool:
 
 def hosts_kernel(world: World) -> bool:
     """Talk to the kernel of the host at all."""
-    import os
-
     return f"[{os.uname().release}]" in world.says("print(f'[{os.uname().release}]')")
 
 
 def _walls(name: str) -> dict[str, tuple[str, ...]]:
-    walls = {"bubblewrap": ("filter",), "runc": ("filter",)}
+    walls: dict[str, tuple[str, ...]] = {"bubblewrap": ("filter",), "runc": ("filter",)}
     return {**walls, "gvisor": ("filter", "own kernel")} if name in OWN_KERNEL else walls
 
 
-# For its other id bubblewrap makes a second user namespace, which owns neither mounts nor network of the first.
+# For its other id bubblewrap makes a second user namespace, which owns neither mounts nor network.
 _CAPABLE = {"bubblewrap": ("filter", "no capabilities", "second user namespace"), "gvisor": ("own kernel",)}
 _NAMESPACE = {"bubblewrap": ("filter", "user namespace limit"), "runc": ("filter", "user namespace limit")}
 

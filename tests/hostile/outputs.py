@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -44,7 +45,7 @@ def _walls(world: World) -> Iterator[None]:
         stack.enter_context(patch.object(collecting, "_OPEN_FILE", file))
         stack.enter_context(patch.object(collecting, "_OPEN_FOLDER", folder))
         if not world.has("regular files only"):
-            stack.enter_context(patch.object(collecting.stat, "S_ISREG", lambda mode: True))
+            stack.enter_context(patch.object(stat, "S_ISREG", lambda mode: True))
         yield
 
 
@@ -203,7 +204,7 @@ ATTACKS = (
     ),
     Attack(
         "change the output while it is collected (daemon)",
-        {name: ("process namespace", "control groups") for name in ("bubblewrap", "runc")},
+        dict.fromkeys(("bubblewrap", "runc"), ("process namespace", "control groups")),
         daemon,
     ),
     Attack("outlive a killed supervisor", everywhere("die-with-parent"), outlive_the_supervisor),

@@ -107,8 +107,9 @@ def other_job(world: World) -> bool:
         try:
             outcome = world.run("print(open('/theirs/theirs').read())", workspace=own, shown=shown)
         except HostLack as refused:
-            assert "Permission denied" in str(refused)  # bubblewrap itself could not show it
-            return False
+            if "Permission denied" not in str(refused):
+                raise
+            return False  # bubblewrap itself could not show it
         return SECRET.encode() in outcome.log
 
 
@@ -144,7 +145,7 @@ for number in range(3, 64):
 
     try:
         os.set_inheritable(descriptor, True)
-        with patch.object(process.subprocess, "Popen", leaking):
+        with patch.object(subprocess, "Popen", leaking):
             return world.steals(script)
     finally:
         os.close(descriptor)
@@ -157,7 +158,8 @@ def other_processes(world: World) -> bool:
     try:
         script = f"""
 for pid in filter(str.isdigit, os.listdir("/proc")):
-    if int(pid) != os.getpid() and {mark[:20]!r} + {mark[20:]!r} in open(f"/proc/{{pid}}/cmdline").read().replace(chr(0), " "):
+    words = open(f"/proc/{{pid}}/cmdline").read()
+    if int(pid) != os.getpid() and {mark[:20]!r} + {mark[20:]!r} in words:
         print("ESCAPED")
 """
         return world.works(script)
@@ -212,11 +214,11 @@ def _host_file(world: World, folder: str) -> bool:
 
 
 def temporary_file(world: World) -> bool:
-    return _host_file(world, "/tmp")  # noqa: S108
+    return _host_file(world, "/tmp")
 
 
 def shared_memory_file(world: World) -> bool:
-    return _host_file(world, "/dev/shm")  # noqa: S108
+    return _host_file(world, "/dev/shm")
 
 
 def kernel_settings(world: World) -> bool:
@@ -246,7 +248,7 @@ for flags in (os.O_WRONLY, os.O_WRONLY | os.O_TRUNC):
 
 
 def setuid_for_an_accomplice(world: World) -> bool:
-    """Leave a program with the set-user-id bit, for another user of the host to start while the build runs."""
+    """Leave a program with the set-user-id bit, for another user of the host to start meanwhile."""
     stolen: list[str] = []
     with world.sandbox.workspace(world.source) as workspace:
         if not world.has("closed workspace"):

@@ -31,7 +31,7 @@ _NAMESPACES = {
     "process namespace": "--unshare-pid",
     "ipc namespace": "--unshare-ipc",
 }
-_HOSTS = {"private /dev/shm": "/dev/shm", "private /tmp": "/tmp"}  # noqa: S108  the walls are about these
+_HOSTS = {"private /dev/shm": "/dev/shm", "private /tmp": "/tmp"}
 
 
 class Walls:
@@ -71,7 +71,7 @@ class Walls:
             words = _swap(words, ("--tmpfs", "/sys"), ())
             words = ["--bind", "/sys", "/sys", *words]
         if "private root" in self.off and self.exposed is not None:
-            words = [*_expose(self.exposed), *_swap(words, ("--symlink", TEMPORARY, "/var/tmp"), ())]  # noqa: S108
+            words = [*_expose(self.exposed), *_swap(words, ("--symlink", TEMPORARY, "/var/tmp"), ())]
         return words
 
 

@@ -16,7 +16,7 @@ from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
 from touchplate.builder.sandbox import Job, Sandbox, SandboxConfig
 from touchplate.builder.workspace import Workspace, processes_of
 
-SECRET = "the secret of the supervisor"  # noqa: S105
+SECRET = "the secret of the supervisor"
 
 SECONDS = 20.0
 """Wall clock of a job: twenty times what the slowest attack takes on a quiet machine."""
@@ -25,7 +25,8 @@ PRELUDE = """
 import ctypes, os, socket, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
 def call(number, *arguments):
-    return libc.syscall(ctypes.c_long(number), *(ctypes.c_long(one) if isinstance(one, int) else one for one in arguments))
+    words = (ctypes.c_long(one) if isinstance(one, int) else one for one in arguments)
+    return libc.syscall(ctypes.c_long(number), *words)
 """
 
 _UIDS = range(33_000 + os.getpid() % 1_000 * 4, 33_000 + os.getpid() % 1_000 * 4 + 4)

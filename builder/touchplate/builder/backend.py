@@ -93,7 +93,7 @@ def open_sandboxed(workshop: Workshop, wanted: str) -> Backend:
     if wanted == "gvisor":
         workshop.tidy()
         return Sandboxed(open_gvisor_sandbox(SandboxConfig(work=workshop.work, uids=ID_RANGES)))
-    need_backend_of(wanted, ("", "bubblewrap"))
+    need_backend_of(wanted, ("", "bubblewrap", "gvisor"))
     return Sandboxed(workshop.open_sandbox())
 
 

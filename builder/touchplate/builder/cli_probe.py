@@ -1,4 +1,4 @@
-"""`touchplate builder probe`: what the sandboxes of this host really give, looked at from inside and outside."""
+"""`touchplate builder probe`: what this host's sandboxes really give, seen from inside and outside."""
 
 import argparse
 import tempfile
@@ -29,7 +29,9 @@ def add_backend(parser: argparse._ActionsContainer) -> None:
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the options of `touchplate builder probe`."""
-    parser.add_argument("backend", nargs="*", metavar="BACKEND", help="bubblewrap, gvisor, runc; default: all")
+    parser.add_argument(
+        "backend", nargs="*", metavar="BACKEND", help="bubblewrap, gvisor, runc; default: all"
+    )
     parser.add_argument("--work", type=Path, metavar="DIR", help="look here, where builds will run")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
 

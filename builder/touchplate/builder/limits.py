@@ -24,8 +24,8 @@ limit itself the kernel would end the writer first, and the failure would look l
 
 NO_CORE_BYTES = 1
 """Not 0: where core_pattern names a program, the kernel starts it, as root of the host and fed by the build,
-whatever this limit is, except for 1 (core(5), fs/coredump.c). A core file needs a page at least, so there is none
-either. The filter keeps a build from setting another."""
+whatever this limit is, except for 1 (core(5), fs/coredump.c). A core file needs a page at least, so there is
+none either. The filter keeps a build from setting another."""
 
 _PREFIX = "touchplate-"
 _CONTROLLERS = ("memory", "pids")

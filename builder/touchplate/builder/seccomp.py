@@ -108,7 +108,7 @@ def make_filter(*, containers: bool = False, tracing: bool = False) -> bytes:
 
 
 def _keep_core_limit(rules: Any) -> None:
-    """Answer as if done: scripts say `ulimit -c 0`, which is what they have in effect (`limits.NO_CORE_BYTES`)."""
+    """Answer as if done: scripts say `ulimit -c 0`, which is what they have in effect (`limits`)."""
     done = pyseccomp.ERRNO(0)
     core = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _INT, resource.RLIMIT_CORE)
     _add(rules, done, "setrlimit", core)

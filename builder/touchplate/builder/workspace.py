@@ -118,9 +118,7 @@ class Usage:
 
 
 @contextlib.contextmanager
-def open_workspace(
-    work: Path, locks: Path, source: Path, uids: range, inner: int = 0
-) -> Iterator[Workspace]:
+def open_workspace(work: Path, locks: Path, source: Path, uids: range, inner: int = 0) -> Iterator[Workspace]:
     """A workspace with a copy of `source` as its build folder; removed with all it holds afterwards.
 
     `uids`: what to choose the job's from; one with a step gives it all ids up to the next (see `ranged`), of

@@ -33,8 +33,8 @@ from touchplate.builder.ecosystems.oci.registry import RegistryReader
 from touchplate.builder.ecosystems.oci.tools import Found, find_tools
 from touchplate.builder.errors import ContainerfileError, DefinitionError, HostLack, ImageError, PhaseFailed
 from touchplate.builder.plan import BuildPlan, CollectedFile, Forbidden
-from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile
 from touchplate.builder.ranged import ID_RANGES
+from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile
 from touchplate.builder.runc import open_runc_sandbox
 from touchplate.builder.sandbox import SandboxConfig
 from touchplate.builder.schema import Reader
