@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from unittest.mock import patch
 
 from tests.hostile.attack import Attack, everywhere
@@ -153,6 +157,51 @@ print("ESCAPED")
     return world.works(script, limits=limits)
 
 
+def starve(world: World) -> bool:
+    """Sixty processes that spin: whether a process outside gets less than a twelfth of what they get."""
+    script = """
+import signal
+start, go = os.pipe()
+children = []
+for _ in range(60):
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        os.read(start, 1)
+        os.setsid()  # where the kernel gives each session a share of its own
+        while True:
+            pass
+    children.append(child)
+print("now", flush=True)
+os.close(go)
+time.sleep(1.2)
+for child in children:
+    os.kill(child, signal.SIGKILL)
+for child in children:
+    os.waitpid(child, 0)
+print(sum(os.times()[2:4]))
+"""
+    outside = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    before: list[float] = []
+    controllers = limits_module._CONTROLLERS
+    if not world.has("share of the processors"):
+        controllers = tuple(one for one in controllers if one != "cpu")
+    try:
+        with patch.object(limits_module, "_CONTROLLERS", controllers):
+            outcome = world.run(script, on_line=lambda _: before.append(_processor_seconds(outside.pid)))
+        taken = before[1] - before[0]
+        world.said.append(f"outside {taken:.2f} s")
+        return taken < float(outcome.log.split()[-1]) / 12
+    finally:
+        outside.kill()
+        outside.wait()
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def core_dump(world: World) -> bool:
     """Set the one limit with which the kernel neither writes a core file nor starts the host's handler."""
     script = """
@@ -183,5 +232,10 @@ ATTACKS = (
     ),
     Attack("endless log", everywhere("limit of the log"), log),
     Attack("never end", everywhere("limit of time"), wall_clock),
+    Attack(
+        "starve what else runs on the host",
+        {"bubblewrap": ("share of the processors",), "runc": ("share of the processors",)},
+        starve,
+    ),
     Attack("wake the host's core dump handler", {"bubblewrap": ("filter",), "runc": ("filter",)}, core_dump),
 )

@@ -28,7 +28,8 @@ whatever this limit is, except for 1 (core(5), fs/coredump.c). A core file needs
 none either. The filter keeps a build from setting another."""
 
 _PREFIX = "touchplate-"
-_CONTROLLERS = ("memory", "pids")
+_CONTROLLERS = ("memory", "pids", "cpu")
+_TASK_SHARES, _TASK_WEIGHT, _MOST_WEIGHT = 1024, 100, 10_000  # sched(7), cgroup v1 and v2: of one process
 
 
 @dataclass
@@ -81,7 +82,7 @@ class ControlGroups:
         self.folders.clear()
 
     def describe(self) -> dict[str, str]:
-        """For the sandbox report: what limits memory and processes here."""
+        """For the sandbox report: what limits memory, processes and processor time here."""
         return {
             name: f"cgroup-v{self.versions[name]}" if name in self.folders else "rlimit"
             for name in _CONTROLLERS
@@ -89,7 +90,7 @@ class ControlGroups:
 
 
 def make_groups(limits: Limits, *, proc: Path = Path("/proc/self")) -> ControlGroups:
-    """New groups below this process's own, with memory and process limits set; as many as the host gives."""
+    """New groups below this process's own, with their limits set; as many as the host gives."""
     groups = ControlGroups()
     name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     for controller, version, parent in _places(proc):
@@ -113,6 +114,13 @@ def make_groups(limits: Limits, *, proc: Path = Path("/proc/self")) -> ControlGr
 def _set(folder: Path, controller: str, version: int, limits: Limits) -> None:
     if controller == "pids":
         (folder / "pids.max").write_text(str(limits.processes))
+        return
+    if controller == "cpu":
+        # A job counts as one process for each processor, however many it starts: the rest of the host lives.
+        cores = os.cpu_count() or 1
+        weight = min(_TASK_WEIGHT * cores, _MOST_WEIGHT)
+        name, value = ("cpu.weight", weight) if version == 2 else ("cpu.shares", _TASK_SHARES * cores)
+        (folder / name).write_text(str(value))
         return
     (folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(
         str(limits.memory_bytes)

@@ -66,8 +66,7 @@ class GvisorProbe(Probe):
             "a range of user ids of its own": self.own_uid,
             "the system call filter": self.seccomp,
             "an empty network namespace": self.empty_network,
-            "control groups for memory and processes": len(self.limits) > 1
-            and "rlimit" not in self.limits.values(),
+            "control groups for memory and processes": self.groups,
         }
         return tuple(name for name, given in needed.items() if not given)
 

@@ -112,8 +112,7 @@ class RuncProbe(Probe):
             "a range of user ids of its own": self.own_uid,
             "the system call filter": self.seccomp,
             "an empty network namespace": self.empty_network,
-            "control groups for memory and processes": len(self.limits) > 1
-            and "rlimit" not in self.limits.values(),
+            "control groups for memory and processes": self.groups,
             "containers made by runc": self.container,
         }
         return tuple(name for name, given in needed.items() if not given)
