@@ -183,7 +183,7 @@ print(sum(os.times()[2:4]))
 """
     outside = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     before: list[float] = []
-    controllers = limits_module._CONTROLLERS
+    controllers: tuple[str, ...] = limits_module._CONTROLLERS
     if not world.has("share of the processors"):
         controllers = tuple(one for one in controllers if one != "cpu")
     try:
