@@ -144,7 +144,7 @@ class Joinery:
         for file in sources:
             (folder / file.path).write_bytes(file.data)
 
-    def open_backend(self, workshop: Workshop, wanted: str) -> Backend:
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
         repository = workshop.repositories.named("conancenter")
         self.bench = Bench(repository, self._backend, self._missing)
         return self.bench

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from touchplate.builder.demands import choose_backend
 from touchplate.builder.errors import HostLack
 from touchplate.builder.gvisor import open_gvisor_sandbox
 from touchplate.builder.phases import run_build, run_fetch
@@ -85,11 +86,13 @@ class Sandboxed:
         return run_build(plan, lock, self._sandbox, cache, progress)
 
 
-def open_sandboxed(workshop: Workshop, wanted: str) -> Backend:
-    """A probed sandbox over the workshop's work folder: `gvisor` when it is wanted, else bubblewrap.
+def open_sandboxed(workshop: Workshop, demanded: str) -> Backend:
+    """A probed sandbox over the workshop's work folder: gVisor's when the definition demands it or this host
+    was told to use it, else bubblewrap's.
 
-    Raises HostLack when this host cannot give it, or when another backend is wanted.
+    Raises HostLack when this host cannot give it, or when another backend is demanded.
     """
+    wanted = choose_backend(demanded, workshop.backend)
     if wanted == "gvisor":
         workshop.tidy()
         return Sandboxed(open_gvisor_sandbox(SandboxConfig(work=workshop.work, uids=ID_RANGES)))

@@ -49,15 +49,15 @@ def read_demands(reader: Reader) -> Demands:
     return Demands(backend, tuple(needs))
 
 
-def choose_backend(demands: Demands, configured: str) -> str:
-    """The backend to open: the definition's, else this host's (`configured`), else "", the ecosystem's usual.
+def choose_backend(demanded: str, configured: str) -> str:
+    """The backend to open: the definition's, else this host's (`configured`), else "", the usual one.
 
     Raises HostLack when both say something and not the same.
     """
-    if demands.backend and configured and demands.backend != configured:
-        detail = f"the definition demands {demands.backend}, and this host was told to use {configured}"
+    if demanded and configured and demanded != configured:
+        detail = f"the definition demands {demanded}, and this host was told to use {configured}"
         raise HostLack(detail, reason="no-sandbox")
-    return demands.backend or configured
+    return demanded or configured
 
 
 def check_demands(demands: Demands, probe: Probe) -> None:

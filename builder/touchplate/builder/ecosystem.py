@@ -133,10 +133,10 @@ class Ecosystem(Protocol):
         """
         ...
 
-    def open_backend(self, workshop: Workshop, wanted: str) -> Backend:
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
         """What holds both phases: `backend.open_sandboxed`, unless builds need another isolation.
 
-        `wanted`: the name of a backend, or empty for the usual one. Raises HostLack when this host cannot
+        `demanded`: the backend that the definition names, or empty. Raises HostLack when this host cannot
         give it, or when builds of this ecosystem cannot run under it.
         """
         ...

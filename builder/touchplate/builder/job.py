@@ -69,7 +69,7 @@ class Settings:
     upstreams: tuple[str, ...]
     data: str
     backend: str = ""
-    """Which backend builds use; empty: their ecosystem's usual one."""
+    """Which backend builds use where there is a choice; empty: the usual one."""
 
 
 @dataclass(frozen=True)

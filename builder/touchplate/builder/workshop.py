@@ -46,7 +46,7 @@ class Workshop:
     verbose: bool = False
     """Whether each line of the build's output is shown."""
     backend: str = ""
-    """Which backend builds use; empty: their ecosystem's usual one."""
+    """Which backend builds use where there is a choice; empty: the usual one."""
     make_sandbox: Callable[[SandboxConfig], Sandbox] = field(default=open_sandbox)
 
     @property

@@ -112,9 +112,9 @@ class ConanEcosystem:
             path.write_bytes(file.data)
             path.chmod(0o644)
 
-    def open_backend(self, workshop: Workshop, wanted: str) -> Backend:
-        """Bubblewrap, or gVisor when it is wanted."""
-        return open_sandboxed(workshop, wanted)
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
+        """Bubblewrap, or gVisor."""
+        return open_sandboxed(workshop, demanded)
 
     def compare(
         self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile

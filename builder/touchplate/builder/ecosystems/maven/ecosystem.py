@@ -103,9 +103,9 @@ class Maven:
         """A release tree, or a sources jar laid out again."""
         prepare_tree(definition.source, sources, folder)
 
-    def open_backend(self, workshop: Workshop, wanted: str) -> Backend:
-        """Bubblewrap, or gVisor when it is wanted."""
-        return open_sandboxed(workshop, wanted)
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
+        """Bubblewrap, or gVisor."""
+        return open_sandboxed(workshop, demanded)
 
     def compare(
         self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile

@@ -138,9 +138,9 @@ class OCI:
         """The context."""
         unpack_context(sources[0].data, folder)
 
-    def open_backend(self, workshop: Workshop, wanted: str) -> Backend:
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
         """runc in a range of ids."""
-        need_backend_of(wanted, ("", "runc"))
+        need_backend_of(demanded, ("", "runc"))
         workshop.tidy()
         sandbox = open_runc_sandbox(SandboxConfig(work=workshop.work, uids=ID_RANGES))
         return Runc(sandbox, lambda identity, store: _reader(workshop, identity, store))
