@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.builder.rebuildparts import Scene, scene, scripted
-from tests.builder.sandboxes import Rig, open_folder, open_rig, require_sandbox
+from tests.builder.sandboxes import Rig, open_folder, open_rig, own_ranges, require_sandbox
 
 from touchplate.base.environment import read_environment
 from touchplate.builder.cli_probe import CHOICES
@@ -16,13 +16,11 @@ from touchplate.builder.gvisor import GvisorSandbox, open_gvisor_sandbox
 from touchplate.builder.plan import Limits
 from touchplate.builder.probe import Probe
 from touchplate.builder.probe_gvisor import GvisorProbe, probe_gvisor
-from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
 from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.sandbox import Job, SandboxConfig
 from touchplate.builder.workspace import Workspace
 from touchplate.verify.cli import main
 
-_OWN_RANGES = range(FIRST_ID + (RANGES + 50) * IDS, FIRST_ID + (RANGES + 54) * IDS, IDS)
 MADE = "jar(b'made from source\\n')"
 FULL = GvisorProbe(
     bubblewrap="0.8.0",
@@ -44,7 +42,7 @@ def gvisor() -> Iterator[GvisorSandbox]:
             pytest.fail("gVisor tests need runsc")
         pytest.skip("GVISOR NOT TESTED: this needs runsc")
     with open_folder() as folder:
-        yield open_gvisor_sandbox(SandboxConfig(folder / "work", folder / "locks", _OWN_RANGES))
+        yield open_gvisor_sandbox(SandboxConfig(folder / "work", folder / "locks", own_ranges()))
 
 
 @pytest.fixture
