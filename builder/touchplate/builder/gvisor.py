@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Self
 
+from touchplate.builder.limits import FILE_SLACK_BYTES, OPEN_FILES
 from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, RESERVED_FOLDER, Limits
 from touchplate.builder.probe_gvisor import probe_gvisor
 from touchplate.builder.process import run_tool
@@ -47,6 +48,10 @@ TASKS_PER_PROCESS = 6
 OWN_TASKS = 64
 """Tasks of gVisor itself, 42 when nothing else runs."""
 
+MEMORY_FILE_BYTES = 1 << 40
+"""Largest file that gVisor's own processes may make: the memory of the command is one, full of holes, and its
+size says little. The command's own files are limited by gVisor."""
+
 _BUNDLE = f"{RESERVED_FOLDER}/gvisor"
 _STATE = "/tmp/runsc"  # noqa: S108  in the outer /tmp, which the command does not see
 _CONFIG_NUMBER = -1  # among a workspace's placed files: what a job places is counted from 0
@@ -73,7 +78,11 @@ class GvisorSandbox(RangedSandbox):
         return make_filter(containers=True, tracing=True)
 
     def _limits_outside(self, limits: Limits) -> Limits:
-        return replace(limits, processes=limits.processes * TASKS_PER_PROCESS + OWN_TASKS)
+        return replace(
+            limits,
+            processes=limits.processes * TASKS_PER_PROCESS + OWN_TASKS,
+            workspace_bytes=max(limits.workspace_bytes, MEMORY_FILE_BYTES),
+        )
 
     def around(self) -> Self:
         """The same walls with nothing of gVisor in them, as whoever breaks out of it finds them: the probe
@@ -122,6 +131,10 @@ class GvisorSandbox(RangedSandbox):
                 "env": [f"{name}={value}" for name, value in sorted(environment.items())],
                 "noNewPrivileges": True,
                 "capabilities": {},
+                "rlimits": [
+                    _limit("FSIZE", job.limits.workspace_bytes + FILE_SLACK_BYTES),
+                    _limit("NOFILE", OPEN_FILES),
+                ],
                 "args": ["/bin/sh", "-c", _START, "sh", f"{job.umask:04o}", *job.command],
             },
             "root": {"path": "/"},
@@ -141,6 +154,10 @@ def _open_parents(job: Job) -> list[str]:
     parents = {str(parent) for path in shown for parent in PurePosixPath(path).parents[:-1]}
     made = sorted(parents - set(shown))
     return [word for path in made for word in ("--perms", "0755", "--dir", path)]
+
+
+def _limit(name: str, value: int) -> dict[str, Any]:
+    return {"type": f"RLIMIT_{name}", "hard": value, "soft": value}
 
 
 def _memory(path: str, size: int) -> dict[str, Any]:

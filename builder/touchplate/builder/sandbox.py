@@ -144,7 +144,8 @@ class Sandbox:
         Raises HostLack when sandbox or command could not be started.
         """
         disk = _DiskWatch(workspace, job.limits)
-        groups = make_groups(self._limits_outside(job.limits))
+        outside = self._limits_outside(job.limits)
+        groups = make_groups(outside)
         try:
             with (
                 _memory_file("arguments", _join(self._arguments(workspace, job))) as arguments,
@@ -152,7 +153,7 @@ class Sandbox:
             ):
                 contained = Contained(
                     argv=lambda status: self._argv(workspace, job, (status, seccomp, arguments)),
-                    limits=job.limits,
+                    limits=outside,
                     groups=groups,
                     umask=job.umask,
                     own_uid=workspace.own_uid and workspace.ids == 1,
@@ -166,7 +167,7 @@ class Sandbox:
         return disk.judge(outcome)
 
     def _limits_outside(self, limits: Limits) -> Limits:
-        """The limits of a job's groups, which also hold what the sandbox itself runs for it."""
+        """The limits of a job's processes on the host, which also hold what the sandbox runs for it."""
         return limits
 
     def _argv(self, workspace: Workspace, job: Job, descriptors: tuple[int, int, int]) -> tuple[str, ...]:
