@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.builder.loghost import LogHost, log_host
 
+from touchplate.base.environment import read_environment
 from touchplate.builder.workshop import default_data
 
 RUN_SECONDS = 900  # one rebuild on a busy machine, ten times what it takes on an idle one
@@ -192,6 +193,10 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="only cases whose name holds one of these")
     args = parser.parse_args()
     cases = [case for case in CASES if not args.words or any(word in case.name for word in args.words)]
+    environment = read_environment()
+    if environment.find_program("runsc") is None and not environment.is_ci:
+        print("e2e: GVISOR NOT TESTED: this needs runsc", flush=True)
+        cases = [case for case in cases if case.backend != "gvisor"]
     with tempfile.TemporaryDirectory() as folder, log_host(Path(folder) / "host") as host:
         rows = [run(case, host, args.data.absolute()) for case in cases]
         if len(host.service.entries_after(0)) > 1:

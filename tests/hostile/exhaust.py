@@ -11,8 +11,8 @@ from unittest.mock import patch
 from tests.hostile.attack import Attack, everywhere
 from tests.hostile.world import MIB, World
 
+from touchplate.builder import gvisor, sandbox, workspace
 from touchplate.builder import limits as limits_module
-from touchplate.builder import sandbox, workspace
 from touchplate.builder.plan import GIB
 
 
@@ -134,7 +134,7 @@ def deep_tree(world: World) -> bool:
 
 def open_files(world: World) -> bool:
     limit = 300 if world.has("limit of open files") else limits_module.OPEN_FILES
-    with patch.object(limits_module, "OPEN_FILES", limit):
+    with patch.object(limits_module, "OPEN_FILES", limit), patch.object(gvisor, "OPEN_FILES", limit):
         return world.works("kept = [os.open('/dev/null', os.O_RDONLY) for _ in range(600)]\nprint('ESCAPED')")
 
 
@@ -222,14 +222,10 @@ ATTACKS = (
     Attack("disk bomb", everywhere("limit of disk"), disk),
     Attack("disk bomb in HOME", everywhere("limit of disk"), disk_in_home),
     Attack("disk bomb without a name", everywhere("limit of disk"), disk_without_a_name),
-    Attack("giant sparse file", {"bubblewrap": ("limit of disk",), "runc": ("limit of disk",)}, huge_file),
+    Attack("giant sparse file", everywhere("limit of disk"), huge_file),
     Attack("inode bomb", everywhere("limit of files"), inodes),
     Attack("tree too deep for its watcher", everywhere("limit of depth"), deep_tree),
-    Attack(
-        "open too many files",
-        {"bubblewrap": ("limit of open files",), "runc": ("limit of open files",)},
-        open_files,
-    ),
+    Attack("open too many files", everywhere("limit of open files"), open_files),
     Attack("endless log", everywhere("limit of the log"), log),
     Attack("never end", everywhere("limit of time"), wall_clock),
     Attack(

@@ -21,6 +21,9 @@ from touchplate.builder import process
 from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import Bind
 
+DYING_SECONDS = 1.0
+"""How long a process that was killed may take to end."""
+
 _VARIABLE = "TOUCHPLATE_HOSTILE_SECRET"
 _IPC_CREAT, _IPC_RMID = 0o1000, 0
 
@@ -177,7 +180,9 @@ def kill_others(world: World) -> bool:
         try:
             with contextlib.suppress(HostLack):  # it may have killed its own sandbox as well
                 world.run("os.kill(-1, 9)", workspace=workspace)
-            return victim.poll() is not None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                victim.wait(DYING_SECONDS)
+            return victim.returncode is not None
         finally:
             victim.kill()
             victim.wait()

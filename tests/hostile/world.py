@@ -93,6 +93,9 @@ class World:
         self.said.append(
             f"[{outcome.exit_code} {outcome.stopped}] {outcome.tail.decode(errors='replace')[-400:]}"
         )
+        # Nothing is contained by a sandbox that did not start.
+        assert b"creating container:" not in outcome.tail, outcome.tail
+        assert b"starting container:" not in outcome.tail, outcome.tail
         return outcome
 
     def says(self, script: str, **job: Any) -> str:
