@@ -5,8 +5,9 @@
 The command never calls the host's kernel: gVisor's `ptrace` platform stops each of its system calls and
 answers it from a kernel written in Go. That kernel and its file server are held by what holds every build
 (`ranged.py`: namespaces, empty network, filter, control groups, die-with-parent, no capability of the host),
-so whoever breaks out of gVisor stands where a build in bubblewrap stands. The host's Linux and gVisor share
-no code, and two results under both depend less on either.
+so whoever breaks out of gVisor stands where the tools of an image's build stand: root of ids that are
+nobody's, with a filter that leaves mounts, namespaces and tracing. The host's Linux and gVisor share no code,
+and two results under both depend less on either.
 """
 
 import json
