@@ -48,6 +48,7 @@ class Row:
             "backend": self.backend,
             "stopped_by": list(self.attack.walls[self.backend]),
             "contained": not self.mistakes,
+            "control": "succeeds without" if not self.mistakes else "",
             "mistakes": list(self.mistakes),
         }
 
@@ -85,8 +86,10 @@ def attempt(attack: Attack, backend: str) -> Row:
 def show(row: Row) -> None:
     """One line, and one for each mistake."""
     walls = row.attack.walls[row.backend]
-    by = walls[0] if len(walls) == 1 else f"each of {', '.join(walls)}"
+    by = f"by {walls[0]}" if len(walls) == 1 else f"by each of {', '.join(walls)}"
     verdict = "contained" if not row.mistakes else "FAILED"
+    if not row.mistakes:
+        by += f"; succeeds without {'it' if len(walls) == 1 else 'them'}"
     print(f"{row.backend:<10}  {row.attack.name:<50}  {verdict:<9}  {row.seconds:5.1f}  {by}", flush=True)
     for mistake in row.mistakes:
         print(f"            {mistake}", flush=True)
