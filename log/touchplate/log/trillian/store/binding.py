@@ -76,6 +76,14 @@ def bind_tree(remote: RemoteTrillian, folder: Path, origin: str, configured: int
     return tree_id
 
 
+def remembered_tree(folder: Path, origin: str) -> int:
+    """The id of the tree that holds the log in `folder`. Raises CheckpointError when nobody knows it."""
+    binding = _read(folder / FILE_NAME, origin)
+    if binding is None or not binding.tree_id:
+        raise CheckpointError(f"{folder / FILE_NAME} names no tree: start the log once, or put the file back")
+    return binding.tree_id
+
+
 def _find_or_make(remote: RemoteTrillian, binding: Binding) -> int:
     """The tree that bears the mark: made by a start that crashed, or now."""
     found = remote.find_trees(binding.description)

@@ -9,6 +9,10 @@ from touchplate.base.config import Duration, Secret
 from touchplate.base.errors import ConfigError
 from touchplate.log.trillian.config import is_loopback, parse_listen
 
+DATABASE_NAME = "trillian.sqlite"
+"""What follows from the entries in Trillian, in the log's folder. Another name than the database of a log
+that holds its entries itself: neither can be taken for the other."""
+
 MAX_IN_FLIGHT = 1024
 """Calls at the same time at most: Trillian's own limit per connection is of that order."""
 

@@ -14,16 +14,12 @@ from touchplate.log.remembered import read_remembered
 from touchplate.log.service import LogConfig, LogService
 from touchplate.log.storage.derived import open_derived
 from touchplate.log.trillian.store.binding import bind_tree
-from touchplate.log.trillian.store.config import read_credentials
+from touchplate.log.trillian.store.config import DATABASE_NAME, read_credentials
 from touchplate.log.trillian.store.remote import RemoteTrillian
 from touchplate.log.trillian.store.tree import TrillianTree
 from touchplate.verify.entry import Entry, parse_packed, verify_entry
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement
 from touchplate.verify.trust import AdmissionList, load_admission
-
-DATABASE_NAME = "trillian.sqlite"
-"""What follows from the entries in Trillian, in the log's folder. Another name than the database of a log
-that holds its entries itself: neither can be taken for the other."""
 
 logger = getLogger(__name__)
 
