@@ -13,17 +13,29 @@ from touchplate.log.trillian.roots import parse_log_root
 from touchplate.node.log_node import load_log_config
 from touchplate.verify.cli import main
 
+README = Path(__file__).resolve().parents[3] / "proto" / "README.md"
 EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "examples" / "trillian.toml"
 
 
+def example() -> str:
+    """The code in the docstring of the stubs."""
+    (found,) = re.findall(r"\n\n((?:    .*\n|\n)+)", stubs.__doc__ or "")
+    return re.sub(r"^    ", "", found, flags=re.MULTILINE).strip() + "\n"
+
+
 def run_example(port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"\n\n((?:    .*\n|\n)+)", stubs.__doc__ or "")
-    code = re.sub(r"^    ", "", example, flags=re.MULTILINE)
+    code = example()
     assert "127.0.0.1:8090" in code
+    capsys.readouterr()
     exec(code.replace("127.0.0.1:8090", f"127.0.0.1:{port}"), {})
-    status, root = capsys.readouterr().out.split()
-    assert status == "OK"
+    status, extra, root = capsys.readouterr().out.split()
+    assert (status, extra) == ("0", "what-is-kept-beside-it")
     assert parse_log_root(bytes.fromhex(root)).size == 1
+
+
+def test_the_readme_shows_the_same_example_in_some_fifteen_lines() -> None:
+    assert f"```python\n{example()}```" in README.read_text()
+    assert len(example().splitlines()) <= 17
 
 
 def test_the_example_of_the_stubs_writes_a_leaf(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
