@@ -5,12 +5,14 @@ The programs are those of `make bench-log` (one Go module, one cache).
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from tests.bench.harness import SkippedError
 from tests.bench.log.processes import free_port
@@ -18,6 +20,13 @@ from tests.bench.log.programs import TRILLIAN_SERVER, TRILLIAN_SIGNER, program, 
 from tests.postgres import USER, MissingError, Server
 
 from touchplate.base.environment import read_environment
+from touchplate.log.trillian.roots import parse_log_root
+from touchplate.proto.trillian.trillian_admin_api_pb2 import ListTreesRequest
+from touchplate.proto.trillian.trillian_admin_api_pb2_grpc import TrillianAdminStub
+from touchplate.proto.trillian.trillian_log_api_pb2 import GetLatestSignedLogRootRequest
+from touchplate.proto.trillian.trillian_log_api_pb2_grpc import TrillianLogStub
+from touchplate.proto.trillian.trillian_pb2 import Tree
+from touchplate.verify.encoding import encode_base64
 
 START_SECONDS = 60
 SIGNER = ("--force_master", "--num_sequencers=1")
@@ -74,6 +83,21 @@ class RealTrillian:
                 raise RuntimeError(f"{name} did not start: {said[-2000:]}")
             time.sleep(0.05)
 
+    def trees(self) -> list[Tree]:
+        """All of its trees."""
+        with grpc.insecure_channel(self.address) as channel:
+            admin = TrillianAdminStub(channel)  # type: ignore[no-untyped-call]
+            return list(admin.ListTrees(ListTreesRequest(), timeout=START_SECONDS).tree)
+
+    def newest_root(self, tree_id: int) -> tuple[int, str]:
+        """Size of a tree, and its root in base64."""
+        request = GetLatestSignedLogRootRequest(log_id=tree_id)
+        with grpc.insecure_channel(self.address) as channel:
+            log = TrillianLogStub(channel)  # type: ignore[no-untyped-call]
+            signed = log.GetLatestSignedLogRoot(request, timeout=START_SECONDS).signed_log_root
+        root = parse_log_root(signed.log_root)
+        return root.size, encode_base64(root.root)
+
     def kill(self, *names: str) -> None:
         """SIGKILL to those that run: both unless named."""
         for name in names or PROGRAMS:
@@ -88,8 +112,6 @@ class RealTrillian:
 
 
 def _accepts(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
