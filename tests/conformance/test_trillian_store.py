@@ -13,13 +13,16 @@ from tests.conformance.go_programs import program
 from tests.conformance.readers import ask_fsck
 from tests.conformance.trillian_server import RealTrillian, real_trillian
 from tests.log.storage_suite import TreeSuite
+from tests.log.support import raw_entries
 from tests.log.trillian.store.process import Writers, fsck, write_config
 from tests.log.trillian.store.support import open_trillian
 from tests.log.trillian.test_docs import run_example
 from tests.node.test_log_serve import LogProcess
 from tests.simkeys import log_signer, verifier_key
 
+from touchplate.log.errors import CheckpointError, FrozenError
 from touchplate.log.ports import Tree
+from touchplate.proto.trillian.trillian_pb2 import TreeState
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +132,39 @@ def test_nothing_acknowledged_is_lost_when_trillian_is_killed(
         log.writers.await_more(MORE)
         log.finish()
         assert log.writers.refused <= {(503, "storage-failed")}
+
+
+@pytest.mark.parametrize("state", [TreeState.FROZEN, TreeState.DRAINING])
+def test_a_tree_that_takes_nothing_is_a_frozen_log(
+    tmp_path: Path, trillian: RealTrillian, state: int
+) -> None:
+    tree = open_trillian(tmp_path, trillian.address)
+    try:
+        tree.apply(raw_entries(2))
+        trillian.set_state(tree.tree_id, state)
+        with pytest.raises(FrozenError, match=TreeState.Name(state)):
+            tree.apply(raw_entries(3))
+        assert tree.read_packed(0, 2) == [entry.packed for entry in raw_entries(2)]
+        trillian.set_state(tree.tree_id, TreeState.ACTIVE)
+        assert tree.apply(raw_entries(3))[2].index == 2
+    finally:
+        tree.close()
+
+
+def test_a_database_that_went_back_is_not_signed(tmp_path: Path, trillian: RealTrillian) -> None:
+    tree = open_trillian(tmp_path, trillian.address)
+    try:
+        tree.apply(raw_entries(3))
+        # As a standby that lacked the newest commits: the newest root is of a smaller tree.
+        trillian.postgres.sql(
+            f"DELETE FROM TreeHead WHERE TreeId = {tree.tree_id} AND TreeSize = 3", trillian.database
+        )
+        head = tree.head()
+        with pytest.raises(CheckpointError, match="went back or was exchanged"):
+            tree.catch_up()
+        assert tree.head() == head
+    finally:
+        tree.close()
 
 
 def test_the_example_of_the_stubs_runs_against_it(

@@ -21,7 +21,7 @@ from tests.postgres import USER, MissingError, Server
 
 from touchplate.base.environment import read_environment
 from touchplate.log.trillian.roots import parse_log_root
-from touchplate.proto.trillian.trillian_admin_api_pb2 import ListTreesRequest
+from touchplate.proto.trillian.trillian_admin_api_pb2 import ListTreesRequest, UpdateTreeRequest
 from touchplate.proto.trillian.trillian_admin_api_pb2_grpc import TrillianAdminStub
 from touchplate.proto.trillian.trillian_log_api_pb2 import GetLatestSignedLogRootRequest
 from touchplate.proto.trillian.trillian_log_api_pb2_grpc import TrillianLogStub
@@ -88,6 +88,14 @@ class RealTrillian:
         with grpc.insecure_channel(self.address) as channel:
             admin = TrillianAdminStub(channel)  # type: ignore[no-untyped-call]
             return list(admin.ListTrees(ListTreesRequest(), timeout=START_SECONDS).tree)
+
+    def set_state(self, tree_id: int, state: int) -> None:
+        """Change the state of a tree."""
+        request = UpdateTreeRequest(tree=Tree(tree_id=tree_id, tree_state=state))  # type: ignore[arg-type]
+        request.update_mask.paths.append("tree_state")
+        with grpc.insecure_channel(self.address) as channel:
+            admin = TrillianAdminStub(channel)  # type: ignore[no-untyped-call]
+            admin.UpdateTree(request, timeout=START_SECONDS)
 
     def newest_root(self, tree_id: int) -> tuple[int, str]:
         """Size of a tree, and its root in base64."""

@@ -40,7 +40,7 @@ from touchplate.log.storage.schema import (
     tiles,
     trillian_trees,
 )
-from touchplate.log.storage.sql import ATTESTATIONS, RAW
+from touchplate.log.storage.sql import ATTESTATIONS, DERIVED, RAW
 from touchplate.log.storage.statements import Statements
 from touchplate.verify.proofs import MAX_SIZE
 from touchplate.verify.rfc6962 import HASH_SIZE
@@ -150,6 +150,11 @@ class TreeRows:
         # By its name: else a log whose kind somebody changed would be asked for no envelopes.
         self._is_raw = is_raw_name(row.name)
         kind = RAW if self._is_raw else self._kind
+        if row.kind == DERIVED != kind:
+            raise RequestError(
+                f"the entries of the log {row.name!r} are in a Trillian, not in this database: give --config"
+                " or --url"
+            )
         if row.kind != kind:
             self._note("tree", f"is of kind {row.kind!r}, not {kind!r}")
         return row.name, row.tree_id

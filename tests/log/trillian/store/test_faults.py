@@ -19,6 +19,7 @@ from touchplate.log.errors import (
     STATUS,
     CheckpointError,
     FrozenError,
+    StoppedError,
     StorageFailedError,
 )
 from touchplate.log.ports import PackedEntry, Sequenced
@@ -118,14 +119,34 @@ def test_a_tree_that_takes_nothing_is_a_frozen_log(
     again.close()
 
 
-def test_a_log_that_was_frozen_hands_nothing_to_trillian(tree: TrillianTree, trillian: Client) -> None:
+def test_a_log_that_was_frozen_hands_nothing_to_trillian(
+    tree: TrillianTree, trillian: Client, folder: Path, proxy: Proxy
+) -> None:
     tree.apply(raw_entries(2), sign)
     freeze(tree._local._engine, "log.example.org")
     with pytest.raises(FrozenError):
         tree.apply(raw_entries(3), sign)
     assert trillian.root(tree.tree_id).size == 2
-    unfreeze(tree._local._engine, "log.example.org")
-    assert tree.apply(raw_entries(3), sign)[2] == Sequenced(2, False)
+    # Also what was on its way there when it was frozen stays out, and does not keep the log from starting.
+    tree._remote.queue(tree.tree_id, raw_entries(1, start=2))
+    tree.close()
+    again = open_trillian(folder, trillian.address)
+    assert (again.head().size, again.head().frozen) == (2, True)
+    proxy.lie("GetConsistencyProof", lambda answer: answer.proof.hashes.append(b"h" * 32))
+    with pytest.raises(CheckpointError, match="at size 2, which is not in the tree of size 3"):
+        open_trillian(folder, proxy.address)
+    unfreeze(again._local._engine, "log.example.org")
+    again.close()
+    again = open_trillian(folder, trillian.address)
+    assert again.apply(raw_entries(4), sign)[2:] == [Sequenced(2, True), Sequenced(3, False)]
+    again.close()
+
+
+def test_a_question_after_the_end_is_answered_as_such(tree: TrillianTree) -> None:
+    tree.apply(raw_entries(1), sign)
+    tree.close()
+    with pytest.raises(StoppedError):
+        tree.read_packed(0, 1)
 
 
 def test_a_tree_that_was_deleted_is_named(tree: TrillianTree, trillian: Client) -> None:

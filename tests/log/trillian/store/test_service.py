@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.log.face import Face
+from tests.log.frontends.support import until
 from tests.log.support import STRANGER, record_envelope, signed_entry, write_settings
 from tests.log.trillian.certificates import Authority
 from tests.log.trillian.store.process import Writers, fsck, write_config
@@ -18,10 +19,13 @@ from tests.log.trillian.store.support import store_config
 from tests.log.trillian.support import Client, running
 from tests.log.trillian.test_access import TOKENS, secret, with_tokens
 from tests.node.test_log_serve import LogProcess
+from tests.simkeys import log_signer, verifier_key
 
 from touchplate.base.config import load
 from touchplate.base.errors import ConfigError, StorageError
+from touchplate.log.cosigning.config import WitnessesConfig
 from touchplate.log.errors import CheckpointError, FatalError, LogError, StorageFailedError
+from touchplate.log.export_thread import ExportConfig
 from touchplate.log.ports import PackedEntry
 from touchplate.log.service import LogConfig, LogService, open_log
 from touchplate.log.trillian.store.config import TrillianStoreConfig
@@ -188,6 +192,24 @@ def test_without_trillian_clients_are_told_to_come_again(tmp_path: Path, proxy: 
         assert service.append([record_envelope(1)])[0].index == 1
 
 
+def test_it_is_kept_as_files_and_cosigned_as_any_log(tmp_path: Path, trillian: Client) -> None:
+    policy = tmp_path / "policy.txt"
+    policy.write_text(f"log {verifier_key(log_signer())}\nquorum none\n")
+    config = replace(
+        settings(tmp_path, store_config(trillian.address)),
+        export=ExportConfig(tmp_path / "public"),
+        witness=WitnessesConfig(policy),
+    )
+    for size in (3, 5):
+        service = open_log(config, tmp_path / "data")
+        service.start()
+        service.append([record_envelope(number) for number in range(size)])
+        until(lambda: b"\n%d\n" % size in service.checkpoint())  # noqa: B023  # called in here
+        service.stop()
+        assert b"\n%d\n" % size in (tmp_path / "public" / "checkpoint").read_bytes()
+        assert main(["log", "fsck", "--url", str(tmp_path / "public"), "--policy", str(policy)]) == 0
+
+
 def test_a_changed_envelope_is_never_served(tmp_path: Path, proxy: Proxy) -> None:
     with stored(tmp_path, store_config(proxy.address)) as service:
         face = Face(service)
@@ -327,6 +349,9 @@ def test_the_commands_of_an_operator(
         assert main(["log", "stats", "--config", str(config), "--json"]) == 0
         stats = json.loads(capsys.readouterr().out)
         assert (int(stats["size"]), stats["state"]) == (len(writers.told), "frozen")
+        database = str(tmp_path / "data" / "log" / "trillian.sqlite")
+        assert main(["log", "fsck", "--db", database]) == 2
+        assert "entries of the log 'log.example.org' are in a Trillian" in capsys.readouterr().err
         for command in (["backup", str(tmp_path / "file")], ["import", str(tmp_path / "copy")]):
             assert main(["log", *command, "--config", str(config)]) == 2
             assert "entries of this log are in a Trillian" in capsys.readouterr().err

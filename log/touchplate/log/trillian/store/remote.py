@@ -17,6 +17,7 @@ from touchplate.log.errors import (
     CorruptTreeError,
     FrozenError,
     RequestError,
+    StoppedError,
     StorageFailedError,
 )
 from touchplate.log.ports import PackedEntry
@@ -83,6 +84,7 @@ class RemoteTrillian:
         self._channel = _open_channel(config.address, credentials)
         self._log = TrillianLogStub(self._channel)  # type: ignore[no-untyped-call]
         self._admin = TrillianAdminStub(self._channel)  # type: ignore[no-untyped-call]
+        self._closed = False
         self._how: dict[str, Any] = {"timeout": CALL_SECONDS}
         if credentials.token is not None:
             self._how["metadata"] = [("authorization", f"Bearer {credentials.token}")]
@@ -94,6 +96,7 @@ class RemoteTrillian:
 
     def close(self) -> None:
         """Let go of the connection. Safe to call twice."""
+        self._closed = True
         self._channel.close()
 
     # Trees
@@ -220,6 +223,10 @@ class RemoteTrillian:
             yield
         except grpc.RpcError as error:
             raise self._failure(doing, tree_id, error) from error
+        except ValueError as error:
+            if not self._closed:
+                raise
+            raise StoppedError(f"{doing}: the log is shutting down") from error  # the channel's own words
 
     def _failure(self, doing: str, tree_id: int | None, error: grpc.RpcError) -> Exception:
         code = _code(error)

@@ -31,7 +31,7 @@ from touchplate.log.trillian.roots import LogRoot
 from touchplate.log.trillian.store.remote import RemoteLeaf, RemoteTrillian
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.proofs import is_prefix
-from touchplate.verify.rfc6962 import HASH_SIZE, leaf_hash
+from touchplate.verify.rfc6962 import EMPTY_ROOT, HASH_SIZE, leaf_hash
 from touchplate.verify.tiles import TILE_WIDTH, Tile, tile_width
 
 POLL_SECONDS = (0.02, 0.2)
@@ -108,12 +108,20 @@ class TrillianTree:
     def catch_up(self) -> None:
         """Take up what Trillian has integrated beyond our head, unsigned; check that it has our head.
 
+        A log that is frozen takes up nothing.
+
         Raises CheckpointError when Trillian's tree is not one that goes on from ours, or holds what this log
         never admitted; CorruptTreeError, StorageFailedError.
         """
         with self._writing:
             self._local.settle()
-            self._take(self._remote.newest_root(self._tree_id), {}, None)
+            root = self._remote.newest_root(self._tree_id)
+            head = self._local.head()
+            if head.frozen:
+                self._check_not_back(head, root)
+                self._check_grown(head.size, head.root, root)
+            else:
+                self._take(root, {}, None)
 
     def apply(
         self, entries: Sequence[PackedEntry], sign: Sign | None = None, decided: bytes | None = None
@@ -204,8 +212,8 @@ class TrillianTree:
 
     def _check_grown(self, size: int, computed: bytes, root: LogRoot) -> None:
         """Check the root of our leaves against what Trillian told, at its size or on the way there."""
-        if size == root.size:
-            is_right = computed == root.root
+        if size in (0, root.size):
+            is_right = computed == (root.root if size else EMPTY_ROOT)
         else:
             proof = self._remote.consistency(self._tree_id, size, root.size)
             is_right = all(len(each) == HASH_SIZE for each in proof) and is_prefix(
