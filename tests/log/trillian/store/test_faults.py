@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import OperationalError
 from tests.log.support import raw_entries, raw_entry, sign
 from tests.log.trillian.store.proxy import Failure, Proxy
 from tests.log.trillian.store.support import SECONDS, open_trillian
@@ -59,6 +62,31 @@ def test_a_batch_whose_call_failed_is_there_once_when_it_is_sent_again(
         tree.apply(raw_entries(3, start=2), sign)
     assert tree.head() == before
     assert [one.index for one in tree.apply(raw_entries(6), sign)] == list(range(6))
+    assert tree.head().root == mth([entry.leaf_data for entry in raw_entries(6)])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_it_goes_on_from_its_own_database_when_a_commit_does_not_answer(
+    tree: TrillianTree, when: Failure
+) -> None:
+    tree.apply(raw_entries(2), sign)
+    head, engine = tree.head(), tree._local._engine
+
+    def fail(connection: Connection) -> None:
+        if when == "after":
+            connection.exec_driver_sql("COMMIT")
+        raise OperationalError("COMMIT", None, sqlite3.OperationalError("disk I/O error"))
+
+    event.listen(engine, "commit", fail)
+    with pytest.raises(StorageFailedError, match="disk I/O error"):
+        tree.apply(raw_entries(3, start=2), sign)
+    assert tree.head() == head
+    event.remove(engine, "commit", fail)
+    kept = when == "after"
+    assert tree.apply(raw_entries(4, start=2), sign) == [
+        *(Sequenced(index, kept) for index in (2, 3, 4)),
+        Sequenced(5, False),
+    ]
     assert tree.head().root == mth([entry.leaf_data for entry in raw_entries(6)])
 
 

@@ -191,6 +191,19 @@ def test_the_way_to_a_large_root_is_proven_step_by_step(
     again.close()
 
 
+def test_a_long_way_is_signed_at_its_end_only(tree: TrillianTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("touchplate.log.trillian.store.tree.STEP_LEAVES", 7)
+    tree._remote.queue(tree.tree_id, raw_entries(29, start=KEPT))
+    signed: list[int] = []
+
+    def noting(size: int, root: bytes) -> bytes:
+        signed.append(size)
+        return sign(size, root)
+
+    assert tree.apply(raw_entries(1, start=KEPT + 29), noting) == [Sequenced(KEPT + 29, False)]
+    assert signed == [KEPT + 30]
+
+
 @pytest.mark.parametrize("field", ["leaf_value", "leaf_index"])
 def test_a_leaf_that_was_changed_later_is_not_served(tree: TrillianTree, proxy: Proxy, field: str) -> None:
     proxy.lie("GetLeavesByRange", change_leaf(field, b"x" if field == "leaf_value" else 1))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.log.face import Face
 from tests.log.frontends.support import until
-from tests.log.support import STRANGER, record_envelope, signed_entry, write_settings
+from tests.log.support import RECORDER, STRANGER, record_envelope, signed_entry, write_settings
 from tests.log.trillian.certificates import Authority
 from tests.log.trillian.store.process import Writers, fsck, write_config
 from tests.log.trillian.store.proxy import Proxy
@@ -24,15 +24,17 @@ from tests.simkeys import log_signer, verifier_key
 from touchplate.base.config import load
 from touchplate.base.errors import ConfigError, StorageError
 from touchplate.log.cosigning.config import WitnessesConfig
-from touchplate.log.errors import CheckpointError, FatalError, LogError, StorageFailedError
+from touchplate.log.errors import AdmissionError, CheckpointError, FatalError, LogError, StorageFailedError
 from touchplate.log.export_thread import ExportConfig
-from touchplate.log.ports import PackedEntry
+from touchplate.log.ports import PackedEntry, pack
 from touchplate.log.service import LogConfig, LogService, open_log
 from touchplate.log.trillian.store.config import TrillianStoreConfig
 from touchplate.log.trillian.store.service import TrillianLogService
 from touchplate.log.trillian.store.tree import TrillianTree
 from touchplate.node.log_node import LogNodeConfig, load_log_config
 from touchplate.verify.cli import main
+from touchplate.verify.entry import make_entry, pack_entry
+from touchplate.verify.keys import format_public_pem
 
 
 def settings(folder: Path, store: TrillianStoreConfig) -> LogConfig:
@@ -91,11 +93,16 @@ def test_what_follows_from_the_entries_is_made_again_when_it_is_lost(
     for path in (tmp_path / "data").glob("trillian.sqlite*"):
         path.unlink()
     # Its list may have changed meanwhile: what was published was admitted.
-    (tmp_path / "settings" / "admission.toml").write_text("")
-    service = open_log(settings(tmp_path, config), tmp_path / "data")
+    again = settings(tmp_path, config)
+    again.admission.write_text(
+        again.admission.read_text().replace(format_public_pem(RECORDER.key), format_public_pem(STRANGER.key))
+    )
+    service = open_log(again, tmp_path / "data")
     try:
         service.start()
         assert (service.checkpoint(), service.reader.size()) == (checkpoint, tile)
+        with pytest.raises(AdmissionError):
+            service.append([record_envelope(1000)])
     finally:
         service.stop()
 
@@ -122,6 +129,12 @@ def broken(entry: PackedEntry, **changes: bytes) -> PackedEntry:
     return replace(entry, **changes)
 
 
+def forged() -> PackedEntry:
+    """A statement under a listed key that another one signed."""
+    entry = make_entry(record_envelope(1, STRANGER), RECORDER.key.spki)
+    return pack(entry, pack_entry(entry))
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
@@ -129,6 +142,7 @@ def broken(entry: PackedEntry, **changes: bytes) -> PackedEntry:
         (broken(signed_entry(1), packed=b"nothing"), "packed entry ends"),
         (broken(signed_entry(1), packed=b""), "packed entry ends"),
         (broken(signed_entry(1), identity=bytes(32)), "not that of its statement"),
+        (forged(), "signature"),
     ],
 )
 def test_a_leaf_that_is_no_entry_is_not_signed(
@@ -286,6 +300,7 @@ storage = "trillian"
     [
         ('address = "nowhere"', "write host:port"),
         ('address = "trillian.example.org:8090"', "is on another machine, and nothing is encrypted"),
+        ('address = "t.example.org:1"\ninsecure = true\ntoken = "env:X"', "in the clear; give tls_ca"),
         ('address = "127.0.0.1:1"\ntree_id = -5', "tree_id: must be a tree's number"),
         ('address = "127.0.0.1:1"\nin_flight = 0', "in_flight: must be 1 to 1024"),
         ('address = "127.0.0.1:1"\ntimeout = "1h"', 'timeout: write "1s" to "300s"'),

@@ -61,12 +61,19 @@ class TrillianStoreConfig:
             found.append(f"in_flight: must be 1 to {MAX_IN_FLIGHT}, not {self.in_flight}")
         if not 1 <= self.timeout <= MAX_SECONDS:
             found.append(f'timeout: write "1s" to "{MAX_SECONDS}s"')
-        if place is not None and self.tls_ca is None and not self.insecure and not is_loopback(place[0]):
-            found.append(
-                f"address: {self.address!r} is on another machine, and nothing is encrypted: give tls_ca, or"
-                " write insecure = true"
-            )
+        if place is not None and self.tls_ca is None and not is_loopback(place[0]):
+            found += self._check_openness()
         return found
+
+    def _check_openness(self) -> list[str]:
+        if self.token is not None:
+            return ["token: would be sent to another machine in the clear; give tls_ca"]
+        if self.insecure:
+            return []
+        return [
+            f"address: {self.address!r} is on another machine, and nothing is encrypted: give tls_ca, or"
+            " write insecure = true"
+        ]
 
 
 @dataclass(frozen=True)

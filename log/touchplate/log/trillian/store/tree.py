@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from logging import getLogger
 from threading import Lock
 from typing import Protocol
 
@@ -44,6 +45,8 @@ STEP_BYTES = 16 * 1024 * 1024
 
 INTEGRATE_SECONDS = 20.0
 """The longest wait for integration unless the configuration says otherwise."""
+
+logger = getLogger(__name__)
 
 
 class Content(Protocol):
@@ -145,8 +148,7 @@ class TrillianTree:
         placed: dict[bytes, RemoteLeaf] = {}
         deadline, pause = self._clock() + self._integrate_seconds, POLL_SECONDS[0]
         while True:
-            found = self._take(self._remote.newest_root(self._tree_id), mine, sign)
-            placed |= {leaf.identity: leaf for leaf in found if leaf.identity in mine}
+            placed |= self._take(self._remote.newest_root(self._tree_id), mine, sign)
             if len(placed) == len(mine):
                 return placed
             if self._clock() > deadline:
@@ -158,21 +160,26 @@ class TrillianTree:
             time.sleep(pause)
             pause = min(2 * pause, POLL_SECONDS[1])
 
-    def _take(self, root: LogRoot, mine: Mapping[bytes, PackedEntry], sign: Sign | None) -> list[RemoteLeaf]:
-        """Move our head to `root`, in one step or several, and sign the last; the leaves that this brought.
+    def _take(
+        self, root: LogRoot, mine: Mapping[bytes, PackedEntry], sign: Sign | None
+    ) -> dict[bytes, RemoteLeaf]:
+        """Move our head to `root`, in one step or several, and sign the last; where those of `mine` were met.
 
         Nothing is kept of a step whose leaves do not hash to what Trillian says.
         """
-        head, taken = self._local.head(), list[RemoteLeaf]()
-        self._check_not_back(head, root)
+        self._check_not_back(self._local.head(), root)
+        met: dict[bytes, RemoteLeaf] = {}
         while (size := self._local.head().size) < root.size:
             leaves = self._step(size, root.size)
             entries = [self._entry(leaf, mine) for leaf in leaves]
             grown = self._local.root_after([entry.leaf_hash for entry in entries])
             self._check_grown(*grown, root)
-            self._local.append(entries, sign if grown[0] == root.size else None)
-            taken += leaves
-        return taken
+            is_last = grown[0] == root.size
+            self._local.append(entries, sign if is_last else None)
+            met |= {leaf.identity: leaf for leaf in leaves if leaf.identity in mine}
+            if not is_last:
+                logger.info("%d of the %d entries in Trillian are taken up", grown[0], root.size)
+        return met
 
     def _step(self, start: int, end: int) -> list[RemoteLeaf]:
         """The next leaves, as many as are taken up at once: one at least."""
