@@ -191,7 +191,9 @@ def test_the_way_to_a_large_root_is_proven_step_by_step(
     again.close()
 
 
-def test_a_long_way_is_signed_at_its_end_only(tree: TrillianTree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stands_in_our_head_is_signed_at_each_step_of_a_long_way(
+    tree: TrillianTree, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("touchplate.log.trillian.store.tree.STEP_LEAVES", 7)
     tree._remote.queue(tree.tree_id, raw_entries(29, start=KEPT))
     signed: list[int] = []
@@ -200,8 +202,19 @@ def test_a_long_way_is_signed_at_its_end_only(tree: TrillianTree, monkeypatch: p
         signed.append(size)
         return sign(size, root)
 
+    def lie_later(answer: Any) -> None:
+        if answer.leaves[0].leaf_index >= KEPT + 14:
+            answer.leaves[0].leaf_value = b"x"
+
+    proxy.lie("GetLeavesByRange", lie_later)
+    with pytest.raises(CheckpointError, match="have root"):
+        tree.apply(raw_entries(1, start=KEPT + 29), noting)
+    # As far as it was true: whoever asks again is told of nothing that no checkpoint covers.
+    assert tree.head().size == signed[-1] == KEPT + 14
+    assert tree.head().checkpoint == sign(KEPT + 14, mth([each.leaf_data for each in raw_entries(KEPT + 14)]))
+    proxy.honest()
     assert tree.apply(raw_entries(1, start=KEPT + 29), noting) == [Sequenced(KEPT + 29, False)]
-    assert signed == [KEPT + 30]
+    assert signed == [KEPT + 7, KEPT + 14, KEPT + 21, KEPT + 28, KEPT + 30]
 
 
 @pytest.mark.parametrize("field", ["leaf_value", "leaf_index"])

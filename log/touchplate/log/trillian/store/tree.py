@@ -163,9 +163,10 @@ class TrillianTree:
     def _take(
         self, root: LogRoot, mine: Mapping[bytes, PackedEntry], sign: Sign | None
     ) -> dict[bytes, RemoteLeaf]:
-        """Move our head to `root`, in one step or several, and sign the last; where those of `mine` were met.
+        """Move our head to `root`, in one step or several, and sign each; where those of `mine` were met.
 
-        Nothing is kept of a step whose leaves do not hash to what Trillian says.
+        Nothing is kept of a step whose leaves do not hash to what Trillian says. Each is signed because from
+        then on its entries are answered as duplicates: whatever is answered, a checkpoint covers it.
         """
         self._check_not_back(self._local.head(), root)
         met: dict[bytes, RemoteLeaf] = {}
@@ -174,10 +175,9 @@ class TrillianTree:
             entries = [self._entry(leaf, mine) for leaf in leaves]
             grown = self._local.root_after([entry.leaf_hash for entry in entries])
             self._check_grown(*grown, root)
-            is_last = grown[0] == root.size
-            self._local.append(entries, sign if is_last else None)
+            self._local.append(entries, sign)
             met |= {leaf.identity: leaf for leaf in leaves if leaf.identity in mine}
-            if not is_last:
+            if grown[0] < root.size:
                 logger.info("%d of the %d entries in Trillian are taken up", grown[0], root.size)
         return met
 
