@@ -24,7 +24,7 @@ from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE, Call, tree
 from touchplate.log.trillian.config import TLS
 from touchplate.log.trillian.errors import answer
 from touchplate.log.trillian.metrics import Metrics
-from touchplate.log.trillian.quota import MAX_USER, MAX_USERS, Quota
+from touchplate.log.trillian.quota import MAX_USER, MAX_USERS, Charge, Quota
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of a message, in either direction: gRPC's own default, which Trillian's clients have."""
@@ -60,8 +60,7 @@ class Guard:
         users = users_of(request)
         if len(users) > MAX_USERS or any(len(user) > MAX_USER for user in users):
             raise RequestError(f"charge_to: at most {MAX_USERS} users, of {MAX_USER} characters each")
-        charged = [*users, *([caller.user] if caller.user is not None else [])]
-        self._quota.take(tree_of(request), charged, call.cost(request), writes=call.writes)
+        self._quota.take(Charge(call.cost(request), call.writes, tree_of(request), caller.user, users))
 
 
 class Server:
