@@ -172,11 +172,17 @@ class ServedLog:
     async def root(self) -> LogRoot:
         """See `ServedTree`. A head gets its time when somebody first asks for it here: the log's own writers
         know nothing of it."""
-        issued = self._issued
-        if issued is not None and issued.size == self.tree.head().size:
+        if (issued := self._newest()) is not None:
             return issued
-        async with self._issuing:
+        async with self._issuing:  # one transaction for all who ask at the same time
+            if (issued := self._newest()) is not None:
+                return issued
             return await self._threads(self._issue)
+
+    def _newest(self) -> LogRoot | None:
+        """The root of the tree's head, if it has been issued here."""
+        issued = self._issued
+        return issued if issued is not None and issued.size == self.tree.head().size else None
 
     def _issue(self) -> LogRoot:
         head = self.tree.head()
