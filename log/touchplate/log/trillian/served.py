@@ -79,6 +79,7 @@ class ServedRaw:
         self._now = now
         self._sequencer: TreeSequencer | None = None
         self._renewing = asyncio.Lock()
+        self._placing = asyncio.Lock()
         self.in_doubt = False
         """A call failed: perhaps other processes changed the tree."""
         self.users = 0
@@ -129,8 +130,12 @@ class ServedRaw:
         return await future
 
     async def place(self, leaves: list[tuple[int, RawEntry]]) -> list[Placed]:
-        """See `ServedTree`."""
-        return await self._threads(self.tree.place, leaves)
+        """See `ServedTree`. One at a time: a tree that others hold takes one thread, not all."""
+        await self._placing.acquire()
+        placing = asyncio.ensure_future(self._threads(self.tree.place, leaves))
+        placing.add_done_callback(lambda _: self._placing.release())
+        # The thread goes on when the caller gives up, and is then still the only one.
+        return await asyncio.shield(placing)
 
     async def initialise(self) -> LogRoot:
         """See `ServedTree`."""
