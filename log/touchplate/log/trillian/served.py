@@ -79,7 +79,7 @@ class ServedRaw:
         self._now = now
         self._sequencer: TreeSequencer | None = None
         self._renewing = asyncio.Lock()
-        self._placing = asyncio.Lock()
+        self._writing = asyncio.Lock()
         self.in_doubt = False
         """A call failed: perhaps other processes changed the tree."""
         self.users = 0
@@ -111,7 +111,7 @@ class ServedRaw:
                 async with self._renewing:  # one commit for all who ask at the same time
                     head, later = self.tree.root()
                     if later == nanos:
-                        return _root(*await self._threads(self.tree.renew, most))
+                        return _root(*await self._alone(self.tree.renew, most))
                     nanos = nanos if later is None else later
         return _root(head, nanos)
 
@@ -130,17 +130,20 @@ class ServedRaw:
         return await future
 
     async def place(self, leaves: list[tuple[int, RawEntry]]) -> list[Placed]:
-        """See `ServedTree`. One at a time: a tree that others hold takes one thread, not all."""
-        await self._placing.acquire()
-        placing = asyncio.ensure_future(self._threads(self.tree.place, leaves))
-        placing.add_done_callback(lambda _: self._placing.release())
-        # The thread goes on when the caller gives up, and is then still the only one.
-        return await asyncio.shield(placing)
+        """See `ServedTree`."""
+        return await self._alone(self.tree.place, leaves)
 
     async def initialise(self) -> LogRoot:
         """See `ServedTree`."""
-        head, nanos = await self._threads(self.tree.initialise)
-        return _root(head, nanos)
+        return _root(*await self._alone(self.tree.initialise))
+
+    async def _alone(self, write: Callable[..., T], *arguments: object) -> T:
+        """Writes of this tree one at a time: while others hold it, it takes one thread, not all."""
+        await self._writing.acquire()
+        running = asyncio.ensure_future(self._threads(write, *arguments))
+        running.add_done_callback(lambda _: self._writing.release())
+        # The thread goes on when the caller gives up, and is then still the only one.
+        return await asyncio.shield(running)
 
     async def leaves(self, start: int, end: int, most_bytes: int) -> list[RawLeaf]:
         """See `ServedTree`."""
