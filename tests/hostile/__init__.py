@@ -1,1 +1,0 @@
-"""Hostile builds: each attack runs in the product's own sandboxes, and with its walls left out."""
