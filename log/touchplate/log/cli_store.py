@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from touchplate.base.config import Secret
+from touchplate.base.config import Secret, load_table
 from touchplate.base.errors import ConfigError
 from touchplate.log.errors import RequestError
 from touchplate.verify.notes import is_origin
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine
+    from touchplate.log.bucket.config import BucketConfig
     from touchplate.log.keys import LogKeys
     from touchplate.log.storage.rows import TreeRows
 
@@ -37,6 +38,8 @@ class Store:
     peers: bool
     witnesses: bool
     """Whether its checkpoints are published when witnesses have cosigned them."""
+    bucket: BucketConfig | None
+    """Where it is kept as objects, if it is."""
 
     def open_engine(self, *, make: bool = False) -> Engine:
         """The database; `make`: also when the file is not there yet. Raises RequestError, StorageError."""
@@ -64,6 +67,7 @@ def read_store(path: Path) -> Store:
     """The log in the configuration `path`. Raises ConfigError."""
     # On use: an auditor's installation has no SQLAlchemy.
     from touchplate.base.postgresql import parse_address
+    from touchplate.log.bucket.config import BucketConfig
     from touchplate.log.keys import RetiringConfig, load_keys
     from touchplate.log.service import SQLITE, database_path, log_folder
 
@@ -78,6 +82,9 @@ def read_store(path: Path) -> Store:
         retiring = None
         if (old := log.get("retiring")) is not None:
             retiring = RetiringConfig(Secret.parse(old["key"], folder), str(old["until"]))
+        bucket = None
+        if (table := log.get("bucket")) is not None:
+            bucket = load_table(BucketConfig, table, where=path, name="log.bucket")
         if storage != SQLITE:
             parse_address(storage)
         # A tree of any bytes has a name that is none, and neither a key nor envelopes.
@@ -95,6 +102,7 @@ def read_store(path: Path) -> Store:
         database=database_path(data) if storage == SQLITE else None,
         peers=log.get("mode") == "peers",
         witnesses="witness" in log,
+        bucket=bucket,
     )
 
 

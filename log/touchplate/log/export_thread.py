@@ -1,7 +1,7 @@
-"""A running log that also keeps itself as files in a folder: the table `[log.export]`.
+"""A running log that also keeps itself as files: in a folder (`[log.export]`) or a bucket (`[log.bucket]`).
 
-The thread follows what is durable, so no submitter waits for it, and a reader of the folder costs the log
-nothing. The folder is behind by at most the interval and the time of one update. It never gets ahead.
+The thread follows what is durable, so no submitter waits for it, and a reader of the files costs the log
+nothing. They are behind by at most the interval and the time of one update. They never get ahead.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ from threading import Event, Thread
 from touchplate.base.errors import TouchplateError
 from touchplate.base.values import Duration
 from touchplate.log.errors import LogError
-from touchplate.log.export import Exporter, TreeSource
-from touchplate.log.mirror import Mirror
-from touchplate.log.ports import Tree
+from touchplate.log.export import OVERTAKEN, Exported, Exporter
 from touchplate.verify.errors import VerifyError
-from touchplate.verify.policy import Policy
 
 POLL_SECONDS = 60.0
 """The longest wait for growth; only a bound, since growth and the end wake the thread."""
@@ -45,27 +42,22 @@ class ExportConfig:
 
 
 class ExportThread:
-    """The export of one log. `start` and `stop` around its use."""
+    """One export of one log. `start` and `stop` around its use."""
 
     def __init__(
         self,
-        config: ExportConfig,
-        tree: Tree,
-        policy: Policy,
+        exporter: Exporter,
+        source: Exported,
+        interval: Duration,
         wait_for_growth: Callable[[int, float], int],
         *,
         by_time: bool = False,
     ) -> None:
-        """Opens the folder. `by_time`: look for a new checkpoint at each interval, since it comes some time
-        after the growth that it speaks of, or without any (witnesses).
-
-        Raises StorageError (`locked` when another process writes there), TrustError when it holds another
-        log.
-        """
-        self._mirror = Mirror(config.folder, policy)
-        self._exporter = Exporter(self._mirror, policy)
-        self._source = TreeSource(tree)
-        self._interval = config.interval
+        """`by_time`: look for a new checkpoint at each interval, since it comes some time after the growth
+        that it speaks of, or without any (witnesses)."""
+        self._exporter = exporter
+        self._source = source
+        self._interval = interval
         self._wait_for_growth = wait_for_growth
         self._by_time = by_time
         self._exported: bytes | None = None
@@ -79,13 +71,13 @@ class ExportThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write the newest checkpoint, and let go of the folder. The sequencer must have stopped (that wakes
-        the thread). Safe to call twice."""
+        """Write the newest checkpoint (if the last could be written), and let go of where the files are. The
+        sequencer must have stopped (that wakes the thread). Safe to call twice."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        self._mirror.close()
+        self._exporter.close()
 
     def _run(self) -> None:
         size = -1
@@ -94,19 +86,24 @@ class ExportThread:
             if not self._by_time:
                 size = self._wait_for_growth(size, POLL_SECONDS)
             self._stopping.wait(self._interval)
-        self._update()
+        if not self._said:  # a store that did not answer a moment ago must not hold up the end
+            self._update()
 
     def _update(self) -> None:
-        _, _, note = self._source.head()
-        if self._by_time and note is not None and note == self._exported:
-            return
         try:
+            _, _, note = self._source.head()
+            if self._by_time and note is not None and note == self._exported:
+                return
             self._exporter.update(self._source)
             self._exported = note
         except (LogError, VerifyError, TouchplateError) as error:
-            # The log itself is durable, and the folder whole: only older. Said once for each trouble.
-            if str(error) != self._said:
-                logger.error("the log could not be exported to %s: %s", self._mirror.folder, error)
+            # The log itself is durable, and what is shown is whole: only older. Said once for each trouble.
+            if error.reason == OVERTAKEN:
+                logger.info("not exported this time: %s", error)
+            elif str(error) != self._said:
+                logger.error("the log could not be exported to %s: %s", self._exporter.destination, error)
             self._said = str(error)
         else:
+            if self._said:
+                logger.info("the log is exported to %s again", self._exporter.destination)
             self._said = ""

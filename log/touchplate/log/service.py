@@ -14,14 +14,18 @@ from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
 from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
+from touchplate.base.values import Duration
 from touchplate.log.admission import Admission
+from touchplate.log.bucket.config import BucketConfig
 from touchplate.log.cosigning.config import Asked, WitnessesConfig, load_policy
 from touchplate.log.cosigning.publisher import CosignedPublisher
 from touchplate.log.cosigning.witness import AskedWitness, HTTPTransport
+from touchplate.log.export import Destination, Exporter, TreeSource
 from touchplate.log.export_thread import ExportConfig, ExportThread
 from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
 from touchplate.log.keys import NOT_RETIRING, LogKeys, RetiringConfig, load_keys
+from touchplate.log.mirror import Mirror
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.ports import Decider, Head, Sequenced
 from touchplate.log.publishing import Publisher
@@ -82,6 +86,8 @@ class LogConfig:
     """The key that signs beside `key` until readers know the new one (`touchplate log rotate-key`)."""
     export: ExportConfig | None = None
     """A folder in which the log is also kept as files, for a web server."""
+    bucket: BucketConfig | None = None
+    """A bucket of an S3-compatible store in which the log is also kept as objects."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -115,10 +121,11 @@ class LogConfig:
             found.append(
                 "retiring: the keys of peers are those that they agreed on; they change as members do"
             )
-        if self.export is not None:
-            found.append(
-                "export: not on a peer; `touchplate log follow` makes the same folder from its address"
-            )
+        for name, table in (("export", self.export), ("bucket", self.bucket)):
+            if table is not None:
+                found.append(
+                    f"{name}: not on a peer; `touchplate log follow` makes a folder of files from its address"
+                )
         return found
 
     def _check_witness(self) -> list[str]:
@@ -210,7 +217,7 @@ class LogService:
             self._remembered.check(keys.known)
             guard = SigningGuard(folder, config.origin)
             guard.check_tree(self.tree.head().size, self._root_at)
-            self._export = self._open_export(config, keys)
+            self._exports = self._open_exports(config, keys)
         except BaseException:
             self.tree.close()
             self._lock.close()
@@ -227,8 +234,8 @@ class LogService:
         try:
             self.trillian = self._open_trillian(config)
         except BaseException:
-            if self._export is not None:
-                self._export.stop()
+            for export in self._exports:
+                export.stop()
             self.tree.close()
             self._lock.close()
             raise
@@ -280,12 +287,23 @@ class LogService:
         """The head, read again if other processes write it."""
         return self.tree.head()
 
-    def _open_export(self, config: LogConfig, keys: LogKeys) -> ExportThread | None:
-        if config.export is None:
-            return None
+    def _open_exports(self, config: LogConfig, keys: LogKeys) -> list[ExportThread]:
+        policy = keys.policy()
+        wanted: list[tuple[Destination, Duration]] = []
+        if config.bucket is not None:
+            # On use: its client is an extra.
+            from touchplate.log.bucket.bucket import Bucket
+
+            wanted.append((Bucket(config.bucket, policy), config.bucket.interval))
+        if config.export is not None:
+            wanted.append((Mirror(config.export.folder, policy), config.export.interval))
+        source = TreeSource(self.tree, self._newest_head)
         # With witnesses, a checkpoint becomes the newest some time after the log grew.
         by_time = config.witness is not None
-        return ExportThread(config.export, self.tree, keys.policy(), self.wait_for_growth, by_time=by_time)
+        return [
+            ExportThread(Exporter(to, policy), source, interval, self.wait_for_growth, by_time=by_time)
+            for to, interval in wanted
+        ]
 
     def _make_decider(self, config: LogConfig) -> Decider:
         return SoloDecider(config.limits)
@@ -305,8 +323,8 @@ class LogService:
             self._remembered.start()
         else:
             self.cosigning.start()
-        if self._export is not None:
-            self._export.start()
+        for export in self._exports:
+            export.start()
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
@@ -318,8 +336,8 @@ class LogService:
         else:
             self.cosigning.stop()
         # After whoever publishes: the last checkpoint is exported, too.
-        if self._export is not None:
-            self._export.stop()
+        for export in self._exports:
+            export.stop()
         self.tree.close()
         self._lock.close()
 
