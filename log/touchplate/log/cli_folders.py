@@ -34,8 +34,8 @@ def register(commands: Any) -> None:
         "export",
         help="write a log as files that any web server or object store can serve",
         description="Write the log of a configuration as files into a folder, for any web server, or into "
-        "the bucket of its table [log.bucket]. The log may run. What is there is a whole log at each moment; the "
-        "next run goes on from there.",
+        "the bucket of its table [log.bucket]. The log may run. What is there is a whole log at each moment; "
+        "the next run goes on from there.",
     )
     where = export.add_mutually_exclusive_group(required=True)
     where.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="the folder; made if missing")
