@@ -131,15 +131,7 @@ class LogConfig:
     def _check_witness(self) -> list[str]:
         if self.witness is None:
             return []
-        found = []
-        if self.storage != SQLITE:
-            found.append(
-                "witness: not with several frontends yet: each would sign and ask for itself, and what was"
-                ' signed stands in one folder; write storage = "sqlite", or leave [log.witness] out'
-            )
-        if self.retiring is not None:
-            found.append(f"retiring: {NOT_RETIRING}; leave one of the two tables out")
-        return found
+        return [f"retiring: {NOT_RETIRING}; leave one of the two tables out"] if self.retiring else []
 
     def _check_address(self) -> list[str]:
         try:
@@ -259,7 +251,12 @@ class LogService:
             refresh_seconds=config.witness.refresh,
             wait_for_growth=self.wait_for_growth,
             published=self._remembered.write,
+            leads=self._leads,
         )
+
+    def _leads(self) -> bool:
+        """Whether this process signs, and asks witnesses: alone it always does."""
+        return True
 
     def _root_at(self, size: int) -> bytes:
         return root_of(TileReader(self.tree.read_tile, size), size)

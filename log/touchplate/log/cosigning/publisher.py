@@ -6,6 +6,10 @@ entries meanwhile; without a quorum the old checkpoint stays the published one, 
 Durable steps, in this order: the head of the tree (its batch), the memory of what is signed (`guard`), the
 witnesses' own memories, the checkpoint with its cosignatures. A crash anywhere is followed by the same round
 again. Nothing is served that is not stored, and nothing is stored that the policy does not accept.
+
+Of several frontends, the one that sequences leads, and the checkpoint with its cosignatures lies in the
+database under its term. The others only note what it publishes; whoever is elected next begins with a round
+of its own about the newest head.
 """
 
 from __future__ import annotations
@@ -45,6 +49,9 @@ FIRST_REST_SECONDS = 0.5
 MAX_REST_SECONDS = 60.0
 """The longest rest: by so much a witness that came back may delay a quorum."""
 
+LOOK_SECONDS = 1.0
+"""Between two looks at what another process publishes, which is not told here."""
+
 POLL_SECONDS = 60.0
 """The longest wait for growth; only a bound, since growth and the end wake the thread."""
 
@@ -70,8 +77,10 @@ class CosignedPublisher:
         refresh_seconds: float,
         wait_for_growth: WaitForGrowth,
         published: Callable[[], None] = lambda: None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`published` is called after each new checkpoint is stored, from the leading thread."""
+        """`published` is called after each new checkpoint is stored, here or by another process. `leads`:
+        whether this process signs and asks; when it becomes true, somebody calls `wake`."""
         self._tree = tree
         self._reader = LogReader(tree)
         self._signer = signer
@@ -81,6 +90,7 @@ class CosignedPublisher:
         self._refresh = refresh_seconds
         self._wait_for_growth = wait_for_growth
         self._published = published
+        self._leads = leads
         self._stopping = Event()
         self._changed = Condition()
         self._round: Round | None = None  # under _changed
@@ -108,6 +118,11 @@ class CosignedPublisher:
         ]
         for thread in self._threads:
             thread.start()
+
+    def wake(self) -> None:
+        """Look at once whether this process leads now."""
+        with self._changed:
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """End; the sequencer has stopped (that wakes the watcher). Safe to call twice."""
@@ -137,21 +152,29 @@ class CosignedPublisher:
                 for number, witness in enumerate(self._witnesses)
             )
             seconds = time.monotonic() - self._current_at
-        return PublishingStatus(head.size, _size_of(head.checkpoint), seconds, witnesses, self.failure)
+        published = _size_of(head.checkpoint)
+        return PublishingStatus(head.size, published, seconds, witnesses, self.failure, self._leads())
 
     # --- the leading thread ---
 
     def _watch(self) -> None:
-        size = -1
+        size, seen = -1, self._tree.head().checkpoint
         while not self._stopping.is_set():
-            size = self._wait_for_growth(size, POLL_SECONDS)
-            with self._changed:
-                self._changed.notify_all()
+            leads = self._leads()
+            size = self._wait_for_growth(size, POLL_SECONDS if leads else LOOK_SECONDS)
+            self.wake()
+            if not leads and (checkpoint := self._tree.head().checkpoint) != seen:
+                seen = checkpoint
+                with self._changed:
+                    self._current_at = time.monotonic()
+                self._published()
             self._stopping.wait(WATCH_SECONDS)
 
     def _lead(self) -> None:
         while not self._stopping.is_set():
             with self._changed:
+                if not self._leads():
+                    self._round, self._stored = None, (-1, 0)  # others may store meanwhile
                 # Not wait_for: growth changes how long there is to wait.
                 if not self._has_work():
                     self._changed.wait(self._seconds_to_next())
@@ -188,7 +211,7 @@ class CosignedPublisher:
 
     def _may_begin(self) -> bool:
         if self._round is None:
-            return True
+            return self._leads()
         return self._round.is_over and time.monotonic() >= self._began + self._pause()
 
     def _pause(self) -> float:
