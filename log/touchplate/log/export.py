@@ -60,6 +60,9 @@ class Exported(Protocol):
 class Destination(Protocol):
     """Where the files go. One thread uses it."""
 
+    kind: str
+    """"folder" or "bucket"."""
+
     @property
     def head(self) -> Checkpoint | None:
         """The checkpoint that is shown, as it was read or written last."""

@@ -65,6 +65,17 @@ class ExportThread:
         self._thread: Thread | None = None
         self._said = ""
 
+    @property
+    def kind(self) -> str:
+        """ "folder" or "bucket": what its destination is."""
+        return self._exporter.destination.kind
+
+    @property
+    def size(self) -> int:
+        """Size of the tree that is shown there, as far as this process knows; -1 for none."""
+        head = self._exporter.destination.head
+        return -1 if head is None else head.size
+
     def start(self) -> None:
         """Begin to follow the tree."""
         self._thread = Thread(target=self._run, name="export", daemon=True)

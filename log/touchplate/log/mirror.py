@@ -37,6 +37,8 @@ PARTIALS = ".p"
 class Mirror:
     """The folder of one mirror, locked for as long as this object is open. One thread uses it."""
 
+    kind = "folder"
+
     def __init__(self, folder: Path, policy: Policy) -> None:
         """Take the lock, and remove what a crash left.
 

@@ -5,7 +5,7 @@ Everything is opened in the constructor, so that a log which must not run never 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,12 +28,12 @@ from touchplate.log.keys import NOT_RETIRING, LogKeys, RetiringConfig, load_keys
 from touchplate.log.mirror import Mirror
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.ports import Decider, Head, Sequenced
-from touchplate.log.publishing import Publisher
+from touchplate.log.publishing import Publisher, stored_size
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import SQLTree, open_tree
-from touchplate.log.trillian.config import TrillianConfig
+from touchplate.log.trillian.config import TrillianConfig, parse_listen
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import NoteSigner, is_origin
 from touchplate.verify.policy import Policy
@@ -44,6 +44,7 @@ from touchplate.verify.trust import load_admission
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from touchplate.log.metrics import LogMetrics, LogState
     from touchplate.log.trillian.face import TrillianFace
 
 DATABASE_NAME = "log.sqlite"
@@ -88,6 +89,9 @@ class LogConfig:
     """A folder in which the log is also kept as files, for a web server."""
     bucket: BucketConfig | None = None
     """A bucket of an S3-compatible store in which the log is also kept as objects."""
+    metrics: str | None = None
+    """Where Prometheus fetches metrics (host:port, /metrics), of Trillian's interface as well; absent:
+    nowhere."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -102,6 +106,8 @@ class LogConfig:
             found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
+        if self.metrics is not None and parse_listen(self.metrics) is None:
+            found.append(f"metrics: {self.metrics!r} is no address; write host:port, such as 127.0.0.1:8091")
         found += self._check_peers() + self._check_witness()
         return found
 
@@ -121,6 +127,8 @@ class LogConfig:
             found.append(
                 "retiring: the keys of peers are those that they agreed on; they change as members do"
             )
+        if self.metrics is not None:
+            found.append("metrics: not on a peer yet; `touchplate peer status` tells how it is")
         for name, table in (("export", self.export), ("bucket", self.bucket)):
             if table is not None:
                 found.append(
@@ -216,11 +224,15 @@ class LogService:
             raise
         # With witnesses, what is signed within a batch would be served before anybody has cosigned it.
         sign = self._publisher.sign if asked is None else None
-        self.sequencer = TreeSequencer(self.tree, self._make_decider(config), sign=sign, limits=config.limits)
+        self._metrics = self._make_metrics(config)
+        self.sequencer = TreeSequencer(
+            self.tree, self._make_decider(config), sign=sign, limits=config.limits, observer=self._metrics
+        )
         self.cosigning = None if asked is None else self._make_cosigning(config, asked, keys.signer, guard)
         self.reader = LogReader(self.tree)
         self.admission = Admission(listed, self.reader.size)
-        self.writer = LogWriter(self.admission, self.sequencer)
+        refused = None if self._metrics is None else self._metrics.answered
+        self.writer = LogWriter(self.admission, self.sequencer, refused)
         self.asgi = HotFace(self.reader, self.writer, prefix)
         self._prefix = prefix
         try:
@@ -278,6 +290,7 @@ class LogService:
             config.origin,
             follow=self._newest_head,
             limits=config.limits,
+            metrics=None if self._metrics is None else self._metrics.registry,
         )
 
     def _newest_head(self) -> Head:
@@ -302,6 +315,33 @@ class LogService:
             for to, interval in wanted
         ]
 
+    def _make_metrics(self, config: LogConfig) -> LogMetrics | None:
+        self._metrics_address = None if config.metrics is None else parse_listen(config.metrics)
+        self._end_metrics: Callable[[], None] = lambda: None
+        if self._metrics_address is None:
+            return None
+        # On use: a log that nobody watches needs no prometheus_client.
+        from touchplate.log.metrics import LogMetrics
+
+        return LogMetrics(self._state)
+
+    def _state(self) -> LogState:
+        from touchplate.log.metrics import LogState
+
+        head = self.tree.head()
+        status = None if self.cosigning is None else self.cosigning.status()
+        return LogState(
+            size=head.size,
+            published=stored_size(head.checkpoint),
+            checkpoint=head.checkpoint,
+            published_seconds=None if status is None else status.seconds,
+            frozen=head.frozen,
+            waiting=self.sequencer.outstanding,
+            leads=self._leads(),
+            witnesses=() if status is None else status.witnesses,
+            exported=tuple((export.kind, export.size) for export in self._exports),
+        )
+
     def _make_decider(self, config: LogConfig) -> Decider:
         return SoloDecider(config.limits)
 
@@ -322,9 +362,14 @@ class LogService:
             self.cosigning.start()
         for export in self._exports:
             export.start()
+        if self._metrics is not None and self._metrics_address is not None:
+            from touchplate.log.metrics import serve_metrics
+
+            self._end_metrics = serve_metrics(self._metrics_address, self._metrics.registry)
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
+        self._end_metrics()
         if self.trillian is not None:
             self.trillian.stop()
         self.sequencer.stop()

@@ -48,6 +48,8 @@ logger = getLogger(__name__)
 class Bucket:
     """See the module. One thread uses it."""
 
+    kind = "bucket"
+
     def __init__(self, config: BucketConfig, policy: Policy) -> None:
         """Sends nothing yet: a store that does not answer must not keep a log from starting. `policy`: the
         log's own keys. Raises ConfigError, StorageError (see `Objects`)."""

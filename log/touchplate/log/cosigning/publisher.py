@@ -26,6 +26,7 @@ from touchplate.log.cosigning.witness import AskedWitness, ContradictedError, Si
 from touchplate.log.errors import CheckpointError
 from touchplate.log.guard import SigningGuard
 from touchplate.log.ports import Tree
+from touchplate.log.publishing import stored_size
 from touchplate.log.reading import LogReader
 from touchplate.verify.checkpoints import open_checkpoint, sign_checkpoint
 from touchplate.verify.errors import VerifyError
@@ -152,7 +153,7 @@ class CosignedPublisher:
                 for number, witness in enumerate(self._witnesses)
             )
             seconds = time.monotonic() - self._current_at
-        published = _size_of(head.checkpoint)
+        published = stored_size(head.checkpoint)
         return PublishingStatus(head.size, published, seconds, witnesses, self.failure, self._leads())
 
     # --- the leading thread ---
@@ -349,8 +350,3 @@ def _lines_of(checkpoint: bytes | None, note: bytes, policy: Policy) -> dict[str
             continue
         found[witness.name] = one.decode().rpartition("\n\n")[2]
     return found
-
-
-def _size_of(checkpoint: bytes | None) -> int:
-    """The size that a stored checkpoint speaks of; -1 for none."""
-    return -1 if checkpoint is None else int(checkpoint.split(b"\n", 2)[1])
