@@ -138,6 +138,21 @@ def _logs(store: Store) -> dict[str, bytes]:
     return {name: found.data for name, found in store.objects.items() if "/conditions-" not in name}
 
 
+def test_a_log_that_did_not_grow_is_read_and_not_written(tmp_path: Path) -> None:
+    database = sqlite_log(tmp_path, NEW)
+    with in_store(tmp_path) as (store, config, _):
+        export_to(config, sqlite_engine(database))
+        rows = TreeRows(engine := sqlite_engine(database), ORIGIN)
+        exporter = Exporter(Bucket(config, solo_policy()), solo_policy())
+        exporter.update(rows)
+        store.steps.clear()
+        assert exporter.update(rows).complete
+        assert store.steps == []
+        exporter.close()
+        rows.close()
+        engine.dispose()
+
+
 def test_the_lost_answer_of_a_checkpoint_that_was_written_is_no_failure(tmp_path: Path) -> None:
     with in_store(tmp_path) as (store, config, url):
         lost = iter([True])

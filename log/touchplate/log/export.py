@@ -160,8 +160,9 @@ class Exporter:
                 f"the leaves lead to root {edge.root().hex()}, the checkpoint of size {head.size} has"
                 f" {head.root.hex()}: run log fsck"
             )
-        for tile in edge_tiles(edge.size):
-            self.destination.put(tile_path(tile), edge.partial[tile.level])
+        if healed or edge.size > since:  # else they were just read
+            for tile in edge_tiles(edge.size):
+                self.destination.put(tile_path(tile), edge.partial[tile.level])
         if old is None or old.note != head.note:
             self.destination.commit(head)
         return Update(head, since, healed=healed)

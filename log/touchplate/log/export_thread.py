@@ -111,7 +111,8 @@ class ExportThread:
             # The log itself is durable, and what is shown is whole: only older. Said once for each trouble.
             if error.reason == OVERTAKEN:
                 logger.info("not exported this time: %s", error)
-            elif str(error) != self._said:
+                return
+            if str(error) != self._said:
                 logger.error("the log could not be exported to %s: %s", self._exporter.destination, error)
             self._said = str(error)
         else:
