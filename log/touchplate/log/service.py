@@ -264,6 +264,7 @@ class LogService:
             wait_for_growth=self.wait_for_growth,
             published=self._remembered.write,
             leads=self._leads,
+            newest=None if config.storage == SQLITE else self._newest_head,
         )
 
     def _leads(self) -> bool:

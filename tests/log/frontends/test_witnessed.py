@@ -156,6 +156,40 @@ def test_heads_only_grow_while_leaders_are_killed_under_load(tmp_path: Path, dat
         assert not any("contradict" in line for child in group.all for line in child.errors)
 
 
+def test_a_leader_that_was_stopped_meanwhile_raises_no_alarm(tmp_path: Path, database: str) -> None:
+    """It wakes up with a question about a head that the next leader has long gone beyond."""
+    with asked(tmp_path, 3) as servers, crowd(tmp_path, database, 2) as group:
+        for _ in range(2):
+            under_load(group.all)
+            holder, count = group.elections[-1], len(group.elections)
+            holder.process.send_signal(signal.SIGSTOP)
+            try:
+                until(partial(has_more, group.elections, count))
+                before = len(servers[0].requests)
+                until(lambda before=before: len(servers[0].requests) > before + 3)  # type: ignore[misc]
+            finally:
+                holder.process.send_signal(signal.SIGCONT)
+            under_load(group.all)
+    assert not [line for child in group.all for line in child.errors if "contradicts" in line]
+    assert check(database, group) > 0
+
+
+def test_a_witness_that_knows_more_than_the_log_raises_the_alarm(
+    tmp_path: Path, postgres: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same key in another database: the twin goes ahead, and the first one is told."""
+    with asked(tmp_path):
+        with frontends(tmp_path, postgres.make_database(), 1) as (twin,):
+            append(twin, signed_entries(9))
+            until(lambda: shows([twin], tmp_path, 9))
+        for path in tmp_path.glob("frontend-*/data/*"):
+            path.unlink()
+        with frontends(tmp_path, postgres.make_database(), 1) as (service,):
+            append(service, signed_entries(3))
+            until(lambda: "contradicts this log" in caplog.text)
+            assert published(service, tmp_path) == -1
+
+
 def test_a_checkpoint_of_a_term_that_is_over_is_not_stored(database: str) -> None:
     old, new = (open_shared(postgresql_engine(parse_address(database)), ORIGIN) for _ in range(2))
     old.begin_term()

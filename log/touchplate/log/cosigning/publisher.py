@@ -25,7 +25,7 @@ from touchplate.log.cosigning.status import PublishingStatus, WitnessStatus
 from touchplate.log.cosigning.witness import AskedWitness, ContradictedError, SignedHead
 from touchplate.log.errors import CheckpointError
 from touchplate.log.guard import SigningGuard
-from touchplate.log.ports import Tree
+from touchplate.log.ports import Head, Tree
 from touchplate.log.publishing import stored_size
 from touchplate.log.reading import LogReader
 from touchplate.verify.checkpoints import open_checkpoint, sign_checkpoint
@@ -79,9 +79,11 @@ class CosignedPublisher:
         wait_for_growth: WaitForGrowth,
         published: Callable[[], None] = lambda: None,
         leads: Callable[[], bool] = lambda: True,
+        newest: Callable[[], Head] | None = None,
     ) -> None:
         """`published` is called after each new checkpoint is stored, here or by another process. `leads`:
-        whether this process signs and asks; when it becomes true, somebody calls `wake`."""
+        whether this process signs and asks; when it becomes true, somebody calls `wake`. `newest` reads the
+        head again, if other processes write it."""
         self._tree = tree
         self._reader = LogReader(tree)
         self._signer = signer
@@ -92,6 +94,8 @@ class CosignedPublisher:
         self._wait_for_growth = wait_for_growth
         self._published = published
         self._leads = leads
+        self._shared = newest is not None
+        self._newest = newest or tree.head
         self._stopping = Event()
         self._changed = Condition()
         self._round: Round | None = None  # under _changed
@@ -230,7 +234,7 @@ class CosignedPublisher:
 
     def _begin(self) -> None:
         """Sign the newest head, and put it to everybody who is not resting."""
-        head = self._tree.head()
+        head = self._newest()
         # The guard is durable before the signature exists: never two heads of one size, never back.
         self._guard.permit(head.size, head.root, self._root_at)
         note = sign_checkpoint(self._signer.key.name, head.size, head.root, self._signer)
@@ -317,8 +321,7 @@ class CosignedPublisher:
         try:
             lines = dict(witness.ask(found.head, self._reader.consistency))
         except ContradictedError as failed:
-            error = f"{failed.reason}: {failed}"
-            logger.critical("the witness %s contradicts this log: %s", witness.asked.url, failed)
+            error = self._contradicted(witness, failed)
         except TouchplateError as failed:
             error = str(failed)
         except Exception as failed:
@@ -335,6 +338,17 @@ class CosignedPublisher:
             self._news = True
             self._changed.notify_all()
         return error is None
+
+    def _contradicted(self, witness: AskedWitness, failed: ContradictedError) -> str:
+        """Raise the alarm, but for a process that was stopped while another one led and went on."""
+        try:
+            size = self._newest().size
+        except TouchplateError as error:
+            return str(error)
+        if self._shared and failed.size is not None and size >= failed.size:
+            return f"another frontend has gone on to {failed.size} entries"
+        logger.critical("the witness %s contradicts this log: %s", witness.asked.url, failed)
+        return f"{failed.reason}: {failed}"
 
 
 def _lines_of(checkpoint: bytes | None, note: bytes, policy: Policy) -> dict[str, str]:
