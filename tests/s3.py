@@ -23,8 +23,10 @@ START_SECONDS = 60
 class S3Server:
     """One server. `start` and `stop` as often as wanted; `close` removes it."""
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, tls: tuple[Path, Path] | None = None) -> None:
+        """`tls`: certificate for `localhost`, and key."""
         self._program = program
+        self._tls = tls
         self.folder = Path(tempfile.mkdtemp(prefix="touchplate-s3-"))
         for name in ("buckets", "about"):
             (self.folder / name).mkdir()
@@ -35,12 +37,15 @@ class S3Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        host = "http://127.0.0.1" if self._tls is None else "https://localhost"
+        return f"{host}:{self._port}"
 
     def start(self) -> None:
         """Start it and return when it answers."""
         # What it knows of objects beside their bytes lies in a folder: not every file system has attributes.
         command = [str(self._program), "--port", f"127.0.0.1:{self._port}", "--region", REGION, "--quiet"]
+        if self._tls is not None:
+            command += ["--cert", str(self._tls[0]), "--key", str(self._tls[1])]
         command += ["posix", "--sidecar", str(self.folder / "about"), str(self.folder / "buckets")]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from tests.log.buckets import PREFIX, config_for, export_to, look_at
 from tests.log.exports import ENTRIES, fill, sqlite_log
 from tests.log.mirrors import wrong_with
 from tests.log.operated import Operated
+from tests.log.trillian.certificates import Authority
 from tests.s3 import S3Server
 from tests.simkeys import solo_policy
 
@@ -205,3 +207,27 @@ def test_says_what_the_server_refuses_and_nothing_else(bucket: Place, tmp_path: 
     config_for(config.endpoint, tmp_path / "keys")
     with pytest.raises(StorageError, match="404 NoSuchBucket"):
         Bucket(replace(config, bucket="not-there"), solo_policy()).refresh()
+
+
+def test_a_private_authority_is_taken_from_the_environment_and_else_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ours")
+    versitygw = built(build_versitygw, "an S3 server (versitygw)")
+    server = S3Server(versitygw, authority.issue("server"))
+    try:
+        server.start()
+        (server.folder / "buckets" / "private").mkdir()
+        log = Operated(tmp_path)
+        config = config_for(server.url, tmp_path / "keys", bucket="private")
+        log.append(0, 3)
+        _configure(log, config)
+        command = [sys.executable, "-m", "touchplate.verify", "log", "export", "--bucket"]
+        command += ["--config", str(log.config)]
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert "its certificate is not accepted (UnknownIssuer)" in refused.stderr
+        variables = {**os.environ, "SSL_CERT_FILE": str(authority.path)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+        assert done.returncode == 0, done.stderr
+        assert f"{PREFIX}/checkpoint" in server.names("private")
+    finally:
+        server.close()

@@ -31,6 +31,7 @@ renewed."""
 
 _STATUS = re.compile(r"status(?: code)?:? (\d{3})\b", re.ASCII | re.IGNORECASE)
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>", re.ASCII)
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*([A-Za-z]{1,40})\b", re.ASCII)
 _KIND = re.compile(r"kind: ([A-Z][A-Za-z]{1,32})\b", re.ASCII)
 
 
@@ -193,6 +194,9 @@ class Objects:
             elif isinstance(error, PermissionDeniedError | UnauthenticatedError):
                 reason, told = "store-refused", told or "these credentials may not do that"
             elif not told:
-                reason, told = "store-unreachable", f"no answer ({kind[1] if kind else type(error).__name__})"
+                reason = "store-unreachable"
+                told = f"no answer ({kind[1] if kind else type(error).__name__})"
+                if bad := _CERTIFICATE.search(text):
+                    told = f"its certificate is not accepted ({bad[1]}); SSL_CERT_FILE may name its authority"
             # Not `from error`: its text would be in every traceback.
             raise StorageError(f"{what} {path} in {self}: {told}", reason=reason) from None
