@@ -71,7 +71,11 @@ class LogMetrics:
         self._failed = Counter(
             f"{PREFIX}_commits_failed", "Batches that were not kept", registry=self.registry
         )
-        self._entries = Counter(f"{PREFIX}_entries", "Entries in committed batches", registry=self.registry)
+        self._entries = Counter(
+            f"{PREFIX}_entries",
+            "Entries that were submitted here, in committed batches",
+            registry=self.registry,
+        )
         self.registry.register(self)
 
     def answered(self, outcome: str, count: int = 1) -> None:
