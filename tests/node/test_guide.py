@@ -78,6 +78,7 @@ def test_from_nothing_to_a_public_log(tmp_path: Path, postgres: Server) -> None:
     said = run(f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{commands}", tmp_path, postgres)
     lines = said.splitlines()
     assert [line for line in lines if line.startswith("entry ")] == ["entry 0", "entry 1", "entry 2"]
+    assert {"touchplate_log_size 3.0", "touchplate_log_leads 1.0"} <= set(lines)
     policy = parse_policy((tmp_path / "policy.txt").read_text())
     shown = open_checkpoint((tmp_path / "public" / "checkpoint").read_bytes(), policy)
     assert [name for name, _ in shown.cosigners] == ["w1"]
