@@ -14,7 +14,6 @@ from threading import Event, Thread
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.values import Duration
-from touchplate.log.errors import LogError
 from touchplate.log.export import OVERTAKEN, Exported, Exporter
 from touchplate.verify.errors import VerifyError
 
@@ -107,7 +106,7 @@ class ExportThread:
                 return
             self._exporter.update(self._source)
             self._exported = note
-        except (LogError, VerifyError, TouchplateError) as error:
+        except (TouchplateError, VerifyError) as error:
             # The log itself is durable, and what is shown is whole: only older. Said once for each trouble.
             if error.reason == OVERTAKEN:
                 logger.info("not exported this time: %s", error)
@@ -115,6 +114,9 @@ class ExportThread:
             if str(error) != self._said:
                 logger.error("the log could not be exported to %s: %s", self._exporter.destination, error)
             self._said = str(error)
+        except Exception:
+            # This thread must not end: nobody else keeps what is shown.
+            logger.exception("the log could not be exported to %s", self._exporter.destination)
         else:
             if self._said:
                 logger.info("the log is exported to %s again", self._exporter.destination)
