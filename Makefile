@@ -66,7 +66,7 @@ conformance: setup  ## foreign verifiers, readers and a witness on our logs and 
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
 
-conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness (needs go)
+conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness, a log in a bucket of versitygw (needs go)
 	$(PYTHON) -m pytest -q -m long tests/conformance
 
 torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
