@@ -13,7 +13,9 @@ from touchplate.base.config import load
 from touchplate.base.errors import ConfigError
 from touchplate.log.admission import Admission
 from touchplate.log.errors import RequestError
-from touchplate.log.http.hot import MAX_BATCH_ENTRIES, MAX_BATCHES, HotFace, parse_batch
+from touchplate.log.http.batches import MAX_BATCH_ENTRIES, MAX_BATCHES, parse_batch
+from touchplate.log.http.hot import HotFace
+from touchplate.log.http.raw import Faces
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.service import LogConfig
@@ -70,7 +72,7 @@ def test_an_overloaded_log_answers_503_with_retry_after() -> None:
 
 
 def test_only_so_many_batches_are_read_at_once(tmp_path: Path) -> None:
-    async def main(face: HotFace) -> tuple[list[int], int]:
+    async def main(face: HotFace | Faces) -> tuple[list[int], int]:
         gate = asyncio.Event()
         begun = asyncio.Semaphore(0)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from touchplate.base.progress import counting, open_progress
-from touchplate.log import cli_folders, cli_follow, cli_operate
+from touchplate.log import cli_folders, cli_follow, cli_operate, cli_tree
 from touchplate.log.cli_store import open_file, open_rows, read_store
 from touchplate.log.errors import CorruptTreeError
 from touchplate.log.fsck import Result, Source, check_log, unverified_body
@@ -68,6 +68,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     cli_follow.register(commands)
     cli_folders.register(commands)
     cli_operate.register(commands)
+    cli_tree.register(commands)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -21,10 +21,13 @@ from touchplate.log.cosigning.witness import AskedWitness, HTTPTransport
 from touchplate.log.export_thread import ExportConfig, ExportThread
 from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
+from touchplate.log.http.raw import Faces, RawFace
 from touchplate.log.keys import NOT_RETIRING, LogKeys, RetiringConfig, load_keys
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.ports import Decider, Head, Sequenced
 from touchplate.log.publishing import Publisher
+from touchplate.log.raw.config import RawConfig, check_together
+from touchplate.log.raw.served import RawLogs
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
@@ -82,6 +85,8 @@ class LogConfig:
     """The key that signs beside `key` until readers know the new one (`touchplate log rotate-key`)."""
     export: ExportConfig | None = None
     """A folder in which the log is also kept as files, for a web server."""
+    raw: tuple[RawConfig, ...] = ()
+    """Raw trees that are served over HTTP beside the log, at /log/raw/<origin>."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -96,7 +101,7 @@ class LogConfig:
             found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
-        found += self._check_peers() + self._check_witness()
+        found += self._check_peers() + self._check_witness() + check_together(self.raw, self.origin)
         return found
 
     def _check_peers(self) -> list[str]:
@@ -105,6 +110,8 @@ class LogConfig:
         found = []
         if self.trillian is not None:
             found.append("trillian: peers do not share such trees; serve them from a log of its own")
+        if self.raw:
+            found.append("raw: peers do not share such trees; serve them from a log of its own")
         if self.witness is not None:
             found.append(
                 'witness: not with mode "peers": an outside witness knows one log key per origin, and a'
@@ -222,9 +229,9 @@ class LogService:
         self.reader = LogReader(self.tree)
         self.admission = Admission(listed, self.reader.size)
         self.writer = LogWriter(self.admission, self.sequencer)
-        self.asgi = HotFace(self.reader, self.writer, prefix)
         self._prefix = prefix
         try:
+            self.raw = None if not config.raw else RawLogs(config.raw, self._engine, folder)
             self.trillian = self._open_trillian(config)
         except BaseException:
             if self._export is not None:
@@ -232,6 +239,10 @@ class LogService:
             self.tree.close()
             self._lock.close()
             raise
+        hot = HotFace(self.reader, self.writer, prefix)
+        self.asgi: HotFace | Faces = (
+            hot if self.raw is None else Faces(hot, RawFace(self.raw.by_origin, prefix))
+        )
 
     def _make_cosigning(
         self,
@@ -274,6 +285,7 @@ class LogService:
             config.origin,
             follow=self._newest_head,
             limits=config.limits,
+            held=None if self.raw is None else self.raw.trees,
         )
 
     def _newest_head(self) -> Head:
@@ -299,6 +311,8 @@ class LogService:
 
     def _start_beside(self) -> None:
         """Start what serves trees beside it (which may fail: a port that is taken), and what follows it."""
+        if self.raw is not None:
+            self.raw.start()
         if self.trillian is not None:
             self.trillian.start()
         if self.cosigning is None:
@@ -312,6 +326,8 @@ class LogService:
         """Finish what was taken, then close the storage."""
         if self.trillian is not None:
             self.trillian.stop()
+        if self.raw is not None:
+            self.raw.stop()
         self.sequencer.stop()
         if self.cosigning is None:
             self._remembered.stop()

@@ -11,6 +11,7 @@ from typing import Any
 
 from touchplate.base.errors import TouchplateError
 from touchplate.log.errors import STATUS, BusyError, RequestError
+from touchplate.log.ports import Sequenced
 
 logger = getLogger(__name__)
 
@@ -62,6 +63,8 @@ def problem_of(error: Exception) -> Answer:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(error.retry_after)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     body = {
         "type": f"{PROBLEMS}/{reason}",
         "title": reason,
@@ -70,6 +73,12 @@ def problem_of(error: Exception) -> Answer:
         "detail": detail,
     }
     return Answer(json.dumps(body).encode(), status, PROBLEM, headers)
+
+
+def added(result: Sequenced) -> Answer:
+    """The answer to `add`: the decimal index, and in a header whether the entry was there before."""
+    headers = {"Touchplate-Duplicate": "true"} if result.duplicate else {}
+    return Answer(str(result.index).encode(), headers=headers)
 
 
 def method_not_allowed(allowed: str) -> Answer:
