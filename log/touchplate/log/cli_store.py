@@ -8,8 +8,8 @@ alone; the node checks the rest of it.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from touchplate.base.sql import Engine
     from touchplate.log.keys import LogKeys
     from touchplate.log.storage.rows import TreeRows
+    from touchplate.verify.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,21 @@ class Store:
     peers: bool
     witnesses: bool
     """Whether its checkpoints are published when witnesses have cosigned them."""
+    raw: Mapping[str, tuple[int, Secret]] = field(default_factory=dict)
+    """Id and key of the raw trees that are served over HTTP, by their origins."""
+
+    def choose(self, name: str | None) -> tuple[str, Policy | None]:
+        """Name in the database, and who signs its checkpoints, of the tree called `name`: an origin, or
+        "trillian/ID". None: the log itself. Raises VerifyError (key)."""
+        from touchplate.log.keys import load_keys
+        from touchplate.log.storage.registry import is_raw_name, raw_name
+
+        for origin, (tree, key) in self.raw.items():
+            if name in (origin, raw_name(tree)):
+                return raw_name(tree), load_keys(key).policy()
+        if name is not None and is_raw_name(name):
+            return name, None
+        return name or self.origin, self.keys.policy()
 
     def open_engine(self, *, make: bool = False) -> Engine:
         """The database; `make`: also when the file is not there yet. Raises RequestError, StorageError."""
@@ -78,6 +94,10 @@ def read_store(path: Path) -> Store:
         retiring = None
         if (old := log.get("retiring")) is not None:
             retiring = RetiringConfig(Secret.parse(old["key"], folder), str(old["until"]))
+        raw = {
+            str(one["origin"]): (int(one["tree"]), Secret.parse(one["key"], folder))
+            for one in log.get("raw", [])
+        }
         if storage != SQLITE:
             parse_address(storage)
         # A tree of any bytes has a name that is none, and neither a key nor envelopes.
@@ -95,6 +115,7 @@ def read_store(path: Path) -> Store:
         database=database_path(data) if storage == SQLITE else None,
         peers=log.get("mode") == "peers",
         witnesses="witness" in log,
+        raw=raw,
     )
 
 
