@@ -103,7 +103,10 @@ def test_a_body_that_never_ends_is_cut_at_the_limit(client: RawClient) -> None:
 
 def test_a_client_that_goes_away_leaves_nothing(client: RawClient) -> None:
     app = Mounted(client.service)
-    gone = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+    gone: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
     status, body = asyncio.run(raw_call(app, f"/log/{AT}/add", *gone))
     assert (status, body["reason"]) == (400, "client-gone")
     assert size_of(client.service) == 0

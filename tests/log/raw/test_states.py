@@ -1,5 +1,6 @@
 """What becomes of a raw tree: frozen, deleted, written by others, restarted, of the wrong key."""
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -183,7 +184,7 @@ def test_two_frontends_write_one_tree_and_sign_one_history(pair: list[RawClient]
         assert other.add(b"leaf %d" % number).headers["touchplate-duplicate"] == "true"
         heads.append(head(one))
     assert [each.size for each in heads] == list(range(1, 11))
-    for old, new in zip(heads, heads[1:], strict=False):
+    for old, new in itertools.pairwise(heads):
         proof = pair[0].get(f"proof/consistency?old={old.size}&new={new.size}").json()["proof"]
         check_consistency(old, new, [decode_base64(one, "hash") for one in proof])
     until(lambda: head(pair[0]).root == head(pair[1]).root)
