@@ -37,6 +37,7 @@ class RawLog:
         CorruptTreeError, StorageFailedError."""
         self.origin = config.origin
         self._row = row
+        self._is_gone = False
         self._write = config.write
         self._tokens = read_tokens(config)
         keys = read_keys(config)
@@ -67,7 +68,12 @@ class RawLog:
 
     def follow(self, registry: Registry) -> None:
         """See what others did: leaves, which are signed now if nobody did, and what became of the tree."""
-        self._row = registry.find(self.public_id)
+        try:
+            self._row = registry.find(self.public_id)
+        except NotFoundError:  # deleted, and then removed for good
+            self._is_gone = True
+        if self._is_gone:
+            return
         size = self.tree.head().size
         self.tree.refresh()
         self._prepare()
@@ -83,7 +89,7 @@ class RawLog:
 
     def check_there(self) -> None:
         """Raises NotFoundError when the tree is deleted."""
-        if self._row.fields.deleted is not None:
+        if self._is_gone or self._row.fields.deleted is not None:
             raise NotFoundError(f"the log {self.origin} was deleted")
 
     def check_writer(self, authorization: str | None) -> None:

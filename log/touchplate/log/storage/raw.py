@@ -123,9 +123,12 @@ class RawTree(SQLTree):
 
     def _newest(self, connection: Connection, row: Any) -> RawState:
         state = self._state
-        size, root = row.tree_size, row.root
-        if state.edge.size != size or state.head.size != size or state.head.root != root:
-            return self._load_from(connection, state.head)  # another process was here
+        if state.edge.size != row.tree_size or (state.head.size, state.head.root) != (
+            row.tree_size,
+            row.root,
+        ):
+            # Another process was here; or this is another database, which must not be gone on with.
+            return self._load_from(connection, state.head)
         return RawState(state.head, state.edge, row.root_nanos)
 
     def _add_rows(
