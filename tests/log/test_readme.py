@@ -43,7 +43,7 @@ def test_the_commands_are_understood() -> None:
     commands = re.findall(
         r"^    touchplate log (?!serve |witness )([^>#\n]*)", README.read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert len(commands) == 16
+    assert len(commands) == 18
     parser = argparse.ArgumentParser(exit_on_error=False)
     register(parser)
     for command in commands:
