@@ -192,6 +192,8 @@ class LogService:
 
     trillian: TrillianFace | None = None
     """Trillian's interface, when it is configured."""
+    raw: RawLogs | None = None
+    """Raw trees that are served over HTTP, if there are any."""
     cosigning: CosignedPublisher | None = None
     """Publishes what witnesses have cosigned; None when the log publishes by itself, or its peers do."""
 

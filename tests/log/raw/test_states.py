@@ -267,6 +267,8 @@ def test_tables_that_contradict_each_other_are_named(tmp_path: Path) -> None:
     assert same_tree == ["raw[1].tree: 7 is served under two origins; it has one key"]
     assert "another log's" in check_together([one, replace(one, tree=8)], ORIGIN)[0]
     assert "another log's" in check_together([replace(one, origin=ORIGIN)], ORIGIN)[0]
+    peers = replace(log_config(tmp_path, one), mode="peers").check()
+    assert any(each.startswith("raw: peers do not share such trees") for each in peers)
     assert "needs at least one" in replace(one, write="tokens").check()[0]
     assert "say nothing" in replace(one, tokens=(one.key,)).check()[0]
     assert "bare lower-case host name" in replace(one, origin="a/b").check()[0]
