@@ -176,6 +176,32 @@ def pair(tmp_path: Path, database: str) -> Iterator[list[RawClient]]:
         yield clients
 
 
+def test_frontends_that_start_at_once_share_the_first_root(tmp_path: Path, database: str) -> None:
+    trees = raw_trees(tmp_path, database)
+    made = trees.create().fields
+    # As CreateTree without InitLog leaves it.
+    bare = Registry(trees.engine).add(replace(made, public_id=made.public_id - 1))
+    trees.engine.dispose()
+    with ExitStack() as stack:
+        services = []
+        for name in "ab":
+            raw = raw_config(tmp_path / name, bare.fields.public_id)
+            services.append(open_log(log_config(tmp_path / name, raw, storage=database), tmp_path / name))
+            stack.callback(services[-1].stop)
+        # Neither knows what the other has done since it was opened: made the root, then taken a leaf.
+        services[0].start()
+        first = RawClient(services[0])
+        assert first.add(b"leaf").text == "0"
+        services[1].start()
+        second = RawClient(services[1])
+        assert second.add(b"leaf").text == "0"
+        assert second.add(b"more").text == "1"
+        assert (head(second).size, head(first).origin) == (2, RAW_ORIGIN)
+        until(lambda: head(first).root == head(second).root)
+        first.close()
+        second.close()
+
+
 def test_two_frontends_write_one_tree_and_sign_one_history(pair: list[RawClient]) -> None:
     heads: list[Checkpoint] = []
     for number in range(10):

@@ -14,7 +14,15 @@ from pathlib import Path
 
 from touchplate.base.durable import make_folder
 from touchplate.base.sql import Engine
-from touchplate.log.errors import ClosedError, LogError, NotFoundError, RequestError, UnauthenticatedError
+from touchplate.log.errors import (
+    CheckpointError,
+    ClosedError,
+    ExistsError,
+    LogError,
+    NotFoundError,
+    RequestError,
+    UnauthenticatedError,
+)
 from touchplate.log.ports import Sequenced
 from touchplate.log.publishing import Publisher
 from touchplate.log.raw.config import RawConfig, read_keys, read_tokens
@@ -81,11 +89,22 @@ class RawLog:
             self.sequencer.answer([], [])  # whoever waits for growth
 
     def _prepare(self) -> None:
+        """A root and a checkpoint for the tree as it is, if nobody made them. Others may write meanwhile."""
         if self._row.fields.deleted is not None:
             return
         if self.tree.root()[1] is None:
-            self.tree.initialise()
-        self._publisher.start()
+            try:
+                self.tree.initialise()
+            except ExistsError:
+                self.tree.refresh()
+        size = self.tree.head().size
+        try:
+            self._publisher.start()
+        except CheckpointError:
+            # Of a head that somebody has moved on from, who signed the next one: then nothing is left to do.
+            self.tree.refresh()
+            if self.tree.head().size == size:
+                raise
 
     def check_there(self) -> None:
         """Raises NotFoundError when the tree is deleted."""
