@@ -1,10 +1,9 @@
-"""Many entries in one request: their framing, how many requests at once, and the answer."""
+"""Many entries in one request: their framing, and the answer."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from touchplate.log.errors import LogError, OverloadedError, RequestError
+from touchplate.log.errors import LogError, RequestError
 from touchplate.log.http.answers import Answer
 from touchplate.log.ports import Sequenced
 
@@ -13,27 +12,6 @@ MAX_BATCH_ENTRIES = 4096
 
 MAX_BATCH_BODY = 8 * 1024 * 1024 + 4 * MAX_BATCH_ENTRIES
 """Bytes of an add-batch body: one transaction's worth of entries, and their lengths."""
-
-MAX_BATCHES = 8
-"""Batch requests at once: bounds the memory that bodies take (64 MiB) before they count as outstanding."""
-
-
-class Batches:
-    """The batch requests of one face that are under way. For one event loop."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Around one of them. Raises OverloadedError."""
-        if self._count >= MAX_BATCHES:
-            raise OverloadedError(f"{self._count} batches are being taken already; send it again later")
-        self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
 
 
 def parse_batch(body: bytes) -> list[bytes]:

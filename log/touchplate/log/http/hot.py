@@ -9,6 +9,7 @@ GET  tile/…       hash tiles, entry bundles, envelope bundles
 from touchplate.log.errors import RequestError
 from touchplate.log.http.answers import (
     Answer,
+    BodyRoom,
     Receive,
     Scope,
     Send,
@@ -16,11 +17,10 @@ from touchplate.log.http.answers import (
     header,
     method_not_allowed,
     problem_of,
-    read_body,
     send_answer,
     unless_known,
 )
-from touchplate.log.http.batches import MAX_BATCH_BODY, Batches, batch_answer, parse_batch
+from touchplate.log.http.batches import MAX_BATCH_BODY, batch_answer, parse_batch
 from touchplate.log.http.tiles import TileAnswers
 from touchplate.log.reading import LogReader
 from touchplate.log.writing import LogWriter
@@ -30,6 +30,12 @@ from touchplate.verify.errors import MalformedError
 
 KEY_HEADER = b"touchplate-key"
 """Request header: lower-case hex SHA-256 of the SPKI that signed, so that the log need not try its keys."""
+
+MAX_ADDS_BYTES = 128 * 1024 * 1024
+"""Bytes of all bodies of add that are being read or worked on: 2,048 of the largest, 16,384 of usual ones."""
+
+MAX_BATCHES_BYTES = 64 * 1024 * 1024
+"""Bytes of all bodies of add-batch that are being read or worked on: eight of the largest."""
 
 
 class HotFace:
@@ -43,7 +49,8 @@ class HotFace:
         self._under = f"{prefix}/tile/"
         self._paths = {f"{prefix}/{name}" for name in ("add", "add-batch", "checkpoint")}
         self._tiles = TileAnswers(reader)
-        self._batches = Batches()
+        self._adds = BodyRoom(MAX_ADDS_BYTES)  # only touched by the event loop
+        self._batches = BodyRoom(MAX_BATCHES_BYTES)  # only touched by the event loop
 
     def handles(self, scope: Scope) -> bool:
         """Whether this request belongs here. Costs one look at the path."""
@@ -74,11 +81,10 @@ class HotFace:
     async def _write(self, name: str, scope: Scope, receive: Receive) -> Answer:
         hint = _key_hint(scope)
         if name == "add":
-            envelope = await read_body(scope, receive, MAX_ENVELOPE_BYTES)
-            return added(await self._writer.add(envelope, hint))
-        with self._batches.one():
-            envelopes = parse_batch(await read_body(scope, receive, MAX_BATCH_BODY))
-            return batch_answer(await self._writer.add_batch(envelopes, hint))
+            async with self._adds.body(scope, receive, MAX_ENVELOPE_BYTES) as envelope:
+                return added(await self._writer.add(envelope, hint))
+        async with self._batches.body(scope, receive, MAX_BATCH_BODY) as body:
+            return batch_answer(await self._writer.add_batch(parse_batch(body), hint))
 
 
 def _key_hint(scope: Scope) -> bytes | None:

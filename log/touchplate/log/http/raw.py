@@ -16,6 +16,7 @@ from touchplate.log.errors import NotFoundError, RequestError
 from touchplate.log.http import proofs
 from touchplate.log.http.answers import (
     Answer,
+    BodyRoom,
     Receive,
     Scope,
     Send,
@@ -23,12 +24,11 @@ from touchplate.log.http.answers import (
     header,
     method_not_allowed,
     problem_of,
-    read_body,
     send_answer,
     unless_known,
 )
-from touchplate.log.http.batches import MAX_BATCH_BODY, Batches, batch_answer, parse_batch
-from touchplate.log.http.hot import HotFace
+from touchplate.log.http.batches import MAX_BATCH_BODY, batch_answer, parse_batch
+from touchplate.log.http.hot import MAX_ADDS_BYTES, MAX_BATCHES_BYTES, HotFace
 from touchplate.log.http.tiles import TileAnswers
 from touchplate.log.raw.tree import RawLog
 from touchplate.log.storage.raw_rows import MAX_VALUE
@@ -53,8 +53,9 @@ class RawFace:
     def __init__(self, logs: Mapping[str, RawLog], prefix: str) -> None:
         """`logs` by origin; `prefix` is where the log is mounted, beside which they stand."""
         self._root = f"{prefix}/raw/"
-        batches = Batches()  # together: what their bodies take is one memory
-        self._faces = {origin: _OneFace(log, batches) for origin, log in logs.items()}
+        # Together: what the bodies of all trees take is one memory.
+        adds, batches = BodyRoom(MAX_ADDS_BYTES), BodyRoom(MAX_BATCHES_BYTES)
+        self._faces = {origin: _OneFace(log, adds, batches) for origin, log in logs.items()}
 
     def handles(self, scope: Scope) -> bool:
         """Whether this request belongs here. Costs one look at the path."""
@@ -78,8 +79,9 @@ class RawFace:
 class _OneFace:
     """The paths of one tree."""
 
-    def __init__(self, log: RawLog, batches: Batches) -> None:
+    def __init__(self, log: RawLog, adds: BodyRoom, batches: BodyRoom) -> None:
         self._log = log
+        self._adds = adds
         self._batches = batches
         self._tiles = TileAnswers(log.reader, KEPT_BYTES)
 
@@ -100,10 +102,10 @@ class _OneFace:
         # Before the body: a stranger's is not worth its memory.
         self._log.check_writer(header(scope, b"authorization"))
         if name == "add":
-            return added(await self._log.add(await read_body(scope, receive, MAX_VALUE)))
-        with self._batches.one():
-            leaves = parse_batch(await read_body(scope, receive, MAX_BATCH_BODY))
-            return batch_answer(await self._log.add_batch(leaves))
+            async with self._adds.body(scope, receive, MAX_VALUE) as leaf:
+                return added(await self._log.add(leaf))
+        async with self._batches.body(scope, receive, MAX_BATCH_BODY) as body:
+            return batch_answer(await self._log.add_batch(parse_batch(body)))
 
     def _read(self, name: str, scope: Scope) -> Answer:
         if (prove := _PROOFS.get(name)) is not None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from touchplate.base.bearer import BearerTokens
 from touchplate.base.config import Secret
 from touchplate.base.errors import ConfigError
 from touchplate.log.keys import LogKeys, load_keys
 from touchplate.log.sequencer import Limits
-from touchplate.log.tokens import MIN_TOKEN, digest_token, is_token
+from touchplate.log.tokens import MIN_TOKEN, is_token
 from touchplate.verify.notes import is_origin
 
 
@@ -59,14 +60,15 @@ def check_together(configs: Sequence[RawConfig], origin: str) -> list[str]:
     return found
 
 
-def read_tokens(config: RawConfig) -> frozenset[bytes]:
-    """Digests of the tokens. Raises ConfigError when one cannot be read, or could be guessed."""
+def read_tokens(config: RawConfig) -> BearerTokens[bool]:
+    """Those who may write: all of them are one caller. Raises ConfigError when one cannot be read, or could be
+    guessed."""
     tokens = [secret.resolve() for secret in config.tokens]
     for number, token in enumerate(tokens):
         if not is_token(token):
             mistake = f"tokens[{number}]: at least {MIN_TOKEN} printable ASCII characters are needed"
             raise ConfigError(f"log.raw {config.origin}", (mistake,))
-    return frozenset(digest_token(token) for token in tokens)
+    return BearerTokens((True, token) for token in tokens)
 
 
 def read_keys(config: RawConfig) -> LogKeys:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from touchplate.base.bearer import BearerTokens, parse_bearer
 from touchplate.base.errors import ConfigError
 from touchplate.log.errors import UnauthenticatedError
-from touchplate.log.tokens import bearer_token, digest_token
 from touchplate.log.trillian.config import TokenConfig, read_token
 from touchplate.log.trillian.errors import NotAllowedError
 
@@ -32,13 +32,13 @@ class Gatekeeper:
 
     def __init__(self, tokens: Sequence[TokenConfig]) -> None:
         """Raises ConfigError."""
-        self._callers: dict[bytes, Caller] = {}
+        found: dict[str, Caller] = {}
         for one in tokens:
             caller = Caller(one.user, Access[one.may.upper()])
-            other = self._callers.setdefault(digest_token(read_token(one)), caller)
-            if other is not caller:
+            if (other := found.setdefault(read_token(one), caller)) is not caller:
                 mistake = f"{other.user!r} and {one.user!r} have the same token; give each its own"
                 raise ConfigError("log.trillian.tokens", (mistake,))
+        self._callers = BearerTokens((caller, token) for token, caller in found.items())
 
     def admit(self, authorization: str | None, certificate: str | None, needed: Access) -> Caller:
         """The caller of a call that needs `needed`. Without tokens everybody may everything.
@@ -50,10 +50,9 @@ class Gatekeeper:
             return Caller(certificate, Access.ADMIN)
         if authorization is None:
             raise UnauthenticatedError('a token is needed: send the metadata "authorization: Bearer …"')
-        token = bearer_token(authorization)
-        if token is None:
+        if parse_bearer(authorization) is None:
             raise UnauthenticatedError("only bearer tokens are known here")
-        caller = self._callers.get(digest_token(token))
+        caller = self._callers.find(authorization)
         if caller is None:
             raise UnauthenticatedError("this token is not known here")
         if caller.may < needed:
