@@ -61,8 +61,10 @@ def check_together(configs: Sequence[RawConfig], origin: str) -> list[str]:
 
 
 def read_tokens(config: RawConfig) -> BearerTokens[bool]:
-    """Those who may write: all of them are one caller. Raises ConfigError when one cannot be read, or could be
-    guessed."""
+    """Those who may write: all of them are one caller.
+
+    Raises ConfigError when one cannot be read, or could be guessed.
+    """
     tokens = [secret.resolve() for secret in config.tokens]
     for number, token in enumerate(tokens):
         if not is_token(token):
