@@ -67,7 +67,7 @@ def test_of_a_group_as_many_are_taken_as_fit(tmp_path: Path) -> None:
 
         async def main() -> list[Sequenced | BaseException]:
             # While somebody else holds the database, nothing is appended.
-            with begin_write(service.tree._engine):
+            with begin_write(service._engine):
                 calls = [asyncio.create_task(service.writer.add(record_envelope(at))) for at in range(9)]
                 while sum(call.done() for call in calls) < 4:
                     await asyncio.sleep(0.01)

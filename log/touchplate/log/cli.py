@@ -94,13 +94,12 @@ def _fsck(args: argparse.Namespace) -> int:
             raise UsageError("--raw is for --url; a database knows what its trees are")
         origin = args.origin
         if args.config is None:
-            engine = open_file(args.db)
+            source, close = open_rows(open_file(args.db), origin)
         else:
             store = read_store(args.config)
-            engine = store.open_engine()
             origin, own = store.choose(origin)
             policy = policy or own
-        source, close = open_rows(engine, origin)
+            source, close = store.open_rows(origin)
     against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:

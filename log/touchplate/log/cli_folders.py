@@ -8,7 +8,7 @@ from touchplate.base.errors import TouchplateError
 from touchplate.base.progress import counting, open_progress
 from touchplate.log.cli_findings import count_findings, findings_json, print_findings
 from touchplate.log.cli_follow import DEFAULT_INTERVAL, read_interval, stopping
-from touchplate.log.cli_store import Store, open_rows, read_store
+from touchplate.log.cli_store import Store, read_store
 from touchplate.log.errors import FatalError
 from touchplate.log.fsck import Result, unverified_body
 from touchplate.log.mirror import Mirror
@@ -102,7 +102,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _update(store: Store, exporter: "Exporter", stopped: Any, *, quiet: bool) -> "Update":
-    rows, close = open_rows(store.open_engine(), store.origin)
+    rows, close = store.open_rows()
     try:
         return exporter.update(rows, stopping=stopped, progress=lambda: open_progress(quiet=quiet))
     finally:
@@ -133,6 +133,7 @@ def _print_update(done: "Update", args: argparse.Namespace) -> None:
 def _import(args: argparse.Namespace) -> int:
     store = read_store(args.config)
     store.refuse_peers("import")
+    store.refuse_trillian("import", "import into a log on SQLite or PostgreSQL")
     from touchplate.base.durable import FileLock
     from touchplate.log.importing import ImportedLog
     from touchplate.log.service import LOCK_NAME
@@ -186,7 +187,7 @@ def _stored(store: Store) -> list[UnverifiedCheckpoint]:
     if store.database is not None and not store.database.exists():
         return []
     try:
-        rows, close = open_rows(store.open_engine(), store.origin)
+        rows, close = store.open_rows()
     except RequestError:  # no tables, no such log: an empty database
         return []
     try:

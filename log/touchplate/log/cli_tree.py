@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from touchplate.log.cli_store import read_store
+from touchplate.log.errors import RequestError
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import print_json, print_line
 from touchplate.verify.usage import OK
@@ -55,6 +56,8 @@ def _add(actions: Any, name: str, run: Callable[..., int], summary: str) -> argp
 def _trees(args: argparse.Namespace, *, make: bool = False) -> Iterator[RawTrees]:
     store = read_store(args.config)
     store.refuse_peers("tree")
+    if store.trillian is not None:
+        raise RequestError("log tree: this log is kept in a Trillian, which makes its own trees")
     # On use: an auditor's installation has no SQLAlchemy.
     from touchplate.log.storage.raw_trees import RawTrees
 

@@ -144,7 +144,7 @@ def test_too_many_at_once_are_told_to_come_back(tmp_path: Path) -> None:
         transport = httpx.ASGITransport(app=Mounted(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://log.test") as client:
             # While somebody else holds the database, nothing is appended.
-            with begin_write(service.tree._engine):
+            with begin_write(service._engine):
                 calls = [
                     asyncio.create_task(client.post(f"/log/{AT}/add", content=b"%d" % number))
                     for number in range(5)

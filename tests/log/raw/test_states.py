@@ -33,6 +33,7 @@ from touchplate.log.errors import CheckpointError
 from touchplate.log.raw.config import check_together
 from touchplate.log.service import LogService, open_log
 from touchplate.log.storage.registry import Registry
+from touchplate.log.storage.sql import SQLTree
 from touchplate.proto.trillian.trillian_admin_api_pb2 import DeleteTreeRequest
 from touchplate.proto.trillian.trillian_pb2 import TreeType
 from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
@@ -277,6 +278,7 @@ def test_a_tree_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> No
 
 def test_the_log_of_attestations_is_no_raw_tree(tmp_path: Path) -> None:
     with running(tmp_path, grpc=True) as service:
+        assert isinstance(service.tree, SQLTree)
         tree = service.tree.tree_id
     engine = sqlite_engine(tmp_path / "data" / "log.sqlite")
     assert Registry(engine).find(tree).kind == "attestations"
