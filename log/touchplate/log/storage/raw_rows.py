@@ -10,6 +10,9 @@ from touchplate.log.ports import PackedEntry
 from touchplate.log.storage.bulk import from_arrays
 from touchplate.log.storage.schema import heads, identities, leaves, raw_hashes, raw_leaves, trillian_trees
 
+MAX_VALUE = 65_535
+"""Bytes of a leaf: what an entry bundle of tlog-tiles can hold."""
+
 MAX_PROOFS = 64
 """Leaves with one hash that are found at most: equal values under different identities are rare, and each
 costs a proof."""

@@ -179,8 +179,8 @@ class SQLTree:
                     raise CheckpointError(
                         f"the checkpoint of size {size} is older than the stored one, or ahead of the tree"
                     )
-            head = self._state.head
-            self._state = State(replace(head, checkpoint=checkpoint), self._state.edge)
+            state = self._state
+            self._advance(replace(state, head=replace(state.head, checkpoint=checkpoint)))
 
     @contextmanager
     def _recovering(self) -> Iterator[None]:

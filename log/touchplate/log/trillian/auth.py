@@ -6,8 +6,9 @@ from enum import IntEnum
 
 from touchplate.base.bearer import BearerTokens, parse_bearer
 from touchplate.base.errors import ConfigError
+from touchplate.log.errors import UnauthenticatedError
 from touchplate.log.trillian.config import TokenConfig, read_token
-from touchplate.log.trillian.errors import NotAllowedError, UnauthenticatedError
+from touchplate.log.trillian.errors import NotAllowedError
 
 
 class Access(IntEnum):
