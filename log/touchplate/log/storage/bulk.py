@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from sqlalchemy import Column, Connection, Integer, Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.types import ARRAY
 
 from touchplate.log.ports import PackedEntry
+from touchplate.log.storage.arrays import PackedArray
 from touchplate.log.storage.schema import identities, leaves, submissions, tiles
 from touchplate.verify.tiles import Tile
 
@@ -199,5 +199,5 @@ def from_arrays(table: Table, *columns: Column[Any]) -> postgresql.Insert:
 
 def arrays(*columns: Column[Any]) -> TableValuedAlias:
     """A table made of one array parameter per column."""
-    parameters = [bindparam(column.name, type_=ARRAY(column.type)) for column in columns]
+    parameters = [bindparam(column.name, type_=PackedArray(column.type)) for column in columns]
     return func.unnest(*parameters).table_valued(*(column.name for column in columns)).render_derived()

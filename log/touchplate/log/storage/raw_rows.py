@@ -1,6 +1,6 @@
 """Statements of raw trees: what their leaves have beside leaf data and packed form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -83,30 +83,28 @@ class RawStatements:
         self, connection: Connection, tree: int, first: int, entries: Sequence[RawEntry], integrated: int
     ) -> None:
         """Write what `entries` have beside their bytes; their indexes begin at `first`."""
-        values = [
-            {
-                "leaf_index": index,
-                "identity": None if one.identity == one.leaf_hash else one.identity,
-                "queued": one.queued,
-                "integrated": integrated,
-            }
-            for index, one in enumerate(entries, first)
-        ]
+        names = [None if one.identity == one.leaf_hash else one.identity for one in entries]
+        indexes = range(first, first + len(entries))
         # A leaf whose identity is its hash is found by its identity: no second random key for those.
         hashed = [
-            {"leaf_hash": one.leaf_hash, "leaf_index": index}
-            for index, one in enumerate(entries, first)
-            if one.identity != one.leaf_hash
+            (one.leaf_hash, index)
+            for one, name, index in zip(entries, names, indexes, strict=True)
+            if name is not None
         ]
+        queued = [one.queued for one in entries]
         if self._leaf_arrays is not None and self._hash_arrays is not None:
-            connection.execute(self._leaf_arrays, {"tree": tree, **_columns(values)})
+            columns = {"leaf_index": indexes, "identity": names, "queued": queued}
+            times = [integrated] * len(entries)
+            connection.execute(self._leaf_arrays, {"tree": tree, "integrated": times, **columns})
             if hashed:
-                connection.execute(self._hash_arrays, {"tree": tree, **_columns(hashed)})
+                hashes, at = zip(*hashed, strict=True)
+                connection.execute(self._hash_arrays, {"tree": tree, "leaf_hash": hashes, "leaf_index": at})
             return
-        connection.execute(self._leaf_rows, [{"tree_id": tree, **row} for row in values])
+        rows = [
+            {"tree_id": tree, "leaf_index": index, "identity": name, "queued": when, "integrated": integrated}
+            for index, name, when in zip(indexes, names, queued, strict=True)
+        ]
+        connection.execute(self._leaf_rows, rows)
         if hashed:
-            connection.execute(self._hash_rows, [{"tree_id": tree, **row} for row in hashed])
-
-
-def _columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
+            more = [{"tree_id": tree, "leaf_hash": one, "leaf_index": index} for one, index in hashed]
+            connection.execute(self._hash_rows, more)
