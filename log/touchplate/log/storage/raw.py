@@ -113,8 +113,8 @@ class RawTree(SQLTree):
         return self._newest(connection, row)
 
     def _lock(self, connection: Connection) -> Any:
-        row = connection.execute(self._raw.lock, {"tree": self._tree_id}).one()
-        if row.deleted is not None:
+        row = connection.execute(self._raw.lock, {"tree": self._tree_id}).one_or_none()
+        if row is None or row.deleted is not None:
             raise NotFoundError("the tree is deleted")
         return row
 

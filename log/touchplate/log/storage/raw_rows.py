@@ -37,7 +37,9 @@ class RawStatements:
             trillian_trees.c.max_root_nanos,
         )
         both = select(*columns).join_from(heads, trillian_trees, heads.c.tree_id == trillian_trees.c.tree_id)
-        self.lock = both.where(here).with_for_update(of=heads)
+        # Both rows, in the order in which `Registry` locks them: whoever waited is then shown both as they
+        # are after the wait. Of a row that is only read along, PostgreSQL shows what was there before it.
+        self.lock = both.where(here).with_for_update(of=[heads, trillian_trees])
         mine = trillian_trees.c.tree_id == bindparam("tree")
         self.root_time = select(trillian_trees.c.root_nanos).where(mine)
         self.put_root_time = update(trillian_trees).where(mine)
