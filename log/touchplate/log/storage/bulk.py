@@ -17,7 +17,7 @@ from touchplate.log.storage.arrays import PackedArray
 from touchplate.log.storage.schema import identities, leaves, submissions, tiles
 from touchplate.verify.tiles import Tile
 
-LOOKUP_ROWS = (1, 16, 256)
+LOOKUP_ROWS = (1, 4, 16, 64, 256)
 """Identities per IN list: few fixed lengths, padded, so that each has one statement text whose compiled form
 is reused, and a lone identity does not cost as much as two hundred."""
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, FromClause, Integer, Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 
 from touchplate.log.ports import PackedEntry
 from touchplate.log.storage.bulk import from_arrays
+from touchplate.log.storage.questions import Question
 from touchplate.log.storage.schema import heads, identities, leaves, raw_hashes, raw_leaves, trillian_trees
 
 MAX_PROOFS = 64
@@ -66,10 +68,7 @@ class RawStatements:
             .order_by(raw_hashes.c.leaf_index)
             .limit(MAX_PROOFS)
         )
-        # Of one identity: `Bulk.find` binds hundreds of parameters whatever it is asked.
-        self.known = select(identities.c.leaf_index).where(
-            identities.c.tree_id == bindparam("tree"), identities.c.identity == bindparam("hash")
-        )
+        self.by_hash = Question(dialect, [raw_hashes.c.leaf_hash], _at_hash)
         self._leaf_arrays: postgresql.Insert | None = None
         self._hash_arrays: postgresql.Insert | None = None
         if self._is_postgresql:
@@ -110,3 +109,32 @@ class RawStatements:
         if hashed:
             more = [{"tree_id": tree, "leaf_hash": one, "leaf_index": index} for one, index in hashed]
             connection.execute(self._hash_rows, more)
+
+
+def _at_hash(wanted: FromClause) -> Select[Any]:
+    """Of each leaf hash: the leaf whose identity it is, too, and the first of those with another identity."""
+    tree = bindparam("tree", type_=Integer)
+    named = select(raw_hashes.c.leaf_index).where(
+        raw_hashes.c.tree_id == tree, raw_hashes.c.leaf_hash == wanted.c.leaf_hash
+    )
+    known = (
+        select(identities.c.leaf_index)
+        .join_from(
+            identities,
+            raw_leaves,
+            (raw_leaves.c.tree_id == identities.c.tree_id)
+            & (raw_leaves.c.leaf_index == identities.c.leaf_index),
+        )
+        .where(
+            identities.c.tree_id == tree,
+            identities.c.identity == wanted.c.leaf_hash,
+            # Somebody may have chosen the hash of one leaf as the identity of another.
+            raw_leaves.c.identity.is_(None),
+        )
+    )
+    first = named.order_by(raw_hashes.c.leaf_index).limit(1)
+    return select(
+        wanted.c.leaf_hash,
+        known.scalar_subquery().label("leaf_index"),
+        first.scalar_subquery().label("first"),
+    )

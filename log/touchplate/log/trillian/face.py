@@ -115,7 +115,7 @@ class TrillianFace:
             threads = Threads(executor)
             trees = self._make_trees(threads)
             metrics = Metrics(lambda: len(trees))
-            calls = make_calls(LogService(trees, threads), AdminService(trees, threads))
+            calls = make_calls(LogService(trees), AdminService(trees, threads))
             guard = Guard(self._gatekeeper, Quota(self._config.quota, time.monotonic))
             server = Server(calls, guard, metrics)
             async with AsyncExitStack() as stack:  # what is left in reverse order
