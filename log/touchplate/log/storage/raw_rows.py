@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Integer, Select, bindparam, func, insert, select, update
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Connection, FromClause, Integer, Select, bindparam, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from touchplate.log.ports import PackedEntry
 from touchplate.log.storage.bulk import from_arrays
 from touchplate.log.storage.questions import Question
+from touchplate.log.storage.row_insert import RowInsert
 from touchplate.log.storage.schema import heads, identities, leaves, raw_hashes, raw_leaves, trillian_trees
 
 MAX_PROOFS = 64
@@ -77,8 +78,9 @@ class RawStatements:
                 raw_leaves, one.leaf_index, one.identity, one.queued, one.integrated
             )
             self._hash_arrays = from_arrays(raw_hashes, raw_hashes.c.leaf_hash, raw_hashes.c.leaf_index)
-        self._leaf_rows = insert(raw_leaves)
-        self._hash_rows = insert(raw_hashes)
+        names = ("tree_id", "leaf_index", "identity", "queued", "integrated")
+        self._leaf_rows = RowInsert(sqlite.insert(raw_leaves), names)
+        self._hash_rows = RowInsert(sqlite.insert(raw_hashes), ("tree_id", "leaf_hash", "leaf_index"))
 
     def add(
         self, connection: Connection, tree: int, first: int, entries: Sequence[RawEntry], integrated: int
@@ -102,13 +104,11 @@ class RawStatements:
                 connection.execute(self._hash_arrays, {"tree": tree, "leaf_hash": hashes, "leaf_index": at})
             return
         rows = [
-            {"tree_id": tree, "leaf_index": index, "identity": name, "queued": when, "integrated": integrated}
+            (tree, index, name, when, integrated)
             for index, name, when in zip(indexes, names, queued, strict=True)
         ]
-        connection.execute(self._leaf_rows, rows)
-        if hashed:
-            more = [{"tree_id": tree, "leaf_hash": one, "leaf_index": index} for one, index in hashed]
-            connection.execute(self._hash_rows, more)
+        self._leaf_rows.execute(connection, rows)
+        self._hash_rows.execute(connection, [(tree, one, index) for one, index in hashed])
 
 
 def _at_hash(wanted: FromClause) -> Select[Any]:
