@@ -23,7 +23,9 @@ SETTINGS = 'origin = "log.example.org"\nkey = "file:log.key"\nadmission = "admis
 
 
 def test_defaults_are_those_of_the_design() -> None:
-    assert Limits() == Limits(batch_entries=4096, batch_bytes=8 * 1024 * 1024, outstanding=8192)
+    assert Limits() == Limits(
+        batch_entries=4096, batch_bytes=8 * 1024 * 1024, outstanding=8192, outstanding_bytes=64 * 1024 * 1024
+    )
     assert MAX_BATCH_ENTRIES == 4096
 
 

@@ -1,12 +1,22 @@
 """The log of attestations, read through Trillian's interface while its own face writes it."""
 
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+from sqlalchemy import event
 from tests.log.support import record_envelope
 from tests.log.trillian.support import connected, refused, running
 from tests.reference import mth, path
 
+from touchplate.base.sql import sqlite_engine
+from touchplate.log.storage.registry import Registry
+from touchplate.log.storage.sql import open_tree
+from touchplate.log.trillian.face import log_fields
+from touchplate.log.trillian.roots import LogRoot
+from touchplate.log.trillian.served import ServedLog, Threads
 from touchplate.proto.trillian.trillian_log_api_pb2 import (
     GetEntryAndProofRequest,
     GetInclusionProofByHashRequest,
@@ -48,3 +58,27 @@ def test_raw_leaves_beside_it_do_not_show_in_it(tmp_path: Path, storage: str) ->
         assert service.reader.size() == 1
         assert client.root(service.tree.tree_id).size == 1
         assert client.root(raw).root == mth([b"a", b"b"])
+
+
+def test_a_head_gets_its_time_in_one_transaction_however_many_ask(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "db")
+    tree, registry = open_tree(engine, "log.example.org"), Registry(engine)
+    registry.register(tree.tree_id, log_fields(tree.tree_id, "log.example.org"))
+    commits: list[object] = []
+    event.listen(engine, "commit", commits.append)
+
+    async def main() -> list[LogRoot]:
+        with ThreadPoolExecutor(4) as executor:
+            log = ServedLog(
+                tree,
+                registry.find(tree.tree_id),
+                registry,
+                Threads(executor),
+                follow=tree.head,
+                now=time.time_ns,
+            )
+            return await asyncio.gather(*(log.root() for _ in range(20)))
+
+    roots = asyncio.run(main())
+    engine.dispose()
+    assert len(set(roots)) == len(commits) == 1

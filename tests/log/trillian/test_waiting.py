@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from typing import Any
 
+import grpc
 import pytest
 from sqlalchemy import text
+from tests.log.trillian.support import connected, running
 from tests.log.trillian.test_persistence import Clock, entry, fields
 
-from touchplate.base.postgresql import make_url, postgresql_engine
+from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import Engine
 from touchplate.log.errors import ClosedError, ExistsError, NotFoundError, RequestError
 from touchplate.log.storage.raw import RawTree
 from touchplate.log.storage.registry import FROZEN, LOG, PREORDERED, Registry, TreeFields, TreeRow
 from touchplate.log.storage.sql import open_tree
+from touchplate.log.trillian.calls import LOG_SERVICE
+from touchplate.log.trillian.face import THREADS
+from touchplate.proto.trillian.trillian_log_api_pb2 import AddSequencedLeavesRequest, LogLeaf
+from touchplate.proto.trillian.trillian_pb2 import TreeType
 
 SECONDS = 30
 """How long to wait for what must come: many times what it takes on a busy machine."""
@@ -27,7 +34,7 @@ SECONDS = 30
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
     """A database with a log and one raw tree, 5."""
-    made = postgresql_engine(make_url(database))
+    made = postgresql_engine(parse_address(database))
     open_tree(made, "log.example.org")
     Registry(made).add(fields())
     yield made
@@ -149,3 +156,27 @@ def test_a_renewal_that_waited_for_a_later_one_does_not_go_back(engine: Engine) 
         assert issued == ahead.nanos
         assert waiting[0].result(SECONDS)[1] >= issued
     assert (raw(engine).root()[1] or 0) >= issued
+
+
+def test_a_tree_that_others_hold_stops_no_calls_to_other_trees(tmp_path: Path, database: str) -> None:
+    with running(tmp_path, storage=database) as service, connected(service) as client, ExitStack() as stack:
+        held, other = client.make(TreeType.PREORDERED_LOG), client.make()
+        engine = postgresql_engine(parse_address(database), idle_seconds=0)
+        stack.callback(engine.dispose)
+        pool = stack.enter_context(ThreadPoolExecutor(2 * THREADS))
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1 FROM heads FOR UPDATE"))
+            method: Any = client.channel.unary_unary(
+                f"/{LOG_SERVICE}/AddSequencedLeaves",
+                request_serializer=AddSequencedLeavesRequest.SerializeToString,
+            )
+            request = AddSequencedLeavesRequest(log_id=held, leaves=[LogLeaf(leaf_value=b"a")])
+            for _ in range(2 * THREADS):  # callers who give up
+                with suppress(grpc.RpcError):
+                    method(request, timeout=0.1)
+            calls = [pool.submit(client.place, held, 0, b"a") for _ in range(2 * THREADS)]
+            wait_for_a_waiter(engine)
+            assert client.root(other).size == 0
+            assert not any(call.done() for call in calls)
+        answers = [call.result(SECONDS).results[0].status.code for call in calls]
+        assert set(answers) <= {0, 6}

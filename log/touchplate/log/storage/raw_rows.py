@@ -33,6 +33,7 @@ class RawStatements:
         here = heads.c.tree_id == bindparam("tree")
         columns = (
             heads.c.tree_size,
+            heads.c.root,
             trillian_trees.c.state,
             trillian_trees.c.type,
             trillian_trees.c.deleted,

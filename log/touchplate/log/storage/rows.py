@@ -40,7 +40,7 @@ from touchplate.log.storage.schema import (
     tiles,
     trillian_trees,
 )
-from touchplate.log.storage.sql import ATTESTATIONS, RAW
+from touchplate.log.storage.sql import ATTESTATIONS, RAW, REMOVED
 from touchplate.log.storage.statements import Statements
 from touchplate.verify.proofs import MAX_SIZE
 from touchplate.verify.rfc6962 import HASH_SIZE
@@ -132,7 +132,8 @@ class TreeRows:
         missing = needed - set(inspect(self._connection).get_table_names())
         if missing:
             raise RequestError(f"this is not a log's database: it has no table {', '.join(sorted(missing))}")
-        found = {row.name: row for row in self._connection.execute(self._sql.trees)}
+        trees = self._connection.execute(self._sql.trees)
+        found = {row.name: row for row in trees if row.kind != REMOVED}
         if name is None:  # raw trees beside a log leave no doubt which one is meant
             logs = {one: row for one, row in found.items() if not is_raw_name(one)}
             found = logs or found

@@ -34,6 +34,9 @@ ATTESTATIONS = "attestations"
 RAW = "raw"
 """Kind of tree that takes any bytes; made through Trillian's interface."""
 
+REMOVED = "removed"
+"""Kind of a tree that was raw, and is no more: see `removal.py`."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:

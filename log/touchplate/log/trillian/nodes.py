@@ -19,7 +19,7 @@ Levels = tuple[bytes, ...]
 """The hashes of complete subtrees in a tile, level by level, the leaves' first."""
 
 Key = tuple[int, int, int]
-"""Number of a tree in the database, level of a tile, its index."""
+"""Id of a tree (never that of another one, not even of one that is gone), level of a tile, its index."""
 
 NONE: Levels = (b"",) * TILE_HEIGHT
 
