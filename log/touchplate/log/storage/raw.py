@@ -249,14 +249,13 @@ class RawTree(SQLTree):
         """Indexes of leaves with these hashes, ascending, by hash; of those that there are."""
         found = dict[bytes, set[int]]()
         with answering("looking up leaf hashes"), self._engine.connect() as connection:
-            rows = self._raw.by_hash.ask(connection, self._tree_id, [(one,) for one in leaf_hashes])
-            for row in list(rows):
-                indexes = found.setdefault(row.leaf_hash, set())
-                if row.first is not None:  # leaves with an identity of their own, perhaps many
-                    where = {"tree": self._tree_id, "hash": row.leaf_hash}
+            for leaf_hash, index, first in self._raw.at_hashes(connection, self._tree_id, leaf_hashes):
+                indexes = found.setdefault(leaf_hash, set())
+                if first is not None:  # leaves with an identity of their own, perhaps many
+                    where = {"tree": self._tree_id, "hash": leaf_hash}
                     indexes |= set(connection.execute(self._raw.indexes, where).scalars())
-                if row.leaf_index is not None:
-                    indexes.add(row.leaf_index)
+                if index is not None:
+                    indexes.add(index)
         return {one: sorted(indexes) for one, indexes in found.items() if indexes}
 
 

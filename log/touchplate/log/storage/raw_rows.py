@@ -1,10 +1,20 @@
 """Statements of raw trees: what their leaves have beside leaf data and packed form."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Integer, Select, bindparam, func, select, update
+from sqlalchemy import (
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    bindparam,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from touchplate.log.ports import PackedEntry
@@ -70,7 +80,11 @@ class RawStatements:
             .order_by(raw_hashes.c.leaf_index)
             .limit(MAX_PROOFS)
         )
-        self.by_hash = Question(dialect, [raw_hashes.c.leaf_hash], _at_hash)
+        self._by_hash = Question(
+            dialect,
+            [raw_hashes.c.leaf_hash],
+            _at_hash if self._is_postgresql else lambda wanted: _in_one_row(_at_hash(wanted)),
+        )
         self._leaf_arrays: postgresql.Insert | None = None
         self._hash_arrays: postgresql.Insert | None = None
         if self._is_postgresql:
@@ -82,6 +96,16 @@ class RawStatements:
         names = ("tree_id", "leaf_index", "identity", "queued", "integrated")
         self._leaf_rows = RowInsert(sqlite.insert(raw_leaves), names)
         self._hash_rows = RowInsert(sqlite.insert(raw_hashes), ("tree_id", "leaf_hash", "leaf_index"))
+
+    def at_hashes(
+        self, connection: Connection, tree: int, hashes: Sequence[bytes]
+    ) -> list[tuple[bytes, int | None, int | None]]:
+        """Of each leaf hash: the leaf whose identity it is, too, and the first of those with another one."""
+        rows = self._by_hash.ask(connection, tree, [(one,) for one in hashes])
+        if self._is_postgresql:
+            return [(row.leaf_hash, row.leaf_index, row.first) for row in rows]
+        found = [one for row in rows for one in json.loads(row[0])]
+        return [(bytes.fromhex(one), index, first) for one, index, first in found]
 
     def add(
         self, connection: Connection, tree: int, first: int, entries: Sequence[RawEntry], integrated: int
@@ -113,9 +137,9 @@ class RawStatements:
 
 
 def _at_hash(wanted: FromClause) -> Select[Any]:
-    """Of each leaf hash: the leaf whose identity it is, too, and the first of those with another identity."""
+    """See `RawStatements.at_hashes`."""
     tree = bindparam("tree", type_=Integer)
-    named = select(raw_hashes.c.leaf_index).where(
+    first = select(func.min(raw_hashes.c.leaf_index)).where(
         raw_hashes.c.tree_id == tree, raw_hashes.c.leaf_hash == wanted.c.leaf_hash
     )
     known = (
@@ -133,9 +157,15 @@ def _at_hash(wanted: FromClause) -> Select[Any]:
             raw_leaves.c.identity.is_(None),
         )
     )
-    first = named.order_by(raw_hashes.c.leaf_index).limit(1)
     return select(
         wanted.c.leaf_hash,
         known.scalar_subquery().label("leaf_index"),
         first.scalar_subquery().label("first"),
     )
+
+
+def _in_one_row(rows: Select[Any]) -> Select[Any]:
+    """The same as one JSON array: each row that SQLite's driver steps to waits for Python's lock."""
+    table = rows.subquery()
+    one = func.json_array(func.hex(table.c.leaf_hash), table.c.leaf_index, table.c.first)
+    return select(func.json_group_array(one))

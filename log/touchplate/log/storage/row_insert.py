@@ -20,7 +20,10 @@ class RowInsert:
 
     def __init__(self, insert: sqlite.Insert, names: Sequence[str]) -> None:
         """`names`: the columns, in the order in which rows have them."""
-        self._texts = {count: _text(insert, names, count) for count in ROWS}
+        row: dict[str, Any] = {name: bindparam(name) for name in names}
+        compiled = insert.values(row).compile(dialect=sqlite.dialect())
+        assert compiled.positiontup == list(names)
+        self._texts = {count: with_rows(str(compiled), len(names), count) for count in ROWS}
 
     def execute(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
         """Insert; how many rows that added or changed."""
@@ -33,10 +36,9 @@ class RowInsert:
         return done
 
 
-def _text(insert: sqlite.Insert, names: Sequence[str], count: int) -> str:
-    cells: list[dict[str, Any]] = [
-        {name: bindparam(f"{name}_{row}") for name in names} for row in range(count)
-    ]
-    compiled = insert.values(cells).compile(dialect=sqlite.dialect())
-    assert list(compiled.positiontup or ()) == [f"{name}_{row}" for row in range(count) for name in names]
-    return str(compiled)
+def with_rows(text: str, width: int, count: int) -> str:
+    """A statement with one row of `width` parameters in VALUES, with `count` of them."""
+    row = f"({', '.join('?' * width)})"
+    before, values, after = text.partition(f"VALUES {row}")
+    assert values
+    return f"{before}VALUES {', '.join([row] * count)}{after}"

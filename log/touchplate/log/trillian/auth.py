@@ -42,6 +42,11 @@ class Gatekeeper:
                 mistake = f"{other.user!r} and {one.user!r} have the same token; give each its own"
                 raise ConfigError("log.trillian.tokens", (mistake,))
 
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether callers need one."""
+        return bool(self._callers)
+
     def admit(self, authorization: str | None, certificate: str | None, needed: Access) -> Caller:
         """The caller of a call that needs `needed`. Without tokens everybody may everything.
 
