@@ -1,4 +1,4 @@
-"""What a call costs before any of it is ours: a grpc.aio server that answers QueueLeaf with constant bytes."""
+"""What a call costs before any of it is ours: a grpc.aio server that answers QueueLeaf with constants."""
 
 from __future__ import annotations
 
