@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.log.trillian.support import Client, refused, running
+from tests.log.trillian.support import SECONDS, Client, connected, refused, running
 from tests.log.trillian.test_access import TOKENS, with_tokens
 
 from touchplate.log.errors import OverloadedError
 from touchplate.log.trillian.beside import MAX_REFLECTIONS, MAX_WATCHERS, Slots
+from touchplate.log.trillian.calls import LOG_SERVICE
 from touchplate.log.trillian.server import MAX_CALLS
 
 Code = grpc.StatusCode
@@ -94,11 +96,69 @@ def test_whoever_reflects_takes_no_call_from_others(strangers: tuple[Client, Cli
         assert known.root(known.make()).size == 0
 
 
-def test_a_service_that_is_watched_has_a_short_name(strangers: tuple[Client, Client, Client]) -> None:
+def frame(kind: int, flags: int, stream: int, data: bytes) -> bytes:
+    """One of HTTP/2 (RFC 9113 section 4.1)."""
+    return len(data).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + data
+
+
+@contextmanager
+def greedy_watcher(address: tuple[str, int]) -> Iterator[None]:
+    """Watches health over a connection on which nothing may be sent to it."""
+
+    def header(name: bytes, value: bytes) -> bytes:
+        return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    headers = b"".join(
+        header(*one)
+        for one in (
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", b"/grpc.health.v1.Health/Watch"),
+            (b":authority", b"x"),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+        )
+    )
+    with socket.create_connection(address, timeout=SECONDS) as connection:
+        no_window = frame(4, 0, 0, b"\0\x04" + bytes(4))
+        call = frame(1, 4, 1, headers) + frame(0, 1, 1, bytes(5))
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_window + call)
+        received = b""
+        while frame(1, 4, 1, b"")[3:] not in received:  # headers of the answer, which need no window
+            received += connection.recv(65536)
+        yield
+
+
+def test_a_watcher_who_takes_nothing_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with running(tmp_path, with_tokens(tmp_path)) as service:
+        assert service.trillian is not None
+        with greedy_watcher(service.trillian.address):
+            stopping = Thread(target=service.trillian.stop, daemon=True)
+            stopping.start()
+            stopping.join(SECONDS)
+            is_stopped = not stopping.is_alive()
+        stopping.join()  # now it can, however it is made
+        assert is_stopped
+
+
+def test_watchers_are_told_of_the_end_and_let_go(tmp_path: Path) -> None:
+    with running(tmp_path) as service, connected(service) as client:
+        assert service.trillian is not None
+        calls = [watch(client), watch(client, LOG_SERVICE)]
+        service.trillian.stop()
+        for call in calls:
+            assert [one.status for one in call] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+            assert call.code() is Code.OK
+
+
+def test_a_service_that_is_not_here_is_unknown_to_health(strangers: tuple[Client, Client, Client]) -> None:
     _, one, _ = strangers
-    watch(one, "no.such.service").cancel()
-    with refused(Code.INVALID_ARGUMENT, "service"):
-        watch(one, "x" * 201)
+    stub = health_pb2_grpc.HealthStub(one.channel)
+    with refused(Code.NOT_FOUND, "no.such"):
+        stub.Check(health_pb2.HealthCheckRequest(service="no.such"), timeout=SECONDS)
+    call = stub.Watch(health_pb2.HealthCheckRequest(service="no.such"))
+    assert next(call).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    call.cancel()
 
 
 def test_calls_whose_message_never_comes_take_no_call_from_others(

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import grpc
@@ -17,12 +17,22 @@ from tests.log.trillian.support import connected, running
 from tests.log.trillian.test_persistence import Clock, entry, fields
 
 from touchplate.base.postgresql import parse_address, postgresql_engine
-from touchplate.base.sql import Engine
-from touchplate.log.errors import ClosedError, ExistsError, NotFoundError, RequestError
+from touchplate.base.sql import Engine, begin_write
+from touchplate.base.status import GRPCCode
+from touchplate.log.errors import (
+    AbortedError,
+    ClosedError,
+    ExistsError,
+    NotFoundError,
+    RequestError,
+    StorageFailedError,
+)
+from touchplate.log.storage.failures import answering
 from touchplate.log.storage.raw import RawTree
 from touchplate.log.storage.registry import FROZEN, LOG, PREORDERED, Registry, TreeFields, TreeRow
 from touchplate.log.storage.sql import open_tree
 from touchplate.log.trillian.calls import LOG_SERVICE
+from touchplate.log.trillian.errors import answer
 from touchplate.log.trillian.face import THREADS
 from touchplate.proto.trillian.trillian_log_api_pb2 import AddSequencedLeavesRequest, LogLeaf
 from touchplate.proto.trillian.trillian_pb2 import TreeType
@@ -180,3 +190,24 @@ def test_a_tree_that_others_hold_stops_no_calls_to_other_trees(tmp_path: Path, d
             assert not any(call.done() for call in calls)
         answers = [call.result(SECONDS).results[0].status.code for call in calls]
         assert set(answers) <= {0, 6}
+
+
+def test_a_deadlock_ends_one_of_two_transactions_as_aborted(engine: Engine) -> None:
+    registry = Registry(engine)
+    trees = registry.find(5).tree_id, registry.add(fields(6)).tree_id
+    both = Barrier(2)
+    lock = text("SELECT 1 FROM heads WHERE tree_id = :tree FOR UPDATE")
+
+    def take(first: int, second: int) -> None:
+        with answering("locking two trees"), begin_write(engine) as transaction:
+            transaction.execute(lock, {"tree": first})
+            both.wait(SECONDS)
+            transaction.execute(lock, {"tree": second})
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(take, *trees), pool.submit(take, *reversed(trees))]
+        errors = [error for call in calls if (error := call.exception(SECONDS)) is not None]
+    (error,) = errors
+    assert type(error) is AbortedError
+    assert isinstance(error, StorageFailedError)  # asking again is safe
+    assert answer(error)[0] is GRPCCode.ABORTED

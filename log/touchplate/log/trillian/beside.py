@@ -4,14 +4,15 @@ Their streams last as long as a client likes. So they are counted apart from the
 them keeps out others like himself, and nobody else.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from touchplate.log.errors import OverloadedError, RequestError
+from touchplate.log.errors import NotFoundError, OverloadedError
 from touchplate.log.trillian.aborting import refuse
 
 MAX_WATCHERS = 1_024
@@ -21,7 +22,7 @@ MAX_REFLECTIONS = 64
 """Clients that ask for descriptors at the same time: tools, and people."""
 
 MAX_SERVICE = 200
-"""Characters of a service's name: those that are watched are kept."""
+"""Characters of a service's name that are repeated in an answer."""
 
 NAMES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
 
@@ -46,24 +47,58 @@ class Slots:
             self._used -= 1
 
 
-class Health(health.aio.HealthServicer):  # type: ignore[misc]  # the library has no types
-    """The library's, with an end to the watchers."""
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types
+    """grpc.health.v1. Not the library's own, in which a watcher who takes nothing holds up all others, and
+    the end of the server."""
 
     def __init__(self, most: int = MAX_WATCHERS) -> None:
-        super().__init__()
         self._slots = Slots("watchers of health", most)
+        self._statuses: dict[str, int] = {}
+        self._changed = asyncio.Event()  # a new one after each change
+        self._is_over = False
 
-    async def Watch(  # noqa: N802  # as the method is called
+    def tell(self, service: str, status: int) -> None:
+        """Set what is answered from now on."""
+        self._statuses[service] = status
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def end(self) -> None:
+        """Let the watchers go, who are told first what was set before."""
+        self._is_over = True
+        self._changed.set()
+
+    async def Check(  # noqa: N802  # as the method is called
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> health_pb2.HealthCheckResponse:
+        """The status of a service; NOT_FOUND for an unknown one."""
+        status = self._statuses.get(request.service)
+        if status is None:
+            await refuse(
+                context, NotFoundError(f"there is no service {request.service[:MAX_SERVICE]!r} here")
+            )
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> None:
-        """See grpc.health.v1."""
+        """The status now, and after each change."""
         try:
-            if len(request.service) > MAX_SERVICE:
-                raise RequestError(f"service: at most {MAX_SERVICE} characters")
             with self._slots.take():
-                await super().Watch(request, context)
-        except (OverloadedError, RequestError) as error:
+                await self._watch(request.service, context)
+        except OverloadedError as error:
             await refuse(context, error)
+
+    async def _watch(self, service: str, context: Any) -> None:
+        told, is_over = None, False
+        while not is_over:
+            is_over = self._is_over
+            changed = self._changed
+            status = self._statuses.get(service, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+            if status != told:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                told = status
+            await changed.wait()
 
 
 class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]

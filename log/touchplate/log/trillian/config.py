@@ -33,7 +33,8 @@ class TokenConfig:
 
 @dataclass(frozen=True)
 class QuotaConfig:
-    """Calls per second; a range counts its leaves. 0: no limit. Ten seconds' worth may come at once."""
+    """Calls per second; a range and AddSequencedLeaves count their leaves. 0: no limit. What is left over of
+    ten seconds may come at once."""
 
     user_read: int = 0
     user_write: int = 0

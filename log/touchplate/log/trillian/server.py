@@ -110,16 +110,17 @@ class Server:
     async def start(self) -> None:
         """Begin to answer."""
         await self._server.start()
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        self._say(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Refuse new calls, finish those that run, cut what is left after a while."""
-        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.end()
         await self._server.stop(STOP_SECONDS)
 
-    async def _say(self, status: Any) -> None:
+    def _say(self, status: Any) -> None:
         for name in ("", LOG_SERVICE, ADMIN_SERVICE):
-            await self._health.set(name, status)
+            self._health.tell(name, status)
 
     def _method(self, call: Call) -> Any:
         async def behave(data: bytes, context: Any) -> bytes:
