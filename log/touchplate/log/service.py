@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
 from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
-from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.cosigning.config import Asked, WitnessesConfig, load_policy
 from touchplate.log.cosigning.publisher import CosignedPublisher
@@ -28,7 +27,7 @@ from touchplate.log.publishing import Publisher
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
-from touchplate.log.storage.sql import SQLTree, open_tree
+from touchplate.log.storage.sql import SQLTree, log_engine, open_tree
 from touchplate.log.trillian.config import TrillianConfig
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import NoteSigner, is_origin
@@ -258,7 +257,7 @@ class LogService:
         return root_of(TileReader(self.tree.read_tile, size), size)
 
     def _open_tree(self, config: LogConfig, folder: Path) -> SQLTree:
-        self._engine = sqlite_engine(database_path(folder))
+        self._engine = log_engine(database_path(folder))
         return open_tree(self._engine, config.origin, alone=True)
 
     def _open_trillian(self, config: LogConfig) -> TrillianFace | None:
