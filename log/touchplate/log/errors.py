@@ -35,6 +35,7 @@ from touchplate.base.status import (
     NOT_FOUND,
     OVERLOADED,
     PRECONDITION,
+    REQUEST_TIMEOUT,
     TOO_LARGE,
     UNAVAILABLE,
     UNPROCESSABLE,
@@ -187,6 +188,8 @@ STATUS = StatusTable().extended(
         OtherSizeError: CONFLICT,
         InconsistentError: UNPROCESSABLE,
         "too-large": TOO_LARGE,
+        # Of the way here, not of what was sent: the same may be sent again.
+        "too-slow": REQUEST_TIMEOUT,
         # The key, not the bytes, is what these refuse.
         "unknown-key": FORBIDDEN,
         "wrong-kind": FORBIDDEN,
