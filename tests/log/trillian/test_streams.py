@@ -161,6 +161,13 @@ def test_a_service_that_is_not_here_is_unknown_to_health(strangers: tuple[Client
     call.cancel()
 
 
+def test_a_service_that_is_watched_has_a_short_name(strangers: tuple[Client, Client, Client]) -> None:
+    _, one, _ = strangers
+    watch(one, "x" * 200).cancel()
+    with refused(Code.INVALID_ARGUMENT, "201 characters"):
+        watch(one, "x" * 201)
+
+
 def test_calls_whose_message_never_comes_take_no_call_from_others(
     strangers: tuple[Client, Client, Client],
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from touchplate.log.errors import NotFoundError, OverloadedError
+from touchplate.log.errors import NotFoundError, OverloadedError, RequestError
 from touchplate.log.trillian.aborting import refuse
 
 MAX_WATCHERS = 1_024
@@ -22,7 +22,7 @@ MAX_REFLECTIONS = 64
 """Clients that ask for descriptors at the same time: tools, and people."""
 
 MAX_SERVICE = 200
-"""Characters of a service's name that are repeated in an answer."""
+"""Characters of a service's name: that of one that is watched is kept."""
 
 NAMES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
 
@@ -84,9 +84,11 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the libra
     ) -> None:
         """The status now, and after each change."""
         try:
+            if len(request.service) > MAX_SERVICE:
+                raise RequestError(f"service: has {len(request.service)} characters; at most {MAX_SERVICE}")
             with self._slots.take():
                 await self._watch(request.service, context)
-        except OverloadedError as error:
+        except (OverloadedError, RequestError) as error:
             await refuse(context, error)
 
     async def _watch(self, service: str, context: Any) -> None:

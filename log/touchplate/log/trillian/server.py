@@ -27,7 +27,7 @@ from touchplate.log.trillian.metrics import Metrics
 from touchplate.log.trillian.quota import MAX_USER, MAX_USERS, Charge, Quota
 
 MAX_MESSAGE = 4 * 1024 * 1024
-"""Bytes of a message, in either direction: gRPC's own default, which Trillian's clients have."""
+"""Bytes of a message that is received: gRPC's own default, which Trillian's clients have for answers."""
 
 MAX_METADATA = 8 * 1024
 """Bytes of a call's headers: gRPC's own default."""
@@ -73,7 +73,9 @@ class Server:
     def __init__(self, calls: Sequence[Call], guard: Guard, metrics: Metrics) -> None:
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE),
-            ("grpc.max_send_message_length", MAX_MESSAGE),
+            # Answers fit into MAX_MESSAGE, but for ListTrees, which has no pages: who has many trees raises
+            # the limit of his client.
+            ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", MAX_METADATA),
             ("grpc.max_concurrent_streams", MAX_STREAMS),
             # Else a second server on the same port would silently get half of the connections.
