@@ -28,6 +28,8 @@ from tests.torture.points import POINTS
 from tests.torture.process import Kill, launching
 from tests.torture.results import SIDES, Results
 from tests.torture.sqlite_calls import CASES, TracingLauncher, has_strace
+from tests.torture.trillian import Scenario as TrillianScenario
+from tests.torture.trillian import TrillianSeries
 
 from touchplate.base.environment import read_environment
 
@@ -40,8 +42,8 @@ LOAD_ROUNDS = 4
 SHOWN = 40
 """Findings that are printed: one mistake shows at many points."""
 
-Series = NodeSeries | BuilderSeries | MirrorSeries
-Scenario = NodeScenario | BuilderScenario | MirrorScenario
+Series = NodeSeries | BuilderSeries | MirrorSeries | TrillianSeries
+Scenario = NodeScenario | BuilderScenario | MirrorScenario | TrillianScenario
 
 
 @dataclass(frozen=True)
@@ -135,19 +137,21 @@ def run_series(folder: Path, rounds: int, only: str, seed: int) -> Results:
         builder = BuilderSeries(folder / "builder", launcher, results)
         mirror = MirrorSeries(folder / "mirror", launcher, results)
         export = ExportSeries(folder / "export", launcher, results)
-        with node.opened(), builder.opened(), mirror.opened(), export.opened():
+        kept = TrillianSeries(folder / "kept", launcher, results)
+        with node.opened(), builder.opened(), mirror.opened(), export.opened(), kept.opened():
             tasks: list[Task | TracedTask] = [
                 *make_tasks(node, rounds, chooser),
                 *make_tasks(builder, rounds, chooser),
                 *make_tasks(mirror, rounds, chooser),
                 *make_tasks(export, rounds, chooser),
+                *make_tasks(kept, rounds, chooser),
                 *make_traced_tasks(node, folder / "runs"),
             ]
             tasks = [task for task in tasks if only in task.kill.point]
             chooser.shuffle(tasks)
             run_tasks(tasks, results, folder)
             if not only:
-                for series in (node, builder, mirror, export):
+                for series in (node, builder, mirror, export, kept):
                     series.load(LOAD_ROUNDS * rounds, chooser)
     return results
 

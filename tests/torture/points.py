@@ -145,7 +145,26 @@ EXPORT: Sequence[Point] = (
     Point("exported log", "database closed", CLOSE, "exported/log/log\\.sqlite"),
 )
 
-POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT)
+TRILLIAN_STORE: Sequence[Point] = (
+    # A log whose entries are in a Trillian: what it keeps beside them.
+    Point("log in Trillian", "folders made", FOLDER, "kept(/log)?"),
+    Point("log in Trillian", "names of its folders synced", SYNC, "kept(/\\.\\.)?"),
+    Point("log in Trillian", "lock file made", CREATE, "kept/log/lock"),
+    *_atomic_file("tree in Trillian", "kept/log", "trillian\\.tree"),
+    *_database(
+        "log in Trillian",
+        "kept/log/trillian\\.sqlite",
+        {**_LOG, "batch committed": "heads identities tiles"},
+    ),
+    # The sync of their folder is one point, whichever of the two files it is for.
+    *(
+        point
+        for point in _atomic_file("head of a log in Trillian", "kept/log", "newest\\.checkpoint")
+        if point.pattern != "kept/log"
+    ),
+)
+
+POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT, *TRILLIAN_STORE)
 
 SCRATCH = (
     # What a job or a tree holds: nothing of it is read by anybody after a crash, all of it is removed.

@@ -88,15 +88,11 @@ def _fsck(args: argparse.Namespace) -> int:
     else:
         origin = args.origin
         if args.config is None:
-            engine = open_file(args.db)
+            source, close = open_rows(open_file(args.db), origin)
         else:
             store = read_store(args.config)
-            engine, origin, policy = (
-                store.open_engine(),
-                origin or store.origin,
-                policy or store.keys.policy(),
-            )
-        source, close = open_rows(engine, origin)
+            policy = policy or store.keys.policy()
+            source, close = store.open_rows(origin)
     against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
