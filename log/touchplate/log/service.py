@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
 from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
-from touchplate.base.sql import sqlite_engine
 from touchplate.base.values import Duration
 from touchplate.log.admission import Admission
 from touchplate.log.bucket.config import BucketConfig
@@ -35,7 +34,7 @@ from touchplate.log.raw.served import RawLogs
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
-from touchplate.log.storage.sql import SQLTree, open_tree
+from touchplate.log.storage.sql import SQLTree, log_engine, open_tree
 from touchplate.log.trillian.config import TrillianConfig, parse_listen
 from touchplate.log.trillian.store.config import TrillianStoreConfig
 from touchplate.log.writing import LogWriter
@@ -322,7 +321,7 @@ class LogService:
         return root_of(TileReader(self.tree.read_tile, size), size)
 
     def _open_tree(self, config: LogConfig, folder: Path) -> Tree:
-        self._engine = sqlite_engine(database_path(folder))
+        self._engine = log_engine(database_path(folder))
         return open_tree(self._engine, config.origin, alone=True)
 
     def _open_trillian(self, config: LogConfig) -> TrillianFace | None:

@@ -16,6 +16,7 @@ from functools import partial
 
 from tests.bench.__main__ import HEADER, machine, measure_all, show
 from tests.bench.harness import Row
+from tests.bench.log.bare import bare
 from tests.bench.log.entries import http, signed, single
 from tests.bench.log.large import large
 from tests.bench.log.mixed import mixed
@@ -34,6 +35,7 @@ def figures(*, long: bool) -> dict[str, Measure]:
         "single": single,
         "http": http,
         "raw-http": raw_add,
+        "bare": bare,
         "queue": queue,
         "sequenced": sequenced,
         "proofs": proofs,

@@ -30,7 +30,7 @@ class RawReader(LogReader):
     def index_of(self, leaf_hash: bytes) -> int:
         """The first index of a leaf with this hash (32 bytes). Raises NotFoundError."""
         size = self.size()
-        found = self._raw.find_hash(leaf_hash, size)
+        found = [index for index in self._raw.find_hashes([leaf_hash]).get(leaf_hash, []) if index < size]
         if not found:
             raise NotFoundError(f"no leaf of this tree of {size} entries has the hash {leaf_hash.hex()}")
         return found[0]

@@ -248,17 +248,18 @@ class RawTree(SQLTree):
             for index, (one, more) in enumerate(zip(values, beside, strict=True), start)
         ]
 
-    def find_hash(self, leaf_hash: bytes, size: int) -> list[int]:
-        """Indexes below `size` of leaves with this hash, ascending."""
-        tree = {"tree": self._tree_id}
-        with answering("looking up a leaf hash"), self._engine.connect() as connection:
-            found = set(connection.execute(self._raw.indexes, {**tree, "hash": leaf_hash}).scalars())
-            for index in connection.execute(self._raw.known, {**tree, "hash": leaf_hash}).scalars().all():
-                where = {**tree, "start": index, "end": index + 1}
-                # Somebody may have chosen the hash of one leaf as the identity of another.
-                if connection.execute(self._raw.beside, where).one().identity is None:
-                    found.add(index)
-        return sorted(index for index in found if index < size)
+    def find_hashes(self, leaf_hashes: Sequence[bytes]) -> dict[bytes, list[int]]:
+        """Indexes of leaves with these hashes, ascending, by hash; of those that there are."""
+        found = dict[bytes, set[int]]()
+        with answering("looking up leaf hashes"), self._engine.connect() as connection:
+            for leaf_hash, index, first in self._raw.at_hashes(connection, self._tree_id, leaf_hashes):
+                indexes = found.setdefault(leaf_hash, set())
+                if first is not None:  # leaves with an identity of their own, perhaps many
+                    where = {"tree": self._tree_id, "hash": leaf_hash}
+                    indexes |= set(connection.execute(self._raw.indexes, where).scalars())
+                if index is not None:
+                    indexes.add(index)
+        return {one: sorted(indexes) for one, indexes in found.items() if indexes}
 
 
 def _order(state: RawState) -> tuple[int, int]:

@@ -40,6 +40,11 @@ class Gatekeeper:
                 raise ConfigError("log.trillian.tokens", (mistake,))
         self._callers = BearerTokens((caller, token) for token, caller in found.items())
 
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether callers need one."""
+        return bool(self._callers)
+
     def admit(self, authorization: str | None, certificate: str | None, needed: Access) -> Caller:
         """The caller of a call that needs `needed`. Without tokens everybody may everything.
 

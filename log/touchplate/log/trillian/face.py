@@ -127,8 +127,10 @@ class TrillianFace:
             threads = Threads(executor)
             trees = self._make_trees(threads)
             metrics = Metrics(self._registered, lambda: len(trees))
-            calls = make_calls(LogService(trees, threads), AdminService(trees, threads))
-            guard = Guard(self._gatekeeper, Quota(self._config.quota, time.monotonic))
+            calls = make_calls(LogService(trees), AdminService(trees, threads))
+            quota = Quota(self._config.quota, time.monotonic)
+            has_certificates = self._tls is not None and self._tls.client_ca is not None
+            guard = Guard(self._gatekeeper, quota, has_certificates=has_certificates)
             server = Server(calls, guard, metrics)
             async with AsyncExitStack() as stack:  # what is left in reverse order
                 stack.push_async_callback(trees.close)
