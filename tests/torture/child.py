@@ -13,9 +13,13 @@ import threading
 from typing import Any
 
 from tests.torture.hooks import Hooks, Plan
+from tests.torture.hooks_postgresql import install as install_postgresql
 
 import touchplate.builder.cli
 import touchplate.log.cli
+import touchplate.log.frontends.service
+import touchplate.log.trillian.face
+import touchplate.node.log_node
 import touchplate.node.serve
 import touchplate.node.wiring  # noqa: F401  # imported here, once, so that no run pays for it
 from touchplate.verify.cli import main
@@ -31,7 +35,9 @@ def run(order: dict[str, Any]) -> int:
         descriptor = os.open(name, flags, 0o644)
         os.dup2(descriptor, number)
         os.close(descriptor)
-    Hooks(Plan(**order["plan"])).install()
+    hooks = Hooks(Plan(**order["plan"]))
+    hooks.install()
+    install_postgresql(hooks)
     code = main(order["argv"])
     with contextlib.suppress(OSError):
         sys.stdout.flush()

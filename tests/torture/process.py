@@ -1,6 +1,7 @@
 """Real `touchplate` processes, each with a plan of its own end."""
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -50,7 +51,7 @@ class Launcher:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = Lock()
-        self._count = 0
+        self._numbers = itertools.count(1)
         self._parent = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "tests.torture.child"],
             stdin=subprocess.PIPE,
@@ -59,13 +60,19 @@ class Launcher:
             text=True,
         )
 
-    def start(self, argv: Sequence[str], roots: dict[str, Path], kill: Kill | None = None) -> "Run":
-        """A process that runs `touchplate ARGV`."""
-        self._count += 1
-        base = self._folder / f"{self._count:05d}"
+    def start(
+        self,
+        argv: Sequence[str],
+        roots: dict[str, Path],
+        kill: Kill | None = None,
+        armed: Path | None = None,
+    ) -> "Run":
+        """A process that runs `touchplate ARGV`. `armed`: file before which the plan does not begin."""
+        base = self._folder / f"{next(self._numbers):05d}"
         plan = Plan({name: str(path) for name, path in roots.items()}, f"{base}.hits")
         if kill is not None:
             plan.point, plan.side, plan.number, plan.action = kill.point, kill.side, kill.number, kill.action
+        plan.armed = "" if armed is None else str(armed)
         told = {name: value for name, value in asdict(plan).items() if not name.startswith("_")}
         pid = self._ask({"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "plan": told})
         return Run(self, pid, base)
