@@ -1,4 +1,4 @@
-"""The series of kills: `python -m tests.torture.kills [--sqlite N] [--postgresql N] [--raw N] [--seed N]`.
+"""The series of kills: `python -m tests.torture.kills [--sqlite N] [--raw N] [--postgresql N] [--seed N]`.
 
 Real servers are killed with -9 while clients write to them, at named crash points and at random moments, and
 started again. After each kill fsck, every acknowledged entry and every head that was ever shown are checked;
@@ -6,7 +6,6 @@ a witness that lives through it all cosigns the heads. Ends with `0 lost, 0 inco
 """
 
 import argparse
-import itertools
 import os
 import random
 import sys
@@ -14,102 +13,74 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from tests.torture.kills.lives import CLOSED, RANDOM, SQLITE, STARTING, WITNESSED, Lives
+from tests.postgres import MissingError, Server, programs
+from tests.torture.kills.lives import Lives
+from tests.torture.kills.plan import ALL, POSTGRESQL_AIMS, RAW_AIMS, SQLITE_AIMS, choose, split
 from tests.torture.kills.raw import PREORDERED, RAW, RawLives
+from tests.torture.kills.shared import POSTGRESQL, SharedLives
 from tests.torture.kills.tally import Aim, Tally
 from tests.torture.kills.watching import Witness
-from tests.torture.oracle import LOST, INCONSISTENT, Finding
-from tests.torture.points import BATCH, SIGNED
-from tests.torture.points import RAW as RAW_POINTS
-from tests.torture.process import launching
+from tests.torture.oracle import INCONSISTENT, LOST, Finding
+from tests.torture.process import Launcher, launching
+
+from touchplate.base.environment import read_environment
 
 WORKERS = 3
 """Logs at the same time: each waits for its disk a third of the time, and there are two cores."""
 
-KILLS_OF_A_LOG = 20
-"""Then a new log begins: recomputing a long one takes longer than the kills."""
-
 SHOWN = 40
 """Findings that are printed: one mistake shows at many points."""
 
-_FILE_STEPS = ("temporary file made", "temporary file synced", "renamed", "name of the file synced")
-_ALONE = (
-    *(point.name for point in BATCH),
-    "log: batch committed",
-    *(f"log's head: {step}" for step in _FILE_STEPS),
-    CLOSED,
-)
-_WITNESSED = (
-    *_ALONE,
-    "log: checkpoint committed",
-    *(point.name for point in SIGNED if "abandoned" not in point.name),
-)
-_RAW = (*(point.name for point in (*BATCH, *RAW_POINTS) if "written" in point.name), "raw tree: batch committed", CLOSED)
 
+class Series:
+    """All logs of one run."""
 
-def aims_of(kind: str, steps: Sequence[str], moments: Sequence[str]) -> list[Aim]:
-    """Before and after each step, and the other moments."""
-    at = [Aim(kind, step, side) for step in steps for side in ("before", "after")]
-    return at + [Aim(kind, moment) for moment in moments]
+    def __init__(self, folder: Path, aims: Sequence[Aim], seed: int) -> None:
+        planned = set(aims)
+        self.tally = Tally([aim for aim in ALL if aim in planned])
+        self._folder = folder
+        self._count = len(aims)
+        self._logs = list(enumerate(split(aims)))
+        self._seed = seed
 
+    def run(self) -> None:
+        """A few logs at a time; those on PostgreSQL one after the other, since they share a server."""
+        with launching(self._folder / "runs") as launcher:
+            witness = Witness(self._folder / "witness", launcher, len(self._logs))
+            shared = [log for log in self._logs if log[1][0].kind == POSTGRESQL]
+            work: list[Callable[[], None]] = [partial(self._run_shared, launcher, witness, shared)] if shared else []
+            work += [partial(self._run, launcher, witness, *log) for log in self._logs if log not in shared]
+            with ThreadPoolExecutor(WORKERS) as pool:
+                for future in as_completed([pool.submit(one) for one in work]):
+                    if (error := future.exception()) is not None:
+                        self.tally.report("a log", [Finding(LOST, f"{type(error).__name__}: {error}")])
+            self.tally.report("the witness", [Finding(INCONSISTENT, line) for line in witness.close()])
 
-SQLITE_AIMS = (
-    *aims_of(SQLITE, _ALONE, (RANDOM, STARTING)),
-    *aims_of(WITNESSED, _WITNESSED, (RANDOM, STARTING)),
-)
-RAW_AIMS = tuple(aim for kind in (RAW, PREORDERED) for aim in aims_of(kind, _RAW, (RANDOM, STARTING)))
-ALL = (*SQLITE_AIMS, *RAW_AIMS)
-"""In the order of the table."""
+    def _run(self, launcher: Launcher, witness: Witness, number: int, aims: Sequence[Aim]) -> None:
+        kind = aims[0].kind
+        made = RawLives if kind in (RAW, PREORDERED) else Lives
+        lives = made(self._folder / f"log-{number}", number, kind, launcher, witness, self.tally)
+        lives.run(aims, random.Random(f"{self._seed} {number}"))
+        self._say()
 
+    def _run_shared(
+        self, launcher: Launcher, witness: Witness, logs: Sequence[tuple[int, Sequence[Aim]]]
+    ) -> None:
+        with closing(Server()) as server:
+            server.start()
+            for number, aims in logs:
+                folder = self._folder / f"log-{number}"
+                lives = SharedLives(folder, number, server, launcher, witness, self.tally)
+                lives.run(aims, random.Random(f"{self._seed} {number}"))
+                self._say()
 
-def chosen(aims: Sequence[Aim], count: int, chooser: random.Random) -> list[Aim]:
-    """`count` aims: each at least once (or `count` is too small), half of the rest at random moments."""
-    found = list(aims)
-    rest = [aim for aim in aims if aim.point == RANDOM]
-    while len(found) < count:
-        found.append(chooser.choice(rest if chooser.random() < 0.5 else aims))
-    chooser.shuffle(found)
-    return found
-
-
-Log = Callable[[Path, int, list[Aim]], None]
-"""Runs one log, of this number and in this folder, through the lives of these aims."""
-
-
-def chunks(aims: Sequence[Aim]) -> list[list[Aim]]:
-    """The aims of each log: all of one kind."""
-    found = []
-    for kind in dict.fromkeys(aim.kind for aim in aims):
-        mine = [aim for aim in aims if aim.kind == kind]
-        found += [mine[at : at + KILLS_OF_A_LOG] for at in range(0, len(mine), KILLS_OF_A_LOG)]
-    return found
-
-
-def run_series(folder: Path, aims: Sequence[Aim], seed: int) -> Tally:
-    """All of them, a few logs at a time."""
-    planned = set(aims)
-    tally = Tally([aim for aim in ALL if aim in planned])
-    logs = chunks(aims)
-    with launching(folder / "runs") as launcher:
-        witness = Witness(folder / "witness", launcher, len(logs))
-
-        def run(number: int) -> None:
-            kind = logs[number][0].kind
-            made = RawLives if kind in (RAW, PREORDERED) else Lives
-            lives = made(folder / f"log-{number}", number, kind, launcher, witness, tally)
-            lives.run(logs[number], random.Random(f"{seed} {number}"))
-
-        with ThreadPoolExecutor(WORKERS) as pool:
-            waiting = {pool.submit(run, number): number for number in range(len(logs))}
-            for done, future in enumerate(as_completed(waiting), 1):
-                if (error := future.exception()) is not None:
-                    tally.report(f"log {waiting[future]}", [Finding(LOST, f"{type(error).__name__}: {error}")])
-                kills = sum(tally.hits.values())
-                print(f"kills: {kills} of {len(aims)}, {done} logs, {len(tally.findings)} findings", flush=True)
-        tally.report("the witness", [Finding(INCONSISTENT, line) for line in witness.close()])
-    return tally
+    def _say(self) -> None:
+        kills = sum(self.tally.hits.values())
+        print(f"kills: {kills} of {self._count}, {len(self.tally.findings)} findings", flush=True)
 
 
 def print_tally(tally: Tally) -> None:
@@ -125,22 +96,37 @@ def print_tally(tally: Tally) -> None:
     print(tally.summary())
 
 
+def has_postgresql() -> bool:
+    """Whether it is here. Raises MissingError under CI, where a missing tool is a failure."""
+    try:
+        programs()
+    except MissingError as error:
+        if read_environment().is_ci:
+            raise
+        print(f"kills: POSTGRESQL NOT TESTED: {error}", flush=True)
+        return False
+    return True
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture.kills", description=__doc__)
-    parser.add_argument("--sqlite", type=int, default=0, metavar="N", help="kills over SQLite, at least")
-    parser.add_argument("--raw", type=int, default=0, metavar="N", help="kills of raw trees, at least")
+    for name in ("sqlite", "raw", "postgresql"):
+        parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=f"kills over {name}, at least")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     args = parser.parse_args(arguments)
     chooser = random.Random(args.seed)
-    aims = chosen(SQLITE_AIMS, args.sqlite, chooser) if args.sqlite else []
-    aims += chosen(RAW_AIMS, args.raw, chooser) if args.raw else []
+    aims = choose(SQLITE_AIMS, args.sqlite, chooser) + choose(RAW_AIMS, args.raw, chooser)
+    if args.postgresql and has_postgresql():
+        aims += choose(POSTGRESQL_AIMS, args.postgresql, chooser)
     started = time.monotonic()
     print(f"kills: seed {args.seed}, {len(aims)} kills", flush=True)
     with tempfile.TemporaryDirectory(prefix="touchplate-kills-") as folder:
-        tally = run_series(Path(folder), aims, args.seed)
+        Path(folder).chmod(0o755)
+        series = Series(Path(folder), aims, args.seed)
+        series.run()
     print(f"kills: {time.monotonic() - started:.0f} s")
-    print_tally(tally)
-    return 0 if tally.is_good else 1
+    print_tally(series.tally)
+    return 0 if series.tally.is_good else 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ read the same database, beside it.
 
 import random
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -96,7 +97,7 @@ class Lives:
             else:
                 armed.touch()
                 if aim.point == CLOSED:
-                    run.stop()
+                    run.kill(signal.SIGTERM)
                 if not run.ended(REACH_SECONDS):
                     run.kill()
         reached = run.wait() == -9 and (kill is None or any(line.startswith("! ") for line in run.hits()))

@@ -6,6 +6,7 @@ proof leads to it from the one that it cosigned last, whatever became of the log
 
 import contextlib
 import http.client
+import itertools
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -81,11 +82,15 @@ class Witness:
 class Observer:
     """Looks at one log's checkpoints all the time, and has the witness cosign each new one."""
 
-    def __init__(self, witness: Witness, origin: str, told: Acknowledged, *, asked: bool) -> None:
-        """`asked`: the log asks the witness by itself; the observer then only demands its cosignature."""
+    def __init__(
+        self, witness: Witness, origin: str, told: Acknowledged, *, asked: bool = False, lagging: bool = False
+    ) -> None:
+        """`asked`: the log asks the witness by itself; the observer then only demands its cosignature.
+        `lagging`: a frontend may show an older head than another one did."""
         self._witness = witness
         self._origin = origin
         self._asked = asked
+        self._lagging = lagging
         self._policy = witness.policy(origin, asked=asked)
         self._told = told
         self.cosigned = 0
@@ -107,6 +112,8 @@ class Observer:
         if note != self._seen:
             if self._asked:
                 self.heads += 1
+            elif self._lagging and head.size < self.cosigned:
+                pass  # the checker sees to it that it is a beginning
             elif not self._bring(url, head):
                 return -1
             self._seen = note
@@ -138,12 +145,14 @@ class Observer:
         return [decode_base64(node, "node") for node in json.loads(body)["proof"]]
 
     @contextlib.contextmanager
-    def watching(self, url: str) -> Iterator[None]:
-        """Look until the block ends."""
+    def watching(self, *urls: str) -> Iterator[None]:
+        """Look until the block ends, at one after the other."""
         stopping = threading.Event()
 
         def run() -> None:
-            while not stopping.wait(POLL_SECONDS):
+            for url in itertools.cycle(urls):
+                if stopping.wait(POLL_SECONDS):
+                    return
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     self.look(url)
 

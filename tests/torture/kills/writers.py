@@ -79,6 +79,8 @@ class Writer:
             status, body = self._post(envelopes)
         except (OSError, http.client.HTTPException):
             self._supply.give_back(envelopes)
+            self._connection.close()
+            threading.Event().wait(BUSY_SECONDS)
             return False
         if status != 200:
             self._supply.give_back(envelopes)
