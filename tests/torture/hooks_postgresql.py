@@ -1,13 +1,12 @@
 """The hooks on PostgreSQL: the commits of this process, and the statements of its batches.
 
-Its files belong to the server, which is killed as a whole (`kills/server.py`); what a frontend does to them is
-what it commits.
+Its files belong to the server, which is killed as a whole (`kills/shared.py`); what a frontend does to them
+is what it commits.
 """
 
 from typing import Any
 
 from psycopg import Connection, Cursor
-
 from tests.torture.hooks import Hooks, written_by
 from tests.torture.points import COMMIT
 

@@ -147,6 +147,7 @@ EXPORT: Sequence[Point] = (
     Point("exported log", "database closed", CLOSE, "exported/log/log\\.sqlite"),
 )
 
+
 def _statements(store: str, path: str, tables: Sequence[str]) -> Iterator[Point]:
     """The statements of a batch's transaction, in their order."""
     for table in tables:
@@ -187,7 +188,10 @@ SHARED: Sequence[Point] = (
     *_statements("database", _SHARED, _BATCH),
     Point("database", "own batch committed", COMMIT, f"{_SHARED} heads identities leaves tiles"),
     Point(
-        "database", "batch with submissions committed", COMMIT, f"{_SHARED} heads identities leaves submissions tiles"
+        "database",
+        "batch with submissions committed",
+        COMMIT,
+        f"{_SHARED} heads identities leaves submissions tiles",
     ),
 )
 """Frontends of one log on PostgreSQL; `hooks_postgresql.py`."""

@@ -77,6 +77,12 @@ class Launcher:
         pid = self._ask({"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "plan": told})
         return Run(self, pid, base)
 
+    def fork(self, argv: Sequence[str], go: Path) -> "Run":
+        """A process without hooks that runs `touchplate ARGV` once the file `go` is there."""
+        base = self._folder / f"{next(self._numbers):05d}"
+        order = {"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "go": str(go)}
+        return Run(self, self._ask(order), base)
+
     def wait(self, pid: int) -> int:
         """The exit code of a process that has ended."""
         return self._ask({"wait": pid})
@@ -114,6 +120,11 @@ class Run:
         self._base = base
         self._exit = os.pidfd_open(pid)
         self.code: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._pid
 
     def url(self) -> str | None:
         """What a node prints when it is ready; None when it died before."""

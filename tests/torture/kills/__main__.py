@@ -52,7 +52,9 @@ class Series:
         with launching(self._folder / "runs") as launcher:
             witness = Witness(self._folder / "witness", launcher, len(self._logs))
             shared = [log for log in self._logs if log[1][0].kind == POSTGRESQL]
-            work: list[Callable[[], None]] = [partial(self._run_shared, launcher, witness, shared)] if shared else []
+            work: list[Callable[[], None]] = (
+                [partial(self._run_shared, launcher, witness, shared)] if shared else []
+            )
             work += [partial(self._run, launcher, witness, *log) for log in self._logs if log not in shared]
             with ThreadPoolExecutor(WORKERS) as pool:
                 for future in as_completed([pool.submit(one) for one in work]):
@@ -111,7 +113,9 @@ def has_postgresql() -> bool:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture.kills", description=__doc__)
     for name in ("sqlite", "raw", "postgresql"):
-        parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=f"kills over {name}, at least")
+        parser.add_argument(
+            f"--{name}", type=int, default=0, metavar="N", help=f"kills over {name}, at least"
+        )
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     args = parser.parse_args(arguments)
     chooser = random.Random(args.seed)

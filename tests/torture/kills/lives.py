@@ -1,4 +1,4 @@
-"""The lives of one log on SQLite: written to, killed, started again, checked, for as long as kills are planned.
+"""The lives of one log on SQLite: written to, killed, started again, checked, while kills are planned.
 
 The next start is the recovery: its process opens what the killed one left, and only then does the checker
 read the same database, beside it.
@@ -140,11 +140,15 @@ class Lives:
         with self._rows() as rows:
             size = rows.head()[0]
         deadline = time.monotonic() + REACH_SECONDS
-        while (seen := self._look(run, url)) != size and time.monotonic() < deadline:
+        while (seen := self._look(run, url)) != size and not self.told.broken:
+            if time.monotonic() > deadline:
+                break
             threading.Event().wait(0.02)
         found = []
         if seen != size:
-            found.append(Finding(INCONSISTENT, f"the newest head shown is of {seen} entries, the log has {size}"))
+            found.append(
+                Finding(INCONSISTENT, f"the newest head shown is of {seen} entries, the log has {size}")
+            )
         if run.stop() != 0:
             found.append(Finding(LOST, f"the last life ended with {run.code}: {run.err()[-1000:]}"))
         found += [Finding(LOST, f"{path} is left over") for path in leftovers(self.folder / "data")]
@@ -161,7 +165,7 @@ class Lives:
             raise SeriesError(f"{aim}: the start ended with {run.wait()}: {run.err()[-1500:]}")
         deadline = time.monotonic() + REACH_SECONDS
         # A log that asks witnesses has no checkpoint before the first of them has answered.
-        while self._look(run, url) < 0:
+        while self._look(run, url) < 0 and not self.told.broken:
             if time.monotonic() > deadline:
                 raise SeriesError(f"{aim}: no checkpoint is shown: {run.err()[-1500:]}")
             threading.Event().wait(0.01)
@@ -172,7 +176,9 @@ class Lives:
         deadline = time.monotonic() + REACH_SECONDS
         while self.told.count < count and not run.ended(0.005):
             if time.monotonic() > deadline:
-                self._report(str(aim), [Finding(LOST, f"only {self.told.count} of {count} were acknowledged")])
+                self._report(
+                    str(aim), [Finding(LOST, f"only {self.told.count} of {count} were acknowledged")]
+                )
                 return
 
     def _check(self, where: str) -> None:

@@ -68,7 +68,9 @@ def check(rows: TreeRows, policy: Policy | None, told: Acknowledged) -> Iterator
     yield from _check_entries(rows, size, indexes, is_raw=policy is None)
 
 
-def _check_entries(rows: TreeRows, size: int, indexes: dict[bytes, int], *, is_raw: bool) -> Iterator[Finding]:
+def _check_entries(
+    rows: TreeRows, size: int, indexes: dict[bytes, int], *, is_raw: bool
+) -> Iterator[Finding]:
     stored = rows.leaves(0, size)
     places: dict[bytes, int] = {}
     for index, (data, packed) in stored.items():

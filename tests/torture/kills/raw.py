@@ -90,7 +90,9 @@ class RawLives(Lives):
             threads = [threading.Thread(target=observe)]
             for number in range(count):
                 chooser = random.Random(f"{seed} {number}")
-                threads.append(threading.Thread(target=_repeat, args=(write, client, chooser, run, stopping, self.told)))
+                threads.append(
+                    threading.Thread(target=_repeat, args=(write, client, chooser, run, stopping, self.told))
+                )
             for thread in threads:
                 thread.start()
             try:
@@ -122,7 +124,12 @@ class RawLives(Lives):
 
 
 def _repeat(
-    write: Callable[[Client, random.Random], None], client: Client, chooser: random.Random, run: Run, stopping: threading.Event, told: Acknowledged
+    write: Callable[[Client, random.Random], None],
+    client: Client,
+    chooser: random.Random,
+    run: Run,
+    stopping: threading.Event,
+    told: Acknowledged,
 ) -> None:
     while not stopping.is_set():
         try:
@@ -130,7 +137,7 @@ def _repeat(
         except grpc.RpcError as error:
             if run.ended(0):
                 return
-            if error.code() not in BUSY:  # type: ignore[attr-defined]
+            if error.code() not in BUSY:
                 told.note(LOST, f"a call failed, and nothing was in its way: {error}")
                 return
             stopping.wait(POLL_SECONDS)

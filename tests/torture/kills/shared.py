@@ -39,8 +39,8 @@ OF_OTHER = ("database: submissions committed", "database: term begun")
 """Points that the frontend comes to which was not elected; the last of them when the elected one is dead."""
 
 AFTERWARDS = 30
-"""Entries that must be acknowledged by whoever is left, after a kill: somebody else was elected, or the server
-is back."""
+"""Entries that must be acknowledged by whoever is left, after a kill: somebody else was elected, or the
+server is back."""
 
 BACK_SECONDS = 60.0
 """How long that may take: the server recovers, and a lost election is found out within seconds."""

@@ -80,7 +80,7 @@ class Tally:
 
     def table(self) -> str:
         """A row for each crash point, then one for each kind of log."""
-        rows = [("log", "crash point", "before", "after", "at")]
+        rows: list[tuple[str, ...]] = [("log", "crash point", "before", "after", "at")]
         for kind, point in dict.fromkeys((aim.kind, aim.point) for aim in self.aims):
             counts = (self.hits[Aim(kind, point, side)] for side in ("before", "after", ""))
             rows.append((kind, point, *(str(count or "") for count in counts)))

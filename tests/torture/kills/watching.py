@@ -123,7 +123,10 @@ class Observer:
     def _bring(self, url: str, head: Checkpoint) -> bool:
         old, proof = self.cosigned, self._proof(url, head.size)
         status, answer = request(
-            self._witness.url, "POST", "/add-checkpoint", format_add_checkpoint(old, proof, head.note.encode())
+            self._witness.url,
+            "POST",
+            "/add-checkpoint",
+            format_add_checkpoint(old, proof, head.note.encode()),
         )
         if status != 200:
             kind = "a fork" if status == FORKED else f"{status} {answer[:100]!r}"
