@@ -21,6 +21,8 @@ from tests.torture.export import ExportSeries
 from tests.torture.hooks import CUT, ERRORS, KILL
 from tests.torture.mirror import MirrorSeries
 from tests.torture.mirror import Scenario as MirrorScenario
+from tests.torture.moving import MovingSeries
+from tests.torture.moving import Scenario as MovingScenario
 from tests.torture.node import NodeSeries
 from tests.torture.node import Scenario as NodeScenario
 from tests.torture.oracle import LOST, Finding
@@ -40,8 +42,8 @@ LOAD_ROUNDS = 4
 SHOWN = 40
 """Findings that are printed: one mistake shows at many points."""
 
-Series = NodeSeries | BuilderSeries | MirrorSeries
-Scenario = NodeScenario | BuilderScenario | MirrorScenario
+Series = NodeSeries | BuilderSeries | MirrorSeries | MovingSeries
+Scenario = NodeScenario | BuilderScenario | MirrorScenario | MovingScenario
 
 
 @dataclass(frozen=True)
@@ -135,19 +137,21 @@ def run_series(folder: Path, rounds: int, only: str, seed: int) -> Results:
         builder = BuilderSeries(folder / "builder", launcher, results)
         mirror = MirrorSeries(folder / "mirror", launcher, results)
         export = ExportSeries(folder / "export", launcher, results)
-        with node.opened(), builder.opened(), mirror.opened(), export.opened():
+        moving = MovingSeries(folder / "moving", launcher, results)
+        with node.opened(), builder.opened(), mirror.opened(), export.opened(), moving.opened():
             tasks: list[Task | TracedTask] = [
                 *make_tasks(node, rounds, chooser),
                 *make_tasks(builder, rounds, chooser),
                 *make_tasks(mirror, rounds, chooser),
                 *make_tasks(export, rounds, chooser),
+                *make_tasks(moving, rounds, chooser),
                 *make_traced_tasks(node, folder / "runs"),
             ]
             tasks = [task for task in tasks if only in task.kill.point]
             chooser.shuffle(tasks)
             run_tasks(tasks, results, folder)
             if not only:
-                for series in (node, builder, mirror, export):
+                for series in (node, builder, mirror, export, moving):
                     series.load(LOAD_ROUNDS * rounds, chooser)
     return results
 

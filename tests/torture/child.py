@@ -35,6 +35,8 @@ PR_SET_PTRACER_ANY = 2**64 - 1
 
 def run(order: dict[str, Any]) -> int:
     """In the forked process."""
+    if "go" in order:
+        let_trace()
     for number, name, flags in (
         (0, os.devnull, os.O_RDONLY),
         (1, order["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
@@ -44,7 +46,7 @@ def run(order: dict[str, Any]) -> int:
         os.dup2(descriptor, number)
         os.close(descriptor)
     if "go" in order:
-        wait_for_tracer(Path(order["go"]))
+        wait_for(Path(order["go"]))
     else:
         hooks = Hooks(Plan(**order["plan"]))
         hooks.install()
@@ -56,9 +58,13 @@ def run(order: dict[str, Any]) -> int:
     return code
 
 
-def wait_for_tracer(go: Path) -> None:
-    """Let any process trace this one (Yama would let ancestors only), and wait until one does."""
+def let_trace() -> None:
+    """Let any process trace this one: Yama would let ancestors only."""
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(PR_SET_PTRACER_ANY), 0, 0, 0)
+
+
+def wait_for(go: Path) -> None:
+    """Until the file is there."""
     while not go.exists():
         time.sleep(0.005)
 

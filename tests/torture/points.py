@@ -143,8 +143,34 @@ MIRROR: Sequence[Point] = (
 
 EXPORT: Sequence[Point] = (
     # The folder is a mirror: its points are those of MIRROR. The database is only read.
-    Point("exported log", "name of its folder synced", SYNC, "exported"),
+    Point("exported log", "name of its folder synced", SYNC, "exported(/\\.\\.)?"),
     Point("exported log", "database closed", CLOSE, "exported/log/log\\.sqlite"),
+)
+
+
+IMPORT: Sequence[Point] = (
+    Point("imported log", "folders made", FOLDER, "imported(/log)?"),
+    Point("imported log", "names of its folders synced", SYNC, "imported(/\\.\\.)?"),
+    Point("imported log", "lock file made", CREATE, "imported/log/lock"),
+    *_database(
+        "imported log",
+        "imported/log/log\\.sqlite",
+        {
+            "tree committed": "create( \\w+)* heads( \\w+)* trees( \\w+)*",
+            "state committed": "heads",
+            "batch committed": "heads identities leaves tiles",
+        },
+    ),
+)
+
+_COPY = "backup/\\.copy\\.sqlite\\.tmp"
+
+BACKUP: Sequence[Point] = (
+    Point("backup", "copy closed", CLOSE, _COPY),
+    Point("backup", "copy synced", SYNC, _COPY),
+    Point("backup", "named", RENAME, "backup/copy\\.sqlite"),
+    Point("backup", "name synced", SYNC, "backup"),
+    Point("backup", "temporary name removed", REMOVE, f"{_COPY}(-wal|-shm)?"),
 )
 
 
@@ -196,7 +222,7 @@ SHARED: Sequence[Point] = (
 )
 """Frontends of one log on PostgreSQL; `hooks_postgresql.py`."""
 
-POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT)
+POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT, *IMPORT, *BACKUP)
 """That the series of all stores hits."""
 
 KILLED: Sequence[Point] = (*BATCH, *SIGNED, *RAW, *SHARED)

@@ -129,8 +129,8 @@ class Series:
         code = traced.run.wait()
         calls = traced.calls()
         found = []
-        is_ours = any(call.is_injected and call.is_below(folder) for call in calls)
-        if not traced.run.is_explained() and (is_ours or fault is None):
+        is_ours = all(call.is_below(folder) for call in calls if call.is_injected)
+        if not traced.run.is_explained() and is_ours:
             found.append(Finding(LOST, f"ended with {code} and no clear error: {traced.run.err()[-1500:]}"))
         found += program.look(folder, is_done=code == 0)
         if (argv := program.again(folder)) is not None:

@@ -63,7 +63,9 @@ class Serving:
         else:
             traced.run.wait()
         calls = traced.calls()
-        is_ours = fault is None or any(call.is_injected and call.is_below(self.folder) for call in calls)
+        # A thread of the server's own that cannot wake its event loop ends the process, as it may.
+        met = [call for call in calls if call.is_injected]
+        is_ours = all(call.is_below(self.folder) for call in met)
         found = list(self._judge(traced)) if is_ours else []
         if is_cut:
             self._cut(calls)
