@@ -11,7 +11,7 @@ from tests.log.support import open_sqlite, raw_entry, sign, signed_entries
 from tests.simkeys import ORIGIN, solo_policy
 from tests.torture.hooks import KILL
 from tests.torture.kills.lives import RANDOM, SQLITE, Lives
-from tests.torture.kills.plan import ALL, SQLITE_AIMS, choose, split
+from tests.torture.kills.plan import ALL, SQLITE_AIMS, choose, once, split
 from tests.torture.kills.promises import Acknowledged, check
 from tests.torture.kills.tally import ENOUGH, Aim, Tally
 from tests.torture.kills.watching import Witness
@@ -183,6 +183,9 @@ def test_every_plan_aims_at_every_point() -> None:
         assert len(aims) >= count
         assert sorted(map(str, aims)) == sorted(str(aim) for log in split(aims) for aim in log)
     assert choose(SQLITE_AIMS, 0, chooser) == []
+    short = once(ALL, chooser)
+    assert {(aim.kind, aim.point) for aim in short} == {(aim.kind, aim.point) for aim in ALL}
+    assert len(short) == len({(aim.kind, aim.point) for aim in ALL}) < len(ALL)
 
 
 def test_every_aim_is_a_point_of_the_table() -> None:

@@ -1,4 +1,4 @@
-"""The series of kills: `python -m tests.torture.kills [--sqlite N] [--raw N] [--postgresql N] [--seed N]`.
+"""The series of kills: `python -m tests.torture.kills [--short] [--sqlite N] [--raw N] [--postgresql N]`.
 
 Real servers are killed with -9 while clients write to them, at named crash points and at random moments, and
 started again. After each kill fsck, every acknowledged entry and every head that was ever shown are checked;
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.postgres import MissingError, Server, programs
 from tests.torture.kills.lives import Lives
-from tests.torture.kills.plan import ALL, POSTGRESQL_AIMS, RAW_AIMS, SQLITE_AIMS, choose, split
+from tests.torture.kills.plan import ALL, POSTGRESQL_AIMS, RAW_AIMS, SQLITE_AIMS, choose, once, split
 from tests.torture.kills.raw import PREORDERED, RAW, RawLives
 from tests.torture.kills.shared import POSTGRESQL, SharedLives
 from tests.torture.kills.tally import Aim, Tally
@@ -116,12 +116,15 @@ def main(arguments: Sequence[str]) -> int:
         parser.add_argument(
             f"--{name}", type=int, default=0, metavar="N", help=f"kills over {name}, at least"
         )
+    parser.add_argument("--short", action="store_true", help="every crash point once, and nothing else")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     args = parser.parse_args(arguments)
     chooser = random.Random(args.seed)
-    aims = choose(SQLITE_AIMS, args.sqlite, chooser) + choose(RAW_AIMS, args.raw, chooser)
-    if args.postgresql and has_postgresql():
-        aims += choose(POSTGRESQL_AIMS, args.postgresql, chooser)
+    aims: list[Aim] = []
+    for name, kind_aims in (("sqlite", SQLITE_AIMS), ("raw", RAW_AIMS), ("postgresql", POSTGRESQL_AIMS)):
+        count = getattr(args, name)
+        if (args.short or count) and (name != "postgresql" or has_postgresql()):
+            aims += once(kind_aims, chooser) if args.short else choose(kind_aims, count, chooser)
     started = time.monotonic()
     print(f"kills: seed {args.seed}, {len(aims)} kills", flush=True)
     with tempfile.TemporaryDirectory(prefix="touchplate-kills-") as folder:

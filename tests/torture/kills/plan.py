@@ -58,6 +58,16 @@ ALL = (*SQLITE_AIMS, *RAW_AIMS, *POSTGRESQL_AIMS)
 """In the order of the table."""
 
 
+def once(aims: Sequence[Aim], chooser: random.Random) -> list[Aim]:
+    """Each point once, on one of its sides; in any order."""
+    sides: dict[tuple[str, str], list[Aim]] = {}
+    for aim in aims:
+        sides.setdefault((aim.kind, aim.point), []).append(aim)
+    found = [chooser.choice(both) for both in sides.values()]
+    chooser.shuffle(found)
+    return found
+
+
 def choose(aims: Sequence[Aim], count: int, chooser: random.Random) -> list[Aim]:
     """At least `count` of them, in any order: each once, and half of the rest at no step in particular."""
     if not count:

@@ -34,7 +34,9 @@ REPEATED = 0.1
 PLACED = (1, 3, 40)
 """Leaves of one AddSequencedLeaves."""
 
-BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""The last is what gRPC says of a call that comes to a server which has begun to stop."""
+
 ADDRESS_SECONDS = 20.0
 _ADDRESS = re.compile(r"Trillian's interface listens on (127\.0\.0\.1:\d+)")
 
