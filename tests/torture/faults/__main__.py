@@ -45,13 +45,15 @@ class Results:
     findings: list[tuple[str, Finding]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
-    def missed(self) -> list[str]:
-        """Calls of which none ever failed."""
-        return [
-            f"{call} of {program}"
-            for program, call in self.passed
-            if not any(self.hits[program, call, error] for error in ERRORS)
-        ]
+    def missed(self, each: int) -> list[str]:
+        """Calls that never failed; with `each` faults for as many errors as there are, never with one of
+        them."""
+        missed = []
+        for program, call in self.passed:
+            lacking = [error for error in ERRORS if not self.hits[program, call, error]]
+            if len(lacking) > max(0, len(ERRORS) - each):
+                missed.append(f"{call} of {program} with {', '.join(lacking)}")
+        return missed
 
     def table(self) -> str:
         """A row for each program and call, a column for each error."""
@@ -182,7 +184,7 @@ def main(arguments: Sequence[str]) -> int:
         results = run_series(Path(folder), args.each, args.only, args.seed)
     print(f"faults: {time.monotonic() - started:.0f} s")
     print(results.table())
-    missed = results.missed()
+    missed = results.missed(args.each)
     for name in missed:
         print(f"never failed: {name}")
     for where, finding in results.findings[:SHOWN]:

@@ -68,7 +68,7 @@ class Serving:
         is_ours = all(call.is_below(self.folder) for call in met)
         found = list(self._judge(traced)) if is_ours else []
         if is_cut:
-            self._cut(calls)
+            cut_power(Path(f"{database_path(log_folder(self.folder / 'data'))}-wal"), calls)
         return calls, [*found, *self._next(seed)]
 
     def _write(self, url: str, seed: float) -> None:
@@ -90,14 +90,6 @@ class Serving:
             yield Finding(
                 LOST, f"it ended with {traced.run.code} and no clear error: {traced.run.err()[-1500:]}"
             )
-
-    def _cut(self, calls: Sequence[Call]) -> None:
-        """Take from the write-ahead log what no sync covered."""
-        path = Path(f"{database_path(log_folder(self.folder / 'data'))}-wal")
-        if path.exists():
-            length = synced_bytes(calls, str(path))
-            with path.open("r+b") as file:
-                file.truncate(min(length, path.stat().st_size))
 
     def _next(self, seed: float) -> Iterator[Finding]:
         """The next start, with the disk in order again."""
@@ -127,3 +119,10 @@ class Serving:
                 yield from check(rows, POLICY, self._told)
         finally:
             engine.dispose()
+
+
+def cut_power(log: Path, calls: Sequence[Call]) -> None:
+    """Take from a write-ahead log what no sync covered."""
+    if log.exists():
+        with log.open("r+b") as file:
+            file.truncate(min(synced_bytes(calls, str(log)), log.stat().st_size))
