@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
+# Test files at a time: tests of one file share servers and sandboxes. PROCESSES=0 runs them in one process.
+PROCESSES ?= 2
 
 .PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full
 
@@ -22,7 +24,7 @@ demo-negative: auditor  ## the same script, sabotaged in four ways; each must en
 	@$(PYTHON) -m tests.e2e.demo_negative
 
 test: setup     ## unit and integration tests with real parts, minutes
-	$(PYTHON) -m pytest -q -m 'not slow and not wheel'
+	$(PYTHON) -m pytest -q -m 'not slow and not wheel' -n $(PROCESSES) --dist loadfile
 
 coverage: setup ## the same tests with branch coverage, also of what is never imported
 	$(PYTHON) -m coverage run -m pytest -q -m 'not slow and not wheel'

@@ -50,7 +50,7 @@ def changed(**members: JSONValue) -> bytes:
     return format_json({**value, **members})
 
 
-@pytest.mark.parametrize("hint", [None, RECORDER.key.spki_sha256])
+@pytest.mark.parametrize("hint", [None, RECORDER.key.spki_sha256], ids=["no hint", "a hint"])
 def test_finds_the_key_and_makes_the_packed_entry(hint: bytes | None) -> None:
     assert make().admit(record_envelope(1), hint) == signed_entry(1)
 
