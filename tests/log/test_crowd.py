@@ -75,12 +75,12 @@ def answers(clients: list[socket.socket]) -> list[bytes]:
             ready = waiting.select(SECONDS)
             assert ready, f"{len(waiting.get_map())} clients got no answer"
             for key, _ in ready:
-                client = key.fileobj
-                assert isinstance(client, socket.socket)
-                data = client.recv(65536)
-                received[client] += data
-                if not data or is_whole(received[client]):
-                    waiting.unregister(client)
+                one = key.fileobj
+                assert isinstance(one, socket.socket)
+                data = one.recv(65536)
+                received[one] += data
+                if not data or is_whole(received[one]):
+                    waiting.unregister(one)
     return list(received.values())
 
 

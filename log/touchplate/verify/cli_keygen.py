@@ -110,8 +110,10 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 def write_all_new(files: Sequence[tuple[Path, bytes, int]]) -> None:
     """`write_new` of several (path, data, mode) that belong together: all of them, or none."""
     made: list[Path] = []
+    at = files[0][0]
     try:
         for path, data, mode in files:
+            at = path
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
             made.append(path)
             with os.fdopen(descriptor, "wb") as file:
@@ -126,7 +128,7 @@ def write_all_new(files: Sequence[tuple[Path, bytes, int]]) -> None:
         for path in made:
             path.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:  # a write or a sync knows no name
-            error.filename = str(made[-1])
+            error.filename = str(at)
         raise
 
 
