@@ -87,7 +87,8 @@ class SharedLives:
         is_of_other = aim.point in OF_OTHER
         with ExitStack() as stack:
             runs, urls = [], []
-            for config, plan in zip(self._configs, [kill, None][:: -1 if is_of_other else 1], strict=True):
+            plans = (None, kill) if is_of_other else (kill, None)
+            for config, plan in zip(self._configs, plans, strict=True):
                 runs.append(self._start(config, plan, armed))
                 stack.callback(runs[-1].wait)
                 stack.callback(runs[-1].kill)
