@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 # Test files at a time: tests of one file share servers and sandboxes. PROCESSES=0 runs them in one process.
 PROCESSES ?= 2
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full
+.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -39,6 +39,9 @@ e2e: setup      ## real releases rebuilt with inferred definitions: the table of
 
 e2e-peers: setup  ## four peers of one log: quorum, kills, lies, twins, real rebuilds (builds CometBFT once; needs go)
 	$(PYTHON) -m pytest -q tests/e2e/peers
+
+e2e-trillian: auditor  ## the demo with its log in a real Trillian (builds it once; needs go), killed in between: ends "e2e-trillian: ok"
+	@$(PYTHON) -m tests.e2e.trillian
 
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
 	@deploy/dev/setup images
@@ -115,7 +118,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

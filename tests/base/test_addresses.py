@@ -81,3 +81,14 @@ def test_leaves_names_to_the_proxy() -> None:
 def test_knows_the_names_of_this_machine() -> None:
     assert all(is_local_name(host) for host in ("localhost", "LOCALHOST.", "x.localhost", "127.9.9.9", "::1"))
     assert not any(is_local_name(host) for host in ("example.org", "localhost.example.org", "10.0.0.1"))
+
+
+def test_hosts_of_urls_that_were_named_may_have_any_address() -> None:
+    urls = ("http://Repo.example.org:8081/a", "not a url")
+    rules = AddressRules.naming(*urls, hosts=["other.example.org", ""])
+    inside = ipaddress.ip_address("10.1.2.3")
+    assert rules.allows(inside, "repo.example.org")
+    assert rules.allows(inside, "other.example.org")
+    # Nor is an address without any name one of them.
+    assert not rules.allows(inside, "another.example.org")
+    assert not rules.allows(inside)

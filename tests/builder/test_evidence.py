@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,6 +22,18 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 WORKER = {"authorization": "Bearer worker-token"}
 
 
+def put_scope(path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": "PUT",
+        "path": path,
+        "query_string": b"",
+        "headers": headers,
+        "http_version": "1.1",
+        "scheme": "http",
+    }
+
+
 class Client:
     """The routes as a node mounts them, one request at a time."""
 
@@ -35,6 +49,24 @@ class Client:
 
     def head(self, name: str) -> httpx.Response:
         return asyncio.run(self._send("HEAD", name, b"", {}))
+
+    async def interrupted(self, name: str) -> MutableMapping[str, Any]:
+        """The beginning of the answer to a body that ends in the middle with its connection."""
+        coming: list[MutableMapping[str, Any]] = [
+            {"type": "http.request", "body": DATA[:5], "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def receive() -> MutableMapping[str, Any]:
+            return coming.pop(0)
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(key.encode(), value.encode()) for key, value in WORKER.items()]
+        await self._app(put_scope(f"/builder/evidence/{name}", headers), receive, send)
+        return sent[0]
 
     async def _send(self, method: str, name: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
         transport = httpx.ASGITransport(app=self._app)
@@ -66,6 +98,7 @@ def test_refuses_to_store_without_the_token(client: Client, header: str | None) 
     answer = client.put(SHA256, content=DATA, headers=headers)
     assert answer.status_code == 401
     assert answer.json()["reason"] == "unauthorized"
+    assert answer.headers["www-authenticate"] == "Bearer"
     assert client.get(SHA256).status_code == 404
 
 
@@ -73,6 +106,7 @@ def test_refuses_bytes_with_another_digest(client: Client) -> None:
     answer = client.put("0" * 64, content=DATA, headers=WORKER)
     assert answer.status_code == 400
     assert answer.json()["reason"] == "wrong-digest"
+    assert answer.json()["type"] == "https://touchplate.dev/problems/wrong-digest"
     assert client.get(SHA256).status_code == 404
 
 
@@ -85,6 +119,14 @@ def test_refuses_more_than_the_limit_and_keeps_nothing(client: Client, tmp_path:
     data = bytes(MAX_EVIDENCE_BYTES + 1)
     sha256 = hashlib.sha256(data).hexdigest()
     assert client.put(sha256, content=data, headers=WORKER).status_code == 413
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_client_that_goes_away_leaves_nothing_and_is_no_failure_of_the_node(
+    client: Client, tmp_path: Path
+) -> None:
+    sent = asyncio.run(client.interrupted(SHA256))
+    assert sent["status"] == 400
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -96,8 +96,12 @@ def test_damage_is_exit_1_with_a_report(log: SimLog, tmp_path: Path, capsys: Cap
     assert follow(log, "--interval", "1s") == 1
     (report,) = (tmp_path / "mirror").glob(f"damage-{ORIGIN}-300-*.json")
     assert str(report) in capsys.readouterr().err
-    assert main(["log", "report", str(report), "--policy", str(tmp_path / "policy.txt")]) == 0
+    policy = str(tmp_path / "policy.txt")
+    # Whoever asks by the exit code alone must not take it for proven.
+    assert main(["log", "report", str(report), "--policy", policy]) == 2
     assert capsys.readouterr().out.startswith("not proven: ")
+    assert main(["log", "report", str(report), "--policy", policy, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["proven"] is False
 
 
 def test_a_log_that_cannot_be_read_is_exit_2_once(log: SimLog, capsys: Captured) -> None:

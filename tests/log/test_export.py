@@ -1,8 +1,11 @@
 """A log exported to a folder: what readers find there, and when nothing is exported."""
 
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.log.exports import ENTRIES, export, fill, look, served, sqlite_log
@@ -14,7 +17,9 @@ from touchplate.base.errors import StorageError
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.errors import CheckpointError, CorruptTreeError
+from touchplate.log.export_thread import ExportConfig, ExportThread
 from touchplate.log.mirror import Mirror
+from touchplate.log.ports import Tree
 from touchplate.log.storage.sql import open_tree
 from touchplate.verify.cli import main
 from touchplate.verify.client import LogClient
@@ -165,3 +170,47 @@ def test_a_log_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> Non
     head = export(engine, tmp_path / "export").head
     assert head is not None
     assert head.size == 0
+
+
+class Stumbling:
+    """A tree whose leaves cannot be read once, for a reason that nobody foresaw."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.stumbled = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tree, name)
+
+    def read_leaf_data(self, start: int, end: int) -> list[bytes]:
+        if not self.stumbled:
+            self.stumbled = True
+            raise RuntimeError("nobody foresaw this")
+        return self._tree.read_leaf_data(start, end)
+
+
+def test_the_thread_that_exports_outlives_what_nobody_foresaw(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sqlite_log(tmp_path, 300)
+    tree = open_tree(sqlite_engine(tmp_path / "log.sqlite"), ORIGIN)
+    stumbling: Any = Stumbling(tree)
+    ended = threading.Event()
+
+    def wait_for_growth(size: int, seconds: float) -> int:
+        if size == 300:
+            ended.wait(seconds)
+        return 300
+
+    config = ExportConfig(tmp_path / "public")
+    exporting = ExportThread(config, stumbling, solo_policy(), wait_for_growth)
+    exporting.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "public" / "checkpoint").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    ended.set()
+    exporting.stop()
+    tree.close()
+    assert stumbling.stumbled
+    assert "could not be exported" in caplog.text
+    assert look(tmp_path / "public") == (300, [])

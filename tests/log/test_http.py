@@ -162,7 +162,7 @@ def test_gives_up_on_a_body_that_does_not_come(client: Client, monkeypatch: pyte
     begun = {"type": "http.request", "body": b"{", "more_body": True}
     for path in ("/log/add", "/log/add-batch"):
         status, answer = asyncio.run(raw_call(client.service.asgi, path, begun))
-        assert (status, answer["reason"]) == (400, "too-slow")
+        assert (status, answer["reason"]) == (408, "too-slow")
     assert client("POST", "add-batch", content=b"").status_code == 200
 
 

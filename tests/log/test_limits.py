@@ -13,7 +13,8 @@ from touchplate.base.config import load
 from touchplate.base.errors import ConfigError
 from touchplate.log.admission import Admission
 from touchplate.log.errors import RequestError
-from touchplate.log.http.hot import MAX_BATCH_ENTRIES, MAX_BATCHES, HotFace, parse_batch
+from touchplate.log.http import hot
+from touchplate.log.http.hot import MAX_BATCH_ENTRIES, HotFace, parse_batch
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.service import LogConfig
@@ -23,7 +24,9 @@ SETTINGS = 'origin = "log.example.org"\nkey = "file:log.key"\nadmission = "admis
 
 
 def test_defaults_are_those_of_the_design() -> None:
-    assert Limits() == Limits(batch_entries=4096, batch_bytes=8 * 1024 * 1024, outstanding=8192)
+    assert Limits() == Limits(
+        batch_entries=4096, batch_bytes=8 * 1024 * 1024, outstanding=8192, outstanding_bytes=64 * 1024 * 1024
+    )
     assert MAX_BATCH_ENTRIES == 4096
 
 
@@ -69,34 +72,74 @@ def test_an_overloaded_log_answers_503_with_retry_after() -> None:
     assert tree.head().size == 0
 
 
-def test_only_so_many_batches_are_read_at_once(tmp_path: Path) -> None:
-    async def main(face: HotFace) -> tuple[list[int], int]:
+def test_bodies_of_batches_take_so_much_memory_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot, "MAX_BATCHES_BYTES", 1000)
+
+    async def main(face: HotFace) -> None:
         gate = asyncio.Event()
         begun = asyncio.Semaphore(0)
 
-        async def slow() -> AsyncIterator[bytes]:
+        async def slow(first: bytes) -> AsyncIterator[bytes]:
+            yield first
             begun.release()
             await gate.wait()
             yield b""
 
         transport = httpx.ASGITransport(app=face)
         async with httpx.AsyncClient(transport=transport, base_url="http://log.test") as client:
-            slow_ones = [
-                asyncio.create_task(client.post("/log/add-batch", content=slow())) for _ in range(MAX_BATCHES)
-            ]
-            for _ in slow_ones:
+
+            async def status(body: bytes | AsyncIterator[bytes]) -> int:
+                return (await client.post("/log/add-batch", content=body)).status_code
+
+            # Any number that say nothing, or little, keep nobody out.
+            waiting = [asyncio.create_task(status(slow(b"x"))) for _ in range(500)]
+            for _ in waiting:
                 await begun.acquire()
-            refused = await client.post("/log/add-batch", content=b"")
+            assert await status(b"x" * 500) == 400
+            assert await status(b"x" * 501) == 503
             gate.set()
-            taken = [(await task).status_code for task in slow_ones]
-            # A place is free again, whether its batch was good or bad.
-            for _ in range(MAX_BATCHES + 1):
-                assert (await client.post("/log/add-batch", content=b"bad")).status_code == 400
-            taken.append((await client.post("/log/add-batch", content=b"")).status_code)
-            return taken, refused.status_code
+            assert [await task for task in waiting] == [400] * 500
+            # Their room is free again, whether a batch was good or bad, refused or taken.
+            assert await status(b"x" * 1000) == 400
+            assert await status(b"x" * 1001) == 503
+            assert await status(b"") == 200
 
     with running_log(tmp_path) as service:
-        assert asyncio.run(main(service.asgi)) == ([200] * (MAX_BATCHES + 1), 503)
+        asyncio.run(main(service.asgi))
+
+
+def test_bodies_of_single_entries_take_so_much_memory_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot, "MAX_ADDS_BYTES", 1000)
+
+    async def main(face: HotFace) -> None:
+        gate = asyncio.Event()
+        begun = asyncio.Semaphore(0)
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield b"x" * 600
+            begun.release()
+            await gate.wait()
+
+        transport = httpx.ASGITransport(app=face)
+        async with httpx.AsyncClient(transport=transport, base_url="http://log.test") as client:
+
+            async def status(body: bytes | AsyncIterator[bytes]) -> int:
+                return (await client.post("/log/add", content=body)).status_code
+
+            waiting = asyncio.create_task(status(slow()))
+            await begun.acquire()
+            assert await status(b"x" * 400) == 400
+            assert await status(b"x" * 401) == 503
+            gate.set()
+            assert await waiting == 400
+            assert await status(b"x" * 1000) == 400
+
+    with running_log(tmp_path) as service:
+        asyncio.run(main(service.asgi))
 
 
 def test_a_page_of_entries_ends_at_its_limit() -> None:

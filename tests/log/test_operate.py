@@ -1,9 +1,12 @@
 """What an operator does to a log: backup while it is written, freeze, a new key, numbers."""
 
+import os
 import shutil
+import signal
 import sqlite3
 import threading
 import time
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -288,14 +291,39 @@ def test_a_key_is_not_changed_without_an_overlap(tmp_path: Path) -> None:
         log.append(3, 4)
 
 
-def test_rotate_key_touches_no_file_that_is_there(tmp_path: Path) -> None:
+def test_rotate_key_touches_no_file_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = Operated(tmp_path)
     key = (tmp_path / "log.key").read_bytes()
-    assert log.run("rotate-key", "--new-key", str(tmp_path / "log.key")) == 2
+    assert log.told(capsys, "rotate-key", "--new-key", str(tmp_path / "log.key"), code=2)["error"] == (
+        f"{tmp_path / 'log.key'} exists; choose another name"
+    )
     assert (tmp_path / "log.key").read_bytes() == key
     late = ("--until", "2020-01-01T00:00:00Z")
     assert log.run("rotate-key", "--new-key", str(tmp_path / "new.key"), *late) == 64
     assert not (tmp_path / "new.key").exists()
+
+
+@pytest.mark.parametrize("where", ["new.key", "keys/new.key", "../elsewhere/new.key"])
+def test_rotate_key_prints_settings_that_lead_to_the_key_wherever_it_was_called(
+    where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Operated(tmp_path / "here")
+    log.append(0, 1)
+    (log.folder / where).parent.mkdir(exist_ok=True)
+    monkeypatch.chdir((log.folder / where).parent)
+    capsys.readouterr()
+    assert log.run("rotate-key", "--new-key", "new.key") == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("log ")]
+    settings = "\n".join(printed).replace("…the old key…", "file:log.key")
+    _, table, retiring = settings.partition("[log.retiring]")
+    log.write(tomllib.loads(settings)["log"]["key"].removeprefix("file:"), table + retiring)
+    assert _signers(log.append(1, 2), parse_policy(_lines(capsys, log))) == 2
+
+
+def _lines(capsys: pytest.CaptureFixture[str], log: Operated) -> str:
+    """A policy with the keys that signed the newest checkpoint."""
+    keys = log.told(capsys, "stats")["signedBy"]
+    return "".join(f"log {key}\n" for key in keys) + "quorum none\n"
 
 
 def _read(folder: Path, policy: Policy, state: Path, size: int) -> None:
@@ -324,3 +352,21 @@ def test_a_log_that_exports_itself_is_in_its_folder_when_it_stops(
     with log.running() as service:
         assert log.run("export", str(tmp_path / "public")) == 2  # it is being written
         service.append([record_envelope(301)])
+
+
+def test_an_export_that_follows_ends_when_waiting_cannot_help(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, other = Operated(tmp_path / "one"), Operated(tmp_path / "other")
+    log.append(0, 3)
+    other.append(1, 4)
+    assert other.run("export", str(tmp_path / "public")) == 0
+    # Else it would be stopped by this, in an orderly way and with code 0.
+    guard = threading.Timer(60, os.kill, (os.getpid(), signal.SIGTERM))
+    guard.start()
+    try:
+        code = log.run("export", str(tmp_path / "public"), "--follow", "--interval", "1s")
+    finally:
+        guard.cancel()
+    assert code == 2
+    assert "another history" in capsys.readouterr().err

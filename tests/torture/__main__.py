@@ -5,6 +5,7 @@ normal way, and asks the oracle. Ends with `0 lost, 0 inconsistent` and exit cod
 """
 
 import argparse
+import contextlib
 import os
 import random
 import sys
@@ -30,6 +31,8 @@ from tests.torture.points import POINTS
 from tests.torture.process import Kill, launching
 from tests.torture.results import SIDES, Results
 from tests.torture.sqlite_calls import CASES, TracingLauncher, has_strace
+from tests.torture.trillian import Scenario as TrillianScenario
+from tests.torture.trillian import TrillianSeries
 
 from touchplate.base.environment import read_environment
 
@@ -42,8 +45,8 @@ LOAD_ROUNDS = 4
 SHOWN = 40
 """Findings that are printed: one mistake shows at many points."""
 
-Series = NodeSeries | BuilderSeries | MirrorSeries | MovingSeries
-Scenario = NodeScenario | BuilderScenario | MirrorScenario | MovingScenario
+Series = NodeSeries | BuilderSeries | MirrorSeries | MovingSeries | TrillianSeries
+Scenario = NodeScenario | BuilderScenario | MirrorScenario | MovingScenario | TrillianScenario
 
 
 @dataclass(frozen=True)
@@ -138,20 +141,20 @@ def run_series(folder: Path, rounds: int, only: str, seed: int) -> Results:
         mirror = MirrorSeries(folder / "mirror", launcher, results)
         export = ExportSeries(folder / "export", launcher, results)
         moving = MovingSeries(folder / "moving", launcher, results)
-        with node.opened(), builder.opened(), mirror.opened(), export.opened(), moving.opened():
+        kept = TrillianSeries(folder / "kept", launcher, results)
+        every: Sequence[Series] = (node, builder, mirror, export, moving, kept)
+        with contextlib.ExitStack() as stack:
+            for series in every:
+                stack.enter_context(series.opened())
             tasks: list[Task | TracedTask] = [
-                *make_tasks(node, rounds, chooser),
-                *make_tasks(builder, rounds, chooser),
-                *make_tasks(mirror, rounds, chooser),
-                *make_tasks(export, rounds, chooser),
-                *make_tasks(moving, rounds, chooser),
+                *(task for series in every for task in make_tasks(series, rounds, chooser)),
                 *make_traced_tasks(node, folder / "runs"),
             ]
             tasks = [task for task in tasks if only in task.kill.point]
             chooser.shuffle(tasks)
             run_tasks(tasks, results, folder)
             if not only:
-                for series in (node, builder, mirror, export, moving):
+                for series in every:
                     series.load(LOAD_ROUNDS * rounds, chooser)
     return results
 

@@ -147,7 +147,6 @@ EXPORT: Sequence[Point] = (
     Point("exported log", "database closed", CLOSE, "exported/log/log\\.sqlite"),
 )
 
-
 IMPORT: Sequence[Point] = (
     Point("imported log", "folders made", FOLDER, "imported(/log)?"),
     Point("imported log", "names of its folders synced", SYNC, "imported(/\\.\\.)?"),
@@ -222,7 +221,26 @@ SHARED: Sequence[Point] = (
 )
 """Frontends of one log on PostgreSQL; `hooks_postgresql.py`."""
 
-POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT, *IMPORT, *BACKUP)
+TRILLIAN_STORE: Sequence[Point] = (
+    # A log whose entries are in a Trillian: what it keeps beside them.
+    Point("log in Trillian", "folders made", FOLDER, "kept(/log)?"),
+    Point("log in Trillian", "names of its folders synced", SYNC, "kept(/\\.\\.)?"),
+    Point("log in Trillian", "lock file made", CREATE, "kept/log/lock"),
+    *_atomic_file("tree in Trillian", "kept/log", "trillian\\.tree"),
+    *_database(
+        "log in Trillian",
+        "kept/log/trillian\\.sqlite",
+        {**_LOG, "batch committed": "heads identities tiles"},
+    ),
+    # The sync of their folder is one point, whichever of the two files it is for.
+    *(
+        point
+        for point in _atomic_file("head of a log in Trillian", "kept/log", "newest\\.checkpoint")
+        if point.pattern != "kept/log"
+    ),
+)
+
+POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT, *IMPORT, *BACKUP, *TRILLIAN_STORE)
 """That the series of all stores hits."""
 
 KILLED: Sequence[Point] = (*BATCH, *SIGNED, *RAW, *SHARED)

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from touchplate.base.bearer import BearerTokens
 from touchplate.base.errors import ConfigError
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import Engine, sqlite_engine
 from touchplate.builder.queue.http import JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
 from touchplate.builder.queue.store import Queue
-from touchplate.builder.queue.tokens import MIN_TOKEN_CHARS, Caller, Tokens
+from touchplate.builder.queue.tokens import MIN_TOKEN_CHARS, Caller
 from touchplate.log.service import SQLITE
 from touchplate.node.config import QueueSection
 
@@ -31,7 +32,7 @@ def _open_engine(section: QueueSection, data: Path) -> Engine:
     return postgresql_engine(url)
 
 
-def _read_tokens(section: QueueSection) -> Tokens:
+def _read_tokens(section: QueueSection) -> BearerTokens[Caller]:
     found: list[tuple[Caller, str]] = []
     mistakes = []
     for token in section.token:
@@ -43,4 +44,4 @@ def _read_tokens(section: QueueSection) -> Tokens:
         found.append((Caller(token.name, frozenset(token.scopes)), secret))
     if mistakes:
         raise ConfigError("queue", tuple(mistakes))
-    return Tokens(found)
+    return BearerTokens(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from touchplate.api.errors import PeersOnlyError, UpstreamError
 from touchplate.api.http.peers import BLOBS_PATH, Authenticate
@@ -61,7 +60,7 @@ def open_holders(peers: PeersConfig, requests: PeerRequests) -> Sequence[PeerHol
             peer.node_id,
             peer.url,
             requests,
-            HTTPClient(AddressRules.parse(hosts=[urlsplit(peer.url).hostname or ""]), LIMITS),
+            HTTPClient(AddressRules.naming(peer.url), LIMITS),
         )
         for peer in peers.peer
     ]

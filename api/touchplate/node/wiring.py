@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from touchplate.api.alarms import Alarms
 from touchplate.api.blobs import BlobStore
@@ -235,8 +234,8 @@ class Node:
 
     def _repository(self, section: UpstreamSection, url: str) -> Repository:
         # The address of Maven's own central comes from this machine's settings: its owner named the host.
-        hosts = {urlsplit(url).hostname or ""} if section.allow_private or section.url == AUTO else ()
-        client = HTTPClient(AddressRules.parse(hosts=hosts), HTTPLimits(read=READ_SECONDS))
+        named = (url,) if section.allow_private or section.url == AUTO else ()
+        client = HTTPClient(AddressRules.naming(*named), HTTPLimits(read=READ_SECONDS))
         fetcher = HTTPFetcher(section.name, url, client)
         self.clients.append(client)
         self.fetchers.append(fetcher)
@@ -249,8 +248,7 @@ class Node:
         )
 
     def _remote(self, section: UpstreamSection, url: str, engine: Engine) -> Remote:
-        hosts = {urlsplit(url).hostname or ""} if section.allow_private else ()
-        client, slow = self._upstream_clients(hosts)
+        client, slow = self._upstream_clients(_rules(section, url))
         credentials = section.credentials.resolve() if section.credentials else None
         remote = RemoteClient(section.name, url, client, credentials, slow=slow)
         self.fetchers.append(remote)
@@ -263,11 +261,11 @@ class Node:
             Answers(section.name, remote, engine),
         )
 
-    def _upstream_clients(self, hosts: Iterable[str]) -> tuple[HTTPClient, HTTPClient]:
+    def _upstream_clients(self, rules: AddressRules) -> tuple[HTTPClient, HTTPClient]:
         """For short answers, and for files. Large upstreams keep their files elsewhere."""
         made = [
             HTTPClient(
-                AddressRules.parse(hosts=hosts),
+                rules,
                 HTTPLimits(read=READ_SECONDS, total=total),
                 foreign_redirects=True,
             )
@@ -277,8 +275,7 @@ class Node:
         return made[0], made[1]
 
     def _registry(self, section: UpstreamSection, url: str) -> Registry:
-        hosts = [*section.private_hosts, *([urlsplit(url).hostname or ""] if section.allow_private else [])]
-        client, slow = self._upstream_clients(hosts)
+        client, slow = self._upstream_clients(_rules(section, url, section.private_hosts))
         credentials = section.credentials.resolve() if section.credentials else None
         tokens = Tokens(section.name, url, client, credentials)
         registry = RegistryClient(section.name, url, client, tokens, slow=slow)
@@ -291,6 +288,11 @@ class Node:
             tags=section.tags,
             namespace=section.namespace,
         )
+
+
+def _rules(section: UpstreamSection, url: str, hosts: Iterable[str] = ()) -> AddressRules:
+    """What an upstream's clients may connect to; `hosts`: others that it may send them to."""
+    return AddressRules.naming(*((url,) if section.allow_private else ()), hosts=hosts)
 
 
 def _lock_folder(folder: Path) -> FileLock:

@@ -40,6 +40,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         one.add_argument("number", type=int, metavar="N", help="its number")
         if name == "log":
             one.add_argument("--follow", action="store_true", help="wait for more until the job is closed")
+        if name == "cancel":
+            one.add_argument(
+                "--signed",
+                action="store_true",
+                help="also when it is signed: its log is gone for good",
+            )
 
 
 def _command(
@@ -105,7 +111,7 @@ def _show(args: argparse.Namespace, queue: QueueClient) -> int:
 
 
 def _cancel(args: argparse.Namespace, queue: QueueClient) -> int:
-    _print_job(args, queue.cancel(args.number))
+    _print_job(args, queue.cancel(args.number, signed=args.signed))
     return OK
 
 

@@ -4,17 +4,18 @@ Reading is for everybody, storing for workers with the token. A file is stored o
 digest that its address says.
 """
 
-import hashlib
-import hmac
 import re
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 
+from touchplate.base.bearer import BearerTokens
 from touchplate.base.durable import DigestFolder, DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
+from touchplate.base.problem import MEDIA_TYPE, format_problem
+from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.evidence import MAX_EVIDENCE_BYTES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -27,18 +28,21 @@ def evidence_routes(
     """The routes over `folder`; without a token, and unless `may_store` says so, nothing can be stored. Mount
     them under `/builder`."""
     router = APIRouter()
+    workers = BearerTokens([("worker", token)] if token else [])
 
     @router.put("/evidence/{sha256}")
     async def put_evidence(sha256: str, request: Request) -> Response:
-        if not _is_worker(request, token) and not may_store(request):
+        if workers.find(request.headers.get("authorization")) is None and not may_store(request):
             return _problem(401, "unauthorized", "storing evidence needs a worker's bearer token")
         if not _SHA256.fullmatch(sha256):
             return _problem(400, "bad-digest", "the address is not a sha256 in lower-case hex")
         known = folder.has(sha256)
         try:
             with folder.writer(expected=sha256, max_bytes=MAX_EVIDENCE_BYTES) as writer:
-                await _take_body(request.stream(), writer)
+                await _take_body(read_pieces(request.receive), writer)
                 await run_in_threadpool(writer.commit)
+        except ClientGoneError as error:
+            return _problem(400, error.reason, str(error))
         except TooLargeError:
             return _problem(413, "too-large", f"evidence is limited to {MAX_EVIDENCE_BYTES} bytes")
         except WrongDigestError as error:
@@ -64,15 +68,7 @@ async def _take_body(stream: AsyncIterator[bytes], writer: DigestWriter) -> None
             await run_in_threadpool(writer.write, chunk)
 
 
-def _is_worker(request: Request, token: str | None) -> bool:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    # Always compared, in constant time, and as digests: neither length nor content can be measured out.
-    digests = [hashlib.sha256(one.encode()).digest() for one in (given.strip(), token or "")]
-    same = hmac.compare_digest(*digests)
-    return same and bool(token) and scheme.lower() == "bearer"
-
-
 def _problem(status: int, reason: str, detail: str) -> Response:
     """RFC 9457."""
-    value = {"title": reason.replace("-", " "), "status": status, "reason": reason, "detail": detail}
-    return JSONResponse(value, status_code=status, media_type="application/problem+json")
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {}  # RFC 9110 15.5.2
+    return Response(format_problem(status, reason, detail), status, headers, MEDIA_TYPE)

@@ -30,7 +30,7 @@ from touchplate.verify.sources import AnswerError, add_envelope, open_source
 
 BUILD_TYPE = "https://touchplate.dev/buildtypes/{ecosystem}/v1"
 
-_TOO_MANY_REQUESTS = 429  # the one refusal of the 400s that passes by itself
+_PASSING = (408, 429)  # of the 400s: a slow way, too many at once
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,13 @@ def add_envelopes(log: str, envelopes: Sequence[bytes]) -> tuple[int, ...]:
 
 
 def is_refused_for_good(error: AnswerError) -> bool:
-    """Whether the log will never take what it answered so."""
-    return 400 <= error.status < 500 and error.status != _TOO_MANY_REQUESTS
+    """Whether the log will never take what it answered so.
+
+    Only the log itself can say that, and gives its reason: a 401, 403, 405 or 413 without one is of a proxy
+    on the way, or of an address where no log is, and what is signed waits until somebody has set that right.
+    """
+    said = error.reason != AnswerError.default_reason
+    return said and 400 <= error.status < 500 and error.status not in _PASSING
 
 
 def _evidence_of(built: Built) -> dict[str, bytes]:

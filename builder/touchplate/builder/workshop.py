@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from touchplate.base.durable import DigestFolder, make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.environment import read_environment
@@ -94,8 +93,7 @@ def open_workshop(
     resolved = _resolve(upstreams)
     # The upstreams' hosts are configured on this machine, or were named by the person at it, whatever their
     # address; no other host is ever asked, since redirects away from them are refused.
-    hosts = [urlsplit(one.url).hostname or "" for one in resolved]
-    with HTTPClient(AddressRules.parse(hosts=hosts)) as client:
+    with HTTPClient(AddressRules.naming(*(one.url for one in resolved))) as client:
         downloads = DigestFolder(data / "downloads")
         yield Workshop(
             data=data,

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from touchplate.base.errors import AddressRefusedError, ConfigError, UnreachableError, quote
 
@@ -51,6 +52,13 @@ class AddressRules:
         if mistakes:
             raise ConfigError("address rules", tuple(mistakes))
         return cls(tuple(parsed), frozenset(host.lower() for host in hosts))
+
+    @classmethod
+    def naming(cls, *urls: str, hosts: Iterable[str] = ()) -> AddressRules:
+        """Public addresses, and any address of the hosts of `urls` and of `hosts`: somebody who may has named
+        them, in a configuration or on a command line."""
+        named = [urlsplit(url).hostname or "" for url in urls]
+        return cls.parse(hosts=[host for host in (*named, *hosts) if host])
 
     def allows(self, address: IPAddress, host: str = "") -> bool:
         """Whether `address`, to which `host` resolved, may be connected to."""

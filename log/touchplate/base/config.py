@@ -54,8 +54,13 @@ def load(cls: type[T], text: str, *, where: Path) -> T:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(where.name, (f"not TOML: {error}",)) from None
+    return load_table(cls, document, "", where=where)
+
+
+def load_table(cls: type[T], document: Mapping[str, object], path: str, *, where: Path) -> T:
+    """Read one table, at the dotted `path` of a file whose rest somebody else reads. Raises ConfigError."""
     reader = _Reader(where.absolute().parent)
-    value = reader.table(cls, document, "")
+    value = reader.table(cls, document, path)
     if reader.mistakes:
         raise ConfigError(where.name, tuple(reader.mistakes))
     return typing.cast("T", value)

@@ -281,7 +281,13 @@ class HTTPClient:
         if request.body is not None:
             fixed["content-length"] = str(request.length)
         for name, value in {**fixed, **given, **{k: fixed[k] for k in ("host", "accept-encoding")}}.items():
-            connection.putheader(name, value)
+            try:
+                connection.putheader(name, value)
+            except ValueError:  # its text repeats the value, which may be a secret
+                raise FetchError(
+                    f"{quote_url(request.url)}: the header {quote(name)} has a character in it that no header"
+                    " can have"
+                ) from None
         connection.endheaders()
         for chunk in request.pieces():
             connection.send(chunk)

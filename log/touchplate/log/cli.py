@@ -7,6 +7,7 @@ from pathlib import Path
 
 from touchplate.base.progress import counting, open_progress
 from touchplate.log import cli_folders, cli_follow, cli_operate
+from touchplate.log.cli_findings import count_findings, findings_json, print_findings
 from touchplate.log.cli_store import open_file, open_rows, read_store
 from touchplate.log.errors import CorruptTreeError
 from touchplate.log.fsck import Result, Source, check_log, unverified_body
@@ -20,9 +21,6 @@ from touchplate.verify.output import print_json, print_line, print_note
 from touchplate.verify.reading import read_at_most
 from touchplate.verify.sources import open_source
 from touchplate.verify.usage import OK, REFUSED, UsageError
-
-SHOWN_FINDINGS = 50
-"""Findings printed one by one; --json has them all."""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -90,15 +88,11 @@ def _fsck(args: argparse.Namespace) -> int:
     else:
         origin = args.origin
         if args.config is None:
-            engine = open_file(args.db)
+            source, close = open_rows(open_file(args.db), origin)
         else:
             store = read_store(args.config)
-            engine, origin, policy = (
-                store.open_engine(),
-                origin or store.origin,
-                policy or store.keys.policy(),
-            )
-        source, close = open_rows(engine, origin)
+            policy = policy or store.keys.policy()
+            source, close = store.open_rows(origin)
     against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
@@ -123,23 +117,15 @@ def _report(result: Result, *, checked_signature: bool, as_json: bool) -> int:
                 "size": str(result.size),
                 "root": encode_base64(result.root),
                 "checkpointVerified": checked_signature,
-                "findings": [{"where": each.where, "what": each.what} for each in result.findings],
-                "more": result.dropped,
+                **findings_json(result),
             }
         )
         return OK if result.clean else REFUSED
-    for finding in result.findings[:SHOWN_FINDINGS]:
-        print_line(str(finding))
-    hidden = len(result.findings) - SHOWN_FINDINGS + result.dropped
-    if hidden > 0:
-        print_line(f"… and {hidden} more")
+    print_findings(result)
     if not checked_signature:
         print_note("the checkpoint's signature was not checked: give --policy or --trust")
-    count = len(result.findings) + result.dropped
-    print_line(
-        f"{result.size} entries, root {encode_base64(result.root)}: "
-        + (f"{count} {'finding' if count == 1 else 'findings'}" if count else "clean")
-    )
+    outcome = "clean" if result.clean else count_findings(result)
+    print_line(f"{result.size} entries, root {encode_base64(result.root)}: {outcome}")
     return OK if result.clean else REFUSED
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.progress import counting, open_progress
+from touchplate.log.cli_findings import count_findings, findings_json, print_findings
 from touchplate.log.cli_follow import DEFAULT_INTERVAL, read_interval, stopping
-from touchplate.log.cli_store import Store, open_rows, read_store
+from touchplate.log.cli_store import Store, read_store
+from touchplate.log.errors import FatalError
 from touchplate.log.fsck import Result, unverified_body
 from touchplate.log.mirror import Mirror
 from touchplate.verify.checkpoints import UnverifiedCheckpoint
@@ -22,9 +24,6 @@ from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, UsageError
 if TYPE_CHECKING:
     from touchplate.log.export import Exporter
     from touchplate.log.follow import Update
-
-SHOWN_FINDINGS = 50
-"""Findings printed one by one; --json has them all."""
 
 
 def register(commands: Any) -> None:
@@ -84,8 +83,9 @@ def _export(args: argparse.Namespace) -> int:
             try:
                 done = _update(store, exporter, stop.is_set, quiet=args.json)
             except TouchplateError as error:
-                # A database that does not answer now may answer later.
-                if not args.follow:
+                # A database that does not answer now may answer later. Another history does not become this
+                # one by waiting: whoever looks after this process has to see it end.
+                if not args.follow or isinstance(error, FatalError):
                     raise
                 if str(error) != said:
                     print_note(f"{error.reason}: {error}; trying again")
@@ -102,7 +102,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _update(store: Store, exporter: "Exporter", stopped: Any, *, quiet: bool) -> "Update":
-    rows, close = open_rows(store.open_engine(), store.origin)
+    rows, close = store.open_rows()
     try:
         return exporter.update(rows, stopping=stopped, progress=lambda: open_progress(quiet=quiet))
     finally:
@@ -133,6 +133,7 @@ def _print_update(done: "Update", args: argparse.Namespace) -> None:
 def _import(args: argparse.Namespace) -> int:
     store = read_store(args.config)
     store.refuse_peers("import")
+    store.refuse_trillian("import", "import into a log on SQLite or PostgreSQL")
     from touchplate.base.durable import FileLock
     from touchplate.log.importing import ImportedLog
     from touchplate.log.service import LOCK_NAME
@@ -186,7 +187,7 @@ def _stored(store: Store) -> list[UnverifiedCheckpoint]:
     if store.database is not None and not store.database.exists():
         return []
     try:
-        rows, close = open_rows(store.open_engine(), store.origin)
+        rows, close = store.open_rows()
     except RequestError:  # no tables, no such log: an empty database
         return []
     try:
@@ -198,11 +199,8 @@ def _stored(store: Store) -> list[UnverifiedCheckpoint]:
 
 def _refuse(result: Result, args: argparse.Namespace) -> int:
     if args.json:
-        findings = [{"where": each.where, "what": each.what} for each in result.findings]
-        print_json({"imported": False, "findings": findings, "more": result.dropped})
+        print_json({"imported": False, **findings_json(result)})
         return REFUSED
-    for finding in result.findings[:SHOWN_FINDINGS]:
-        print_line(str(finding))
-    count = len(result.findings) + result.dropped
-    print_line(f"refused: {count} {'finding' if count == 1 else 'findings'}; nothing was imported")
+    print_findings(result)
+    print_line(f"refused: {count_findings(result)}; nothing was imported")
     return REFUSED

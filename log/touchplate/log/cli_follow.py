@@ -65,8 +65,8 @@ def register(commands: Any) -> None:
     report = commands.add_parser(
         "report",
         help="check the report of a fork, offline",
-        description="Check a report about a log, offline. Exit code 0 when it is genuine: it then says "
-        "whether it proves a fork or only tells of damage; 1 when it claims a fork and does not prove it.",
+        description="Check a report about a log, offline. Exit code 0 when it proves a fork, 1 when it "
+        "claims one and does not prove it, 2 when it only tells of damage, which proves nothing.",
     )
     report.add_argument("file", metavar="FILE", help="fork-….json or damage-….json")
     add_policy(report, required=True)
@@ -209,11 +209,11 @@ def _report(args: argparse.Namespace) -> int:
                 "heads": [{"size": str(head.size), "root": encode_base64(head.root)} for head in heads],
             }
         )
-        return OK
+        return OK if forked else UNDETERMINED
     if forked:
         print_line(f"proven: the log {report.new.origin} signed two histories")
     else:
         print_line(f"not proven: what {report.new.origin} served is not signed; the heads are genuine")
     pairs = [(f"size {head.size}", f"root {head.root.hex()}") for head in heads]
     print_pairs([*pairs, ("what", report.what)])
-    return OK
+    return OK if forked else UNDETERMINED

@@ -7,7 +7,7 @@ from typing import Any
 
 from touchplate.base.durable import sync_folder
 from touchplate.base.progress import open_progress
-from touchplate.log.cli_store import open_rows, read_store
+from touchplate.log.cli_store import read_store
 from touchplate.log.errors import RequestError
 from touchplate.log.keys import NOT_RETIRING
 from touchplate.verify.cli_keygen import PRIVATE_MODE, refuse_existing, require_name, write_new
@@ -15,6 +15,7 @@ from touchplate.verify.encoding import encode_base64, format_time, parse_time
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.notes import (
+    NoteKey,
     format_signer_key,
     format_verifier_key,
     generate_note_signer,
@@ -70,6 +71,7 @@ def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentP
 
 def _backup(args: argparse.Namespace) -> int:
     store = read_store(args.config)
+    store.refuse_trillian("backup", "back up the database under that Trillian, or `log export`")
     if store.database is None:
         raise RequestError(
             "the log is on PostgreSQL: back it up with pg_basebackup or pg_dump, or `log export`"
@@ -97,7 +99,7 @@ def _backup(args: argparse.Namespace) -> int:
 
 def _stats(args: argparse.Namespace) -> int:
     store = read_store(args.config)
-    rows, close = open_rows(store.open_engine(), store.origin)
+    rows, close = store.open_rows()
     try:
         size, root, checkpoint = rows.head()
         state, stored = rows.state(), rows.stored_bytes()
@@ -182,6 +184,13 @@ def _rotate(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"newKey": str(args.new_key), "until": until, "policy": list(lines)})
         return OK
+    _print_steps(args, lines, until, old)
+    return OK
+
+
+def _print_steps(args: argparse.Namespace, lines: list[str], until: str, old: NoteKey) -> None:
+    """How to change over. Standard output has what is to be copied: lines of a policy, and of the
+    configuration."""
     print_note(f"{args.new_key} is made; nothing is changed yet")
     print_note("1. readers: both lines stand in their policies from now on")
     for line in lines:
@@ -189,8 +198,13 @@ def _rotate(args: argparse.Namespace) -> int:
     print_note(
         "2. configuration: the new key as `key`, the old one in [log.retiring]; then restart every frontend"
     )
-    settings = ["[log]", f'key = "file:{args.new_key}"', "[log.retiring]", 'key = "…the old key…"']
-    for line in [*settings, f'until = "{until}"']:
+    settings = ["[log]", f'key = "file:{_from_config(args.new_key, args.config)}"', "[log.retiring]"]
+    for line in [*settings, 'key = "…the old key…"', f'until = "{until}"']:
         print_line(line)
     print_note(f"3. after {until}: readers remove the line of {old}; remove [log.retiring], and the old key")
-    return OK
+
+
+def _from_config(key: Path, config: Path) -> Path:
+    """The key's file as the configuration must name it, whose paths begin at its own folder."""
+    key, folder = key.absolute(), config.absolute().parent
+    return key.relative_to(folder) if key.is_relative_to(folder) else key

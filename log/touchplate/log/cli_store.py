@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from touchplate.base.config import Secret
 from touchplate.base.errors import ConfigError
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from touchplate.base.sql import Engine
     from touchplate.log.keys import LogKeys
     from touchplate.log.storage.rows import TreeRows
+    from touchplate.log.trillian.store.config import TrillianStoreConfig
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where a log is kept. `database`: its SQLite file, None on PostgreSQL."""
+    """Where a log is kept. `database`: its SQLite file, None on PostgreSQL; of a log on a Trillian
+    (`trillian`) it holds what follows from the entries there."""
 
     origin: str
     keys: LogKeys
@@ -37,6 +39,7 @@ class Store:
     peers: bool
     witnesses: bool
     """Whether its checkpoints are published when witnesses have cosigned them."""
+    trillian: TrillianStoreConfig | None = None
 
     def open_engine(self, *, make: bool = False) -> Engine:
         """The database; `make`: also when the file is not there yet. Raises RequestError, StorageError."""
@@ -50,6 +53,21 @@ class Store:
 
         # Silence in its transaction is no sign of death: it recomputes between two questions.
         return open_address(self.address, self.password, idle_seconds=0)
+
+    def open_rows(self, origin: str | None = None) -> tuple[TreeRows, Callable[[], None]]:
+        """The stored rows of the log as they are now, and what ends looking at them. `origin`: another tree
+        of its database."""
+        engine, name = self.open_engine(), origin or self.origin
+        if self.trillian is None:
+            return open_rows(engine, name)
+        from touchplate.log.trillian.store.rows import open_trillian_rows
+
+        return open_trillian_rows(engine, name, self.trillian, self.folder)
+
+    def refuse_trillian(self, what: str, instead: str) -> None:
+        """Raises RequestError when the log's entries are kept in a Trillian."""
+        if self.trillian is not None:
+            raise RequestError(f"log {what}: the entries of this log are in a Trillian: {instead}")
 
     def refuse_peers(self, what: str) -> None:
         """Raises RequestError when the log is one that several peers agree on."""
@@ -65,7 +83,7 @@ def read_store(path: Path) -> Store:
     # On use: an auditor's installation has no SQLAlchemy.
     from touchplate.base.postgresql import parse_address
     from touchplate.log.keys import RetiringConfig, load_keys
-    from touchplate.log.service import SQLITE, database_path, log_folder
+    from touchplate.log.service import SQLITE, TRILLIAN, database_path, log_folder
 
     folder = path.absolute().parent
     try:
@@ -78,24 +96,39 @@ def read_store(path: Path) -> Store:
         retiring = None
         if (old := log.get("retiring")) is not None:
             retiring = RetiringConfig(Secret.parse(old["key"], folder), str(old["until"]))
-        if storage != SQLITE:
+        if storage not in (SQLITE, TRILLIAN):
             parse_address(storage)
+        place = _read_trillian(log, path) if storage == TRILLIAN else None
         # A tree of any bytes has a name that is none, and neither a key nor envelopes.
         if not is_origin(origin):
             raise ValueError(f"origin {origin!r} is not a bare lower-case host name")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"no usable `data`, [log] `origin`, `key` and `storage`: {error}"
         raise ConfigError(path.name, (what,)) from error
+    if place is None:
+        database = database_path(data) if storage == SQLITE else None
+    else:
+        from touchplate.log.trillian.store.config import DATABASE_NAME
+
+        database = data / DATABASE_NAME
     return Store(
         origin=origin,
         keys=load_keys(key, retiring),
         folder=data,
         address=storage,
         password=secret,
-        database=database_path(data) if storage == SQLITE else None,
+        database=database,
         peers=log.get("mode") == "peers",
         witnesses="witness" in log,
+        trillian=place,
     )
+
+
+def _read_trillian(log: dict[str, Any], path: Path) -> TrillianStoreConfig:
+    from touchplate.base.config import load_table
+    from touchplate.log.trillian.store.config import TrillianStoreConfig
+
+    return load_table(TrillianStoreConfig, log["trillian_store"], "log.trillian_store", where=path)
 
 
 def open_file(database: Path) -> Engine:

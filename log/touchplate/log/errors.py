@@ -15,6 +15,7 @@
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
     │   ├── StorageFailedError  the database failed; nothing half-written was kept
+    │   │   ├── AbortedError      it chose this transaction to end a deadlock
     │   │   └── SupersededError   another process writes this tree now
     │   └── StoppedError      the log is shutting down
     └── FatalError            the log must not run like this
@@ -26,6 +27,7 @@ Texts are lower case, quote the value, name the remedy. `reason` is stable; it i
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.status import (
+    ABORTED,
     ALREADY_EXISTS,
     BAD_REQUEST,
     CONFLICT,
@@ -33,6 +35,7 @@ from touchplate.base.status import (
     NOT_FOUND,
     OVERLOADED,
     PRECONDITION,
+    REQUEST_TIMEOUT,
     TOO_LARGE,
     UNAVAILABLE,
     UNPROCESSABLE,
@@ -140,6 +143,10 @@ class StorageFailedError(BusyError):
     default_reason = "storage-failed"
 
 
+class AbortedError(StorageFailedError):
+    """The database ended a transaction so that others could go on: nothing of it was kept."""
+
+
 class SupersededError(StorageFailedError):
     """Another process moved the tree's head, or was elected: nothing of the batch was kept."""
 
@@ -181,6 +188,8 @@ STATUS = StatusTable().extended(
         OtherSizeError: CONFLICT,
         InconsistentError: UNPROCESSABLE,
         "too-large": TOO_LARGE,
+        # Of the way here, not of what was sent: the same may be sent again.
+        "too-slow": REQUEST_TIMEOUT,
         # The key, not the bytes, is what these refuse.
         "unknown-key": FORBIDDEN,
         "wrong-kind": FORBIDDEN,
@@ -188,6 +197,7 @@ STATUS = StatusTable().extended(
         "wrong-builder": FORBIDDEN,
         "wrong-index": FORBIDDEN,
         OverloadedError: OVERLOADED,
+        AbortedError: ABORTED,
         BusyError: UNAVAILABLE,
     }
 )

@@ -14,7 +14,6 @@ from threading import Event, Thread
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.values import Duration
-from touchplate.log.errors import LogError
 from touchplate.log.export import Exporter, TreeSource
 from touchplate.log.mirror import Mirror
 from touchplate.log.ports import Tree
@@ -97,16 +96,19 @@ class ExportThread:
         self._update()
 
     def _update(self) -> None:
-        _, _, note = self._source.head()
-        if self._by_time and note is not None and note == self._exported:
-            return
         try:
+            _, _, note = self._source.head()
+            if self._by_time and note is not None and note == self._exported:
+                return
             self._exporter.update(self._source)
             self._exported = note
-        except (LogError, VerifyError, TouchplateError) as error:
+        except (TouchplateError, VerifyError) as error:
             # The log itself is durable, and the folder whole: only older. Said once for each trouble.
             if str(error) != self._said:
                 logger.error("the log could not be exported to %s: %s", self._mirror.folder, error)
             self._said = str(error)
+        except Exception:
+            # This thread must not end: nobody else keeps the folder.
+            logger.exception("the log could not be exported to %s", self._mirror.folder)
         else:
             self._said = ""

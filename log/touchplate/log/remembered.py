@@ -20,6 +20,7 @@ from touchplate.base.errors import StorageError
 from touchplate.log.errors import CheckpointError
 from touchplate.log.ports import Tree
 from touchplate.log.publishing import stored_body
+from touchplate.verify.checkpoints import UnverifiedCheckpoint
 from touchplate.verify.notes import MAX_NOTE_BYTES, NoteKey
 from touchplate.verify.proofs import root_of
 from touchplate.verify.tiles import TileReader
@@ -33,6 +34,22 @@ POLL_SECONDS = 60.0
 """The longest wait for growth; only a bound, since growth and the end wake the thread."""
 
 logger = getLogger(__name__)
+
+
+def read_remembered(folder: Path, keys: Sequence[NoteKey]) -> UnverifiedCheckpoint | None:
+    """What the file in a log's folder remembers; None when there is none.
+
+    Raises CheckpointError when none of `keys` signed it, StorageError.
+    """
+    path = folder / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            note = file.read(MAX_NOTE_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    return stored_body(note, keys)
 
 
 class Remembered:
@@ -51,14 +68,9 @@ class Remembered:
 
         Raises CheckpointError, StorageError.
         """
-        try:
-            with self._path.open("rb") as file:
-                note = file.read(MAX_NOTE_BYTES)
-        except FileNotFoundError:
+        body = read_remembered(self._path.parent, keys)
+        if body is None:
             return
-        except OSError as error:
-            raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
-        body = stored_body(note, keys)
         size = self._tree.head().size
         if body.size > size:
             raise CheckpointError(

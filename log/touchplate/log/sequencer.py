@@ -30,20 +30,22 @@ class Limits:
     outstanding: int = 8192
     """Entries taken and not yet answered, over all submitters: two full batches, so that one gathers while
     one commits."""
+    outstanding_bytes: int = 64 * 1024 * 1024
+    """Bytes of those entries; while there are more, no others are taken. A leaf of Trillian's interface can
+    have a mebibyte, and nothing else holds back who submits and does not wait for the answer."""
 
     def check(self) -> list[str]:
         """Mistakes, for the configuration."""
-        values = {name: getattr(self, name) for name in ("batch_entries", "batch_bytes", "outstanding")}
-        return [f"{name}: must be at least 1, not {value}" for name, value in values.items() if value < 1]
+        return [f"{name}: must be at least 1, not {value}" for name, value in vars(self).items() if value < 1]
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
-    """Somebody's future. `loop` is None for a future that threads wait on. `packed`: what was submitted."""
+    """Somebody's future. `loop` is None for a future that threads wait on. `entry`: what was submitted."""
 
     future: "Future[Sequenced] | asyncio.Future[Sequenced]"
     loop: asyncio.AbstractEventLoop | None
-    packed: bytes
+    entry: PackedEntry
 
 
 Outcome = Sequenced | LogError
@@ -63,7 +65,8 @@ class TreeSequencer:
         self._limits = limits or Limits()
         self._lock = Lock()
         self._waiting: dict[bytes, list[_Waiter]] = {}  # by identity; under _lock
-        self._outstanding = 0  # under _lock
+        self._outstanding = 0  # entries; under _lock
+        self._outstanding_bytes = 0  # under _lock
         self._running = False  # under _lock
         self._grown = Condition()  # told after each batch
 
@@ -79,7 +82,8 @@ class TreeSequencer:
             self._running = False
         self._decider.stop()
         with self._lock:
-            left, self._waiting, self._outstanding = list(self._waiting.values()), {}, 0
+            left, self._waiting = list(self._waiting.values()), {}
+            self._outstanding = self._outstanding_bytes = 0
         error = StoppedError("the log stopped before this entry was decided; submit it again later")
         _resolve([(waiter, error) for waiters in left for waiter in waiters])
         with self._grown:
@@ -89,7 +93,7 @@ class TreeSequencer:
         """See `Sequencer.submit`."""
         futures: list[Future[Sequenced]] = [Future() for _ in entries]
         self._take(
-            entries, [_Waiter(future, None, one.packed) for future, one in zip(futures, entries, strict=True)]
+            entries, [_Waiter(future, None, one) for future, one in zip(futures, entries, strict=True)]
         )
         return futures
 
@@ -98,7 +102,7 @@ class TreeSequencer:
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in entries]
         self._take(
-            entries, [_Waiter(future, loop, one.packed) for future, one in zip(futures, entries, strict=True)]
+            entries, [_Waiter(future, loop, one) for future, one in zip(futures, entries, strict=True)]
         )
         return futures
 
@@ -121,7 +125,13 @@ class TreeSequencer:
                     f"{self._outstanding} entries are waiting, at most {self._limits.outstanding} may;"
                     " submit again later"
                 )
+            if self._outstanding_bytes > self._limits.outstanding_bytes:
+                raise OverloadedError(
+                    f"{self._outstanding_bytes} bytes of entries are waiting, more than"
+                    f" {self._limits.outstanding_bytes}; submit again later"
+                )
             self._outstanding += len(entries)
+            self._outstanding_bytes += sum(entry.weight for entry in entries)
             for entry, waiter in zip(entries, waiters, strict=True):
                 self._waiting.setdefault(entry.identity, []).append(waiter)
             # Inside the lock: what was taken is proposed before `stop` can end the decider.
@@ -176,6 +186,7 @@ class TreeSequencer:
         with self._lock:
             answers = self._claim(outcomes, logged)
             self._outstanding -= len(answers)
+            self._outstanding_bytes -= sum(waiter.entry.weight for waiter, _ in answers)
         _resolve(answers)
 
     def _claim(
@@ -187,7 +198,7 @@ class TreeSequencer:
             # A decider of many peers also executes what was submitted elsewhere: nobody here waits for that.
             waiters = self._waiting.get(identity, [])
             for waiter, result in zip(waiters, results, strict=False):
-                if isinstance(result, Sequenced) and waiter.packed != logged[identity]:
+                if isinstance(result, Sequenced) and waiter.entry.packed != logged[identity]:
                     # The same statement with another signature came first, by way of another peer.
                     result = Sequenced(result.index, duplicate=True)
                 answers.append((waiter, result))

@@ -23,13 +23,14 @@ from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
 from touchplate.log.keys import NOT_RETIRING, LogKeys, RetiringConfig, load_keys
 from touchplate.log.peers.config import PeersConfig
-from touchplate.log.ports import Decider, Head, Sequenced
+from touchplate.log.ports import Decider, Head, Sequenced, Tree
 from touchplate.log.publishing import Publisher
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import SQLTree, open_tree
 from touchplate.log.trillian.config import TrillianConfig
+from touchplate.log.trillian.store.config import TrillianStoreConfig
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import NoteSigner, is_origin
 from touchplate.verify.policy import Policy
@@ -47,6 +48,9 @@ DATABASE_NAME = "log.sqlite"
 
 SQLITE = "sqlite"
 """`storage` of a log whose database is a file of its own."""
+
+TRILLIAN = "trillian"
+"""`storage` of a log whose entries are kept in a Trillian (`[log.trillian_store]`)."""
 
 LOCK_NAME = "lock"
 """File in a log's folder that the one process which has the log open keeps locked."""
@@ -72,12 +76,14 @@ class LogConfig:
     witness: WitnessesConfig | None = None
     """Whose cosignatures a checkpoint needs before it is published; absent: nobody's."""
     storage: str = SQLITE
-    """The log's database: "sqlite" (a file in the data folder), or the address of one on PostgreSQL, which
-    any number of frontends can serve."""
+    """The log's database: "sqlite" (a file in the data folder), the address of one on PostgreSQL, which any
+    number of frontends can serve, or "trillian"."""
     storage_password: Secret | None = None
     """The password that belongs to the address."""
     trillian: TrillianConfig | None = None
     """Trillian's gRPC interface, with trees of any bytes beside the log."""
+    trillian_store: TrillianStoreConfig | None = None
+    """The Trillian that keeps the log, with `storage = "trillian"`."""
     retiring: RetiringConfig | None = None
     """The key that signs beside `key` until readers know the new one (`touchplate log rotate-key`)."""
     export: ExportConfig | None = None
@@ -90,13 +96,31 @@ class LogConfig:
             found.append(
                 f"origin: {self.origin!r} is not a bare lower-case host name such as 'log.example.org'"
             )
-        if self.storage != SQLITE:
+        if self.storage not in (SQLITE, TRILLIAN):
             found += self._check_address()
         elif self.storage_password is not None:
-            found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
+            found.append(
+                f'storage_password: belongs to the address of a database; storage is "{self.storage}"'
+            )
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
-        found += self._check_peers() + self._check_witness()
+        found += self._check_peers() + self._check_witness() + self._check_store()
+        return found
+
+    def _check_store(self) -> list[str]:
+        found = []
+        if (self.storage == TRILLIAN) != (self.trillian_store is not None):
+            found.append(
+                'storage: "trillian" and the table [log.trillian_store] belong together; write both or'
+                " neither"
+            )
+        if self.storage == TRILLIAN and self.trillian is not None:
+            found.append(
+                "trillian: the trees that it serves are kept in SQL, and this log is kept in a Trillian,"
+                " which serves its own; leave [log.trillian] out"
+            )
+        if self.storage == TRILLIAN and self.mode == "peers":
+            found.append('storage: a peer keeps its part of the log on SQLite; write "sqlite"')
         return found
 
     def _check_peers(self) -> list[str]:
@@ -125,7 +149,7 @@ class LogConfig:
         if self.witness is None:
             return []
         found = []
-        if self.storage != SQLITE:
+        if self.storage not in (SQLITE, TRILLIAN):
             found.append(
                 "witness: not with several frontends yet: each would sign and ask for itself, and what was"
                 ' signed stands in one folder; write storage = "sqlite", or leave [log.witness] out'
@@ -138,7 +162,7 @@ class LogConfig:
         try:
             parse_address(self.storage)
         except ValueError as error:
-            return [f'storage: {error}, or "sqlite"']
+            return [f'storage: {error}, or "sqlite" or "trillian"']
         if self.mode == "peers":
             return ['storage: a peer keeps its part of the log on SQLite; write "sqlite"']
         return []
@@ -166,10 +190,15 @@ def open_address(address: str, password: Secret | None, *, idle_seconds: int = I
 
 
 def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogService:
-    """The log that a configuration describes: alone, as a frontend, or as one of several peers. Raises what
-    they raise."""
+    """The log that a configuration describes: alone, on a Trillian, as a frontend, or as one of several
+    peers. Raises what they raise."""
     if config.mode == "solo" and config.storage == SQLITE:
         return LogService(config, folder, prefix=prefix)
+    if config.mode == "solo" and config.storage == TRILLIAN:
+        # On use: a log without it needs no grpc.
+        from touchplate.log.trillian.store.service import TrillianLogService
+
+        return TrillianLogService(config, folder, prefix=prefix)
     if config.mode == "solo":
         from touchplate.log.frontends.service import FrontendService
 
@@ -200,7 +229,7 @@ class LogService:
         asked = None if config.witness is None else load_policy(config.witness, keys.signer.key)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
-            self.tree = self._open_tree(config, folder)
+            self.tree: Tree = self._open_tree(config, folder)
         except BaseException:
             self._lock.close()
             raise
@@ -257,7 +286,7 @@ class LogService:
     def _root_at(self, size: int) -> bytes:
         return root_of(TileReader(self.tree.read_tile, size), size)
 
-    def _open_tree(self, config: LogConfig, folder: Path) -> SQLTree:
+    def _open_tree(self, config: LogConfig, folder: Path) -> Tree:
         self._engine = sqlite_engine(database_path(folder))
         return open_tree(self._engine, config.origin, alone=True)
 
@@ -267,6 +296,7 @@ class LogService:
         # On use: a log without it needs no grpc.
         from touchplate.log.trillian.face import TrillianFace
 
+        assert isinstance(self.tree, SQLTree)  # as LogConfig.check sees to
         return TrillianFace(
             config.trillian,
             self._engine,

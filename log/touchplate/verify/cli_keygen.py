@@ -91,14 +91,14 @@ def public_path(private: Path, role: str) -> Path:
 def require_name(path: Path) -> None:
     """That a file can have this path at all: `.` and `/` are folders. Raises UsageError."""
     if not path.name:
-        raise UsageError(f"--out: {path} is a folder; name a file in it")
+        raise UsageError(f"{path} is a folder; name a file in it")
 
 
 def refuse_existing(*paths: Path) -> None:
     """Before the first of several files is written: none of them is there. Raises VerifyError (`exists`)."""
     for path in paths:
         if path.exists() or path.is_symlink():
-            raise VerifyError(f"{path} exists; choose another --out", reason="exists")
+            raise VerifyError(f"{path} exists; choose another name", reason="exists")
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from touchplate.base.sql import Engine
 from touchplate.builder.queue.jobs import (
     MAX_BATCH_BYTES,
+    MAX_DETAIL_CHARS,
     MAX_OUTPUT_BYTES,
     BadJobError,
     LeaseLostError,
@@ -18,7 +19,7 @@ from touchplate.builder.queue.jobs import (
     QueueLimits,
     TooManyRequestsError,
 )
-from touchplate.builder.queue.outputs import KEPT_SECONDS, Outputs
+from touchplate.builder.queue.outputs import KEPT_SECONDS, READ_PIECES, Outputs
 from touchplate.builder.queue.store import Queue
 
 NOW = 1_700_000_000
@@ -195,6 +196,26 @@ class QueueSuite:
                 queue.finish(1, lease.secret, indexes, NOW)
         assert queue.find(1).state == "leased"
 
+    def test_a_signed_job_whose_log_is_gone_is_cancelled_only_as_such(self, queue: Queue) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW)
+        assert lease is not None
+        queue.sign(1, lease.secret, ENVELOPES)
+        # Given back as often as there is no log to send it to.
+        for turn in range(1, 10 * LIMITS.lacks):
+            later = NOW + turn * LIMITS.retry_seconds
+            queue.give_back(1, lease.secret, "the log does not answer", later)
+            lease = queue.lease("w", later + LIMITS.retry_seconds)
+            assert lease is not None
+        with pytest.raises(BadJobError, match="as signed") as caught:
+            queue.cancel(1, NOW)
+        assert caught.value.reason == "too-late"
+        assert queue.find(1).state == "leased"
+        assert queue.cancel(1, NOW, signed=True).state == "cancelled"
+        with pytest.raises(LeaseLostError):
+            queue.finish(1, lease.secret, [0, 1], NOW)
+        assert queue.add(purl("a"), "", NOW)[1]
+
     def test_a_cancelled_job_is_taken_from_its_worker(self, queue: Queue) -> None:
         queue.add(purl("a"), "", NOW)
         lease = queue.lease("w", NOW)
@@ -283,6 +304,48 @@ class QueueSuite:
         for queue in queues:
             queue.close()
 
+    def test_a_clock_that_was_ahead_for_a_while_holds_nothing_up(self, queue: Queue) -> None:
+        ahead = NOW + 365 * 24 * 3600
+        for name in ("a", "b"):
+            queue.add(purl(name), "", NOW)
+            assert queue.lease("gone", ahead) is not None
+        secrets = {}
+        while lease := queue.lease("w", NOW):
+            secrets[lease.job.number] = lease.secret
+        assert sorted(secrets) == [1, 2]
+        # The same clock again, in the pause before another try and in the day after the end.
+        queue.give_back(1, secrets[1], "no room", ahead)
+        queue.fail(2, secrets[2], "no", ahead)
+        again = queue.lease("w", NOW)
+        assert again is not None
+        assert (again.job.number, again.job.lost) == (1, 1)
+        assert queue.add(purl("b"), "", NOW, client="somebody")[1]
+
+    def test_the_clocks_of_two_nodes_may_be_half_an_hour_apart(self, queue: Queue) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW + 1800)
+        assert lease is not None
+        assert queue.lease("other", NOW) is None
+        queue.heartbeat(1, lease.secret, NOW)
+
+    def test_requests_of_a_clock_that_was_ahead_count_against_nobody(self, queue: Queue) -> None:
+        ahead = NOW + 365 * 24 * 3600
+        for name in ("a", "b", "c"):
+            queue.add(purl(name), "", ahead, client="somebody")
+        assert queue.add(purl("d"), "", NOW, client="somebody")[1]
+
+    @pytest.mark.parametrize("end", [Queue.fail, Queue.give_back])
+    def test_why_a_job_ended_is_one_line_that_any_database_and_terminal_takes(
+        self, queue: Queue, end: Callable[[Queue, int, str, str, int], None]
+    ) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW)
+        assert lease is not None
+        end(queue, 1, lease.secret, "no such\n  file: 'a\0\x1b[31mb'\u202e" + "x" * MAX_DETAIL_CHARS, NOW)
+        detail = queue.find(1).detail
+        assert detail.startswith("no such file: 'a\ufffd\ufffd[31mb'\ufffdxxx")
+        assert len(detail) == MAX_DETAIL_CHARS
+
     def test_output_is_kept_up_to_a_limit_and_says_so(self, queue: Queue) -> None:
         queue.add(purl("a"), "", NOW)
         lease = queue.lease("w", NOW)
@@ -303,6 +366,22 @@ class QueueSuite:
             found += more
         assert len(found) < MAX_OUTPUT_BYTES + 200
         assert found.endswith(b"which is evidence]\n")
+
+    def test_output_in_many_small_pieces_is_read_from_any_byte_on(self, queue: Queue) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW)
+        assert lease is not None
+        outputs = Outputs(queue)
+        # A piece a second, of a line or two, is what a build that says little makes.
+        pieces = [b"%d\n" % number for number in range(5 * READ_PIECES)]
+        for piece in pieces:
+            outputs.append(1, lease.secret, piece, NOW)
+        written, found = b"".join(pieces), b""
+        while more := outputs.read(1, len(found)):
+            found += more
+        assert found == written
+        for start in range(len(written)):
+            assert written[start:].startswith(outputs.read(1, start) or b"?")
 
     def test_output_of_jobs_long_past_is_forgotten(self, queue: Queue) -> None:
         queue.add(purl("a"), "", NOW)

@@ -10,14 +10,16 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from tests.builder.test_evidence import put_scope
 
+from touchplate.base.bearer import BearerTokens
 from touchplate.base.sql import sqlite_engine
 from touchplate.builder.queue import live
 from touchplate.builder.queue.events import Events
 from touchplate.builder.queue.http import JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
 from touchplate.builder.queue.store import Queue
-from touchplate.builder.queue.tokens import Caller, Tokens
+from touchplate.builder.queue.tokens import Caller
 from touchplate.builder.queue.wire import MAX_MESSAGE_BYTES, parse_job, parse_lease
 
 WORKER, ADMIN = "a-worker's-token-of-tests", "an-admin's-token-of-tests"
@@ -34,7 +36,7 @@ class Face:
             (Caller("boss", frozenset({"admin"})), ADMIN),
         ]
         queue = Queue(sqlite_engine(folder / "queue.sqlite"), limits)
-        self.routes = JobRoutes(queue, Tokens(tokens), clock=lambda: self.now)
+        self.routes = JobRoutes(queue, BearerTokens(tokens), clock=lambda: self.now)
         self.app = FastAPI()
         self.app.include_router(self.routes.router(), prefix="/builder")
 
@@ -151,6 +153,35 @@ def test_refuses_what_is_no_message(face: Face, path: str, body: bytes, status: 
     answer = face.ask("POST", path, ADMIN, body)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"https://touchplate.dev/problems/{answer.json()['reason']}"
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_message_changes_nothing(face: Face) -> None:
+    face.add()
+    secret = face.lease()["secret"]
+    message = json.dumps({"secret": secret, "reason": "x"}).encode()
+    coming = [{"type": "http.request", "body": message, "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+
+    async def receive() -> Any:
+        return coming.pop(0)
+
+    async def send(part: Any) -> None:
+        sent.append(part)
+
+    path, headers = "/builder/jobs/1/fail", [(b"authorization", f"Bearer {WORKER}".encode())]
+    asyncio.run(face.app({**put_scope(path, headers), "method": "POST"}, receive, send))
+    assert (sent[0]["status"], json.loads(sent[1]["body"])["reason"]) == (400, "client-gone")
+    assert face.ask("GET", "/1", ADMIN).json()["state"] == "leased"
+
+
+def test_a_signed_job_is_cancelled_when_that_is_said(face: Face) -> None:
+    face.add()
+    secret = face.lease()["secret"]
+    assert face.report("statements", secret, envelopes=["e30="]).status_code == 200
+    assert face.ask("POST", "/1/cancel", ADMIN, {}).json()["reason"] == "too-late"
+    assert face.ask("POST", "/1/cancel?signed=1", WORKER, {}).status_code == 403
+    assert face.ask("POST", "/1/cancel?signed=1", ADMIN, {}).json()["state"] == "cancelled"
 
 
 def test_says_when_to_come_back_when_the_queue_is_full(face: Face) -> None:

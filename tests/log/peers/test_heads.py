@@ -16,7 +16,7 @@ from tests.simkeys import ORIGIN, verifier_key
 from touchplate.base.errors import UnreachableError
 from touchplate.log.errors import CheckpointError, RequestError
 from touchplate.log.guard import SigningGuard
-from touchplate.log.http.heads import MAX_WAIT_SECONDS, HeadsFace
+from touchplate.log.http.heads import MAX_QUERY_BYTES, MAX_WAIT_SECONDS, HeadsFace
 from touchplate.log.peers.gathering import Gathering, format_heads, http_fetch, parse_heads
 from touchplate.log.peers.heads import KEPT_HEADS, MAX_WAITING, ForkError, Heads, Members, PeerKeys
 from touchplate.verify.checkpoints import checkpoint_age, open_checkpoint
@@ -549,6 +549,7 @@ def test_the_face_tells_signed_heads_and_refuses_other_questions() -> None:
     assert asked == [(0, 0.0), (7, 2.0), (1, float(MAX_WAIT_SECONDS))]
     for query in (b"from=-1", b"from=x", b"wait=0.5", b"from=01", b"from=", b"wait=-1", b"\xff=\xff&from=%"):
         assert ask(face, "GET", query)[0] == 400, query
+    assert ask(face, "GET", b"x=" + b"y" * (MAX_QUERY_BYTES - 9) + b"&from=77")[0] == 400
     assert ask(face, "POST", b"")[0] == 405
     assert not face.handles({"type": "http", "path": "/log/peers/heads/x"})
     assert face.handles({"type": "http", "path": "/log/checkpoint"})

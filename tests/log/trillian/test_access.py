@@ -22,8 +22,10 @@ from touchplate.base.errors import ConfigError
 from touchplate.log.service import LogService
 from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE
 from touchplate.log.trillian.config import QuotaConfig, TokenConfig, TrillianConfig
+from touchplate.log.trillian.log_service import MAX_SEQUENCED
 from touchplate.proto.trillian.trillian_admin_api_pb2 import ListTreesRequest
 from touchplate.proto.trillian.trillian_log_api_pb2 import (
+    AddSequencedLeavesRequest,
     GetLatestSignedLogRootRequest,
     GetLeavesByRangeRequest,
     LogLeaf,
@@ -137,6 +139,15 @@ def test_quota_is_charged_to_the_named_user_and_a_range_costs_its_leaves(tmp_pat
             for _ in range(50):
                 client.log.GetLeavesByRange(GetLeavesByRangeRequest(log_id=tree, count=1000))
         client.root(client.make())  # another tree's is full
+
+
+def test_one_message_of_too_many_leaves_does_not_use_up_the_quota_of_all(tmp_path: Path) -> None:
+    config = replace(LOCAL, quota=QuotaConfig(all_write=MAX_SEQUENCED))
+    with running(tmp_path, config) as service, connected(service) as client:
+        request = AddSequencedLeavesRequest(log_id=1, leaves=[LogLeaf()] * (20 * MAX_SEQUENCED))
+        with refused(Code.INVALID_ARGUMENT, "leaves"):
+            client.log.AddSequencedLeaves(request)
+        client.make()
 
 
 def test_health_and_reflection_are_answered_for_everybody(tmp_path: Path) -> None:

@@ -110,6 +110,44 @@ def test_too_many_requests_at_once_are_told_to_come_back(
     assert client.post(LOG.request(5, 9)).status_code == 200
 
 
+def test_any_number_of_clients_that_do_not_finish_their_bodies_keep_nobody_out(client: Client) -> None:
+    async def main() -> int:
+        begun, gate = asyncio.Semaphore(0), asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            begun.release()
+            await gate.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            pass
+
+        scope = {"type": "http", "method": "POST", "path": "/witness/add-checkpoint", "headers": []}
+        waiting = [
+            asyncio.create_task(client.face(scope, receive, send))
+            for _ in range(2 * face_module.MAX_REQUESTS)
+        ]
+        for _ in waiting:
+            await begun.acquire()
+        transport = httpx.ASGITransport(app=client.face)
+        async with httpx.AsyncClient(transport=transport, base_url="http://witness.test") as other:
+            answer = await other.post("/witness/add-checkpoint", content=LOG.request(5, 9))
+        gate.set()
+        await asyncio.gather(*waiting)
+        return answer.status_code
+
+    assert asyncio.run(main()) == 200
+
+
+def test_bodies_take_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = LOG.request(0, 5)
+    monkeypatch.setattr(face_module, "MAX_BODIES_BYTES", len(body))
+    small = Client(tmp_path)
+    assert small.post(body + b"x").status_code == 503
+    assert small.post(body).status_code == 200
+    small.close()
+
+
 def test_only_its_own_paths_are_handled(tmp_path: Path) -> None:
     face = WitnessFace(make_witness(tmp_path, [LOG.listed]), "/witness")
     assert face.handles({"type": "http", "path": "/witness/add-checkpoint"})

@@ -3,7 +3,6 @@ its own."""
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from dataclasses import dataclass
@@ -12,24 +11,12 @@ from fastapi import Response
 
 from touchplate.api.errors import STATUS, BusyError, MethodError, RangeError, RefusedError
 from touchplate.base.errors import StorageError
+from touchplate.base.problem import MEDIA_TYPE, format_problem
 from touchplate.base.status import StatusTable
 from touchplate.verify.output import printable
 
-MEDIA_TYPE = "application/problem+json"
-
 DETAIL_CHARACTERS = 400
 """Characters of a detail. Maven prints it inside one line of its own."""
-
-_TITLES = {
-    400: "bad request",
-    403: "refused",
-    404: "not found",
-    405: "method not allowed",
-    416: "range not satisfiable",
-    502: "upstream failed",
-    503: "try again later",
-    504: "upstream timed out",
-}
 
 
 @dataclass(frozen=True)
@@ -72,16 +59,8 @@ def describe(error: Exception, *, public_url: str = "", table: StatusTable = STA
 def problem(error: Exception, *, public_url: str = "", table: StatusTable = STATUS) -> Response:
     """The same as a problem document."""
     told = describe(error, public_url=public_url, table=table)
-    body: dict[str, object] = {
-        "type": f"https://touchplate.dev/problems/{told.reason}",
-        "title": _TITLES.get(told.status, "failed"),
-        "status": told.status,
-        "reason": told.reason,
-    }
-    if told.explanation:
-        body["explanation"] = told.explanation
-    body["detail"] = told.detail
-    return Response(json.dumps(body, ensure_ascii=False), told.status, told.headers, MEDIA_TYPE)
+    body = format_problem(told.status, told.reason, told.detail, explanation=told.explanation)
+    return Response(body, told.status, told.headers, MEDIA_TYPE)
 
 
 def _one_line(text: str) -> str:

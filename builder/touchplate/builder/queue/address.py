@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from touchplate.base.addresses import is_local_name
+from touchplate.base.connections import parse_origin
+from touchplate.base.errors import BadURLError
 from touchplate.verify.usage import UsageError
 
 
@@ -21,9 +23,12 @@ def server_url(args: argparse.Namespace) -> str:
     A token in plain text is for everybody on the way to read: outside this machine only https will do.
     """
     url: str = args.server.rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        origin, target = parse_origin(url)
+    except BadURLError as error:
+        raise UsageError(f"--server: {error}; write https://HOST[:PORT][/PATH]") from error
+    if "?" in target:
         raise UsageError(f"--server {url[:200]!r}: write https://HOST[:PORT][/PATH]")
-    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+    if origin.scheme == "http" and not is_local_name(origin.host):
         raise UsageError("--server: the token would travel in plain text; write https://…")
     return url

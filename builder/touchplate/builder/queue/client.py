@@ -95,9 +95,9 @@ class QueueClient:
         answer = need_object(self._post("", message))
         return parse_job(answer.get("job")), answer.get("new") is True
 
-    def cancel(self, number: int) -> Job:
-        """End an open job."""
-        return parse_job(self._post(f"{number}/cancel", {}))
+    def cancel(self, number: int, *, signed: bool = False) -> Job:
+        """End an open job; one whose statements are signed only when `signed` says so."""
+        return parse_job(self._post(f"{number}/cancel{'?signed=1' if signed else ''}", {}))
 
     def find(self, number: int) -> Job:
         """One job."""

@@ -1,6 +1,7 @@
 """Server-sent events as a client reads them (WHATWG HTML, section 9.2), as far as a queue sends them."""
 
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ ATTEMPTS = 5
 """Connections in a row that may bring nothing."""
 
 _WAITING_LINES = 10_000
+_OFFSET = re.compile(r"[0-9]{1,19}")  # as our queues write it; it goes back in a header
+_Line = str | Exception | None  # what the reading thread hands over: lines, then why it ended
 
 
 @dataclass
@@ -37,7 +40,8 @@ class Events:
         """Take some bytes; whole events are in `lines` afterwards."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
-            self._line(line.decode("utf-8", "replace"))
+            # Proxies may end lines as the standard also allows.
+            self._line(line.removesuffix(b"\r").decode("utf-8", "replace"))
 
     def reset(self) -> None:
         """A new connection begins."""
@@ -56,21 +60,34 @@ class Events:
             self._kind = value
         elif name == "data":
             self._data.append(value)
-        elif name == "id":
+        elif name == "id" and _OFFSET.fullmatch(value):
             self.seen = value
 
 
 def follow(client: HTTPClient, url: str, headers: Mapping[str, str]) -> Iterator[str]:
     """The lines of a stream, connected anew where it breaks. Raises QueueError when it cannot be read."""
     events = Events()
-    lines: queue.Queue[str | QueueError | None] = queue.Queue(_WAITING_LINES)
+    lines: queue.Queue[_Line] = queue.Queue(_WAITING_LINES)
     # The client passes bytes on to a function; the caller wants them one by one.
-    thread = threading.Thread(target=_read, args=(client, url, headers, events, lines), daemon=True)
+    thread = threading.Thread(target=_hand_over, args=(client, url, headers, events, lines), daemon=True)
     thread.start()
     while (line := lines.get()) is not None:
-        if isinstance(line, QueueError):
+        if isinstance(line, Exception):
             raise line
         yield line
+
+
+def _hand_over(
+    client: HTTPClient,
+    url: str,
+    headers: Mapping[str, str],
+    events: Events,
+    lines: "queue.Queue[_Line]",
+) -> None:
+    try:
+        _read(client, url, headers, events, lines)
+    except Exception as error:
+        lines.put(error)  # whatever it is: the caller waits for an end
 
 
 def _read(
@@ -78,7 +95,7 @@ def _read(
     url: str,
     headers: Mapping[str, str],
     events: Events,
-    lines: "queue.Queue[str | QueueError | None]",
+    lines: "queue.Queue[_Line]",
 ) -> None:
     def take(data: bytes) -> None:
         events.feed(data)

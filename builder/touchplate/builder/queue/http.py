@@ -14,7 +14,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from touchplate.base.bearer import BearerTokens
 from touchplate.base.errors import StorageError, TouchplateError
+from touchplate.base.problem import MEDIA_TYPE, format_problem
 from touchplate.base.status import (
     BAD_REQUEST,
     CONFLICT,
@@ -27,12 +29,13 @@ from touchplate.base.status import (
     UNAVAILABLE,
     StatusTable,
 )
+from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.queue import jobs as queue_jobs
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJobError, QueueError, Result
 from touchplate.builder.queue.live import LiveOutput
 from touchplate.builder.queue.outputs import Outputs
 from touchplate.builder.queue.store import Queue
-from touchplate.builder.queue.tokens import Caller, Scope, Tokens
+from touchplate.builder.queue.tokens import Caller, Scope
 from touchplate.builder.queue.wire import (
     MAX_MESSAGE_BYTES,
     MAX_STATEMENTS_BYTES,
@@ -74,6 +77,7 @@ class MessageTooLargeError(QueueError):
 _STATUS = StatusTable().extended(
     {
         BadJobError: BAD_REQUEST,
+        ClientGoneError: BAD_REQUEST,
         queue_jobs.NoJobError: NOT_FOUND,
         queue_jobs.LeaseLostError: CONFLICT,
         queue_jobs.QueueFullError: OVERLOADED,
@@ -89,7 +93,9 @@ _STATUS = StatusTable().extended(
 class JobRoutes:
     """The routes over one queue."""
 
-    def __init__(self, queue: Queue, tokens: Tokens, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, queue: Queue, tokens: BearerTokens[Caller], *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._queue = queue
         self._outputs = Outputs(queue)
         self._tokens = tokens
@@ -159,7 +165,8 @@ class JobRoutes:
     async def _cancel(self, request: Request) -> Response:
         self._caller(request, "admin")
         now = self._now()
-        job = await _run(lambda: self._queue.cancel(_number(request), now))
+        signed = request.query_params.get("signed") == "1"
+        job = await _run(lambda: self._queue.cancel(_number(request), now, signed=signed))
         return JSONResponse(format_job(job))
 
     async def _lease(self, request: Request) -> Response:
@@ -245,7 +252,7 @@ def _answering(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
     async def route(request: Request) -> Response:
         try:
             return await answer(request)  # type: ignore[no-any-return]
-        except (QueueError, StorageError) as error:
+        except (QueueError, ClientGoneError, StorageError) as error:
             return _problem(error)
 
     return route
@@ -255,16 +262,10 @@ def _problem(error: TouchplateError) -> Response:
     status = _STATUS.status(error).http
     # What a database says is for the log lines of this node, not for its callers.
     detail = "the queue's database failed; try again" if isinstance(error, StorageError) else str(error)
-    value = {
-        "title": error.reason.replace("-", " "),
-        "status": status,
-        "reason": error.reason,
-        "detail": detail,
-    }
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else {}
     if status == UNAUTHENTICATED.http:
         headers["www-authenticate"] = "Bearer"
-    return JSONResponse(value, status, headers, media_type="application/problem+json")
+    return Response(format_problem(status, error.reason, detail), status, headers, MEDIA_TYPE)
 
 
 async def _run(call: Callable[[], T]) -> T:
@@ -273,8 +274,8 @@ async def _run(call: Callable[[], T]) -> T:
 
 async def _body(request: Request, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
+    async for piece in read_pieces(request.receive):
+        data += piece
         if len(data) > max_bytes:
             raise MessageTooLargeError(f"the body is limited to {max_bytes} bytes")
     try:

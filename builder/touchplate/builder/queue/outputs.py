@@ -12,6 +12,9 @@ from touchplate.builder.queue.store import Queue, newest
 KEPT_SECONDS = 7 * 24 * 3600
 """How long the output of a closed job is kept: the build log itself is evidence, and stays."""
 
+READ_PIECES = 16
+"""Pieces of one answer: 1 MiB of the largest, and a quarter of a minute of those that come each second."""
+
 _CUT = b"\n[more output follows; all of it is in the build log, which is evidence]\n"
 
 
@@ -49,12 +52,15 @@ class Outputs:
 
     def read(self, number: int, start: int) -> bytes:
         """Output from the byte `start` on, one or a few pieces; empty when there is no more (yet)."""
+        here = output.c.job_id == number
+        # The piece in which that byte is: those before it may be any number, of any size.
+        piece = select(func.max(output.c.start)).where(here, output.c.start <= start).scalar_subquery()
         with database_errors("read output"), begin_read(self._engine) as transaction:
             rows = transaction.execute(
                 select(output.c.start, output.c.data)
-                .where(output.c.job_id == number, output.c.start + MAX_BATCH_BYTES + len(_CUT) > start)
+                .where(here, output.c.start >= func.coalesce(piece, 0))
                 .order_by(output.c.start)
-                .limit(16)
+                .limit(READ_PIECES)
             ).all()
         return b"".join(row.data[max(0, start - row.start) :] for row in rows)
 

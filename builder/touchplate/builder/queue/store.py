@@ -13,7 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import (
@@ -39,9 +39,14 @@ from touchplate.builder.queue.jobs import (
 )
 from touchplate.builder.queue.schema import jobs, prepare, serialise
 from touchplate.verify.errors import MalformedError
+from touchplate.verify.output import printable
 from touchplate.verify.purl import normalise_purl
 
 _HOUR = 3600
+_AHEAD_SECONDS = 2 * _HOUR
+"""No lease and no pause is so long. A time further ahead was written by a clock that was wrong, and nobody
+waits for it; less may be how far the clocks of two nodes are apart."""
+
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 
 
@@ -86,7 +91,8 @@ class Queue:
             return _job(made), True
 
     def _is_recent(self, row: Row[Any], now: int) -> bool:
-        return row.finished is not None and row.finished > now - self.limits.quiet_seconds
+        since = now - self.limits.quiet_seconds
+        return row.finished is not None and since < row.finished <= now + _AHEAD_SECONDS
 
     def _check_room(self, transaction: Connection, client: str | None, now: int) -> None:
         count = select(func.count()).select_from(jobs)
@@ -96,7 +102,9 @@ class Queue:
             )
         if client is None:
             return
-        asked = count.where(jobs.c.client == client, jobs.c.created > now - _HOUR)
+        asked = count.where(
+            jobs.c.client == client, jobs.c.created > now - _HOUR, jobs.c.created <= now + _AHEAD_SECONDS
+        )
         if transaction.execute(asked).scalar_one() >= self.limits.asked_per_hour:
             raise TooManyRequestsError(
                 f"{self.limits.asked_per_hour} rebuilds an hour may be asked for; try again later"
@@ -189,7 +197,7 @@ class Queue:
     def give_back(self, number: int, secret: str, why: str, now: int) -> None:
         """The worker's host lacks something: nothing is logged, and another try is made later, perhaps by
         another worker; after too many the job has failed. Raises LeaseLostError."""
-        why = why[:MAX_DETAIL_CHARS]
+        why = _one_line(why)
         with database_errors("give a job back"), begin_write(self.engine) as transaction:
             row = held(transaction, number, secret)
             _set(transaction, number, lacks=row.lacks + 1)
@@ -203,7 +211,7 @@ class Queue:
         """No worker can do this job, such as one whose definition is malformed. Raises LeaseLostError."""
         with database_errors("fail a job"), begin_write(self.engine) as transaction:
             held(transaction, number, secret)
-            _close(transaction, number, "failed", now, detail=why[:MAX_DETAIL_CHARS])
+            _close(transaction, number, "failed", now, detail=_one_line(why))
 
     def _give_back(self, transaction: Connection, number: int, now: int, why: str) -> None:
         _set(
@@ -212,19 +220,22 @@ class Queue:
             not_before=now + self.limits.retry_seconds,
         )  # fmt: skip
 
-    def cancel(self, number: int, now: int) -> Job:
+    def cancel(self, number: int, now: int, *, signed: bool = False) -> Job:
         """End an open job; its worker hears of it with its next heartbeat. A closed one stays as it is.
 
-        Signed statements may be in the log already: their job is not cancelled any more (BadJobError).
+        Signed statements may be in the log already, so their job is only cancelled when `signed` says that
+        this is meant (else BadJobError): for a log that will never answer again.
         """
         with database_errors("cancel a job"), begin_write(self.engine) as transaction:
             row = _locked(transaction, number)
             if row is None:
                 raise NoJobError(f"there is no job {number}")
             if row.state in OPEN:
-                if row.parcel is not None:
+                if row.parcel is not None and not signed:
                     raise BadJobError(
-                        f"job {number} is signed and on its way into the log", reason="too-late"
+                        f"job {number} is signed and on its way into the log; only if that will never take"
+                        " it, cancel it as signed",
+                        reason="too-late",
                     )
                 _close(transaction, number, "cancelled", now)
             return _find(transaction, number)
@@ -255,14 +266,18 @@ def _next(now: int) -> Any:
         .where(
             jobs.c.state.in_(OPEN),
             or_(
-                and_(jobs.c.state == "waiting", jobs.c.not_before <= now),
-                and_(jobs.c.state == "leased", jobs.c.lease_until <= now),
+                and_(jobs.c.state == "waiting", _is_due(jobs.c.not_before, now)),
+                and_(jobs.c.state == "leased", _is_due(jobs.c.lease_until, now)),
             ),
         )
         .order_by(jobs.c.priority.desc(), jobs.c.job_id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
+
+
+def _is_due(column: Column[int], now: int) -> ColumnElement[bool]:
+    return or_(column <= now, column > now + _AHEAD_SECONDS)
 
 
 def _locked(transaction: Connection, number: int) -> Row[Any] | None:
@@ -291,6 +306,11 @@ def _is_same(one: str, other: str) -> bool:
 
 def _lost(number: int) -> LeaseLostError:
     return LeaseLostError(f"job {number} is not leased to you (any more); stop working on it")
+
+
+def _one_line(why: str) -> str:
+    """A worker's words as they are kept and shown: part of them may come from whoever published a package."""
+    return printable(" ".join(why.split()))[:MAX_DETAIL_CHARS]
 
 
 def _set(transaction: Connection, number: int, **values: Any) -> None:

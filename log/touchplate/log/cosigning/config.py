@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from touchplate.base.config import Duration
+from touchplate.base.connections import parse_origin
+from touchplate.base.errors import BadURLError
 from touchplate.log.errors import CheckpointError
 from touchplate.verify.errors import PolicyError
-from touchplate.verify.notes import NoteKey
+from touchplate.verify.notes import MAX_SIGNATURE_LINES, NoteKey
 from touchplate.verify.policy import MAX_POLICY_BYTES, Policy, Witness, parse_policy
 from touchplate.verify.reading import read_at_most
 
@@ -52,8 +53,8 @@ class Asked:
 def load_policy(config: WitnessesConfig, key: NoteKey) -> tuple[Policy, list[Asked]]:
     """The policy, and who is to be asked.
 
-    Raises OSError, PolicyError (`policy`), and CheckpointError when this log's `key` is not in it or its
-    quorum could never be reached.
+    Raises OSError, PolicyError (`policy`), and CheckpointError when this log's `key` is not in it, its quorum
+    could never be reached, or all cosignatures together would not fit into a note.
     """
     try:
         text = read_at_most(config.policy, MAX_POLICY_BYTES).decode()
@@ -72,11 +73,20 @@ def load_policy(config: WitnessesConfig, key: NoteKey) -> tuple[Policy, list[Ask
             f"{config.policy}: the quorum {policy.quorum!r} needs witnesses without a URL, which cannot be"
             " asked: write the URL at the end of the witness's line"
         )
+    most = MAX_SIGNATURE_LINES - 1  # one is the log's own
+    if (count := sum(len(each.witnesses) for each in asked)) > most:
+        raise CheckpointError(
+            f"{config.policy} names {count} keys of witnesses that are asked, and a checkpoint has room for"
+            f" {most}: leave the URLs of some out"
+        )
     return policy, asked
 
 
 def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        _, target = parse_origin(url)
+    except BadURLError as error:
+        raise PolicyError(f"a witness's URL: {error}; write http:// or https://, host and path") from error
+    if "?" in target:
         raise PolicyError(f"{url!r} is no URL of a witness: write http:// or https://, host and path")
     return url.rstrip("/")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from touchplate.base.addresses import AddressRules
 from touchplate.base.errors import FetchError
@@ -71,7 +70,7 @@ class HTTPTransport:
     def __init__(self, url: str, seconds: float) -> None:
         self._url = f"{url}/add-checkpoint"
         self._client = HTTPClient(
-            AddressRules.parse(hosts=[urlsplit(url).hostname or ""]),
+            AddressRules.naming(url),
             HTTPLimits(connect=seconds, read=seconds, total=seconds, redirects=0),
         )
 
@@ -166,11 +165,12 @@ class AskedWitness:
         return {self._names[key]: line for key, line in zip(found, lines, strict=True)}
 
     def _check_times(self, opened: OpenNote) -> None:
-        """Readers who demand an age would not count a line from another day; 0 makes no claim (0x06)."""
+        """Readers who demand an age would not count a line from another day, nor one without a time (0x06
+        only): that is a subtree's, and claims nothing about our newest head (tlog-cosignature)."""
         now = self._now()
         for each in opened.signatures:
-            if each.timestamp and abs(each.timestamp - now) > MAX_CLOCK_SKEW:
+            if each.timestamp is None or abs(each.timestamp - now) > MAX_CLOCK_SKEW:
                 raise MalformedError(
-                    f"it is of {format_moment(each.timestamp)}, and here it is {format_moment(int(now))}: one"
-                    " of the two clocks is wrong"
+                    f"it is of {format_moment(each.timestamp or 0)}, and here it is"
+                    f" {format_moment(int(now))}: one of the two clocks is wrong"
                 )

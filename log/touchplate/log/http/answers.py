@@ -1,8 +1,8 @@
 """Reading requests and writing answers in plain ASGI, and errors as problem+json (RFC 9457)."""
 
-import json
 from asyncio import timeout
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from logging import getLogger
@@ -10,17 +10,14 @@ from secrets import token_hex
 from typing import Any
 
 from touchplate.base.errors import TouchplateError
-from touchplate.log.errors import STATUS, BusyError, RequestError
+from touchplate.base.problem import MEDIA_TYPE, format_problem
+from touchplate.log.errors import STATUS, BusyError, OverloadedError, RequestError
 
 logger = getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-PROBLEM = "application/problem+json"
-PROBLEMS = "https://touchplate.dev/problems"
-"""Prefix of the reasons' names (RFC 9457 3.1.1); nothing is fetched from there."""
 
 BODY_SECONDS = 30
 """How long a client may take to send one body: 8 MiB at 300 KB/s. A slower one only holds memory."""
@@ -62,26 +59,13 @@ def problem_of(error: Exception) -> Answer:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(error.retry_after)
-    body = {
-        "type": f"{PROBLEMS}/{reason}",
-        "title": reason,
-        "status": status,
-        "reason": reason,
-        "detail": detail,
-    }
-    return Answer(json.dumps(body).encode(), status, PROBLEM, headers)
+    return Answer(format_problem(status, reason, detail), status, MEDIA_TYPE, headers)
 
 
 def method_not_allowed(allowed: str) -> Answer:
     """405 for a path that knows other methods."""
-    body = {
-        "type": f"{PROBLEMS}/method-not-allowed",
-        "title": "method-not-allowed",
-        "status": 405,
-        "reason": "method-not-allowed",
-        "detail": f"this path answers {allowed} only",
-    }
-    return Answer(json.dumps(body).encode(), 405, PROBLEM, {"Allow": allowed})
+    body = format_problem(405, "method-not-allowed", f"this path answers {allowed} only")
+    return Answer(body, 405, MEDIA_TYPE, {"Allow": allowed})
 
 
 async def send_answer(send: Send, answer: Answer, *, head: bool = False) -> None:
@@ -133,8 +117,43 @@ def takes_gzip(scope: Scope) -> bool:
     return False
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes. Raises RequestError (too-large, too-slow, client-gone)."""
+class BodyRoom:
+    """The memory that bodies take together, from their first byte until they are answered. One event loop
+    uses it.
+
+    What counts are the bytes that came, not the requests: who connects and says little takes little.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._taken = 0
+
+    @asynccontextmanager
+    async def body(self, scope: Scope, receive: Receive, limit: int) -> AsyncIterator[bytes]:
+        """The whole body, as `read_body`; its room is free again after the block. Raises OverloadedError when
+        there is none for what comes."""
+        own = 0
+
+        def take(count: int) -> None:
+            nonlocal own
+            if self._taken + count > self._max_bytes:
+                raise OverloadedError(f"bodies of {self._taken} bytes are being read; send it again later")
+            self._taken += count
+            own += count
+
+        try:
+            yield await read_body(scope, receive, limit, take)
+        finally:
+            self._taken -= own
+
+
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, take: Callable[[int], None] = lambda _: None
+) -> bytes:
+    """The whole body, at most `limit` bytes. `take` is told the length of each piece, and may raise.
+
+    Raises RequestError (too-large, too-slow, client-gone).
+    """
     announced = header(scope, b"content-length")
     if announced is not None and announced.isdecimal() and int(announced[:20]) > limit:
         raise _too_large(limit)
@@ -151,6 +170,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
                 length += len(part)
                 if length > limit:
                     raise _too_large(limit)
+                take(len(part))
                 parts.append(part)
                 if not message.get("more_body", False):
                     return b"".join(parts)

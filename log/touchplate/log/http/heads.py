@@ -71,8 +71,10 @@ class HeadsFace(HotFace):
 
 def _parse_question(query: bytes) -> tuple[int, float]:
     """(from, wait); others are ignored. Raises RequestError."""
+    if len(query) > MAX_QUERY_BYTES:  # not cut: a number would be another one
+        raise RequestError(f"a question about heads has at most {MAX_QUERY_BYTES} bytes")
     try:
-        given = dict(parse_qsl(query[:MAX_QUERY_BYTES].decode("latin-1"), keep_blank_values=True))
+        given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
         start = parse_decimal(given.get("from", "0"), "from")
         return start, float(min(parse_decimal(given.get("wait", "0"), "wait"), MAX_WAIT_SECONDS))
     except (MalformedError, ValueError) as error:

@@ -11,19 +11,19 @@ import gzip
 import json
 from dataclasses import replace
 
-from touchplate.log.errors import LogError, NotFoundError, OverloadedError, RequestError
+from touchplate.log.errors import LogError, NotFoundError, RequestError
 from touchplate.log.http.answers import (
     FRESH,
     IMMUTABLE,
     SHORT,
     Answer,
+    BodyRoom,
     Receive,
     Scope,
     Send,
     header,
     method_not_allowed,
     problem_of,
-    read_body,
     send_answer,
     tagged,
     takes_gzip,
@@ -47,8 +47,11 @@ MAX_BATCH_ENTRIES = 4096
 MAX_BATCH_BODY = 8 * 1024 * 1024 + 4 * MAX_BATCH_ENTRIES
 """Bytes of an add-batch body: one transaction's worth of envelopes, and their lengths."""
 
-MAX_BATCHES = 8
-"""Batch requests at once: bounds the memory that bodies take (64 MiB) before they count as outstanding."""
+MAX_ADDS_BYTES = 128 * 1024 * 1024
+"""Bytes of all bodies of add that are being read or worked on: 2,048 of the largest, 16,384 of usual ones."""
+
+MAX_BATCHES_BYTES = 64 * 1024 * 1024
+"""Bytes of all bodies of add-batch that are being read or worked on: eight of the largest."""
 
 GZIP_LEVEL = 1
 """Most of a bundle is base64 of hashes: more work makes it hardly smaller."""
@@ -69,7 +72,8 @@ class HotFace:
         self._tiles = f"{prefix}/tile/"
         self._paths = {f"{prefix}/{name}" for name in ("add", "add-batch", "checkpoint")}
         self._kept = KeptAnswers()  # only touched by the event loop
-        self._batches = 0  # only touched by the event loop
+        self._adds = BodyRoom(MAX_ADDS_BYTES)  # only touched by the event loop
+        self._batches = BodyRoom(MAX_BATCHES_BYTES)  # only touched by the event loop
 
     def handles(self, scope: Scope) -> bool:
         """Whether this request belongs here. Costs one look at the path."""
@@ -99,18 +103,12 @@ class HotFace:
     async def _write(self, name: str, scope: Scope, receive: Receive) -> Answer:
         hint = _key_hint(scope)
         if name == "add":
-            envelope = await read_body(scope, receive, MAX_ENVELOPE_BYTES)
-            result = await self._writer.add(envelope, hint)
+            async with self._adds.body(scope, receive, MAX_ENVELOPE_BYTES) as envelope:
+                result = await self._writer.add(envelope, hint)
             headers = {"Touchplate-Duplicate": "true"} if result.duplicate else {}
             return Answer(str(result.index).encode(), headers=headers)
-        if self._batches >= MAX_BATCHES:
-            raise OverloadedError(f"{self._batches} batches are being taken already; send it again later")
-        self._batches += 1
-        try:
-            envelopes = parse_batch(await read_body(scope, receive, MAX_BATCH_BODY))
-            results = await self._writer.add_batch(envelopes, hint)
-        finally:
-            self._batches -= 1
+        async with self._batches.body(scope, receive, MAX_BATCH_BODY) as read:
+            results = await self._writer.add_batch(parse_batch(read), hint)
         body = {"results": [_result(result) for result in results]}
         return Answer(json.dumps(body).encode(), content_type="application/json")
 

@@ -11,12 +11,12 @@ from touchplate.log.errors import NotFoundError, OtherSizeError, OverloadedError
 from touchplate.log.http.answers import (
     FRESH,
     Answer,
+    BodyRoom,
     Receive,
     Scope,
     Send,
     method_not_allowed,
     problem_of,
-    read_body,
     send_answer,
 )
 from touchplate.log.witness.requests import MAX_REQUEST_BYTES
@@ -25,8 +25,11 @@ from touchplate.log.witness.service import Witness
 SIZE_TYPE = "text/x.tlog.size"
 """Content-Type of the size in an answer 409 (tlog-witness)."""
 
+MAX_BODIES_BYTES = 32 * 1024 * 1024
+"""Bytes of all bodies that are being read or looked at: 128 of the largest, ten thousand usual ones."""
+
 MAX_REQUESTS = 128
-"""Requests at once: bounds the memory that bodies take, 32 MiB."""
+"""Heads that are looked at, or wait for it, at once: what a slow disk gets through in a second."""
 
 _HEAD = re.compile(r"/([0-9a-f]{64})/checkpoint")
 
@@ -38,6 +41,7 @@ class WitnessFace:
         """`prefix` is where the witness is mounted: "/witness", or "" at the root."""
         self._witness = witness
         self._prefix = prefix
+        self._room = BodyRoom(MAX_BODIES_BYTES)  # only touched by the event loop
         self._requests = 0  # only touched by the event loop
 
     def handles(self, scope: Scope) -> bool:
@@ -72,12 +76,15 @@ class WitnessFace:
         return Answer(note, headers={"Cache-Control": FRESH})
 
     async def _add(self, scope: Scope, receive: Receive) -> Answer:
-        if self._requests >= MAX_REQUESTS:
-            raise OverloadedError(f"{self._requests} heads are being looked at already; send it again later")
-        self._requests += 1
-        try:
-            body = await read_body(scope, receive, MAX_REQUEST_BYTES)
-            lines = await asyncio.to_thread(self._witness.add_checkpoint, body)
-        finally:
-            self._requests -= 1
+        async with self._room.body(scope, receive, MAX_REQUEST_BYTES) as body:
+            # Counted from here on: a client that does not finish its body keeps nobody out.
+            if self._requests >= MAX_REQUESTS:
+                raise OverloadedError(
+                    f"{self._requests} heads are being looked at already; send it again later"
+                )
+            self._requests += 1
+            try:
+                lines = await asyncio.to_thread(self._witness.add_checkpoint, body)
+            finally:
+                self._requests -= 1
         return Answer(lines, headers={"Cache-Control": "no-store"})

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from logging import getLogger
 from pathlib import Path
 from threading import Condition, Event, Thread
-from urllib.parse import urlsplit
 
 from touchplate.base.addresses import AddressRules
 from touchplate.base.errors import FetchError, StorageError
@@ -78,7 +77,7 @@ def http_fetch(url: str) -> Fetch:
     """Asks the peer whose log is at `url`. Its operator was named in our configuration, so any address
     goes."""
     client = HTTPClient(
-        AddressRules.parse(hosts=[urlsplit(url).hostname or ""]),
+        AddressRules.naming(url),
         HTTPLimits(connect=CALL_SECONDS, read=CALL_SECONDS, total=CALL_SECONDS, redirects=0),
     )
 

@@ -113,15 +113,19 @@ class RawTree(SQLTree):
         return self._newest(connection, row)
 
     def _lock(self, connection: Connection) -> Any:
-        row = connection.execute(self._raw.lock, {"tree": self._tree_id}).one()
-        if row.deleted is not None:
+        row = connection.execute(self._raw.lock, {"tree": self._tree_id}).one_or_none()
+        if row is None or row.deleted is not None:
             raise NotFoundError("the tree is deleted")
         return row
 
     def _newest(self, connection: Connection, row: Any) -> RawState:
         state = self._state
-        if state.edge.size != row.tree_size or state.head.size != row.tree_size:
-            return self._load_from(connection, state.head)  # another process was here
+        if state.edge.size != row.tree_size or (state.head.size, state.head.root) != (
+            row.tree_size,
+            row.root,
+        ):
+            # Another process was here; or this is another database, which must not be gone on with.
+            return self._load_from(connection, state.head)
         return RawState(state.head, state.edge, row.root_nanos)
 
     def _add_rows(
@@ -213,9 +217,11 @@ class RawTree(SQLTree):
             head = self._read_head(connection)
             nanos = connection.execute(self._raw.root_time, {"tree": self._tree_id}).scalar_one()
         known = self._state
-        if head.size < known.head.size and (nanos or 0) >= (known.nanos or 0):
+        went_back = head.size < known.head.size and (nanos or 0) >= (known.nanos or 0)
+        if went_back or (head.size == known.head.size and head.root != known.head.root):
             raise CheckpointError(
-                f"the database has {head.size} entries, it had {known.head.size}: it was exchanged"
+                f"the database has {head.size} entries, root {head.root.hex()}; it had {known.head.size},"
+                f" root {known.head.root.hex()}: it was exchanged for another one"
             )
         self._advance(RawState(head, known.edge, nanos))
 

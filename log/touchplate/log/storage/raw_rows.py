@@ -30,6 +30,7 @@ class RawStatements:
         here = heads.c.tree_id == bindparam("tree")
         columns = (
             heads.c.tree_size,
+            heads.c.root,
             trillian_trees.c.state,
             trillian_trees.c.type,
             trillian_trees.c.deleted,
@@ -37,7 +38,9 @@ class RawStatements:
             trillian_trees.c.max_root_nanos,
         )
         both = select(*columns).join_from(heads, trillian_trees, heads.c.tree_id == trillian_trees.c.tree_id)
-        self.lock = both.where(here).with_for_update(of=heads)
+        # Both rows, in the order in which `Registry` locks them: whoever waited is then shown both as they
+        # are after the wait. Of a row that is only read along, PostgreSQL shows what was there before it.
+        self.lock = both.where(here).with_for_update(of=[heads, trillian_trees])
         mine = trillian_trees.c.tree_id == bindparam("tree")
         self.root_time = select(trillian_trees.c.root_nanos).where(mine)
         self.put_root_time = update(trillian_trees).where(mine)

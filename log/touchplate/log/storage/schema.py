@@ -1,6 +1,7 @@
 """The tables of a log's database. Several trees can live in one; every row names its tree.
 
-    trees       one row per tree: its name (the origin of its checkpoints) and kind
+    trees       one row per tree: its name (the origin of its checkpoints) and kind; also of one that was
+                removed, whose number is never used again
     leaves      one row per entry: leaf data (what is hashed) and packed entry (what bundles serve)
     identities  identity -> index: what makes duplicates impossible (random keys: a table apart)
     tiles       hash tiles as tlog-tiles serves them; an unfinished one is replaced as it grows

@@ -160,7 +160,8 @@ class SharedTree(SQLTree):
 
     def invite(self, share: Share) -> None:
         """The next batch takes along what others have submitted, up to `share`."""
-        self._share = share
+        with self._writing:
+            self._share = share
 
     def _also(self, connection: Connection) -> list[PackedEntry]:
         # Kept until the batch is through: it may be written a second time, with other submissions.
@@ -209,10 +210,12 @@ class SharedTree(SQLTree):
         """See `Tree.apply`."""
         try:
             answered = super().apply(entries, sign, decided)
-            self.taken = len(self._taken)
-            self._mark()
+            with self._writing:  # `begin_term` comes from another thread
+                self.taken = len(self._taken)
+                self._mark()
         finally:
-            self._share, self._taken = None, ()
+            with self._writing:
+                self._share, self._taken = None, ()
         return answered
 
     def store_checkpoint(self, size: int, checkpoint: bytes) -> None:

@@ -31,8 +31,14 @@ from touchplate.verify.tiles import Tile, TileReader, tile_width
 ATTESTATIONS = "attestations"
 """Kind of tree that takes signed envelopes of admitted keys; made by configuration only."""
 
+DERIVED = "derived"
+"""Kind of tree whose leaves are kept elsewhere (`derived.py`): only what follows from them is here."""
+
 RAW = "raw"
 """Kind of tree that takes any bytes; made through Trillian's interface."""
+
+REMOVED = "removed"
+"""Kind of a tree that was raw, and is no more: see `removal.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +263,13 @@ class SQLTree:
             if self._read_head(connection).frozen:
                 raise FrozenError("appending a batch: the log is frozen")
             raise SupersededError("appending a batch: another process moved the head of this tree")
-        bulk.add_leaves(connection, tree, state.head.size, fresh)
+        self._keep_leaves(connection, state.head.size, fresh)
         bulk.put_tiles(connection, tree, growth.tiles)
         return State(Head(size, root, checkpoint), growth.edge)
+
+    def _keep_leaves(self, connection: Connection, first: int, fresh: Sequence[PackedEntry]) -> None:
+        """Store what was hashed, with indexes from `first` on."""
+        self._sql.bulk.add_leaves(connection, self._tree_id, first, fresh)
 
     def _load(self, known: Head | None = None) -> State:
         """Head and edge as the database has them; they must go on from what was `known`.

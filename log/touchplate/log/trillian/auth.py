@@ -1,15 +1,13 @@
 """Who calls, and what he may do: bearer tokens, and the names in clients' certificates."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from touchplate.base.bearer import BearerTokens, parse_bearer
 from touchplate.base.errors import ConfigError
 from touchplate.log.trillian.config import TokenConfig, read_token
 from touchplate.log.trillian.errors import NotAllowedError, UnauthenticatedError
-
-SCHEME = "bearer "
 
 
 class Access(IntEnum):
@@ -33,14 +31,13 @@ class Gatekeeper:
 
     def __init__(self, tokens: Sequence[TokenConfig]) -> None:
         """Raises ConfigError."""
-        # By digest: how long a look-up takes says nothing about a token.
-        self._callers: dict[bytes, Caller] = {}
+        found: dict[str, Caller] = {}
         for one in tokens:
             caller = Caller(one.user, Access[one.may.upper()])
-            other = self._callers.setdefault(_digest(read_token(one)), caller)
-            if other is not caller:
+            if (other := found.setdefault(read_token(one), caller)) is not caller:
                 mistake = f"{other.user!r} and {one.user!r} have the same token; give each its own"
                 raise ConfigError("log.trillian.tokens", (mistake,))
+        self._callers = BearerTokens((caller, token) for token, caller in found.items())
 
     def admit(self, authorization: str | None, certificate: str | None, needed: Access) -> Caller:
         """The caller of a call that needs `needed`. Without tokens everybody may everything.
@@ -52,9 +49,9 @@ class Gatekeeper:
             return Caller(certificate, Access.ADMIN)
         if authorization is None:
             raise UnauthenticatedError('a token is needed: send the metadata "authorization: Bearer …"')
-        if authorization[: len(SCHEME)].lower() != SCHEME:
+        if parse_bearer(authorization) is None:
             raise UnauthenticatedError("only bearer tokens are known here")
-        caller = self._callers.get(_digest(authorization[len(SCHEME) :].strip()))
+        caller = self._callers.find(authorization)
         if caller is None:
             raise UnauthenticatedError("this token is not known here")
         if caller.may < needed:
@@ -62,7 +59,3 @@ class Gatekeeper:
                 f"the token of {caller.user!r} may {caller.may.name.lower()}, not {needed.name.lower()}"
             )
         return caller
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from touchplate.log.trillian.admin_service import AdminService
 from touchplate.log.trillian.auth import Access
-from touchplate.log.trillian.log_service import MAX_PAGE, LogService
+from touchplate.log.trillian.log_service import MAX_PAGE, MAX_SEQUENCED, LogService
 from touchplate.proto.trillian import trillian_admin_api_pb2 as admin_pb2
 from touchplate.proto.trillian import trillian_log_api_pb2 as log_pb2
 
@@ -94,7 +94,9 @@ def _one(_: Any) -> int:
 
 
 def _leaves(request: Any) -> int:
-    return max(1, len(request.leaves))
+    # More are refused. One message can hold two million empty ones, which would use up everybody's quota for
+    # an hour.
+    return min(max(1, len(request.leaves)), MAX_SEQUENCED)
 
 
 def _range(request: Any) -> int:

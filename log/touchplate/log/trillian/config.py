@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from touchplate.base.config import Secret
+from touchplate.base.config import Duration, Secret
 from touchplate.base.errors import ConfigError
 
 MAX_PORT = 65_535
+SOONEST_REMOVAL = 3600
+"""Seconds in which a tree that was deleted by mistake can be undeleted at least."""
 MIN_TOKEN = 16
 """Characters of a bearer token at least: nobody guesses those."""
 
@@ -31,7 +33,8 @@ class TokenConfig:
 
 @dataclass(frozen=True)
 class QuotaConfig:
-    """Calls per second; a range counts its leaves. 0: no limit. Ten seconds' worth may come at once."""
+    """Calls per second; a range and AddSequencedLeaves count their leaves. 0: no limit. What is left over of
+    ten seconds may come at once."""
 
     user_read: int = 0
     user_write: int = 0
@@ -64,6 +67,8 @@ class TrillianConfig:
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     open_trees: int = 64
     """Trees in use at the same time: each has a thread and the edge of its tree in memory."""
+    remove_after: Duration = field(default=Duration(0))
+    """Deleted trees are removed for good so long after their deletion; 0: never."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -77,6 +82,8 @@ class TrillianConfig:
             found.append("client_ca: needs tls_cert and tls_key")
         if self.open_trees < 1:
             found.append(f"open_trees: must be at least 1, not {self.open_trees}")
+        if 0 < self.remove_after < SOONEST_REMOVAL:
+            found.append('remove_after: write at least "1h", or leave it out: what is removed is gone')
         if parse_listen(self.listen) is not None and not self.insecure:
             found += self._check_openness()
         return found

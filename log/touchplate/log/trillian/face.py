@@ -19,6 +19,7 @@ from touchplate.log.ports import Head
 from touchplate.log.sequencer import Limits
 from touchplate.log.storage.raw import RawTree
 from touchplate.log.storage.registry import DRAINING, LOG, Registry, TreeFields
+from touchplate.log.storage.removal import Removal
 from touchplate.log.storage.sql import ATTESTATIONS, SQLTree
 from touchplate.log.trillian.admin_service import AdminService
 from touchplate.log.trillian.auth import Gatekeeper
@@ -39,6 +40,12 @@ THREADS = 8
 
 SWEEP_SECONDS = 10.0
 """Between two looks for trees that nobody uses."""
+
+REMOVAL_SECONDS = 60.0
+"""Between two looks for trees that were deleted long ago."""
+
+STEP_PAUSE_SECONDS = 0.01
+"""Between two transactions that remove rows: about as long as they take, so that writers come in between."""
 
 logger = getLogger(__name__)
 
@@ -125,6 +132,8 @@ class TrillianFace:
                 port = server.listen(*self._config.address, self._tls)
                 await server.start()
                 ready.set_result(port)
+                if self._config.remove_after:
+                    stack.push_async_callback(_end, asyncio.create_task(self._remove(trees, threads)))
                 await self._sweep(trees, self._stopping)
 
     def _make_trees(self, threads: Threads) -> Trees:
@@ -151,6 +160,27 @@ class TrillianFace:
                 await trees.close_idle()
             except Exception:  # the calls go on without it
                 logger.exception("trees that nobody uses could not be closed")
+
+    async def _remove(self, trees: Trees, threads: Threads) -> None:
+        """Remove trees that were deleted long ago, a little at a time."""
+        removal = Removal(self._engine)
+        while True:
+            try:
+                before = time.time_ns() // 1_000_000 - self._config.remove_after * 1000
+                for public_id in await threads(removal.begin, before):
+                    logger.info("the tree %d was deleted long ago, and is removed", public_id)
+                    trees.changed(public_id)
+                while await threads(removal.step):
+                    await asyncio.sleep(STEP_PAUSE_SECONDS)
+            except Exception:  # the next round goes on
+                logger.exception("trees that were deleted long ago could not be removed")
+            await asyncio.sleep(REMOVAL_SECONDS)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def log_fields(tree_id: int, origin: str) -> TreeFields:

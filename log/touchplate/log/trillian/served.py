@@ -79,6 +79,7 @@ class ServedRaw:
         self._now = now
         self._sequencer: TreeSequencer | None = None
         self._renewing = asyncio.Lock()
+        self._writing = asyncio.Lock()
         self.in_doubt = False
         """A call failed: perhaps other processes changed the tree."""
         self.users = 0
@@ -110,7 +111,7 @@ class ServedRaw:
                 async with self._renewing:  # one commit for all who ask at the same time
                     head, later = self.tree.root()
                     if later == nanos:
-                        return _root(*await self._threads(self.tree.renew, most))
+                        return _root(*await self._alone(self.tree.renew, most))
                     nanos = nanos if later is None else later
         return _root(head, nanos)
 
@@ -130,12 +131,19 @@ class ServedRaw:
 
     async def place(self, leaves: list[tuple[int, RawEntry]]) -> list[Placed]:
         """See `ServedTree`."""
-        return await self._threads(self.tree.place, leaves)
+        return await self._alone(self.tree.place, leaves)
 
     async def initialise(self) -> LogRoot:
         """See `ServedTree`."""
-        head, nanos = await self._threads(self.tree.initialise)
-        return _root(head, nanos)
+        return _root(*await self._alone(self.tree.initialise))
+
+    async def _alone(self, write: Callable[..., T], *arguments: object) -> T:
+        """Writes of this tree one at a time: while others hold it, it takes one thread, not all."""
+        await self._writing.acquire()
+        running = asyncio.ensure_future(self._threads(write, *arguments))
+        running.add_done_callback(lambda _: self._writing.release())
+        # The thread goes on when the caller gives up, and is then still the only one.
+        return await asyncio.shield(running)
 
     async def leaves(self, start: int, end: int, most_bytes: int) -> list[RawLeaf]:
         """See `ServedTree`."""
@@ -172,11 +180,17 @@ class ServedLog:
     async def root(self) -> LogRoot:
         """See `ServedTree`. A head gets its time when somebody first asks for it here: the log's own writers
         know nothing of it."""
-        issued = self._issued
-        if issued is not None and issued.size == self.tree.head().size:
+        if (issued := self._newest()) is not None:
             return issued
-        async with self._issuing:
+        async with self._issuing:  # one transaction for all who ask at the same time
+            if (issued := self._newest()) is not None:
+                return issued
             return await self._threads(self._issue)
+
+    def _newest(self) -> LogRoot | None:
+        """The root of the tree's head, if it has been issued here."""
+        issued = self._issued
+        return issued if issued is not None and issued.size == self.tree.head().size else None
 
     def _issue(self) -> LogRoot:
         head = self.tree.head()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from touchplate.base.config import Secret
@@ -69,10 +70,10 @@ class WitnessConfig:
             found.append("keys: name one cosigner key, or one Ed25519 and one ML-DSA-44 key")
         if not 1 <= len(self.log) <= MAX_LOGS:
             found.append(f"log: name 1 to {MAX_LOGS} logs, each in a table [[witness.log]]")
-        origins = [log.named for log in self.log]
+        times = Counter(log.named for log in self.log)
         found += [
             f"log: the origin {origin!r} stands there twice; give all its keys in one table"
-            for origin in sorted({each for each in origins if origins.count(each) > 1})
+            for origin in sorted(each for each, count in times.items() if count > 1)
         ]
         return found
 

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 
 from touchplate.builder.contents import printable
 from touchplate.builder.errors import HostLack
-
-MAX_LINES = 6
-"""Lines of a failure's detail: a compiler repeats itself, and the log itself is evidence enough."""
+from touchplate.builder.failure import join_first
 
 _OURS = "touchplate: "
 _CONAN = "ERROR: "
@@ -23,13 +21,7 @@ def explain_failure(log: bytes) -> str | None:
     Raises HostLack for a recipe that requires others: that is beyond this touchplate, and says nothing about
     the package. (A hostile recipe can print it, too; it is then not built, and nothing is logged.)
     """
-    lines: list[str] = []
-    for line in _errors(log):
-        if line not in lines:
-            lines.append(line)
-        if len(lines) == MAX_LINES:
-            break
-    return "; ".join(lines) or None
+    return join_first(_errors(log))
 
 
 def _errors(log: bytes) -> Iterator[str]:
@@ -45,4 +37,4 @@ def _errors(log: bytes) -> Iterator[str]:
         # Conan goes on in indented lines: the line of the recipe, and what it raised.
         inside = raw.startswith(_CONAN) or (inside and raw.startswith("\t"))
         if inside or raw.startswith(_OURS) or _COMPILER.fullmatch(raw):
-            yield printable(raw.removeprefix(_CONAN).removeprefix(_OURS).strip())
+            yield raw.removeprefix(_CONAN).removeprefix(_OURS)

@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from touchplate.builder.contents import printable
-
-MAX_LINES = 6
-"""Lines of a failure's detail: a compiler repeats itself, and the log itself is evidence enough."""
+from touchplate.builder.failure import join_first
 
 _ERROR = "[ERROR] "
 
@@ -23,17 +20,11 @@ _ADVICE = (
 
 def explain_failure(log: bytes) -> str | None:
     """The first distinct errors of a Maven log on one line; None when it has none."""
-    lines: list[str] = []
-    for line in _errors(log):
-        if line not in lines:
-            lines.append(line)
-        if len(lines) == MAX_LINES:
-            break
-    return "; ".join(lines) or None
+    return join_first(_errors(log))
 
 
 def _errors(log: bytes) -> Iterator[str]:
     for raw in log.decode("utf-8", "replace").splitlines():
-        line = printable(raw.removeprefix(_ERROR).strip()) if raw.startswith(_ERROR) else ""
-        if line and not line.startswith(_ADVICE):
+        line = raw.removeprefix(_ERROR).strip() if raw.startswith(_ERROR) else ""
+        if not line.startswith(_ADVICE):
             yield line

@@ -32,6 +32,7 @@ from touchplate.builder.ecosystems.oci.plan import ImagePlan, build_command
 from touchplate.builder.ecosystems.oci.registry import RegistryReader
 from touchplate.builder.ecosystems.oci.tools import Found, find_tools
 from touchplate.builder.errors import ContainerfileError, DefinitionError, HostLack, ImageError, PhaseFailed
+from touchplate.builder.failure import join_first
 from touchplate.builder.plan import BuildPlan, CollectedFile, Forbidden
 from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile
 from touchplate.builder.runc import ID_RANGES, open_runc_sandbox
@@ -164,7 +165,7 @@ class OCI:
     def explain_failure(self, log: bytes) -> str | None:
         """buildah's last word."""
         lines = [line.decode(errors="replace") for line in log.splitlines() if line.startswith(b"Error: ")]
-        return lines[-1].removeprefix("Error: ") if lines else None
+        return join_first(line.removeprefix("Error: ") for line in lines[-1:])
 
 
 def _reader(workshop: Workshop, identity: str, store: DigestFolder | None = None) -> RegistryReader:
