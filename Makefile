@@ -63,7 +63,7 @@ conformance: setup  ## foreign verifiers, readers and a witness on our logs and 
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
 
-conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness (needs go)
+conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness, a log in a bucket of versitygw (needs go)
 	$(PYTHON) -m pytest -q -m long tests/conformance
 
 torture: setup  ## kills at every durable step of every store (ROUNDS=3), 1,200 of a log under load, system calls that fail; an hour

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from touchplate.base.config import Secret
+from touchplate.base.config import Secret, load_table
 from touchplate.base.errors import ConfigError
 from touchplate.log.errors import RequestError
 from touchplate.verify.notes import is_origin
 
 if TYPE_CHECKING:
     from touchplate.base.sql import Engine
+    from touchplate.log.bucket.config import BucketConfig
     from touchplate.log.keys import LogKeys
     from touchplate.log.storage.rows import TreeRows
     from touchplate.log.trillian.store.config import TrillianStoreConfig
@@ -39,6 +40,8 @@ class Store:
     peers: bool
     witnesses: bool
     """Whether its checkpoints are published when witnesses have cosigned them."""
+    bucket: BucketConfig | None
+    """Where it is kept as objects, if it is."""
     trillian: TrillianStoreConfig | None = None
 
     def open_engine(self, *, make: bool = False) -> Engine:
@@ -82,6 +85,7 @@ def read_store(path: Path) -> Store:
     """The log in the configuration `path`. Raises ConfigError."""
     # On use: an auditor's installation has no SQLAlchemy.
     from touchplate.base.postgresql import parse_address
+    from touchplate.log.bucket.config import BucketConfig
     from touchplate.log.keys import RetiringConfig, load_keys
     from touchplate.log.service import SQLITE, TRILLIAN, database_path, log_folder
 
@@ -96,6 +100,9 @@ def read_store(path: Path) -> Store:
         retiring = None
         if (old := log.get("retiring")) is not None:
             retiring = RetiringConfig(Secret.parse(old["key"], folder), str(old["until"]))
+        bucket = None
+        if (table := log.get("bucket")) is not None:
+            bucket = load_table(BucketConfig, table, where=path, name="log.bucket")
         if storage not in (SQLITE, TRILLIAN):
             parse_address(storage)
         place = _read_trillian(log, path) if storage == TRILLIAN else None
@@ -121,14 +128,14 @@ def read_store(path: Path) -> Store:
         peers=log.get("mode") == "peers",
         witnesses="witness" in log,
         trillian=place,
+        bucket=bucket,
     )
 
 
 def _read_trillian(log: dict[str, Any], path: Path) -> TrillianStoreConfig:
-    from touchplate.base.config import load_table
     from touchplate.log.trillian.store.config import TrillianStoreConfig
 
-    return load_table(TrillianStoreConfig, log["trillian_store"], "log.trillian_store", where=path)
+    return load_table(TrillianStoreConfig, log["trillian_store"], where=path, name="log.trillian_store")
 
 
 def open_file(database: Path) -> Engine:

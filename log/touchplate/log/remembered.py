@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from logging import getLogger
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from touchplate.base.durable import remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
@@ -61,7 +61,8 @@ class Remembered:
         self._wait_for_growth = wait_for_growth
         self._stopping = Event()
         self._thread: Thread | None = None
-        self._written: bytes | None = None
+        self._writing = Lock()
+        self._written: bytes | None = None  # under _writing
 
     def check(self, keys: Sequence[NoteKey]) -> None:
         """Refuse a tree that does not contain what the file remembers.
@@ -86,7 +87,8 @@ class Remembered:
     def start(self) -> None:
         """Write what is the newest now, then follow. Raises StorageError."""
         remove_abandoned_writes(self._path.parent)
-        self._write()
+        with self._writing:
+            self._write()
         self._thread = Thread(target=self._run, name="remember-checkpoint", daemon=True)
         self._thread.start()
 
@@ -111,9 +113,10 @@ class Remembered:
         self.write()
 
     def write(self) -> None:
-        """Write what is the newest now; from one thread at a time. What fails is logged."""
+        """Write what is the newest now; from any thread. What fails is logged."""
         try:
-            self._write()
+            with self._writing:
+                self._write()
         except StorageError as error:
             # The log itself is durable; this only makes its memory of what it said shorter.
             logger.warning("the newest checkpoint could not be written beside the database: %s", error)

@@ -5,7 +5,7 @@ Everything is opened in the constructor, so that a log which must not run never 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,22 +14,26 @@ from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
 from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
+from touchplate.base.values import Duration
 from touchplate.log.admission import Admission
+from touchplate.log.bucket.config import BucketConfig
 from touchplate.log.cosigning.config import Asked, WitnessesConfig, load_policy
 from touchplate.log.cosigning.publisher import CosignedPublisher
 from touchplate.log.cosigning.witness import AskedWitness, HTTPTransport
+from touchplate.log.export import Destination, Exporter, TreeSource
 from touchplate.log.export_thread import ExportConfig, ExportThread
 from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
 from touchplate.log.keys import NOT_RETIRING, LogKeys, RetiringConfig, load_keys
+from touchplate.log.mirror import Mirror
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.ports import Decider, Head, Sequenced, Tree
-from touchplate.log.publishing import Publisher
+from touchplate.log.publishing import Publisher, stored_size
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.sql import SQLTree, open_tree
-from touchplate.log.trillian.config import TrillianConfig
+from touchplate.log.trillian.config import TrillianConfig, parse_listen
 from touchplate.log.trillian.store.config import TrillianStoreConfig
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import NoteSigner, is_origin
@@ -41,6 +45,7 @@ from touchplate.verify.trust import load_admission
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from touchplate.log.metrics import LogMetrics, LogState
     from touchplate.log.trillian.face import TrillianFace
 
 DATABASE_NAME = "log.sqlite"
@@ -88,6 +93,11 @@ class LogConfig:
     """The key that signs beside `key` until readers know the new one (`touchplate log rotate-key`)."""
     export: ExportConfig | None = None
     """A folder in which the log is also kept as files, for a web server."""
+    bucket: BucketConfig | None = None
+    """A bucket of an S3-compatible store in which the log is also kept as objects."""
+    metrics: str | None = None
+    """Where Prometheus fetches metrics (host:port, /metrics), of Trillian's interface as well; absent:
+    nowhere."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -104,6 +114,8 @@ class LogConfig:
             )
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
+        if self.metrics is not None and parse_listen(self.metrics) is None:
+            found.append(f"metrics: {self.metrics!r} is no address; write host:port, such as 127.0.0.1:8091")
         found += self._check_peers() + self._check_witness() + self._check_store()
         return found
 
@@ -139,24 +151,19 @@ class LogConfig:
             found.append(
                 "retiring: the keys of peers are those that they agreed on; they change as members do"
             )
-        if self.export is not None:
-            found.append(
-                "export: not on a peer; `touchplate log follow` makes the same folder from its address"
-            )
+        if self.metrics is not None:
+            found.append("metrics: not on a peer yet; `touchplate peer status` tells how it is")
+        for name, table in (("export", self.export), ("bucket", self.bucket)):
+            if table is not None:
+                found.append(
+                    f"{name}: not on a peer; `touchplate log follow` makes a folder of files from its address"
+                )
         return found
 
     def _check_witness(self) -> list[str]:
         if self.witness is None:
             return []
-        found = []
-        if self.storage not in (SQLITE, TRILLIAN):
-            found.append(
-                "witness: not with several frontends yet: each would sign and ask for itself, and what was"
-                ' signed stands in one folder; write storage = "sqlite", or leave [log.witness] out'
-            )
-        if self.retiring is not None:
-            found.append(f"retiring: {NOT_RETIRING}; leave one of the two tables out")
-        return found
+        return [f"retiring: {NOT_RETIRING}; leave one of the two tables out"] if self.retiring else []
 
     def _check_address(self) -> list[str]:
         try:
@@ -239,25 +246,29 @@ class LogService:
             self._remembered.check(keys.known)
             guard = SigningGuard(folder, config.origin)
             guard.check_tree(self.tree.head().size, self._root_at)
-            self._export = self._open_export(config, keys)
+            self._exports = self._open_exports(config, keys)
         except BaseException:
             self.tree.close()
             self._lock.close()
             raise
         # With witnesses, what is signed within a batch would be served before anybody has cosigned it.
         sign = self._publisher.sign if asked is None else None
-        self.sequencer = TreeSequencer(self.tree, self._make_decider(config), sign=sign, limits=config.limits)
+        self._metrics = self._make_metrics(config)
+        self.sequencer = TreeSequencer(
+            self.tree, self._make_decider(config), sign=sign, limits=config.limits, observer=self._metrics
+        )
         self.cosigning = None if asked is None else self._make_cosigning(config, asked, keys.signer, guard)
         self.reader = LogReader(self.tree)
         self.admission = Admission(listed, self.reader.size)
-        self.writer = LogWriter(self.admission, self.sequencer)
+        refused = None if self._metrics is None else self._metrics.answered
+        self.writer = LogWriter(self.admission, self.sequencer, refused)
         self.asgi = HotFace(self.reader, self.writer, prefix)
         self._prefix = prefix
         try:
             self.trillian = self._open_trillian(config)
         except BaseException:
-            if self._export is not None:
-                self._export.stop()
+            for export in self._exports:
+                export.stop()
             self.tree.close()
             self._lock.close()
             raise
@@ -281,7 +292,13 @@ class LogService:
             refresh_seconds=config.witness.refresh,
             wait_for_growth=self.wait_for_growth,
             published=self._remembered.write,
+            leads=self._leads,
+            newest=None if config.storage == SQLITE else self._newest_head,
         )
+
+    def _leads(self) -> bool:
+        """Whether this process signs, and asks witnesses: alone it always does."""
+        return True
 
     def _root_at(self, size: int) -> bytes:
         return root_of(TileReader(self.tree.read_tile, size), size)
@@ -304,18 +321,57 @@ class LogService:
             config.origin,
             follow=self._newest_head,
             limits=config.limits,
+            metrics=None if self._metrics is None else self._metrics.registry,
         )
 
     def _newest_head(self) -> Head:
         """The head, read again if other processes write it."""
         return self.tree.head()
 
-    def _open_export(self, config: LogConfig, keys: LogKeys) -> ExportThread | None:
-        if config.export is None:
-            return None
+    def _open_exports(self, config: LogConfig, keys: LogKeys) -> list[ExportThread]:
+        policy = keys.policy()
+        wanted: list[tuple[Destination, Duration]] = []
+        if config.bucket is not None:
+            # On use: its client is an extra.
+            from touchplate.log.bucket.bucket import Bucket
+
+            wanted.append((Bucket(config.bucket, policy), config.bucket.interval))
+        if config.export is not None:
+            wanted.append((Mirror(config.export.folder, policy), config.export.interval))
+        source = TreeSource(self.tree, self._newest_head)
         # With witnesses, a checkpoint becomes the newest some time after the log grew.
         by_time = config.witness is not None
-        return ExportThread(config.export, self.tree, keys.policy(), self.wait_for_growth, by_time=by_time)
+        return [
+            ExportThread(Exporter(to, policy), source, interval, self.wait_for_growth, by_time=by_time)
+            for to, interval in wanted
+        ]
+
+    def _make_metrics(self, config: LogConfig) -> LogMetrics | None:
+        self._metrics_address = None if config.metrics is None else parse_listen(config.metrics)
+        self._end_metrics: Callable[[], None] = lambda: None
+        if self._metrics_address is None:
+            return None
+        # On use: a log that nobody watches needs no prometheus_client.
+        from touchplate.log.metrics import LogMetrics
+
+        return LogMetrics(self._state)
+
+    def _state(self) -> LogState:
+        from touchplate.log.metrics import LogState
+
+        head = self.tree.head()
+        status = None if self.cosigning is None else self.cosigning.status()
+        return LogState(
+            size=head.size,
+            published=stored_size(head.checkpoint),
+            checkpoint=head.checkpoint,
+            published_seconds=None if status is None else status.seconds,
+            frozen=head.frozen,
+            waiting=self.sequencer.outstanding,
+            leads=self._leads(),
+            witnesses=() if status is None else status.witnesses,
+            exported=tuple((export.kind, export.size) for export in self._exports),
+        )
 
     def _make_decider(self, config: LogConfig) -> Decider:
         return SoloDecider(config.limits)
@@ -335,11 +391,16 @@ class LogService:
             self._remembered.start()
         else:
             self.cosigning.start()
-        if self._export is not None:
-            self._export.start()
+        for export in self._exports:
+            export.start()
+        if self._metrics is not None and self._metrics_address is not None:
+            from touchplate.log.metrics import serve_metrics
+
+            self._end_metrics = serve_metrics(self._metrics_address, self._metrics.registry)
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
+        self._end_metrics()
         if self.trillian is not None:
             self.trillian.stop()
         self.sequencer.stop()
@@ -348,8 +409,8 @@ class LogService:
         else:
             self.cosigning.stop()
         # After whoever publishes: the last checkpoint is exported, too.
-        if self._export is not None:
-            self._export.stop()
+        for export in self._exports:
+            export.stop()
         self.tree.close()
         self._lock.close()
 

@@ -1,8 +1,9 @@
 """Taking entries: admission in the accepting side, then the sequencer, then the answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 
 from touchplate.log.admission import Admission
 from touchplate.log.errors import LogError
@@ -16,9 +17,13 @@ class LogWriter:
     """The way of an envelope into the tree. `submit` is for threads, `add` and `add_batch` for an event
     loop."""
 
-    def __init__(self, admission: Admission, sequencer: Sequencer) -> None:
+    def __init__(
+        self, admission: Admission, sequencer: Sequencer, refused: Callable[[str, int], None] | None = None
+    ) -> None:
+        """`refused` is told the reason of what the sequencer has not taken, and of how many that was."""
         self._admission = admission
         self._sequencer = sequencer
+        self._refused = refused or (lambda reason, count: None)
         self._slots = asyncio.Semaphore(ADMISSION_THREADS)
 
     def submit(self, envelopes: Sequence[bytes]) -> list[Future[Sequenced]]:
@@ -26,13 +31,15 @@ class LogWriter:
 
         Raises AdmissionError, OverloadedError, StoppedError. The futures raise StorageFailedError.
         """
-        return self._sequencer.submit([self._admission.admit(envelope) for envelope in envelopes])
+        with self._counting(len(envelopes)):
+            return self._sequencer.submit([self._admission.admit(envelope) for envelope in envelopes])
 
     async def add(self, envelope: bytes, hint: bytes | None = None) -> Sequenced:
         """Append one bare envelope; returns when it is durable and integrated. `hint`: SHA-256 of its key's
         SPKI."""
         # An eighth of a millisecond: cheaper here than a thread's round trip.
-        (future,) = self._sequencer.submit_here([self._admission.admit(envelope, hint)])
+        with self._counting(1):
+            (future,) = self._sequencer.submit_here([self._admission.admit(envelope, hint)])
         return await future
 
     async def add_batch(
@@ -45,7 +52,8 @@ class LogWriter:
         async with self._slots:
             admitted = await asyncio.to_thread(self._admit_all, envelopes, hint)
         entries = [entry for entry in admitted if isinstance(entry, PackedEntry)]
-        futures = iter(self._sequencer.submit_here(entries))
+        with self._counting(len(entries)):
+            futures = iter(self._sequencer.submit_here(entries))
         results: list[Sequenced | LogError] = []
         for entry in admitted:
             if isinstance(entry, LogError):
@@ -61,7 +69,16 @@ class LogWriter:
         admitted: list[PackedEntry | LogError] = []
         for envelope in envelopes:
             try:
-                admitted.append(self._admission.admit(envelope, hint))
+                with self._counting(1):
+                    admitted.append(self._admission.admit(envelope, hint))
             except LogError as error:
                 admitted.append(error)
         return admitted
+
+    @contextmanager
+    def _counting(self, entries: int) -> Iterator[None]:
+        try:
+            yield
+        except LogError as error:
+            self._refused(error.reason, entries)
+            raise

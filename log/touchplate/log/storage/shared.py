@@ -219,8 +219,15 @@ class SharedTree(SQLTree):
         return answered
 
     def store_checkpoint(self, size: int, checkpoint: bytes) -> None:
-        """See `Tree.store_checkpoint`."""
-        super().store_checkpoint(size, checkpoint)
+        """See `Tree.store_checkpoint`. Raises SupersededError when another process writes the tree now."""
+        try:
+            super().store_checkpoint(size, checkpoint)
+        except CheckpointError:
+            with answering("reading the term"), begin_write(self._engine) as transaction:
+                term = transaction.execute(self._own.term, {"tree": self._tree_id}).scalar_one()
+            if term != self._term:
+                raise SupersededError("storing a checkpoint: another process is the sequencer now") from None
+            raise
         with answering("telling of a checkpoint"), begin_write(self._engine) as transaction:
             self._notify(transaction, GROWN)
 

@@ -53,8 +53,6 @@ class TrillianConfig:
     """Where Trillian's interface listens, and for whom."""
 
     listen: str = "127.0.0.1:8090"
-    metrics: str | None = None
-    """Where Prometheus fetches metrics over HTTP (/metrics); absent: nowhere."""
     tls_cert: Path | None = None
     """PEM of the server's certificate and its chain."""
     tls_key: Secret | None = None
@@ -73,9 +71,8 @@ class TrillianConfig:
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
         found = []
-        for name, address in (("listen", self.listen), ("metrics", self.metrics)):
-            if address is not None and parse_listen(address) is None:
-                found.append(f"{name}: {address!r} is no address; write host:port, such as 127.0.0.1:8090")
+        if parse_listen(self.listen) is None:
+            found.append(f"listen: {self.listen!r} is no address; write host:port, such as 127.0.0.1:8090")
         if (self.tls_cert is None) != (self.tls_key is None):
             found.append("tls_cert: and tls_key belong together; write both or neither")
         if self.client_ca is not None and self.tls_cert is None:

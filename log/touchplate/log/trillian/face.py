@@ -12,9 +12,8 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import uvloop
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry
 
-from touchplate.base.errors import ConfigError
 from touchplate.log.ports import Head
 from touchplate.log.sequencer import Limits
 from touchplate.log.storage.raw import RawTree
@@ -24,7 +23,7 @@ from touchplate.log.storage.sql import ATTESTATIONS, SQLTree
 from touchplate.log.trillian.admin_service import AdminService
 from touchplate.log.trillian.auth import Gatekeeper
 from touchplate.log.trillian.calls import make_calls
-from touchplate.log.trillian.config import TrillianConfig, parse_listen, read_tls
+from touchplate.log.trillian.config import TrillianConfig, read_tls
 from touchplate.log.trillian.log_service import LogService
 from touchplate.log.trillian.metrics import Metrics
 from touchplate.log.trillian.opened import Bounds, Trees
@@ -62,8 +61,10 @@ class TrillianFace:
         *,
         follow: Callable[[], Head] | None = None,
         limits: Limits | None = None,
+        metrics: CollectorRegistry | None = None,
     ) -> None:
-        """`tree`: the log of attestations in the same database, `follow` reads its head again.
+        """`tree`: the log of attestations in the same database, `follow` reads its head again. `metrics`:
+        where calls are counted.
 
         The engine stays open when this is stopped. Raises ConfigError (tokens, certificate),
         StorageFailedError.
@@ -73,6 +74,7 @@ class TrillianFace:
         self._tree = tree
         self._follow = follow or tree.head
         self._limits = limits or Limits()
+        self._registered = metrics or CollectorRegistry()
         self._gatekeeper = Gatekeeper(config.tokens)
         self._tls = read_tls(config)
         self._registry = Registry(engine)
@@ -121,13 +123,12 @@ class TrillianFace:
         with ThreadPoolExecutor(THREADS, "trillian") as executor:
             threads = Threads(executor)
             trees = self._make_trees(threads)
-            metrics = Metrics(lambda: len(trees))
+            metrics = Metrics(self._registered, lambda: len(trees))
             calls = make_calls(LogService(trees, threads), AdminService(trees, threads))
             guard = Guard(self._gatekeeper, Quota(self._config.quota, time.monotonic))
             server = Server(calls, guard, metrics)
             async with AsyncExitStack() as stack:  # what is left in reverse order
                 stack.push_async_callback(trees.close)
-                stack.callback(_serve_metrics(self._config, metrics))
                 stack.push_async_callback(server.stop)
                 port = server.listen(*self._config.address, self._tls)
                 await server.start()
@@ -198,22 +199,3 @@ def log_fields(tree_id: int, origin: str) -> TreeFields:
         created=now,
         updated=now,
     )
-
-
-def _serve_metrics(config: TrillianConfig, metrics: Metrics) -> Callable[[], None]:
-    """Answer Prometheus on an address of its own; returns what ends that."""
-    if config.metrics is None:
-        return lambda: None
-    host, port = parse_listen(config.metrics) or ("127.0.0.1", 0)
-    try:
-        server, thread = start_http_server(port, host, metrics.registry)
-    except OSError as error:
-        what = f"cannot listen on {config.metrics}: {error.strerror}"
-        raise ConfigError("log.trillian.metrics", (what,)) from error
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return close
