@@ -81,8 +81,9 @@ class TracedTask:
 
 def make_tasks(series: Series, rounds: int, chooser: random.Random) -> Iterator[Task]:
     """Every point and side: `rounds` times in the cheapest scenario that passes it; with more than one round
-    also once in every other."""
+    also once in every other. In one round either the error or the power cut of a point comes."""
     for point in series.points:
+        other = chooser.randrange(len(SIDES))
         for number, side in enumerate(SIDES):
             passing = [one for one in series.scenarios if one.passed[point.name, side]]
             passing.sort(key=lambda one: one.seconds)
@@ -91,7 +92,7 @@ def make_tasks(series: Series, rounds: int, chooser: random.Random) -> Iterator[
                 wanted = rounds if scenario is passing[0] else 1
                 for chosen in chooser.sample(range(1, times + 1), min(wanted, times)):
                     yield Task(series, scenario, Kill(point.name, side, chosen, KILL))
-                for action in _others(rounds, number, chooser):
+                for action in _others(rounds, number, chooser) if rounds > 1 or number == other else ():
                     yield Task(series, scenario, Kill(point.name, side, chooser.randint(1, times), action))
 
 
