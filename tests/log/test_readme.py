@@ -44,7 +44,7 @@ def test_the_example_prints_every_entry(
 def test_the_commands_are_understood() -> None:
     text = README.read_text(encoding="utf-8") + GUIDE.read_text(encoding="utf-8")
     commands = re.findall(r"^    touchplate log (?!serve |witness )([^>#\n]*)", text, re.MULTILINE)
-    assert len(commands) == 16
+    assert len(commands) == 18
     parser = argparse.ArgumentParser(exit_on_error=False)
     register(parser)
     for command in commands:

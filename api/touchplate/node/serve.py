@@ -18,6 +18,7 @@ from touchplate.base.collector import settle
 from touchplate.base.errors import ConfigError, TouchplateError
 from touchplate.base.open_files import room_for
 from touchplate.base.shutdown import Shutdown
+from touchplate.base.threads import take_short_turns
 from touchplate.node.app import ASGI, make_app
 from touchplate.node.config import NodeConfig
 from touchplate.node.wiring import Node
@@ -93,6 +94,7 @@ async def _serve(app: ASGI, address: tuple[str, int], parts: Parts, announce: An
         ready = asyncio.create_task(_answers(host, port, started))
         await asyncio.wait({serving, stopping, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and not stopping.done():
+            take_short_turns()
             settle()
             announce(format_url(host, port))
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -8,8 +8,8 @@ alone; the node checks the rest of it.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from touchplate.log.keys import LogKeys
     from touchplate.log.storage.rows import TreeRows
     from touchplate.log.trillian.store.config import TrillianStoreConfig
+    from touchplate.verify.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,21 @@ class Store:
     bucket: BucketConfig | None
     """Where it is kept as objects, if it is."""
     trillian: TrillianStoreConfig | None = None
+    raw: Mapping[str, tuple[int, Secret]] = field(default_factory=dict)
+    """Id and key of the raw trees that are served over HTTP, by their origins."""
+
+    def choose(self, name: str | None) -> tuple[str, Policy | None]:
+        """Name in the database, and who signs its checkpoints, of the tree called `name`: an origin, or
+        "trillian/ID". None: the log itself. Raises VerifyError (key)."""
+        from touchplate.log.keys import load_keys
+        from touchplate.log.storage.registry import is_raw_name, raw_name
+
+        for origin, (tree, key) in self.raw.items():
+            if name in (origin, raw_name(tree)):
+                return raw_name(tree), load_keys(key).policy()
+        if name is not None and is_raw_name(name):
+            return name, None
+        return name or self.origin, self.keys.policy()
 
     def open_engine(self, *, make: bool = False) -> Engine:
         """The database; `make`: also when the file is not there yet. Raises RequestError, StorageError."""
@@ -103,6 +119,10 @@ def read_store(path: Path) -> Store:
         bucket = None
         if (table := log.get("bucket")) is not None:
             bucket = load_table(BucketConfig, table, where=path, name="log.bucket")
+        raw = {
+            str(one["origin"]): (int(one["tree"]), Secret.parse(one["key"], folder))
+            for one in log.get("raw", [])
+        }
         if storage not in (SQLITE, TRILLIAN):
             parse_address(storage)
         place = _read_trillian(log, path) if storage == TRILLIAN else None
@@ -127,6 +147,7 @@ def read_store(path: Path) -> Store:
         database=database,
         peers=log.get("mode") == "peers",
         witnesses="witness" in log,
+        raw=raw,
         trillian=place,
         bucket=bucket,
     )

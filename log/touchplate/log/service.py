@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
 from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
-from touchplate.base.sql import sqlite_engine
 from touchplate.base.values import Duration
 from touchplate.log.admission import Admission
 from touchplate.log.bucket.config import BucketConfig
@@ -24,15 +23,18 @@ from touchplate.log.export import Destination, Exporter, TreeSource
 from touchplate.log.export_thread import ExportConfig, ExportThread
 from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
+from touchplate.log.http.raw import Faces, RawFace
 from touchplate.log.keys import NOT_RETIRING, LogKeys, RetiringConfig, load_keys
 from touchplate.log.mirror import Mirror
 from touchplate.log.peers.config import PeersConfig
 from touchplate.log.ports import Decider, Head, Sequenced, Tree
 from touchplate.log.publishing import Publisher, stored_size
+from touchplate.log.raw.config import RawConfig, check_together
+from touchplate.log.raw.served import RawLogs
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
-from touchplate.log.storage.sql import SQLTree, open_tree
+from touchplate.log.storage.sql import SQLTree, log_engine, open_tree
 from touchplate.log.trillian.config import TrillianConfig, parse_listen
 from touchplate.log.trillian.store.config import TrillianStoreConfig
 from touchplate.log.writing import LogWriter
@@ -98,6 +100,8 @@ class LogConfig:
     metrics: str | None = None
     """Where Prometheus fetches metrics (host:port, /metrics), of Trillian's interface as well; absent:
     nowhere."""
+    raw: tuple[RawConfig, ...] = ()
+    """Raw trees that are served over HTTP beside the log, at /log/raw/<origin>."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -117,6 +121,7 @@ class LogConfig:
         if self.metrics is not None and parse_listen(self.metrics) is None:
             found.append(f"metrics: {self.metrics!r} is no address; write host:port, such as 127.0.0.1:8091")
         found += self._check_peers() + self._check_witness() + self._check_store()
+        found += check_together(self.raw, self.origin)
         return found
 
     def _check_store(self) -> list[str]:
@@ -131,6 +136,10 @@ class LogConfig:
                 "trillian: the trees that it serves are kept in SQL, and this log is kept in a Trillian,"
                 " which serves its own; leave [log.trillian] out"
             )
+        if self.storage == TRILLIAN and self.raw:
+            found.append(
+                "raw: such trees are kept in SQL, and this log is kept in a Trillian; leave them out"
+            )
         if self.storage == TRILLIAN and self.mode == "peers":
             found.append('storage: a peer keeps its part of the log on SQLite; write "sqlite"')
         return found
@@ -141,6 +150,8 @@ class LogConfig:
         found = []
         if self.trillian is not None:
             found.append("trillian: peers do not share such trees; serve them from a log of its own")
+        if self.raw:
+            found.append("raw: peers do not share such trees; serve them from a log of its own")
         if self.witness is not None:
             found.append(
                 'witness: not with mode "peers": an outside witness knows one log key per origin, and a'
@@ -221,6 +232,8 @@ class LogService:
 
     trillian: TrillianFace | None = None
     """Trillian's interface, when it is configured."""
+    raw: RawLogs | None = None
+    """Raw trees that are served over HTTP, if there are any."""
     cosigning: CosignedPublisher | None = None
     """Publishes what witnesses have cosigned; None when the log publishes by itself, or its peers do."""
 
@@ -262,9 +275,9 @@ class LogService:
         self.admission = Admission(listed, self.reader.size)
         refused = None if self._metrics is None else self._metrics.answered
         self.writer = LogWriter(self.admission, self.sequencer, refused)
-        self.asgi = HotFace(self.reader, self.writer, prefix)
         self._prefix = prefix
         try:
+            self.raw = None if not config.raw else RawLogs(config.raw, self._engine, folder)
             self.trillian = self._open_trillian(config)
         except BaseException:
             for export in self._exports:
@@ -272,6 +285,10 @@ class LogService:
             self.tree.close()
             self._lock.close()
             raise
+        hot = HotFace(self.reader, self.writer, prefix)
+        self.asgi: HotFace | Faces = (
+            hot if self.raw is None else Faces(hot, RawFace(self.raw.by_origin, prefix))
+        )
 
     def _make_cosigning(
         self,
@@ -304,7 +321,7 @@ class LogService:
         return root_of(TileReader(self.tree.read_tile, size), size)
 
     def _open_tree(self, config: LogConfig, folder: Path) -> Tree:
-        self._engine = sqlite_engine(database_path(folder))
+        self._engine = log_engine(database_path(folder))
         return open_tree(self._engine, config.origin, alone=True)
 
     def _open_trillian(self, config: LogConfig) -> TrillianFace | None:
@@ -322,6 +339,7 @@ class LogService:
             follow=self._newest_head,
             limits=config.limits,
             metrics=None if self._metrics is None else self._metrics.registry,
+            held=None if self.raw is None else self.raw.trees,
         )
 
     def _newest_head(self) -> Head:
@@ -385,6 +403,8 @@ class LogService:
 
     def _start_beside(self) -> None:
         """Start what serves trees beside it (which may fail: a port that is taken), and what follows it."""
+        if self.raw is not None:
+            self.raw.start()
         if self.trillian is not None:
             self.trillian.start()
         if self.cosigning is None:
@@ -403,6 +423,8 @@ class LogService:
         self._end_metrics()
         if self.trillian is not None:
             self.trillian.stop()
+        if self.raw is not None:
+            self.raw.stop()
         self.sequencer.stop()
         if self.cosigning is None:
             self._remembered.stop()

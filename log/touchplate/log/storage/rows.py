@@ -160,9 +160,9 @@ class TreeRows:
             self._note("tree", f"is of kind {row.kind!r}, not {kind!r}")
         return row.name, row.tree_id
 
-    def origin(self) -> str:
-        """The tree's name, which its checkpoints must carry."""
-        return self.name
+    def origin(self) -> str | None:
+        """The tree's name, which its checkpoints must carry; a raw tree has its origin by configuration."""
+        return None if self._is_raw else self.name
 
     def head(self) -> tuple[int, bytes, bytes | None]:
         """(size, root, newest checkpoint) of the head row. Raises CorruptTreeError when there is none, or

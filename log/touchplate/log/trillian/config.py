@@ -9,12 +9,11 @@ from typing import Literal
 
 from touchplate.base.config import Duration, Secret
 from touchplate.base.errors import ConfigError
+from touchplate.log.tokens import MIN_TOKEN, is_token
 
 MAX_PORT = 65_535
 SOONEST_REMOVAL = 3600
 """Seconds in which a tree that was deleted by mistake can be undeleted at least."""
-MIN_TOKEN = 16
-"""Characters of a bearer token at least: nobody guesses those."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def is_loopback(host: str) -> bool:
 def read_token(config: TokenConfig) -> str:
     """The token. Raises ConfigError when it cannot be read, or could be guessed."""
     token = config.secret.resolve()
-    if len(token) < MIN_TOKEN or not token.isascii() or any(not 32 < ord(one) < 127 for one in token):
+    if not is_token(token):
         mistake = f"the token of {config.user!r}: at least {MIN_TOKEN} printable ASCII characters are needed"
         raise ConfigError("log.trillian.tokens", (mistake,))
     return token

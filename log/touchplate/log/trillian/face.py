@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from logging import getLogger
@@ -62,9 +62,11 @@ class TrillianFace:
         follow: Callable[[], Head] | None = None,
         limits: Limits | None = None,
         metrics: CollectorRegistry | None = None,
+        held: Mapping[int, RawTree] | None = None,
     ) -> None:
         """`tree`: the log of attestations in the same database, `follow` reads its head again. `metrics`:
-        where calls are counted.
+        where calls are counted. `held`: raw trees that this process has open, by id: they are written
+        through those objects.
 
         The engine stays open when this is stopped. Raises ConfigError (tokens, certificate),
         StorageFailedError.
@@ -75,6 +77,7 @@ class TrillianFace:
         self._follow = follow or tree.head
         self._limits = limits or Limits()
         self._registered = metrics or CollectorRegistry()
+        self._held = held or {}
         self._gatekeeper = Gatekeeper(config.tokens)
         self._tls = read_tls(config)
         self._registry = Registry(engine)
@@ -124,8 +127,10 @@ class TrillianFace:
             threads = Threads(executor)
             trees = self._make_trees(threads)
             metrics = Metrics(self._registered, lambda: len(trees))
-            calls = make_calls(LogService(trees, threads), AdminService(trees, threads))
-            guard = Guard(self._gatekeeper, Quota(self._config.quota, time.monotonic))
+            calls = make_calls(LogService(trees), AdminService(trees, threads))
+            quota = Quota(self._config.quota, time.monotonic)
+            has_certificates = self._tls is not None and self._tls.client_ca is not None
+            guard = Guard(self._gatekeeper, quota, has_certificates=has_certificates)
             server = Server(calls, guard, metrics)
             async with AsyncExitStack() as stack:  # what is left in reverse order
                 stack.push_async_callback(trees.close)
@@ -142,7 +147,7 @@ class TrillianFace:
         trees = Trees(
             self._registry,
             threads,
-            lambda row: RawTree(self._engine, row),
+            lambda row: self._held.get(row.fields.public_id) or RawTree(self._engine, row),
             Bounds(self._config.open_trees, self._limits),
             is_shared=is_shared,
         )

@@ -28,6 +28,8 @@ class Metrics:
             registry=registry,
             buckets=SECONDS,
         )
+        # A metric looks for the series of some labels under a lock, each time.
+        self._series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._leaves = Counter(
             f"{PREFIX}_leaves", "Leaves written, by what became of them", ["status"], registry=registry
         )
@@ -36,8 +38,12 @@ class Metrics:
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """A call was answered."""
-        self._calls.labels(method, code).inc()
-        self._seconds.labels(method).observe(seconds)
+        series = self._series.get((method, code))
+        if series is None:
+            series = self._calls.labels(method, code), self._seconds.labels(method)
+            self._series[method, code] = series
+        series[0].inc()
+        series[1].observe(seconds)
 
     def wrote(self, code: str, leaves: int) -> None:
         """So many leaves were answered alike."""
