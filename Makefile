@@ -69,11 +69,15 @@ conformance: setup  ## foreign verifiers, readers and a witness on our logs and 
 conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness, a log in a bucket of versitygw (needs go)
 	$(PYTHON) -m pytest -q -m long tests/conformance
 
-torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
+torture: setup  ## kills at every durable step of every store (ROUNDS=3), 1,200 of a log under load, system calls that fail; an hour
 	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
+	@$(PYTHON) -m tests.torture.faults --each 12
+	@$(PYTHON) -m tests.torture.kills --sqlite 1000 --raw 100 --postgresql 100
 
-torture-short: setup  ## the crash series with each point once, minutes
+torture-short: setup  ## the same with each point once, minutes
 	@$(PYTHON) -m tests.torture --rounds 1
+	@$(PYTHON) -m tests.torture.faults --each 1
+	@$(PYTHON) -m tests.torture.kills --short
 
 bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
 	@deploy/dev/setup postgresql

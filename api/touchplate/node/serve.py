@@ -16,6 +16,7 @@ from granian.server.embed import Server
 
 from touchplate.base.collector import settle
 from touchplate.base.errors import ConfigError, TouchplateError
+from touchplate.base.open_files import room_for
 from touchplate.base.shutdown import Shutdown
 from touchplate.base.threads import take_short_turns
 from touchplate.node.app import ASGI, make_app
@@ -24,6 +25,10 @@ from touchplate.node.wiring import Node
 
 BACKLOG = 1024
 """Connections that wait to be accepted: a parallel build opens dozens at once."""
+
+CONNECTIONS = 12_000
+"""Connections that are open at once: ten thousand clients, and those who ask meanwhile. One more waits to be
+accepted; whoever sends no whole request head within 30 seconds is cut (granian)."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +84,7 @@ async def _serve(app: ASGI, address: tuple[str, int], parts: Parts, announce: An
         http=HTTPModes.http1,
         websockets=False,
         backlog=BACKLOG,
+        backpressure=room_for(CONNECTIONS),  # by default as many as may wait
         log_level=LogLevels.error,  # its chatter about starting does not interest anybody
         log_dictconfig=_LOGGING,
     )
