@@ -105,6 +105,7 @@ def test_a_rule_is_written_so_that_the_configuration_reads_the_same(tmp_path: Pa
     rules = [
         Rule(("recorded", "reproduced"), "warn", "maven", "central", 'pkg:maven/a"b/*', 90_000, 3),
         Rule((), "observe", minimum_age=7 * 86_400),
+        Rule(("reproduced",), rebuild="any"),
         Rule(("recorded",)),
     ]
     for rule in rules:
@@ -115,6 +116,7 @@ def test_a_rule_is_written_so_that_the_configuration_reads_the_same(tmp_path: Pa
             path.write_text(path.read_text().replace('a\\"b', "ab"))
         read_again = load_file(GateSection, path).rule[0]
         assert str(make_rule(read_again)) == str(rule).replace('a"b', "ab")
+        assert make_rule(read_again).rebuild == rule.rebuild
 
 
 @pytest.mark.parametrize(

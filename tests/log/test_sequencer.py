@@ -141,6 +141,20 @@ def test_turns_away_what_is_too_much_and_keeps_nothing_of_it() -> None:
     assert tree.head().size == 10
 
 
+def test_turns_away_more_when_what_waits_has_too_many_bytes() -> None:
+    tree = GatedTree()
+    heavy = raw_entry("x" * 1000)
+    sequencer = start(tree, Limits(outstanding_bytes=2 * heavy.weight))
+    taken = sequencer.submit([heavy, raw_entry("y" * 1000), raw_entry("z" * 1000)])  # more, at one stroke
+    with pytest.raises(OverloadedError, match=f"{3 * heavy.weight} bytes of entries are waiting"):
+        sequencer.submit(raw_entries(1))
+    tree.gate.release(5)
+    results(taken)
+    assert len(results(sequencer.submit(raw_entries(1)))) == 1
+    sequencer.stop()
+    assert tree.head().size == 4
+
+
 @pytest.mark.parametrize("failure", ["before", "after"])
 def test_promises_nothing_when_storage_fails_and_answers_right_on_the_next_try(
     tree: MemoryTree, sequencer: TreeSequencer, failure: Failure

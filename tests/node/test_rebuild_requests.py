@@ -43,6 +43,12 @@ scopes = ["admin"]
 """
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notes do not depend on how busy this machine is."""
+    monkeypatch.setattr(rebuilds, "WAIT_SECONDS", 60.0)
+
+
 def rules(mode: str, lines: str = "") -> str:
     """Everything has to be reproduced, and those whom `mode` names ask for it."""
     rule = f'[[gate.rule]]\nneed = ["reproduced"]\nrebuild = "{mode}"\n'

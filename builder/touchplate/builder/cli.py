@@ -9,6 +9,7 @@ from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import open_progress
 from touchplate.base.values import Secret
 from touchplate.builder.attest import Operator
+from touchplate.builder.cli_probe import add_backend
 from touchplate.builder.definitions import load_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.registry import find_ecosystem
@@ -56,6 +57,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
+    add_backend(build)
     logging = parser.add_argument_group("signing and logging")
     logging.add_argument("--key", type=Path, metavar="PEM", help="rebuilder key: sign the result")
     logging.add_argument("--password-file", type=Path, metavar="FILE", help="password of an encrypted key")
@@ -119,6 +121,7 @@ def _workshop(args: argparse.Namespace) -> Iterator[Workshop]:
             work=args.work.absolute() if args.work else None,
             upstreams=parse_upstreams(args.upstream),
             verbose=args.verbose,
+            backend=args.backend,
         ) as workshop,
     ):
         yield workshop

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from touchplate.builder.demands import Demands, read_demands
 from touchplate.builder.ecosystem import DefinitionForm, Ecosystem
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
@@ -81,6 +82,8 @@ class Definition:
     umask: int = DEFAULT_UMASK
     allow_metadata: bool = False
     limits: Limits = field(default_factory=Limits)
+    sandbox: Demands = field(default_factory=Demands)
+    """The least that it takes of what builds it."""
     data: bytes = field(default=b"", repr=False)
 
     @property
@@ -114,7 +117,7 @@ def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosys
     reader.known(
         "",
         required=("version", "name", "package", "source", *form.required, "outputs"),
-        optional=(*form.optional, "environment", "umask", "upstreams", "allow_metadata", "limits"),
+        optional=(*form.optional, "environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox"),
     )
     if reader.number("version", low=1, high=VERSION) not in (None, VERSION):
         reader.mistake("version", f"only version {VERSION} is known")
@@ -132,6 +135,7 @@ def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosys
         umask=reader.umask("umask", DEFAULT_UMASK),
         allow_metadata=reader.flag("allow_metadata"),
         limits=_read_limits(reader),
+        sandbox=read_demands(reader),
         data=data,
     )
     ecosystem.check_definition(reader, definition)

@@ -56,6 +56,7 @@ UNIMPLEMENTED = Status(501, GRPCCode.UNIMPLEMENTED)
 BAD_GATEWAY = Status(502, GRPCCode.UNAVAILABLE)
 UNAVAILABLE = Status(503, GRPCCode.UNAVAILABLE)
 OVERLOADED = Status(503, GRPCCode.RESOURCE_EXHAUSTED)
+ABORTED = Status(503, GRPCCode.ABORTED)
 GATEWAY_TIMEOUT = Status(504, GRPCCode.DEADLINE_EXCEEDED)
 
 # How the errors of this room are answered when a request ran into them. Parts add their own rows with

@@ -5,6 +5,7 @@
     │   └── NotFoundError     an index, tile or size that this tree does not have
     ├── StateError            the tree is not in a state for this
     │   └── ExistsError       what should be made is there
+    ├── UnauthenticatedError  the caller did not show a token that is known here
     ├── ClosedError           the tree takes nothing (more): frozen, draining, or not for this interface
     ├── WitnessError          a witness does not cosign this head (tlog-witness)
     │   ├── UntrustedError    no good signature of a log key that it knows
@@ -15,6 +16,7 @@
     ├── BusyError             not now: the same request may succeed later; `retry_after` seconds
     │   ├── OverloadedError   too much outstanding work
     │   ├── StorageFailedError  the database failed; nothing half-written was kept
+    │   │   ├── AbortedError      it chose this transaction to end a deadlock
     │   │   └── SupersededError   another process writes this tree now
     │   └── StoppedError      the log is shutting down
     └── FatalError            the log must not run like this
@@ -26,6 +28,7 @@ Texts are lower case, quote the value, name the remedy. `reason` is stable; it i
 
 from touchplate.base.errors import TouchplateError
 from touchplate.base.status import (
+    ABORTED,
     ALREADY_EXISTS,
     BAD_REQUEST,
     CONFLICT,
@@ -35,6 +38,7 @@ from touchplate.base.status import (
     PRECONDITION,
     REQUEST_TIMEOUT,
     TOO_LARGE,
+    UNAUTHENTICATED,
     UNAVAILABLE,
     UNPROCESSABLE,
     StatusTable,
@@ -109,6 +113,12 @@ class InconsistentError(WitnessError):
     default_reason = "inconsistent"
 
 
+class UnauthenticatedError(LogError):
+    """The caller did not show a token that is known here."""
+
+    default_reason = "unauthenticated"
+
+
 class AdmissionError(LogError):
     """The entry may not be written to this log. `reason` says which rule refused it."""
 
@@ -139,6 +149,10 @@ class StorageFailedError(BusyError):
     """The storage did not keep a batch, or does not say whether it did."""
 
     default_reason = "storage-failed"
+
+
+class AbortedError(StorageFailedError):
+    """The database ended a transaction so that others could go on: nothing of it was kept."""
 
 
 class SupersededError(StorageFailedError):
@@ -176,6 +190,7 @@ STATUS = StatusTable().extended(
         StateError: PRECONDITION,
         ExistsError: ALREADY_EXISTS,
         ClosedError: FORBIDDEN,
+        UnauthenticatedError: UNAUTHENTICATED,
         AdmissionError: BAD_REQUEST,
         FrozenError: FORBIDDEN,
         UntrustedError: FORBIDDEN,
@@ -191,6 +206,7 @@ STATUS = StatusTable().extended(
         "wrong-builder": FORBIDDEN,
         "wrong-index": FORBIDDEN,
         OverloadedError: OVERLOADED,
+        AbortedError: ABORTED,
         BusyError: UNAVAILABLE,
     }
 )

@@ -6,11 +6,14 @@ the batches grow by themselves.
 """
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from logging import getLogger
 from threading import Condition, Lock, Thread
+from typing import Protocol
 
 from touchplate.log.errors import FrozenError, LogError, OverloadedError, StoppedError, StorageFailedError
 from touchplate.log.ports import Apply, Decider, PackedEntry, Sequenced, Sign, Tree
@@ -30,42 +33,71 @@ class Limits:
     outstanding: int = 8192
     """Entries taken and not yet answered, over all submitters: two full batches, so that one gathers while
     one commits."""
+    outstanding_bytes: int = 64 * 1024 * 1024
+    """Bytes of those entries; while there are more, no others are taken. A leaf of Trillian's interface can
+    have a mebibyte, and nothing else holds back who submits and does not wait for the answer."""
 
     def check(self) -> list[str]:
         """Mistakes, for the configuration."""
-        values = {name: getattr(self, name) for name in ("batch_entries", "batch_bytes", "outstanding")}
-        return [f"{name}: must be at least 1, not {value}" for name, value in values.items() if value < 1]
+        return [f"{name}: must be at least 1, not {value}" for name, value in vars(self).items() if value < 1]
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
-    """Somebody's future. `loop` is None for a future that threads wait on. `packed`: what was submitted."""
+    """Somebody's future. `loop` is None for a future that threads wait on. `entry`: what was submitted."""
 
     future: "Future[Sequenced] | asyncio.Future[Sequenced]"
     loop: asyncio.AbstractEventLoop | None
-    packed: bytes
+    entry: PackedEntry
 
 
 Outcome = Sequenced | LogError
+
+
+class Observer(Protocol):
+    """Is told what happens to entries; from any thread, and must not take long."""
+
+    def answered(self, outcome: str, count: int = 1) -> None:
+        """So many submitters were told "new", "duplicate", or the reason of a refusal."""
+
+    def committed(self, entries: int, seconds: float) -> None:
+        """A batch is durable; it took `seconds`."""
+
+    def failed(self) -> None:
+        """A batch was not kept, or nobody knows."""
 
 
 class TreeSequencer:
     """The `Sequencer` of one tree, over a decider."""
 
     def __init__(
-        self, tree: Tree, decider: Decider, *, sign: Sign | None, limits: Limits | None = None
+        self,
+        tree: Tree,
+        decider: Decider,
+        *,
+        sign: Sign | None,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """`sign` makes the checkpoint inside each batch; None when checkpoints are published some other
         way."""
+        self._observer = observer
         self._tree = tree
         self._decider = decider
         self._sign = sign
         self._limits = limits or Limits()
         self._lock = Lock()
         self._waiting: dict[bytes, list[_Waiter]] = {}  # by identity; under _lock
-        self._outstanding = 0  # under _lock
+        self._outstanding = 0  # entries; under _lock
+        self._outstanding_bytes = 0  # under _lock
         self._running = False  # under _lock
         self._grown = Condition()  # told after each batch
+
+    @property
+    def outstanding(self) -> int:
+        """Entries taken and not yet answered."""
+        with self._lock:
+            return self._outstanding
 
     def start(self) -> None:
         """Begin to take entries."""
@@ -79,7 +111,8 @@ class TreeSequencer:
             self._running = False
         self._decider.stop()
         with self._lock:
-            left, self._waiting, self._outstanding = list(self._waiting.values()), {}, 0
+            left, self._waiting = list(self._waiting.values()), {}
+            self._outstanding = self._outstanding_bytes = 0
         error = StoppedError("the log stopped before this entry was decided; submit it again later")
         _resolve([(waiter, error) for waiters in left for waiter in waiters])
         with self._grown:
@@ -89,7 +122,7 @@ class TreeSequencer:
         """See `Sequencer.submit`."""
         futures: list[Future[Sequenced]] = [Future() for _ in entries]
         self._take(
-            entries, [_Waiter(future, None, one.packed) for future, one in zip(futures, entries, strict=True)]
+            entries, [_Waiter(future, None, one) for future, one in zip(futures, entries, strict=True)]
         )
         return futures
 
@@ -98,7 +131,7 @@ class TreeSequencer:
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in entries]
         self._take(
-            entries, [_Waiter(future, loop, one.packed) for future, one in zip(futures, entries, strict=True)]
+            entries, [_Waiter(future, loop, one) for future, one in zip(futures, entries, strict=True)]
         )
         return futures
 
@@ -121,7 +154,13 @@ class TreeSequencer:
                     f"{self._outstanding} entries are waiting, at most {self._limits.outstanding} may;"
                     " submit again later"
                 )
+            if self._outstanding_bytes > self._limits.outstanding_bytes:
+                raise OverloadedError(
+                    f"{self._outstanding_bytes} bytes of entries are waiting, more than"
+                    f" {self._limits.outstanding_bytes}; submit again later"
+                )
             self._outstanding += len(entries)
+            self._outstanding_bytes += sum(entry.weight for entry in entries)
             for entry, waiter in zip(entries, waiters, strict=True):
                 self._waiting.setdefault(entry.identity, []).append(waiter)
             # Inside the lock: what was taken is proposed before `stop` can end the decider.
@@ -133,7 +172,9 @@ class TreeSequencer:
         error = FrozenError("this log is frozen: it takes no new entries; write to its successor")
         for entry, waiter in zip(entries, waiters, strict=True):
             index = known.get(entry.identity)
-            _set(waiter, error if index is None else Sequenced(index, duplicate=True))
+            outcome = error if index is None else Sequenced(index, duplicate=True)
+            _set(waiter, outcome)
+            self._observe([(waiter, outcome)])
 
     def refuse(self, entries: Sequence[PackedEntry], error: LogError) -> None:
         """Answer whoever waits for `entries` with `error`: the decider will not decide them (now)."""
@@ -152,9 +193,12 @@ class TreeSequencer:
     def _execute(self, batch: Sequence[PackedEntry], decided: bytes | None = None) -> None:
         """Called by the decider with decided batches, in order, one at a time."""
         outcomes: dict[bytes, list[Outcome]] = {}
+        begun = time.monotonic()
         try:
             results: Sequence[Outcome] = self._tree.apply(batch, self._sign, decided)
         except Exception as error:
+            if self._observer is not None:
+                self._observer.failed()
             # Nobody may be told an index. Whoever submits again gets the right one, whatever COMMIT did.
             failed = (
                 error if isinstance(error, LogError) else StorageFailedError(f"appending a batch: {error}")
@@ -162,6 +206,8 @@ class TreeSequencer:
             self._answer(batch, [failed] * len(batch), outcomes)
             raise
         # From here the batch is durable and integrated, and its checkpoint, if one is made here, is stored.
+        if self._observer is not None:
+            self._observer.committed(len(batch), time.monotonic() - begun)
         self._answer(batch, results, outcomes)
         with self._grown:
             self._grown.notify_all()
@@ -176,7 +222,15 @@ class TreeSequencer:
         with self._lock:
             answers = self._claim(outcomes, logged)
             self._outstanding -= len(answers)
+            self._outstanding_bytes -= sum(waiter.entry.weight for waiter, _ in answers)
         _resolve(answers)
+        self._observe(answers)
+
+    def _observe(self, answers: Sequence[tuple[_Waiter, Outcome]]) -> None:
+        if self._observer is None:
+            return
+        for outcome, count in Counter(_named(outcome) for _, outcome in answers).items():
+            self._observer.answered(outcome, count)
 
     def _claim(
         self, outcomes: Mapping[bytes, Sequence[Outcome]], logged: Mapping[bytes, bytes]
@@ -187,7 +241,7 @@ class TreeSequencer:
             # A decider of many peers also executes what was submitted elsewhere: nobody here waits for that.
             waiters = self._waiting.get(identity, [])
             for waiter, result in zip(waiters, results, strict=False):
-                if isinstance(result, Sequenced) and waiter.packed != logged[identity]:
+                if isinstance(result, Sequenced) and waiter.entry.packed != logged[identity]:
                     # The same statement with another signature came first, by way of another peer.
                     result = Sequenced(result.index, duplicate=True)
                 answers.append((waiter, result))
@@ -196,6 +250,12 @@ class TreeSequencer:
             else:
                 self._waiting.pop(identity, None)
         return answers
+
+
+def _named(outcome: Outcome) -> str:
+    if isinstance(outcome, LogError):
+        return outcome.reason
+    return "duplicate" if outcome.duplicate else "new"
 
 
 def _resolve(answers: Sequence[tuple[_Waiter, Outcome]]) -> None:

@@ -22,8 +22,10 @@ from touchplate.base.errors import ConfigError
 from touchplate.log.service import LogService
 from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE
 from touchplate.log.trillian.config import QuotaConfig, TokenConfig, TrillianConfig
+from touchplate.log.trillian.log_service import MAX_SEQUENCED
 from touchplate.proto.trillian.trillian_admin_api_pb2 import ListTreesRequest
 from touchplate.proto.trillian.trillian_log_api_pb2 import (
+    AddSequencedLeavesRequest,
     GetLatestSignedLogRootRequest,
     GetLeavesByRangeRequest,
     LogLeaf,
@@ -139,6 +141,15 @@ def test_quota_is_charged_to_the_named_user_and_a_range_costs_its_leaves(tmp_pat
         client.root(client.make())  # another tree's is full
 
 
+def test_one_message_of_too_many_leaves_does_not_use_up_the_quota_of_all(tmp_path: Path) -> None:
+    config = replace(LOCAL, quota=QuotaConfig(all_write=MAX_SEQUENCED))
+    with running(tmp_path, config) as service, connected(service) as client:
+        request = AddSequencedLeavesRequest(log_id=1, leaves=[LogLeaf()] * (20 * MAX_SEQUENCED))
+        with refused(Code.INVALID_ARGUMENT, "leaves"):
+            client.log.AddSequencedLeaves(request)
+        client.make()
+
+
 def test_health_and_reflection_are_answered_for_everybody(tmp_path: Path) -> None:
     with running(tmp_path, with_tokens(tmp_path)) as service, connected(service) as client:
         health = health_pb2_grpc.HealthStub(client.channel)
@@ -156,14 +167,14 @@ def test_health_and_reflection_are_answered_for_everybody(tmp_path: Path) -> Non
 
 
 def test_prometheus_is_told_of_calls_and_leaves(tmp_path: Path) -> None:
-    config = replace(LOCAL, metrics=f"127.0.0.1:{free_port()}")
-    with running(tmp_path, config) as service, connected(service) as client:
+    address = f"127.0.0.1:{free_port()}"
+    with running(tmp_path, metrics=address) as service, connected(service) as client:
         tree = client.make()
         for value in (b"a", b"b", b"a"):
             client.queue(tree, value)
         with refused(Code.NOT_FOUND):
             client.log.GetLatestSignedLogRoot(GetLatestSignedLogRootRequest(log_id=5))
-        with urllib.request.urlopen(f"http://{config.metrics}/metrics", timeout=SECONDS) as response:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=SECONDS) as response:
             lines = set(response.read().decode().splitlines())
     for line in (
         'touchplate_trillian_calls_total{code="OK",method="QueueLeaf"} 3.0',
@@ -219,7 +230,6 @@ TOKEN = TokenConfig("x", Secret.parse("env:TOKEN", Path()))
         (TrillianConfig(listen="0.0.0.0:8090", insecure=True), None),
         (TrillianConfig(listen="8090"), "host:port"),
         (TrillianConfig(listen="127.0.0.1:65536"), "host:port"),
-        (TrillianConfig(metrics="here"), "metrics"),
         (TrillianConfig(tls_cert=Path("c")), "belong together"),
         (TrillianConfig(client_ca=Path("c")), "client_ca"),
         (TrillianConfig(open_trees=0), "open_trees"),

@@ -226,3 +226,15 @@ def test_the_log_of_attestations_is_listed_and_changed_by_nobody(client: Client)
         with refused(Code.PERMISSION_DENIED):
             attempt()
     assert client.admin.GetTree(GetTreeRequest(tree_id=number)) == tree
+
+
+@pytest.mark.parametrize("storage", ["sqlite"])
+def test_more_trees_than_fit_into_an_answer_are_listed_to_who_takes_a_larger_one(client: Client) -> None:
+    tree = wanted()
+    tree.storage_settings.Pack(SignedLogRoot(log_root=bytes(60_000)))
+    made = [client.admin.CreateTree(CreateTreeRequest(tree=tree)).tree_id for _ in range(75)]
+    with refused(Code.RESOURCE_EXHAUSTED, "larger than max"):
+        listed(client)
+    options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(client.address, options) as channel:
+        assert sorted(listed(Client(channel, client.address))) == sorted(made)

@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.log.trillian.test_persistence import entry, fields
 
-from touchplate.base.sql import sqlite_engine
+from touchplate.base.sql import begin_write, sqlite_engine
 from touchplate.log.errors import NotFoundError, OverloadedError
 from touchplate.log.storage.raw import RawTree
 from touchplate.log.storage.registry import Registry
 from touchplate.log.storage.sql import open_tree
+from touchplate.log.trillian.admin_service import AdminService
 from touchplate.log.trillian.opened import Bounds, Trees
 from touchplate.log.trillian.served import Threads
+from touchplate.proto.trillian.trillian_admin_api_pb2 import DeleteTreeRequest
 
 
 def with_trees(folder: Path, bounds: Bounds, work: Callable[[Trees], Awaitable[None]]) -> None:
@@ -95,5 +98,43 @@ def test_an_unknown_tree_opens_nothing(tmp_path: Path) -> None:
             async with trees.use(7):
                 pass
         assert len(trees) == 0
+
+    with_trees(tmp_path, Bounds(), work)
+
+
+def test_the_answers_of_two_changes_may_come_in_any_order(tmp_path: Path) -> None:
+    async def work(trees: Trees) -> None:
+        one = 2**40 + 1
+        async with trees.use(one):
+            pass
+        trees.registry.change(one, lambda row: replace(row.fields, deleted=7))
+        trees.registry.change(one, lambda row: replace(row.fields, deleted=None))
+        for _ in range(2):  # the first call's answer is the last to come
+            trees.changed(one)
+        async with trees.use(one) as tree:
+            assert tree.row.fields.deleted is None
+
+    with_trees(tmp_path, Bounds(), work)
+
+
+def test_a_change_whose_caller_gave_up_holds_all_the_same(tmp_path: Path) -> None:
+    async def work(trees: Trees) -> None:
+        one = 2**40 + 1
+        async with trees.use(one):
+            pass
+        engine = sqlite_engine(tmp_path / "db")
+        with ThreadPoolExecutor(1) as executor:
+            admin = AdminService(trees, Threads(executor))
+            with begin_write(engine):  # it waits for this one
+                call = asyncio.ensure_future(admin.delete_tree(DeleteTreeRequest(tree_id=one)))
+                await asyncio.sleep(0.05)
+                call.cancel()
+                await asyncio.wait([call])
+            # After it, in the same thread.
+            assert (await Threads(executor)(trees.registry.find, one)).fields.deleted is not None
+        engine.dispose()
+        with pytest.raises(NotFoundError, match="deleted"):
+            async with trees.use(one):
+                pass
 
     with_trees(tmp_path, Bounds(), work)

@@ -13,7 +13,7 @@ from tests.log.trillian.support import LOCAL, Client, connected, refused, runnin
 from tests.reference import mth
 
 from touchplate.base.sql import Engine, sqlite_engine
-from touchplate.log.errors import ClosedError, StorageFailedError
+from touchplate.log.errors import CheckpointError, ClosedError, StorageFailedError
 from touchplate.log.storage.raw import Placed, RawTree
 from touchplate.log.storage.raw_rows import RawEntry
 from touchplate.log.storage.registry import ACTIVE, DRAINING, FROZEN, LOG, PREORDERED, Registry, TreeFields
@@ -21,7 +21,7 @@ from touchplate.log.storage.sql import open_tree
 from touchplate.proto.trillian.trillian_admin_api_pb2 import DeleteTreeRequest, UpdateTreeRequest
 from touchplate.proto.trillian.trillian_log_api_pb2 import GetLeavesByRangeRequest
 from touchplate.proto.trillian.trillian_pb2 import Tree, TreeState, TreeType
-from touchplate.verify.rfc6962 import leaf_hash
+from touchplate.verify.rfc6962 import EMPTY_ROOT, leaf_hash
 
 
 def test_everything_is_there_after_a_restart(tmp_path: Path, storage: str) -> None:
@@ -210,6 +210,30 @@ def test_a_state_that_was_set_holds_for_a_batch_that_waited(tmp_path: Path) -> N
         tree.apply([entry("a")])
     Registry(engine).change(5, lambda row: replace(row.fields, state=ACTIVE))
     assert tree.apply([entry("a")])[0].index == 0
+    engine.dispose()
+
+
+@pytest.mark.parametrize("looks_first", [True, False])
+def test_a_database_that_lost_a_leaf_and_got_another_is_not_gone_on_with(
+    tmp_path: Path, looks_first: bool
+) -> None:
+    engine, clock = sqlite_engine(tmp_path / "db"), Clock()
+    tree = open_raw(engine, clock)
+    tree.apply([entry("a")])
+    with engine.begin() as connection:  # a standby took over that had not heard of it
+        for table in ("leaves", "identities", "tiles", "raw_leaves"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+        connection.exec_driver_sql("UPDATE heads SET tree_size = 0, root = ?", (EMPTY_ROOT,))
+    other = RawTree(engine, Registry(engine).find(5), clock)
+    other.apply([entry("b")])
+    for _ in range(2):
+        if looks_first:
+            with pytest.raises(CheckpointError, match="exchanged"):
+                tree.refresh()
+        with pytest.raises(CheckpointError, match="exchanged"):
+            tree.apply([entry("c")])
+    assert other.apply([entry("c")])[0].index == 1
+    assert RawTree(engine, Registry(engine).find(5), clock).head().root == mth([b"b", b"c"])
     engine.dispose()
 
 

@@ -4,6 +4,7 @@ A change locks the tree's head row first, as every batch of a raw tree does. So 
 answered, no batch that saw the old state is on its way any more, whichever process it belongs to.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,6 +23,16 @@ ACTIVE, FROZEN, DRAINING = 1, 2, 5
 
 LOG, PREORDERED = 1, 3
 """Numbers of Trillian's TreeType."""
+
+SMALLEST_RANDOM_ID = 2**32
+"""Ids of raw trees are random and above this: those below are numbers of trees in the database."""
+
+LARGEST_ID = 2**63 - 1
+
+
+def random_id() -> int:
+    """A positive number that nobody guesses and no other tree has."""
+    return SMALLEST_RANDOM_ID + secrets.randbelow(LARGEST_ID - SMALLEST_RANDOM_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +61,12 @@ class TreeRow:
     root_nanos: int | None
     root_size: int | None
 
-    @property
-    def name(self) -> str:
-        """The name of a raw tree's row in `trees`: no origin has a slash."""
-        return raw_name(self.fields.public_id)
-
 
 _RAW_PREFIX = "trillian/"
 
 
 def raw_name(public_id: int) -> str:
-    """The name in `trees` of the raw tree with this id."""
+    """The name in `trees` of the raw tree with this id: no origin has a slash."""
     return f"{_RAW_PREFIX}{public_id}"
 
 
@@ -95,8 +101,7 @@ class Registry:
         self._row = self._rows.where(trillian_trees.c.public_id == bindparam("id"))
         mine = trillian_trees.c.tree_id == bindparam("tree")
         self._lock = select(heads.c.tree_size).where(heads.c.tree_id == bindparam("tree")).with_for_update()
-        self._change = update(trillian_trees).where(mine)
-        self._issue = update(trillian_trees).where(mine)
+        self._put = update(trillian_trees).where(mine)
 
     def rows(self) -> list[TreeRow]:
         """All trees, deleted ones too, oldest first."""
@@ -130,7 +135,7 @@ class Registry:
             transaction.execute(self._lock, {"tree": number})
             old = self._find(transaction, public_id)
             new = change(old)
-            transaction.execute(self._change, {"tree": number, **asdict(new)})
+            transaction.execute(self._put, {"tree": number, **asdict(new)})
         return TreeRow(old.tree_id, old.kind, new, old.root_nanos, old.root_size)
 
     def issue_root(self, public_id: int, size: int, now_nanos: int) -> TreeRow:
@@ -146,7 +151,7 @@ class Registry:
             if row.root_nanos is not None and row.root_size is not None and row.root_size >= size:
                 return row
             nanos = max(now_nanos, (row.root_nanos or 0) + 1)
-            transaction.execute(self._issue, {"tree": row.tree_id, "root_nanos": nanos, "root_size": size})
+            transaction.execute(self._put, {"tree": row.tree_id, "root_nanos": nanos, "root_size": size})
         return TreeRow(row.tree_id, row.kind, row.fields, nanos, size)
 
     def _find(self, connection: Connection, public_id: int) -> TreeRow:

@@ -1,17 +1,17 @@
 """TrillianAdmin: making and changing raw trees. No grpc types: a request in, a response out, or an error."""
 
+import asyncio
 import time
 
 from touchplate.log.errors import RequestError
 from touchplate.log.storage.raw import Clock
-from touchplate.log.storage.registry import Change
+from touchplate.log.storage.registry import Change, TreeRow, random_id
 from touchplate.log.trillian.opened import Trees
 from touchplate.log.trillian.served import Threads
 from touchplate.log.trillian.trees import (
     changed_fields,
     deleted_fields,
     new_fields,
-    random_id,
     tree_message,
     undeleted_fields,
 )
@@ -74,9 +74,14 @@ class AdminService:
         return await self._change(request.tree_id, lambda row: undeleted_fields(row, now))
 
     async def _change(self, public_id: int, change: Change) -> Tree:
-        row = await self._threads(self._registry.change, public_id, change)
-        self._trees.changed(row)
-        return tree_message(row)
+        # A caller who gives up does not end it, so it goes on to its end without him.
+        return tree_message(await asyncio.shield(self._changed(public_id, change)))
+
+    async def _changed(self, public_id: int, change: Change) -> TreeRow:
+        try:
+            return await self._threads(self._registry.change, public_id, change)
+        finally:  # also when it is not known whether it was kept
+            self._trees.changed(public_id)
 
     def _millis(self) -> int:
         return self._now() // _MILLI

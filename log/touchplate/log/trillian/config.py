@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from touchplate.base.config import Secret
+from touchplate.base.config import Duration, Secret
 from touchplate.base.errors import ConfigError
+from touchplate.log.tokens import MIN_TOKEN, is_token
 
 MAX_PORT = 65_535
-MIN_TOKEN = 16
-"""Characters of a bearer token at least: nobody guesses those."""
+SOONEST_REMOVAL = 3600
+"""Seconds in which a tree that was deleted by mistake can be undeleted at least."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class TokenConfig:
 
 @dataclass(frozen=True)
 class QuotaConfig:
-    """Calls per second; a range counts its leaves. 0: no limit. Ten seconds' worth may come at once."""
+    """Calls per second; a range and AddSequencedLeaves count their leaves. 0: no limit. What is left over of
+    ten seconds may come at once."""
 
     user_read: int = 0
     user_write: int = 0
@@ -50,8 +52,6 @@ class TrillianConfig:
     """Where Trillian's interface listens, and for whom."""
 
     listen: str = "127.0.0.1:8090"
-    metrics: str | None = None
-    """Where Prometheus fetches metrics over HTTP (/metrics); absent: nowhere."""
     tls_cert: Path | None = None
     """PEM of the server's certificate and its chain."""
     tls_key: Secret | None = None
@@ -64,19 +64,22 @@ class TrillianConfig:
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     open_trees: int = 64
     """Trees in use at the same time: each has a thread and the edge of its tree in memory."""
+    remove_after: Duration = field(default=Duration(0))
+    """Deleted trees are removed for good so long after their deletion; 0: never."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
         found = []
-        for name, address in (("listen", self.listen), ("metrics", self.metrics)):
-            if address is not None and parse_listen(address) is None:
-                found.append(f"{name}: {address!r} is no address; write host:port, such as 127.0.0.1:8090")
+        if parse_listen(self.listen) is None:
+            found.append(f"listen: {self.listen!r} is no address; write host:port, such as 127.0.0.1:8090")
         if (self.tls_cert is None) != (self.tls_key is None):
             found.append("tls_cert: and tls_key belong together; write both or neither")
         if self.client_ca is not None and self.tls_cert is None:
             found.append("client_ca: needs tls_cert and tls_key")
         if self.open_trees < 1:
             found.append(f"open_trees: must be at least 1, not {self.open_trees}")
+        if 0 < self.remove_after < SOONEST_REMOVAL:
+            found.append('remove_after: write at least "1h", or leave it out: what is removed is gone')
         if parse_listen(self.listen) is not None and not self.insecure:
             found += self._check_openness()
         return found
@@ -124,7 +127,7 @@ def is_loopback(host: str) -> bool:
 def read_token(config: TokenConfig) -> str:
     """The token. Raises ConfigError when it cannot be read, or could be guessed."""
     token = config.secret.resolve()
-    if len(token) < MIN_TOKEN or not token.isascii() or any(not 32 < ord(one) < 127 for one in token):
+    if not is_token(token):
         mistake = f"the token of {config.user!r}: at least {MIN_TOKEN} printable ASCII characters are needed"
         raise ConfigError("log.trillian.tokens", (mistake,))
     return token

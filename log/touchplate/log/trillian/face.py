@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from logging import getLogger
@@ -12,18 +12,18 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import uvloop
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry
 
-from touchplate.base.errors import ConfigError
 from touchplate.log.ports import Head
 from touchplate.log.sequencer import Limits
 from touchplate.log.storage.raw import RawTree
 from touchplate.log.storage.registry import DRAINING, LOG, Registry, TreeFields
+from touchplate.log.storage.removal import Removal
 from touchplate.log.storage.sql import ATTESTATIONS, SQLTree
 from touchplate.log.trillian.admin_service import AdminService
 from touchplate.log.trillian.auth import Gatekeeper
 from touchplate.log.trillian.calls import make_calls
-from touchplate.log.trillian.config import TrillianConfig, parse_listen, read_tls
+from touchplate.log.trillian.config import TrillianConfig, read_tls
 from touchplate.log.trillian.log_service import LogService
 from touchplate.log.trillian.metrics import Metrics
 from touchplate.log.trillian.opened import Bounds, Trees
@@ -40,6 +40,12 @@ THREADS = 8
 SWEEP_SECONDS = 10.0
 """Between two looks for trees that nobody uses."""
 
+REMOVAL_SECONDS = 60.0
+"""Between two looks for trees that were deleted long ago."""
+
+STEP_PAUSE_SECONDS = 0.01
+"""Between two transactions that remove rows: about as long as they take, so that writers come in between."""
+
 logger = getLogger(__name__)
 
 
@@ -55,8 +61,12 @@ class TrillianFace:
         *,
         follow: Callable[[], Head] | None = None,
         limits: Limits | None = None,
+        metrics: CollectorRegistry | None = None,
+        held: Mapping[int, RawTree] | None = None,
     ) -> None:
-        """`tree`: the log of attestations in the same database, `follow` reads its head again.
+        """`tree`: the log of attestations in the same database, `follow` reads its head again. `metrics`:
+        where calls are counted. `held`: raw trees that this process has open, by id: they are written
+        through those objects.
 
         The engine stays open when this is stopped. Raises ConfigError (tokens, certificate),
         StorageFailedError.
@@ -66,6 +76,8 @@ class TrillianFace:
         self._tree = tree
         self._follow = follow or tree.head
         self._limits = limits or Limits()
+        self._registered = metrics or CollectorRegistry()
+        self._held = held or {}
         self._gatekeeper = Gatekeeper(config.tokens)
         self._tls = read_tls(config)
         self._registry = Registry(engine)
@@ -114,17 +126,20 @@ class TrillianFace:
         with ThreadPoolExecutor(THREADS, "trillian") as executor:
             threads = Threads(executor)
             trees = self._make_trees(threads)
-            metrics = Metrics(lambda: len(trees))
-            calls = make_calls(LogService(trees, threads), AdminService(trees, threads))
-            guard = Guard(self._gatekeeper, Quota(self._config.quota, time.monotonic))
+            metrics = Metrics(self._registered, lambda: len(trees))
+            calls = make_calls(LogService(trees), AdminService(trees, threads))
+            quota = Quota(self._config.quota, time.monotonic)
+            has_certificates = self._tls is not None and self._tls.client_ca is not None
+            guard = Guard(self._gatekeeper, quota, has_certificates=has_certificates)
             server = Server(calls, guard, metrics)
             async with AsyncExitStack() as stack:  # what is left in reverse order
                 stack.push_async_callback(trees.close)
-                stack.callback(_serve_metrics(self._config, metrics))
                 stack.push_async_callback(server.stop)
                 port = server.listen(*self._config.address, self._tls)
                 await server.start()
                 ready.set_result(port)
+                if self._config.remove_after:
+                    stack.push_async_callback(_end, asyncio.create_task(self._remove(trees, threads)))
                 await self._sweep(trees, self._stopping)
 
     def _make_trees(self, threads: Threads) -> Trees:
@@ -132,7 +147,7 @@ class TrillianFace:
         trees = Trees(
             self._registry,
             threads,
-            lambda row: RawTree(self._engine, row),
+            lambda row: self._held.get(row.fields.public_id) or RawTree(self._engine, row),
             Bounds(self._config.open_trees, self._limits),
             is_shared=is_shared,
         )
@@ -152,6 +167,27 @@ class TrillianFace:
             except Exception:  # the calls go on without it
                 logger.exception("trees that nobody uses could not be closed")
 
+    async def _remove(self, trees: Trees, threads: Threads) -> None:
+        """Remove trees that were deleted long ago, a little at a time."""
+        removal = Removal(self._engine)
+        while True:
+            try:
+                before = time.time_ns() // 1_000_000 - self._config.remove_after * 1000
+                for public_id in await threads(removal.begin, before):
+                    logger.info("the tree %d was deleted long ago, and is removed", public_id)
+                    trees.changed(public_id)
+                while await threads(removal.step):
+                    await asyncio.sleep(STEP_PAUSE_SECONDS)
+            except Exception:  # the next round goes on
+                logger.exception("trees that were deleted long ago could not be removed")
+            await asyncio.sleep(REMOVAL_SECONDS)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
 
 def log_fields(tree_id: int, origin: str) -> TreeFields:
     """How the log of attestations looks to Trillian's clients: DRAINING, since it grows and takes nothing
@@ -168,22 +204,3 @@ def log_fields(tree_id: int, origin: str) -> TreeFields:
         created=now,
         updated=now,
     )
-
-
-def _serve_metrics(config: TrillianConfig, metrics: Metrics) -> Callable[[], None]:
-    """Answer Prometheus on an address of its own; returns what ends that."""
-    if config.metrics is None:
-        return lambda: None
-    host, port = parse_listen(config.metrics) or ("127.0.0.1", 0)
-    try:
-        server, thread = start_http_server(port, host, metrics.registry)
-    except OSError as error:
-        what = f"cannot listen on {config.metrics}: {error.strerror}"
-        raise ConfigError("log.trillian.metrics", (what,)) from error
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return close

@@ -98,11 +98,11 @@ class Trees:
             tree.users -= 1
             tree.used = time.monotonic()
 
-    def changed(self, row: TreeRow) -> None:
-        """Remember the new fields of a tree."""
+    def changed(self, public_id: int) -> None:
+        """Forget the fields of a tree that were read before they changed."""
+        # Not the new ones instead: of two changes, the later one's may come here first.
         self._changes += 1
-        if not self._is_shared:
-            self._rows[row.fields.public_id] = row
+        self._rows.pop(public_id, None)
 
     async def close_idle(self) -> None:
         """Close those that were not used for long."""

@@ -2,21 +2,24 @@
 read."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Protocol, TypeVar
 
 from touchplate.log.errors import ClosedError, CorruptTreeError, StateError
-from touchplate.log.ports import Head, Sequenced, Tree
+from touchplate.log.ports import Head, Sequenced
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.raw import Clock, Placed, RawLeaf, RawTree
 from touchplate.log.storage.raw_rows import RawEntry
 from touchplate.log.storage.registry import ACTIVE, FROZEN, Registry, TreeRow, check_open
+from touchplate.log.storage.sql import SQLTree
 from touchplate.log.trillian.errors import UnsupportedError
+from touchplate.log.trillian.gathered import Gathered
 from touchplate.log.trillian.joined import Joined
 from touchplate.log.trillian.roots import LogRoot
 from touchplate.verify.entry import parse_packed
+from touchplate.verify.tiles import Tile
 
 SHORTEST_ROOT_NANOS = 100_000_000
 """A root is renewed no more often than Trillian's signer would look, whatever `max_root_duration` says: each
@@ -45,7 +48,7 @@ class ServedTree(Protocol):
     row: TreeRow
 
     @property
-    def tree(self) -> Tree:
+    def tree(self) -> SQLTree:
         """What proofs are made from."""
 
     async def root(self) -> LogRoot:
@@ -64,7 +67,10 @@ class ServedTree(Protocol):
         """Stored leaves from `start`, at least one."""
 
     async def find_hash(self, leaf_hash: bytes, size: int) -> list[int]:
-        """Indexes of leaves with this hash."""
+        """Indexes below `size` of leaves with this hash, ascending."""
+
+    async def tiles(self, wanted: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """The hashes of at least these tiles."""
 
 
 class ServedRaw:
@@ -79,6 +85,9 @@ class ServedRaw:
         self._now = now
         self._sequencer: TreeSequencer | None = None
         self._renewing = asyncio.Lock()
+        self._find_hashes = Gathered(lambda keys: threads(tree.find_hashes, keys))
+        self._read_tiles = Gathered(lambda keys: threads(tree.read_tiles, keys))
+        self._writing = asyncio.Lock()
         self.in_doubt = False
         """A call failed: perhaps other processes changed the tree."""
         self.users = 0
@@ -110,7 +119,7 @@ class ServedRaw:
                 async with self._renewing:  # one commit for all who ask at the same time
                     head, later = self.tree.root()
                     if later == nanos:
-                        return _root(*await self._threads(self.tree.renew, most))
+                        return _root(*await self._alone(self.tree.renew, most))
                     nanos = nanos if later is None else later
         return _root(head, nanos)
 
@@ -130,12 +139,19 @@ class ServedRaw:
 
     async def place(self, leaves: list[tuple[int, RawEntry]]) -> list[Placed]:
         """See `ServedTree`."""
-        return await self._threads(self.tree.place, leaves)
+        return await self._alone(self.tree.place, leaves)
 
     async def initialise(self) -> LogRoot:
         """See `ServedTree`."""
-        head, nanos = await self._threads(self.tree.initialise)
-        return _root(head, nanos)
+        return _root(*await self._alone(self.tree.initialise))
+
+    async def _alone(self, write: Callable[..., T], *arguments: object) -> T:
+        """Writes of this tree one at a time: while others hold it, it takes one thread, not all."""
+        await self._writing.acquire()
+        running = asyncio.ensure_future(self._threads(write, *arguments))
+        running.add_done_callback(lambda _: self._writing.release())
+        # The thread goes on when the caller gives up, and is then still the only one.
+        return await asyncio.shield(running)
 
     async def leaves(self, start: int, end: int, most_bytes: int) -> list[RawLeaf]:
         """See `ServedTree`."""
@@ -143,7 +159,12 @@ class ServedRaw:
 
     async def find_hash(self, leaf_hash: bytes, size: int) -> list[int]:
         """See `ServedTree`."""
-        return await self._threads(self.tree.find_hash, leaf_hash, size)
+        found = await self._find_hashes([leaf_hash])
+        return [index for index in found.get(leaf_hash, ()) if index < size]
+
+    async def tiles(self, wanted: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """See `ServedTree`."""
+        return await self._read_tiles(wanted)
 
 
 class ServedLog:
@@ -151,7 +172,7 @@ class ServedLog:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: SQLTree,
         row: TreeRow,
         registry: Registry,
         threads: Threads,
@@ -166,17 +187,24 @@ class ServedLog:
         self._threads = threads
         self._follow = follow
         self._now = now
+        self._read_tiles = Gathered(lambda keys: threads(tree.read_tiles, keys))
         self._issued: LogRoot | None = None
         self._issuing = asyncio.Lock()
 
     async def root(self) -> LogRoot:
         """See `ServedTree`. A head gets its time when somebody first asks for it here: the log's own writers
         know nothing of it."""
-        issued = self._issued
-        if issued is not None and issued.size == self.tree.head().size:
+        if (issued := self._newest()) is not None:
             return issued
-        async with self._issuing:
+        async with self._issuing:  # one transaction for all who ask at the same time
+            if (issued := self._newest()) is not None:
+                return issued
             return await self._threads(self._issue)
+
+    def _newest(self) -> LogRoot | None:
+        """The root of the tree's head, if it has been issued here."""
+        issued = self._issued
+        return issued if issued is not None and issued.size == self.tree.head().size else None
 
     def _issue(self) -> LogRoot:
         head = self.tree.head()
@@ -218,6 +246,10 @@ class ServedLog:
                 break
             leaves.append(RawLeaf(index, value, extra, parse_packed(extra).identity, None, None))
         return leaves
+
+    async def tiles(self, wanted: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """See `ServedTree`."""
+        return await self._read_tiles(wanted)
 
     async def find_hash(self, leaf_hash: bytes, size: int) -> list[int]:
         """Refused."""

@@ -1,4 +1,4 @@
-"""The grpc.aio server: both services, health and reflection on one address. The only file that knows grpc."""
+"""The grpc.aio server: both services, health and reflection on one address."""
 
 from __future__ import annotations
 
@@ -11,54 +11,60 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from touchplate.base.errors import ConfigError
 from touchplate.base.status import GRPCCode
 from touchplate.log.errors import RequestError
+from touchplate.log.trillian.aborting import abort
 from touchplate.log.trillian.auth import Caller, Gatekeeper
-from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE, Call, tree_of, users_of
+from touchplate.log.trillian.beside import NAMES, Health, Reflection, Slots
+from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE, Call
 from touchplate.log.trillian.config import TLS
 from touchplate.log.trillian.errors import answer
 from touchplate.log.trillian.metrics import Metrics
-from touchplate.log.trillian.quota import MAX_USER, MAX_USERS, Quota
+from touchplate.log.trillian.quota import MAX_USER, MAX_USERS, Charge, Quota
 
 MAX_MESSAGE = 4 * 1024 * 1024
-"""Bytes of a message, in either direction: gRPC's own default, which Trillian's clients have."""
+"""Bytes of a message that is received: gRPC's own default, which Trillian's clients have for answers."""
 
 MAX_METADATA = 8 * 1024
 """Bytes of a call's headers: gRPC's own default."""
 
 MAX_CALLS = 1_024
-"""Calls at the same time; further ones are refused with RESOURCE_EXHAUSTED."""
+"""Calls at the same time whose messages are here; further ones are refused with RESOURCE_EXHAUSTED."""
+
+MAX_STREAMS = 1_024
+"""Calls of one connection, also those whose messages are on their way; a client's library waits with more."""
 
 STOP_SECONDS = 5.0
 """Time for calls that run when the server stops."""
 
 logger = getLogger(__name__)
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
 
 class Guard:
     """What stands before every call: who may, how often."""
 
-    def __init__(self, gatekeeper: Gatekeeper, quota: Quota) -> None:
+    def __init__(self, gatekeeper: Gatekeeper, quota: Quota, *, has_certificates: bool) -> None:
+        """`has_certificates`: clients show some. To look for what cannot be there costs as much as a root."""
         self._gatekeeper = gatekeeper
         self._quota = quota
+        self._has_certificates = has_certificates
 
     def admit(self, call: Call, context: Any) -> Caller:
         """Who calls. Raises UnauthenticatedError, NotAllowedError."""
-        return self._gatekeeper.admit(_authorization(context), _certificate(context), call.needs)
+        token = _authorization(context) if self._gatekeeper.wants_tokens else None
+        certificate = _certificate(context) if self._has_certificates else None
+        return self._gatekeeper.admit(token, certificate, call.needs)
 
     def charge(self, call: Call, request: Any, caller: Caller) -> None:
         """Raises QuotaError, RequestError."""
-        users = users_of(request)
+        users = call.users_of(request)
         if len(users) > MAX_USERS or any(len(user) > MAX_USER for user in users):
             raise RequestError(f"charge_to: at most {MAX_USERS} users, of {MAX_USER} characters each")
-        charged = [*users, *([caller.user] if caller.user is not None else [])]
-        self._quota.take(tree_of(request), charged, call.cost(request), writes=call.writes)
+        self._quota.take(Charge(call.cost(request), call.writes, call.tree_of(request), caller.user, users))
 
 
 class Server:
@@ -67,22 +73,27 @@ class Server:
     def __init__(self, calls: Sequence[Call], guard: Guard, metrics: Metrics) -> None:
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE),
-            ("grpc.max_send_message_length", MAX_MESSAGE),
+            # Answers fit into MAX_MESSAGE, but for ListTrees, which has no pages: who has many trees raises
+            # the limit of his client.
+            ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", MAX_METADATA),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
             # Else a second server on the same port would silently get half of the connections.
             ("grpc.so_reuseport", 0),
         ]
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CALLS)
+        # Not the library's own limit: that counts the streams of health, which never end.
+        self._server = grpc.aio.server(options=options)
+        self._slots = Slots("calls", MAX_CALLS)
         self._guard = guard
         self._metrics = metrics
         for service in (LOG_SERVICE, ADMIN_SERVICE):
             methods = {call.name: self._method(call) for call in calls if call.service == service}
             handler = grpc.method_handlers_generic_handler(service, methods)
             self._server.add_generic_rpc_handlers((handler,))
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (LOG_SERVICE, ADMIN_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        shown = Reflection((LOG_SERVICE, ADMIN_SERVICE, *NAMES))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(shown, self._server)
 
     def listen(self, host: str, port: int, tls: TLS | None) -> int:
         """Take a port (0: a free one); the port. Raises ConfigError."""
@@ -101,23 +112,25 @@ class Server:
     async def start(self) -> None:
         """Begin to answer."""
         await self._server.start()
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        self._say(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Refuse new calls, finish those that run, cut what is left after a while."""
-        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.end()
         await self._server.stop(STOP_SECONDS)
 
-    async def _say(self, status: Any) -> None:
+    def _say(self, status: Any) -> None:
         for name in ("", LOG_SERVICE, ADMIN_SERVICE):
-            await self._health.set(name, status)
+            self._health.tell(name, status)
 
     def _method(self, call: Call) -> Any:
         async def behave(data: bytes, context: Any) -> bytes:
             begun = time.monotonic()
             code = GRPCCode.CANCELLED  # unless it is answered
             try:
-                response = await self._answered(call, data, context)
+                with self._slots.take():
+                    response = await self._answered(call, data, context)
                 code = GRPCCode.OK
                 return response
             except asyncio.CancelledError:
@@ -128,7 +141,7 @@ class Server:
                     logger.exception("%s failed", call.method)
             finally:
                 self._metrics.called(call.name, code.name, time.monotonic() - begun)
-            await context.abort(_CODES[code], text)  # raises
+            await abort(context, code, text)  # raises
             return b""
 
         # Without (de)serializers: a message that cannot be parsed is then answered by us, not by the library.
@@ -142,15 +155,10 @@ class Server:
             raise RequestError(f"this is no {call.request.DESCRIPTOR.full_name}") from None
         self._guard.charge(call, request, caller)
         response = await call.handler(request)
-        self._count(response)
+        if call.leaves is not None:
+            for code, leaves in Counter([one.status.code for one in call.leaves(response)]).items():
+                self._metrics.wrote(GRPCCode(code).name, leaves)
         return response.SerializeToString()
-
-    def _count(self, response: Any) -> None:
-        fields = response.DESCRIPTOR.fields_by_name
-        queued = list(response.results) if "results" in fields else []
-        queued += [response.queued_leaf] if "queued_leaf" in fields else []
-        for code, leaves in Counter(one.status.code for one in queued).items():
-            self._metrics.wrote(GRPCCode(code).name, leaves)
 
 
 def _authorization(context: Any) -> str | None:
