@@ -110,6 +110,17 @@ class QueueSuite:
         finally:
             queue.close()
 
+    def test_clients_without_a_token_leave_places_to_those_with_one(self, tmp_path: Path) -> None:
+        queue = Queue(self.engine(tmp_path), QueueLimits(open_anonymous=1))
+        try:
+            queue.add(purl("a"), "", NOW, client="token ci")
+            queue.add(purl("b"), "", NOW, client=f"{ANONYMOUS}192.0.2.1")
+            with pytest.raises(QueueFullError, match="1 jobs that clients without a token asked for"):
+                queue.add(purl("d"), "", NOW + 7200, client=f"{ANONYMOUS}192.0.2.2")
+            assert queue.add(purl("d"), "", NOW, client="token ci")[1]
+        finally:
+            queue.close()
+
     def test_clients_leave_places_to_administrators(self, tmp_path: Path) -> None:
         queue = Queue(self.engine(tmp_path), QueueLimits(open_asked=1))
         try:

@@ -59,6 +59,8 @@ class QueueLimits:
     """New jobs that all clients without a token may ask for together: addresses cost nothing."""
     open_asked: int = 500
     """Jobs that wait or run because clients asked for them: the other places are administrators'."""
+    open_anonymous: int = 100
+    """Of those, such as clients without a token asked for: the other places are for those with one."""
     quiet_seconds: int = 24 * 3600
     """No request opens a job again that ended less than this ago: the inputs are hardly others by then."""
     lease_seconds: int = 60

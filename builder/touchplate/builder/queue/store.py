@@ -108,16 +108,18 @@ class Queue:
             )
         if client is None:
             return
+        anonymous = jobs.c.client.startswith(ANONYMOUS, autoescape=True)
         asked = count.where(jobs.c.client != "", jobs.c.state.in_(OPEN))
-        if transaction.execute(asked).scalar_one() >= self.limits.open_asked:
-            raise QueueFullError(
-                f"{self.limits.open_asked} jobs that clients asked for are open, no more may be"
-            )
+        places = [(asked, self.limits.open_asked, "")]
+        if client.startswith(ANONYMOUS):
+            places.append((asked.where(anonymous), self.limits.open_anonymous, " without a token"))
+        for query, most, whose in places:
+            if transaction.execute(query).scalar_one() >= most:
+                raise QueueFullError(f"{most} jobs that clients{whose} asked for are open, no more may be")
         recent = count.where(jobs.c.created > now - _HOUR, jobs.c.created <= now + _AHEAD_SECONDS)
         bounds = [(recent.where(jobs.c.client == client), self.limits.asked_per_hour, "")]
         if client.startswith(ANONYMOUS):
-            everybody = recent.where(jobs.c.client.startswith(ANONYMOUS, autoescape=True))
-            bounds.append((everybody, self.limits.anonymous_per_hour, " without a token"))
+            bounds.append((recent.where(anonymous), self.limits.anonymous_per_hour, " without a token"))
         for query, most, whose in bounds:
             if transaction.execute(query).scalar_one() >= most:
                 raise TooManyRequestsError(
