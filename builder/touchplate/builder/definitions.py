@@ -14,8 +14,8 @@ from touchplate.builder.ecosystem import DefinitionForm, Ecosystem
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import GIB, Limits
-from touchplate.builder.schema import Reader, is_text_map
-from touchplate.builder.yamlcore import MAX_BYTES, parse_yaml
+from touchplate.builder.schema import NO_PURLS, Reader
+from touchplate.builder.yamlcore import MAX_BYTES, read_yaml
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.purl import ECOSYSTEMS, PackageURL
 
@@ -104,10 +104,25 @@ def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosys
 
     `find` gives the ecosystem of a type of package URL, or raises DefinitionError.
     """
-    document = parse_yaml(data)
+    document = read_yaml(data)
     reader = Reader(document)
     if not isinstance(document.value, dict):
-        raise DefinitionError("definition is not a mapping; it starts with 'version: 1'")
+        reader.mistake("", "is not a mapping; it starts with 'version: 1'")
+        reader.finish()
+    definition = read_definition(reader, data, find)
+    definition.ecosystem.check_definition(reader, definition)
+    reader.finish()
+    return definition
+
+
+def read_definition(
+    reader: Reader, data: bytes, find: Callable[[str], Ecosystem] = find_ecosystem
+) -> Definition:
+    """The fields of a definition, one by one; mistakes go to the reader, and stand-ins into their places.
+
+    What the fields have to say together is not looked at (`Ecosystem.check_definition`). The published JSON
+    Schema is drawn by running this with another reader (`json_schema.py`).
+    """
     package = reader.purl("package")
     ecosystem = _find(reader, package, find)
     form = ecosystem.form
@@ -119,7 +134,7 @@ def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosys
     if reader.number("version", low=1, high=VERSION) not in (None, VERSION):
         reader.mistake("version", f"only version {VERSION} is known")
     outputs = _read_outputs(reader, package)
-    definition = Definition(
+    return Definition(
         name=reader.text("name", r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", "letters, digits, . _ + -"),
         package=package,
         source=_read_source(reader, ecosystem),
@@ -128,15 +143,12 @@ def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosys
         command=_read_command(reader, form),
         outputs=outputs,
         upstreams=tuple(reader.texts("upstreams", default=form.upstreams)),
-        environment=_read_environment(reader),
+        environment={**DEFAULT_ENVIRONMENT, **reader.text_map("environment")},
         umask=reader.umask("umask", DEFAULT_UMASK),
         allow_metadata=reader.flag("allow_metadata"),
         limits=_read_limits(reader),
         data=data,
     )
-    ecosystem.check_definition(reader, definition)
-    reader.finish()
-    return definition
 
 
 def make_definition(value: Mapping[str, JSONValue]) -> Definition:
@@ -185,7 +197,8 @@ def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
     for path in reader.items("outputs", low=1, high=64):
         reader.known(path, required=("path", "package"))
         output = Output(path=reader.relative(f"{path}.path"), package=reader.purl(f"{path}.package"))
-        if output.package.package != package.package:
+        read = not {package, output.package} & set(NO_PURLS.values())
+        if read and output.package.package != package.package:
             reader.mistake(
                 f"{path}.package", f"is not a file of {package.package}; one definition, one package"
             )
@@ -195,17 +208,6 @@ def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
         if len(set(values)) != len(values):
             reader.mistake("outputs", f"two outputs have one {what}; keep one")
     return tuple(outputs)
-
-
-def _read_environment(reader: Reader) -> dict[str, str]:
-    environment = dict(DEFAULT_ENVIRONMENT)
-    if reader.has("environment"):
-        given = reader.get("environment")
-        if is_text_map(given):
-            environment.update(given)
-        else:
-            reader.mistake("environment", "is not a mapping of names to text; quote numbers")
-    return environment
 
 
 def _read_limits(reader: Reader) -> Limits:

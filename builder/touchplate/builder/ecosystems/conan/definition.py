@@ -15,7 +15,7 @@ from touchplate.builder.ecosystems.conan.reference import (
     revision_of,
 )
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.schema import Reader
+from touchplate.builder.schema import Reader, TextMap
 from touchplate.verify.purl import parse_purl
 
 FORM = DefinitionForm(
@@ -24,6 +24,9 @@ FORM = DefinitionForm(
     source_kinds=("source-release",),
     upstreams=(),
 )
+
+_SETTINGS = TextMap(SETTING.pattern, VALUE.pattern, "settings to plain text; quote numbers")
+_OPTIONS = TextMap(OPTION.pattern, VALUE.pattern, "options to plain text; quote numbers")
 
 EPOCH = "SOURCE_DATE_EPOCH"
 
@@ -83,8 +86,8 @@ def read_details(reader: Reader) -> ConanDetails:
         ),
         gcc=reader.number("tools.gcc", low=4, high=99) or 0,
         programs=tuple(programs),
-        settings=_read_pairs(reader, "profile.settings", SETTING, "a setting"),
-        options=_read_pairs(reader, "profile.options", OPTION, "an option"),
+        settings=reader.text_map("profile.settings", _SETTINGS),
+        options=reader.text_map("profile.options", _OPTIONS),
     )
 
 
@@ -123,19 +126,3 @@ def check_definition(reader: Reader, definition: Definition) -> None:
         reader.mistake("source.files", "name a file twice; keep one")
     if re.fullmatch(r"[0-9]{1,10}", definition.environment.get(EPOCH, "")) is None:
         reader.mistake("environment", f"lacks {EPOCH}, seconds since 1970 in quotes: the time of all files")
-
-
-def _read_pairs(reader: Reader, path: str, form: re.Pattern[str], what: str) -> dict[str, str]:
-    value = reader.get(path)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        reader.mistake(path, f"is not a mapping of names of {what} to text")
-        return {}
-    pairs = {}
-    for name, text in value.items():
-        if form.fullmatch(name) is None or not isinstance(text, str) or VALUE.fullmatch(text) is None:
-            reader.mistake(path, f"{name[:80]!r} is not {what} with a plain text; quote numbers")
-        else:
-            pairs[name] = text
-    return pairs

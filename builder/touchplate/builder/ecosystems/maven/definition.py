@@ -54,9 +54,9 @@ def read_details(reader: Reader) -> MavenDetails:
 
 def check_command(reader: Reader, definition: Definition) -> None:
     """`mvn` is the Maven of the definition; everything else an absolute path."""
-    command, details = definition.command, details_of(definition)
+    command = definition.command
     if command and command[0] == "mvn":
-        if details.jdk is None or details.maven is None:
+        if not (reader.has("tools.jdk") and reader.has("tools.maven")):
             reader.mistake("tools", "the command mvn needs tools.jdk and tools.maven")
     elif command and not command[0].startswith("/"):
         reader.mistake("command", f"starts with {command[0][:80]!r}; use mvn or an absolute path")

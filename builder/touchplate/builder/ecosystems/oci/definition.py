@@ -1,7 +1,6 @@
 """What an image's definition says beside the common fields: Containerfile, base images, and how buildah is
 asked."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +8,7 @@ from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.ecosystems.oci.names import RepositoryPath, image_path, parse_place
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.schema import Reader, is_text_map
+from touchplate.builder.schema import Reader, TextMap
 
 FORM = DefinitionForm(
     required=("image", "tools"),
@@ -36,7 +35,8 @@ MAX_ID = 65535
 
 _HOST = r"(?:[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|localhost|[a-zA-Z0-9.-]+:[0-9]+)(?::[0-9]+)?"
 _NAME = rf"{_HOST}/[a-z0-9][a-z0-9._/-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
-_PATH = r"[^\0]*"
+
+_LABELS = TextMap(r"[^=\0]{1,128}", r"[^\0]*", "names (without =) to text; quote numbers")
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def read_details(reader: Reader) -> ImageDetails:
         owner=_read_owner(reader),
         **{name: _read_choice(reader, name) for name in _CHOICES},
         flags=frozenset(flag for flag in _FLAGS if reader.flag(f"image.{flag}")),
-        args=_read_texts(reader, "image.args"),
-        labels=_read_texts(reader, "image.labels", is_free=True),
-        annotations=_read_texts(reader, "image.annotations", is_free=True),
+        args=reader.text_map("image.args"),
+        labels=reader.text_map("image.labels", _LABELS),
+        annotations=reader.text_map("image.annotations", _LABELS),
     )
 
 
@@ -185,22 +185,3 @@ def _read_place(reader: Reader, path: str, uri: str, kind: str) -> RepositoryPat
     except DefinitionError as error:
         reader.mistake(path, str(error))
         return None
-
-
-def _read_texts(reader: Reader, path: str, *, is_free: bool = False) -> Mapping[str, str]:
-    """Names to text: of variables, or any names without `=` (`is_free`)."""
-    value = reader.get(path)
-    if value is None:
-        return {}
-    if not is_free and is_text_map(value):
-        return dict(value)
-    if is_free and isinstance(value, dict):
-        good = {
-            key: item
-            for key, item in value.items()
-            if isinstance(item, str) and re.fullmatch(r"[^=\0]{1,128}", key) and "\0" not in item
-        }
-        if len(good) == len(value):
-            return good
-    reader.mistake(path, "is not a mapping of names to text; quote numbers")
-    return {}
