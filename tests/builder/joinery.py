@@ -22,6 +22,7 @@ from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile, Forbi
 from touchplate.builder.repository import RemoteFile, Repository
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency
 from touchplate.verify.purl import PackageURL, parse_purl
 
@@ -119,6 +120,13 @@ class Joinery:
     def check_definition(self, reader: Reader, definition: Definition) -> None:
         if len(definition.outputs) > 1:
             reader.mistake("outputs", "one is enough")
+
+    def format_details(self, definition: Definition) -> dict[str, JSONValue]:
+        assert isinstance(definition.details, Glue)
+        return {"glue": definition.details.text}
+
+    def make_template(self, package: PackageURL) -> str:
+        raise DefinitionError("nobody can guess the glue; write a definition")
 
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         refuse_hints(hints)

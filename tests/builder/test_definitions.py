@@ -149,8 +149,8 @@ def test_refuses_yaml_that_two_readers_understand_differently(text: str, message
 
 @pytest.mark.parametrize(
     "text",
-    ["yes", "No", "ON", "off", "y", "N", "012", "-007", "0o17", "0b11", "1_000", "0x1_0", "1:20", "190:20:30.15",
-     "2024-01-01", "2024-01-01 10:00:00", "=", "<<"],
+    ["yes", "No", "ON", "off", "y", "N", "012", "-007", "0o17", "0b11", "1_000", "0x1_0", "1:20",
+     "190:20:30.15", "2024-01-01", "2024-01-01 10:00:00", "=", "<<"],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["a: {}\n", "a: [1, {}]\n", "{}: 1\n"])
 def test_refuses_plain_text_that_means_two_things(place: str, text: str) -> None:

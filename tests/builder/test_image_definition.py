@@ -91,8 +91,8 @@ def test_definition_of_an_image_is_read() -> None:
         ),
         ("  bases:", "  labels: {'a=b': c}\n  bases:", "image.labels: the name 'a=b' does not fit"),
         ("tools:", "command: [sh]\ntools:", "command: is unknown"),
-        ("tools:", "environment: {A: b}\ntools:", "environment: has no meaning for images; leave it out"),
-        ("version: 1", "version: 1\nupstreams: [hub]", "upstreams: has no meaning for images"),
+        ("tools:", "environment: {A: b}\ntools:", "environment: is unknown; known here: version"),
+        ("version: 1", "version: 1\nupstreams: [hub]", "upstreams: is unknown; known here: version"),
     ],
 )
 def test_mistake_is_named_with_line_and_remedy(old: str, new: str, said: str) -> None:

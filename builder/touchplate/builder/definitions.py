@@ -8,8 +8,9 @@ build again. Digests of two operators' definitions are never compared with each 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from touchplate.builder.definition_path import SUFFIXES, definition_path
 from touchplate.builder.ecosystem import DefinitionForm, Ecosystem
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
@@ -30,6 +31,9 @@ MOST = {
     "fetch_files": 50_000,
 }
 """How far a definition may raise each limit, about twenty times the defaults: it may be a stranger's."""
+
+OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits")
+"""Fields that every definition may have, unless its ecosystem has no use for them."""
 
 DEFAULT_UMASK = 0o022
 DEFAULT_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -99,10 +103,16 @@ def load_definition(path: Path) -> Definition:
     return parse_definition(data)
 
 
-def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosystem) -> Definition:
+def parse_definition(
+    data: bytes,
+    find: Callable[[str], Ecosystem] = find_ecosystem,
+    *,
+    place: PurePosixPath | None = None,
+) -> Definition:
     """The definition in `data`. Raises DefinitionError naming line and remedy, for all mistakes at once.
 
-    `find` gives the ecosystem of a type of package URL, or raises DefinitionError.
+    `find` gives the ecosystem of a type of package URL, or raises DefinitionError. `place`: of the file in a
+    folder of definitions, where it has to be that of its package.
     """
     document = read_yaml(data)
     reader = Reader(document)
@@ -111,6 +121,8 @@ def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosys
         reader.finish()
     definition = read_definition(reader, data, find)
     definition.ecosystem.check_definition(reader, definition)
+    if place is not None:
+        _check_place(reader, definition.package, place)
     reader.finish()
     return definition
 
@@ -129,7 +141,7 @@ def read_definition(
     reader.known(
         "",
         required=("version", "name", "package", "source", *form.required, "outputs"),
-        optional=(*form.optional, "environment", "umask", "upstreams", "allow_metadata", "limits"),
+        optional=(*form.optional, *(name for name in OPTIONAL if name not in form.unused)),
     )
     if reader.number("version", low=1, high=VERSION) not in (None, VERSION):
         reader.mistake("version", f"only version {VERSION} is known")
@@ -142,10 +154,10 @@ def read_definition(
         details=ecosystem.read_details(reader),
         command=_read_command(reader, form),
         outputs=outputs,
-        upstreams=tuple(reader.texts("upstreams", default=form.upstreams)),
-        environment={**DEFAULT_ENVIRONMENT, **reader.text_map("environment")},
+        upstreams=_read_upstreams(reader, form),
+        environment={**DEFAULT_ENVIRONMENT, **_read_environment(reader, form)},
         umask=reader.umask("umask", DEFAULT_UMASK),
-        allow_metadata=reader.flag("allow_metadata"),
+        allow_metadata="allow_metadata" not in form.unused and reader.flag("allow_metadata"),
         limits=_read_limits(reader),
         data=data,
     )
@@ -154,6 +166,14 @@ def read_definition(
 def make_definition(value: Mapping[str, JSONValue]) -> Definition:
     """An inferred definition: written in its one form (RFC 8785 JSON + LF), then parsed like any other."""
     return parse_definition(format_json(value) + b"\n")
+
+
+def _check_place(reader: Reader, package: PackageURL, place: PurePosixPath) -> None:
+    if package in NO_PURLS.values():
+        return
+    wanted = definition_path(package)
+    if place not in [wanted.with_name(f"{wanted.name.removesuffix('.yaml')}{one}") for one in SUFFIXES]:
+        reader.mistake("package", f"belongs to {wanted}, and the file is {place}; move it, or correct this")
 
 
 def _find(reader: Reader, package: PackageURL, find: Callable[[str], Ecosystem]) -> Ecosystem:
@@ -173,7 +193,19 @@ def _ecosystem_name(reader: Reader, package: PackageURL) -> str:
 
 
 def _read_command(reader: Reader, form: DefinitionForm) -> tuple[str, ...]:
+    if "command" not in (*form.required, *form.optional):
+        return ()
     return tuple(reader.texts("command", default=None if "command" in form.required else ()))
+
+
+def _read_upstreams(reader: Reader, form: DefinitionForm) -> tuple[str, ...]:
+    if "upstreams" in form.unused:
+        return form.upstreams
+    return tuple(reader.texts("upstreams", default=form.upstreams))
+
+
+def _read_environment(reader: Reader, form: DefinitionForm) -> dict[str, str]:
+    return {} if "environment" in form.unused else reader.text_map("environment")
 
 
 def _read_source(reader: Reader, ecosystem: Ecosystem) -> Source:

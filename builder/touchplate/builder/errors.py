@@ -66,9 +66,7 @@ class DefinitionError(BuilderError):
 
     default_reason = "bad-definition"
 
-    def __init__(
-        self, message: str, *, reason: str | None = None, mistakes: Iterable[Mistake] = ()
-    ) -> None:
+    def __init__(self, message: str, *, reason: str | None = None, mistakes: Iterable[Mistake] = ()) -> None:
         super().__init__(message, reason=reason)
         self.mistakes = tuple(mistakes)
 

@@ -6,6 +6,7 @@ what fields have to say together (outputs of the package, a digest in two places
 anchors, no duplicate keys) is checked by `touchplate definition check` alone.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,7 +88,7 @@ class _Drawing(Reader):
 
     def known(self, path: str, *, required: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
         node = self._at(path)
-        properties = {name: {} for name in (*required, *optional)}
+        properties: dict[str, Any] = {name: {} for name in (*required, *optional)}
         node["type"] = "object"
         node["properties"] = {**properties, **node.get("properties", {})}
         if required:
@@ -127,7 +128,9 @@ class _Drawing(Reader):
 
     def purl(self, path: str) -> PackageURL:
         pattern = _whole(_PURLS[self._ecosystem])
-        self._at(path).update({"description": "a package URL of one file", "type": "string", "pattern": pattern})
+        self._at(path).update(
+            {"description": "a package URL of one file", "type": "string", "pattern": pattern}
+        )
         return NO_PURLS[self._ecosystem]
 
     def upstream_uri(self, path: str) -> str:
@@ -144,5 +147,10 @@ class _Drawing(Reader):
 
 
 def _whole(pattern: str) -> str:
-    r"""A pattern of Python's `fullmatch` as one of ECMA-262; `\0` is written so that no digit can follow it."""
+    r"""A pattern of Python's `fullmatch` as one of ECMA-262, where no digit may follow `\0`."""
     return "^(?:" + pattern.replace(r"\0", r"\u0000") + ")$"
+
+
+def format_schema() -> str:
+    """The text of `builder/definition.schema.json`."""
+    return json.dumps(definition_schema(), indent=2, ensure_ascii=False) + "\n"

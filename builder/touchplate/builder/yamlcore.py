@@ -7,7 +7,7 @@ refused here, each mistake with its place and what to write instead; JSON (RFC 8
 
 import re
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import yaml
 
@@ -68,6 +68,13 @@ _REMEDIES = (
 """Part of PyYAML's word for a mistake → what to do."""
 
 
+class _Mark(Protocol):
+    """A place as PyYAML says it, from 0."""
+
+    line: int
+    column: int
+
+
 @dataclass
 class Document:
     """A value, and the place (line and column, from 1) at which each of its parts begins, by path such as
@@ -83,7 +90,7 @@ class Document:
             path = path.rpartition(".")[0]
         return self.places.get(path, (1, 1))
 
-    def mistake(self, mark: yaml.Mark | None, text: str) -> None:
+    def mistake(self, mark: "_Mark | None", text: str) -> None:
         """Note a mistake; the text is given up when there are too many."""
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         self.mistakes.append(Mistake(line, column, "", text))
@@ -138,7 +145,9 @@ def _decode(data: bytes) -> str:
         before = data[: error.start]
         line, start = before.count(b"\n") + 1, before.rfind(b"\n") + 1
         column = len(before[start:].decode("utf-8", "replace")) + 1
-        raise _whole(f"definition is not utf-8 at byte {error.start}; save it as utf-8", line, column) from error
+        raise _whole(
+            f"definition is not utf-8 at byte {error.start}; save it as utf-8", line, column
+        ) from error
     if text.startswith("\ufeff"):
         raise _whole("definition starts with a byte order mark; remove it")
     if match := _REFUSED.search(text):
@@ -159,12 +168,13 @@ def _place(text: str, position: int) -> tuple[int, int]:
 def _note_syntax(error: Exception, text: str, document: Document) -> None:
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
     remedy = next((remedy for part, remedy in _REMEDIES if part in problem), "compare with the examples")
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    mark: _Mark | None = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     position = getattr(error, "position", None)
     if mark is None and isinstance(position, int):  # a character that YAML refuses
         line, column = _place(text, position)
-        mark = yaml.Mark("", position, line - 1, column - 1, None, None)
-    document.mistake(mark, f"not yaml: {problem}; {remedy}")
+        document.mistakes.append(Mistake(line, column, "", f"not yaml: {problem}; {remedy}"))
+    else:
+        document.mistake(mark, f"not yaml: {problem}; {remedy}")
 
 
 def _check_events(text: str, document: Document) -> None:

@@ -16,6 +16,7 @@ from touchplate.builder.ecosystems.conan.reference import (
 )
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.schema import Reader, TextMap
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import parse_purl
 
 FORM = DefinitionForm(
@@ -89,6 +90,14 @@ def read_details(reader: Reader) -> ConanDetails:
         settings=reader.text_map("profile.settings", _SETTINGS),
         options=reader.text_map("profile.options", _OPTIONS),
     )
+
+
+def format_details(details: ConanDetails) -> dict[str, JSONValue]:
+    """The fields that `read_details` reads."""
+    conan: JSONValue = {"version": details.conan.version, "lock": details.conan.lock}
+    programs: dict[str, JSONValue] = {"programs": list(details.programs)} if details.programs else {}
+    profile: JSONValue = {"settings": dict(details.settings), "options": dict(details.options)}
+    return {"tools": {"conan": conan, "gcc": details.gcc, **programs}, "profile": profile}
 
 
 def read_source_uri(reader: Reader, path: str) -> str:

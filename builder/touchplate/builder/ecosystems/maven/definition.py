@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.schema import Reader
+from touchplate.verify.jcs import JSONValue
 
 FORM = DefinitionForm(
     required=("command",),
@@ -50,6 +51,16 @@ def read_details(reader: Reader) -> MavenDetails:
         )
     jdk = reader.number("tools.jdk", low=5, high=99) if reader.has("tools.jdk") else None
     return MavenDetails(jdk=jdk, maven=maven)
+
+
+def format_details(details: MavenDetails) -> dict[str, JSONValue]:
+    """The field that `read_details` reads."""
+    tools: dict[str, JSONValue] = {}
+    if details.jdk is not None:
+        tools["jdk"] = details.jdk
+    if details.maven is not None:
+        tools["maven"] = {"version": details.maven.version, "sha256": details.maven.sha256}
+    return {"tools": tools}
 
 
 def check_command(reader: Reader, definition: Definition) -> None:

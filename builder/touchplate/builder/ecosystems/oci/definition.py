@@ -9,12 +9,15 @@ from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.ecosystems.oci.names import RepositoryPath, image_path, parse_place
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.schema import Reader, TextMap
+from touchplate.verify.jcs import JSONValue
+from touchplate.verify.names import format_upstream_uri
 
 FORM = DefinitionForm(
     required=("image", "tools"),
     optional=(),
     source_kinds=("source-release",),
     upstreams=(),
+    unused=("environment", "upstreams", "allow_metadata"),
 )
 
 OUTPUT = "manifest.json"
@@ -115,6 +118,36 @@ def read_details(reader: Reader) -> ImageDetails:
     )
 
 
+def format_details(details: ImageDetails) -> dict[str, JSONValue]:
+    """The fields that `read_details` reads."""
+    bases: list[JSONValue] = [
+        {
+            "name": base.name,
+            "uri": format_upstream_uri(base.place.identity, base.place.path),
+            "size": base.size,
+        }
+        for base in details.bases
+    ]
+    given: dict[str, JSONValue] = {
+        "containerfile": details.containerfile,
+        "context": details.context,
+        "timestamp": details.timestamp,
+        "platform": details.platform,
+        "bases": bases,
+        "target": details.target,
+        **{name: getattr(details, name) for name in _CHOICES},
+        "owner": f"{details.owner[0]}:{details.owner[1]}",
+        **{flag: flag in details.flags for flag in _FLAGS},
+        "args": dict(details.args),
+        "labels": dict(details.labels),
+        "annotations": dict(details.annotations),
+    }
+    # Empty is the default of these, and written by leaving them out.
+    free = ("context", "bases", "target", "args", "labels", "annotations")
+    image = {name: value for name, value in given.items() if value or name not in free}
+    return {"image": image, "tools": {"buildah": details.buildah}}
+
+
 def check_definition(reader: Reader, definition: Definition) -> None:
     """One image, one output, one archive; and no setting that builds of images have no use for."""
     if [(one.path, one.package) for one in definition.outputs] != [(OUTPUT, definition.package)]:
@@ -128,9 +161,6 @@ def check_definition(reader: Reader, definition: Definition) -> None:
     for file in definition.source.files:
         if not file.uri.endswith(f"/blobs/sha256:{file.sha256}"):
             reader.mistake("source.files", "the uri names another digest than sha256; a blob has one")
-    for setting in ("environment", "upstreams", "allow_metadata"):
-        if reader.has(setting):
-            reader.mistake(setting, "has no meaning for images; leave it out")
     try:
         image_path(definition.package)
     except DefinitionError as error:
