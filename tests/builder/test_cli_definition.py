@@ -164,7 +164,7 @@ def test_template_lacks_only_what_a_person_knows(
 
 
 def test_new_of_what_nobody_builds_says_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
-    for mistaken in ("pkg:npm/a@1", "pkg:maven/a/b@1?type=pom", "pkg:conan/lib@1?file=conanfile.py&rrev=1"):
+    for mistaken in ("pkg:npm/a@1", "pkg:maven/a/b@1?type=pom", "pkg:conan/lib@1.0?file=conanfile.py&rrev=1"):
         assert main(["definition", "new", mistaken]) == 2
     said = capsys.readouterr().err
     assert "write type=jar" in said

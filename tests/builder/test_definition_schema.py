@@ -42,9 +42,9 @@ BEYOND = (
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 17, 2**52, "", "x", "a b", "a\0b", "017", "0022", "ab" * 32, "../x", "/x",
-    "x/./y", "x//y", ".", "-", "x" * 5000, [], ["x"], [1], {}, {"x": "y"}, {"x": 1}, {"a b": "c"}, {"a=b": "c"},
-    [{"path": "x"}], "pkg:maven/a/b@1?type=jar", "pkg:conan/a@1?rrev=1&x", "upstream:a/b", "upstream:/b",
-    "linux/amd64", "windows/amd64", "1.28.2", "none", "kept", "1000:1000", "12345678901",
+    "x/./y", "x//y", ".", "-", "x" * 5000, [], ["x"], [1], {}, {"x": "y"}, {"x": 1}, {"a b": "c"},
+    {"a=b": "c"}, [{"path": "x"}], "pkg:maven/a/b@1?type=jar", "pkg:conan/a@1?rrev=1&x", "upstream:a/b",
+    "upstream:/b", "linux/amd64", "windows/amd64", "1.28.2", "none", "kept", "1000:1000", "12345678901",
 )  # fmt: skip
 
 
