@@ -54,7 +54,7 @@ STRIDE = 5
 
 def good() -> dict[str, dict[str, Any]]:
     """A full document of each ecosystem: the README's example with every default written out, and more."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for example in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
         definition = parse_definition(example.encode())
         found[definition.ecosystem.name] = dict(normalise_definition(definition))
