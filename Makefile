@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 # Test files at a time: tests of one file share servers and sandboxes. PROCESSES=0 runs them in one process.
 PROCESSES ?= 2
 
-.PHONY: help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full
+.PHONY: hostile help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -40,6 +40,9 @@ e2e: setup      ## real releases rebuilt with inferred definitions: the table of
 e2e-peers: setup  ## four peers of one log: quorum, kills, lies, twins, real rebuilds (builds CometBFT once; needs go)
 	$(PYTHON) -m pytest -q tests/e2e/peers
 
+e2e-trillian: auditor  ## the demo with its log in a real Trillian (builds it once; needs go), killed in between: ends "e2e-trillian: ok"
+	@$(PYTHON) -m tests.e2e.trillian
+
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.docker
@@ -55,19 +58,26 @@ pages:          ## every page looked at in a browser (needs chromium); pictures 
 rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
 	$(PYTHON) -m tests.e2e.sample
 
+hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained
+	$(PYTHON) -m tests.hostile
+
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q -m 'not long' tests/conformance
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.sigstore_demo evidence.json; fi
 	@if [ -e evidence.json ]; then $(PYTHON) -m tests.conformance.log_demo evidence.json; fi
 
-conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness (needs go)
+conformance-full: setup  ## what takes foreign programs minutes: Trillian's mdmtest on our Trillian interface, loadtest on our witness, a log in a bucket of versitygw (needs go)
 	$(PYTHON) -m pytest -q -m long tests/conformance
 
-torture: setup  ## the crash series: every durable step of every store, several times (ROUNDS=3); half an hour
+torture: setup  ## kills at every durable step of every store (ROUNDS=3), 1,200 of a log under load, system calls that fail; an hour
 	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
+	@$(PYTHON) -m tests.torture.faults --each 12
+	@$(PYTHON) -m tests.torture.kills --sqlite 1000 --raw 100 --postgresql 100
 
-torture-short: setup  ## the crash series with each point once, minutes
+torture-short: setup  ## the same with each point once, minutes
 	@$(PYTHON) -m tests.torture --rounds 1
+	@$(PYTHON) -m tests.torture.faults --each 1
+	@$(PYTHON) -m tests.torture.kills --short
 
 bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
 	@deploy/dev/setup postgresql
@@ -111,7 +121,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test hostile fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -6,6 +6,7 @@ It listens on a socket in its folder, where it lets everybody in, and on 127.0.0
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -134,6 +135,23 @@ class Server:
             self._process.wait(STOP_SECONDS)
             self._process = None
 
+    def kill(self) -> None:
+        """SIGKILL to all its processes at once; returns when they are gone. Then `start` again."""
+        # Stopped first: it would start another one between the look and the kill.
+        os.kill(self.pid, signal.SIGSTOP)
+        pids = self.children()
+        for pid in (self.pid, *pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(STOP_SECONDS)
+        self._process = None
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(map(_is_alive, pids)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"processes {pids} of PostgreSQL do not end")
+            time.sleep(0.01)
+
     def close(self) -> None:
         """Stop it and remove all of it."""
         self.stop(signal.SIGQUIT)
@@ -171,6 +189,14 @@ class Server:
         if done.returncode:
             raise RuntimeError(f"{statement}: {done.stderr}")
         return done.stdout.strip()
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process that is no child of ours still runs; a dead one may wait for its new parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _free_port() -> int:

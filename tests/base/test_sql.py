@@ -44,7 +44,13 @@ def fail_after(engine: Engine, statement: str) -> None:
 
 @pytest.mark.parametrize(
     ("pragma", "value"),
-    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 50)],
+    [
+        ("journal_mode", "wal"),
+        ("synchronous", 2),
+        ("foreign_keys", 1),
+        ("busy_timeout", 50),
+        ("wal_autocheckpoint", 1000),
+    ],
 )
 def test_every_connection_is_set_for_durability(engine: Engine, pragma: str, value: object) -> None:
     with begin_read(engine) as one, begin_read(engine) as two:

@@ -25,8 +25,8 @@ from touchplate.base.environment import read_environment
 from touchplate.base.progress import QuietProgress
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
-from touchplate.builder.runc import FIRST_ID, IDS, RANGES
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.builder.workspace import processes_of
 from touchplate.verify.jcs import JSONValue

@@ -19,6 +19,7 @@ from touchplate.builder.ecosystem import DefinitionForm, Inference, refuse_hints
 from touchplate.builder.errors import DefinitionError, PhaseFailed
 from touchplate.builder.lock import InputLock, LockedInput, make_lock
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile, Forbidden, Progress
+from touchplate.builder.probe import Probe
 from touchplate.builder.repository import RemoteFile, Repository
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
@@ -66,6 +67,7 @@ class Bench:
     name: str | None = "runc"
     missing: tuple[str, ...] = ()
     phases: list[str] = field(default_factory=list)
+    probe: Probe = field(default_factory=lambda: Probe(bubblewrap="none"))
 
     def fetch(self, plan: BuildPlan, cache: Cache, progress: Progress) -> InputLock:
         self.phases.append("fetch")
@@ -150,7 +152,7 @@ class Joinery:
         for file in sources:
             (folder / file.path).write_bytes(file.data)
 
-    def open_backend(self, workshop: Workshop) -> Backend:
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
         repository = workshop.repositories.named("conancenter")
         self.bench = Bench(repository, self._backend, self._missing)
         return self.bench

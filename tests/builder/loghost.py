@@ -53,12 +53,13 @@ class LogHost:
 
 @contextmanager
 def log_host(folder: Path) -> Iterator[LogHost]:
-    """A log that admits one rebuilder."""
+    """A log that admits one rebuilder, under either backend."""
     folder.mkdir()
     signer = generate_signer()
-    rebuilder = (
-        f'[[rebuilder]]\noperator = "{OPERATOR}"\nbuilder = "{OPERATOR}/touchplate/bubblewrap/v1"\n'
+    rebuilder = "".join(
+        f'[[rebuilder]]\noperator = "{OPERATOR}"\nbuilder = "{OPERATOR}/touchplate/{backend}/v1"\n'
         f'ecosystems = ["maven"]\nkey = """\n{format_public_pem(signer.key)}"""\n'
+        for backend in ("bubblewrap", "gvisor")
     )
     policy = f"log {verifier_key(log_signer())}\\nquorum none\\n"
     files = {

@@ -71,7 +71,12 @@ def scene() -> Iterator[Scene]:
 
 
 def scripted(
-    one: Scene, script: str, *, limits: dict[str, JSONValue] | None = None, allow_metadata: bool = False
+    one: Scene,
+    script: str,
+    *,
+    limits: dict[str, JSONValue] | None = None,
+    allow_metadata: bool = False,
+    sandbox: dict[str, JSONValue] | None = None,
 ) -> Definition:
     """A definition that runs `script` over a source release, with the published jar in place."""
     sources = zip_bytes({"demo-1.0/build.py": (COMMON + script).encode(), "demo-1.0/pom.xml": pom("demo")})
@@ -91,6 +96,8 @@ def scripted(
     }
     if limits is not None:
         value["limits"] = limits
+    if sandbox is not None:
+        value["sandbox"] = sandbox
     if allow_metadata:
         value["allow_metadata"] = True
     return make_definition(value)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from touchplate.builder.errors import HostLack, PhaseFailed
 from touchplate.builder.lock import InputLock
 from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, BuildResult, Limits
+from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
 from touchplate.builder.sandbox import Sandbox, SandboxConfig, open_sandbox
 from touchplate.builder.workspace import processes_of
 
@@ -45,6 +47,13 @@ def require_sandbox() -> None:
         pytest.skip(f"SANDBOX NOT TESTED: this needs {lacking}")
 
 
+class _Upstream(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a mirror that hangs up in the middle of an answer, as it may."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Site:
     """An upstream: answers what `pages` says, and remembers who asked what with which headers.
 
@@ -55,7 +64,7 @@ class Site:
         self.pages: dict[str, Any] = {}
         self.asked: list[str] = []
         self.headers: list[dict[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Upstream(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/root"
@@ -164,6 +173,12 @@ class Rig:
 
     def close(self) -> None:
         self.site.close()
+
+
+def own_ranges() -> range:
+    """Four ranges of ids for sandboxes of this process alone; other test runs may go on beside it."""
+    first = FIRST_ID + (2 * RANGES + os.getpid() % 900 * 4) * IDS
+    return range(first, first + 4 * IDS, IDS)
 
 
 @contextlib.contextmanager

@@ -58,6 +58,8 @@ def good() -> dict[str, dict[str, Any]]:
     for example in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
         definition = parse_definition(example.encode())
         found[definition.ecosystem.name] = dict(normalise_definition(definition))
+    for document in found.values():
+        document["sandbox"] = {"backend": "bubblewrap", "needs": ["seccomp"]}
     found["maven"] |= {"allow_metadata": True}
     found["conan"] |= {"allow_metadata": False}
     found["oci"]["image"] |= {

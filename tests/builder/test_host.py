@@ -33,7 +33,7 @@ def test_probe_sees_every_protection_here(rig: Rig) -> None:
     assert probe.no_new_privileges
     assert probe.no_nested_user_namespace
     assert set(probe.namespaces) == {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}
-    assert set(probe.limits) == {"memory", "pids"}
+    assert set(probe.limits) == {"cpu", "memory", "pids"}
 
 
 def test_nothing_is_signed_without_uid_filter_or_empty_network() -> None:
@@ -119,7 +119,7 @@ def test_control_groups_of_both_versions_are_found_and_set(tmp_path: Path) -> No
         f"35 31 0:32 / {first} rw - cgroup cgroup rw,memory\n41 31 0:38 / {second} rw - cgroup2 cgroup2 rw\n"
     )
     groups = make_groups(Limits(memory_bytes=100 * MIB, processes=50), proc=proc)
-    assert groups.describe() == {"memory": "cgroup-v1", "pids": "cgroup-v2"}
+    assert groups.describe() == {"cpu": "cgroup-v2", "memory": "cgroup-v1", "pids": "cgroup-v2"}
     assert (groups.folders["memory"] / "memory.limit_in_bytes").read_text() == str(100 * MIB)
     assert (groups.folders["pids"] / "pids.max").read_text() == "50"
     assert groups.folders["memory"].parent == first / "own"
@@ -128,7 +128,7 @@ def test_control_groups_of_both_versions_are_found_and_set(tmp_path: Path) -> No
 
 def test_host_without_control_groups_says_so(tmp_path: Path) -> None:
     groups = make_groups(Limits(), proc=tmp_path)
-    assert groups.describe() == {"memory": "rlimit", "pids": "rlimit"}
+    assert groups.describe() == {"cpu": "rlimit", "memory": "rlimit", "pids": "rlimit"}
     assert groups.members() == set()
     groups.close()
 

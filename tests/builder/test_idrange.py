@@ -10,7 +10,7 @@ from tests.builder.sandboxes import open_folder, require_sandbox
 
 from touchplate.builder import idrange, workspace
 from touchplate.builder.errors import HostLack
-from touchplate.builder.runc import FIRST_ID, IDS, RANGES
+from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
 
 PROGRAM = str(Path(idrange.__file__))
 

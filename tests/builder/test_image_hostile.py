@@ -22,8 +22,9 @@ from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.probe_runc import RuncProbe, probe_runc
+from touchplate.builder.ranged import FIRST_ID, ID_RANGES, IDS, RANGES
 from touchplate.builder.rebuild import Rebuild, fetch_published
-from touchplate.builder.runc import FIRST_ID, ID_RANGES, IDS, RANGES, RuncSandbox, open_runc_sandbox
+from touchplate.builder.runc import RuncSandbox, open_runc_sandbox
 from touchplate.builder.sandbox import Job, SandboxConfig
 from touchplate.builder.workspace import Workspace, processes_of
 
@@ -350,7 +351,8 @@ def test_runc_that_starts_nothing_is_a_lack_of_the_host(images: ImageScene, sand
 _DYING = """
 import sys
 from pathlib import Path
-from touchplate.builder.runc import FIRST_ID, IDS, PATH, RANGES, open_runc_sandbox
+from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
+from touchplate.builder.runc import PATH, open_runc_sandbox
 from touchplate.builder.sandbox import Job, SandboxConfig
 folder = Path(sys.argv[1])
 # Ids of its own: what the host's init has not yet waited for may stay a while.

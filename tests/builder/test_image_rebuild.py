@@ -13,8 +13,8 @@ from tests.builder.imageparts import BUSYBOX, ImageScene, Published, tar_bytes
 from touchplate.builder import idrange
 from touchplate.builder.attest import Operator
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
-from touchplate.builder.runc import FIRST_ID, IDS, RANGES
 from touchplate.builder.submit import sign_rebuild
 
 HELLO = {"Containerfile": b"FROM scratch\nCOPY hello.txt docs /\n", "hello.txt": b"hello\n", "docs/a": b"a\n"}

@@ -21,6 +21,7 @@ PROGRAMS = {
     "reader": "./reader",
     "vectors": "./vectors",
     "fsck": "github.com/transparency-dev/tessera/cmd/fsck",
+    "hammer": "github.com/transparency-dev/tessera/internal/hammer",
 }
 """Package of each program; the version of a foreign one is the one in go.mod."""
 

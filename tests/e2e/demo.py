@@ -10,7 +10,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +43,11 @@ STEPS = (
 )
 
 
-def run(world: World) -> tuple[list[dict[str, object]], str]:
+def run(world: World, steps: Sequence[Step] = STEPS) -> tuple[list[dict[str, object]], str]:
     """Run the steps in order until one fails; what each showed, and the failure (`step: reason`) if any."""
     shown: list[dict[str, object]] = []
-    for number, step in enumerate(STEPS, 1):
-        say(f"[{number:2}/{len(STEPS)}] {step.name}")
+    for number, step in enumerate(steps, 1):
+        say(f"[{number:2}/{len(steps)}] {step.name}")
         start = time.monotonic()
         try:
             detail = step.run(world)

@@ -124,6 +124,8 @@ def write_configuration(world: World, mirror_url: str) -> None:
         origin = "{ORIGIN}"
         key = "file:keys/{served_by}.key"
         admission = "admission.toml"
+        storage = "{world.storage}"
+        {world.store}
         [recorder]
         operator = "https://node.example"
         key = "file:keys/recorder.key"

@@ -149,7 +149,11 @@ def served(world: World) -> str:
 def verified_offline(world: World) -> str:
     """README's command, in the base install, without network, on what the node handed out."""
     collect_evidence(world)
-    command = readme_command("build/auditor/venv/bin/touchplate verify ")
+    own = f"{world.folder.relative_to(ROOT)}/"
+    command = [
+        part.replace("build/demo/", own)
+        for part in readme_command("build/auditor/venv/bin/touchplate verify ")
+    ]
     answer = world.run(*world.offline(*command, "--json"), cwd=ROOT)
     expect(answer.code == 0, f"verify: {answer.last_words}")
     report = as_json(answer)

@@ -73,6 +73,10 @@ class World:
     folder: Path
     operators: Path
     sabotage: str = ""
+    storage: str = "sqlite"
+    """Where the service keeps its log."""
+    store: str = ""
+    """A further line of the table [log] of the service."""
     node: subprocess.Popen[bytes] | None = None
     facts: dict[str, object] = field(default_factory=dict)
     port: int = field(default_factory=free_port)

@@ -9,7 +9,7 @@ from tests.simkeys import head
 from tests.verify.cases import provenance, record
 
 from touchplate.log.errors import RequestError
-from touchplate.log.http.hot import parse_batch
+from touchplate.log.http.batches import parse_batch
 from touchplate.verify.checkpoints import Checkpoint
 from touchplate.verify.entry import Entry, make_entry, pack_entry, parse_packed
 from touchplate.verify.jcs import format_json, parse_json

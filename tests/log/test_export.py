@@ -17,7 +17,8 @@ from touchplate.base.errors import StorageError
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.errors import CheckpointError, CorruptTreeError
-from touchplate.log.export_thread import ExportConfig, ExportThread
+from touchplate.log.export import Exporter, TreeSource
+from touchplate.log.export_thread import DEFAULT_INTERVAL, ExportThread
 from touchplate.log.mirror import Mirror
 from touchplate.log.ports import Tree
 from touchplate.log.storage.sql import open_tree
@@ -202,8 +203,9 @@ def test_the_thread_that_exports_outlives_what_nobody_foresaw(
             ended.wait(seconds)
         return 300
 
-    config = ExportConfig(tmp_path / "public")
-    exporting = ExportThread(config, stumbling, solo_policy(), wait_for_growth)
+    exporter = Exporter(Mirror(tmp_path / "public", solo_policy()), solo_policy())
+    source = TreeSource(stumbling, stumbling.head)
+    exporting = ExportThread(exporter, source, DEFAULT_INTERVAL, wait_for_growth)
     exporting.start()
     deadline = time.monotonic() + 60
     while not (tmp_path / "public" / "checkpoint").exists() and time.monotonic() < deadline:

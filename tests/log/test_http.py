@@ -14,7 +14,7 @@ from tests.simkeys import solo_policy
 
 from touchplate.log.http import answers
 from touchplate.log.http.answers import IMMUTABLE
-from touchplate.log.http.hot import MAX_BATCH_BODY, MAX_BATCH_ENTRIES
+from touchplate.log.http.batches import MAX_BATCH_BODY, MAX_BATCH_ENTRIES
 from touchplate.log.service import LogService
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.dsse import MAX_ENVELOPE_BYTES

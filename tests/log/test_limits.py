@@ -14,7 +14,9 @@ from touchplate.base.errors import ConfigError
 from touchplate.log.admission import Admission
 from touchplate.log.errors import RequestError
 from touchplate.log.http import hot
-from touchplate.log.http.hot import MAX_BATCH_ENTRIES, HotFace, parse_batch
+from touchplate.log.http.batches import MAX_BATCH_ENTRIES, parse_batch
+from touchplate.log.http.hot import HotFace
+from touchplate.log.http.raw import Faces
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.service import LogConfig
@@ -77,7 +79,7 @@ def test_bodies_of_batches_take_so_much_memory_and_no_more(
 ) -> None:
     monkeypatch.setattr(hot, "MAX_BATCHES_BYTES", 1000)
 
-    async def main(face: HotFace) -> None:
+    async def main(face: HotFace | Faces) -> None:
         gate = asyncio.Event()
         begun = asyncio.Semaphore(0)
 
@@ -115,7 +117,7 @@ def test_bodies_of_single_entries_take_so_much_memory_and_no_more(
 ) -> None:
     monkeypatch.setattr(hot, "MAX_ADDS_BYTES", 1000)
 
-    async def main(face: HotFace) -> None:
+    async def main(face: HotFace | Faces) -> None:
         gate = asyncio.Event()
         begun = asyncio.Semaphore(0)
 

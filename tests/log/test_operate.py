@@ -99,7 +99,7 @@ def test_a_damaged_database_makes_no_backup(tmp_path: Path, capsys: pytest.Captu
 def test_a_restored_backup_is_refused_until_it_is_brought_forward(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole of the README's "After a loss": backup, loss, restore, import, go on."""
+    """The whole of OPERATING.md's "After a loss": backup, loss, restore, import, go on."""
     log, file, folder = Operated(tmp_path / "log"), tmp_path / "copy.sqlite", tmp_path / "export"
     log.append(0, 300)
     assert log.run("backup", str(file)) == 0

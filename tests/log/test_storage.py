@@ -17,7 +17,7 @@ from touchplate.base.sql import sqlite_engine
 from touchplate.log.errors import CheckpointError, CorruptTreeError, StorageFailedError
 from touchplate.log.ports import Sequenced, Tree
 from touchplate.log.storage.shared import Share, open_shared
-from touchplate.log.storage.sql import open_tree
+from touchplate.log.storage.sql import log_engine, open_tree
 from touchplate.verify.tiles import Tile
 
 
@@ -158,6 +158,14 @@ def test_no_plan_on_postgresql_depends_on_statistics(postgres: Server, database:
     tree.close()
     # Of the thousands that are stored, each round looked at some dozens.
     assert rows_read(postgres, database) - before < 10 * 100
+
+
+def test_the_log_moves_pages_into_its_database_seldom(tmp_path: Path) -> None:
+    engine = log_engine(tmp_path / "log.sqlite")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar() == 20_000
+        assert connection.exec_driver_sql("PRAGMA cache_size").scalar() == -16_000
+    engine.dispose()
 
 
 def test_the_connection_that_commits_waits_for_the_disk(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Docs cannot rot: each command that they show exists and takes the options shown.
 
 README's `verify` command is run for real by the demo (tests/e2e/demo_steps.py), its `rebuild` by `make e2e`,
-and log/README.md's examples by tests/log/test_readme.py.
+log/README.md's examples by tests/log/test_readme.py, and log/OPERATING.md's by tests/node/test_guide.py.
 """
 
 import importlib
@@ -18,9 +18,18 @@ from touchplate.verify.usage import Parser
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted(
     path
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("tests/*/README.md")]
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("tests/*/README.md"),
+        ROOT / "log" / "OPERATING.md",
+    ]
     if path.name != "CHANGELOG.md"
 )
+
+
+DATABASE = ("createuser", "createdb", "pg_dump", "psql")
+"""PostgreSQL's programs: there it is the name of a role or a database."""
 
 
 def shell_lines(path: Path) -> list[str]:
@@ -46,8 +55,10 @@ def commands() -> list[tuple[str, list[str]]]:
         for line in shell_lines(path):
             words = shlex.split(line, comments=True)
             names = [number for number, word in enumerate(words) if Path(word).name == "touchplate"]
-            if names:
-                end = next((n for n, word in enumerate(words) if word in ("|", ">", "&&", "<")), len(words))
+            if names and words[0] not in DATABASE:
+                end = next(
+                    (n for n, word in enumerate(words) if word in ("|", ">", "&", "&&", "<")), len(words)
+                )
                 found.append((str(path.relative_to(ROOT)), words[names[0] + 1 : end]))
     return found
 

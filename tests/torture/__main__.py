@@ -5,6 +5,7 @@ normal way, and asks the oracle. Ends with `0 lost, 0 inconsistent` and exit cod
 """
 
 import argparse
+import contextlib
 import os
 import random
 import sys
@@ -21,6 +22,8 @@ from tests.torture.export import ExportSeries
 from tests.torture.hooks import CUT, ERRORS, KILL
 from tests.torture.mirror import MirrorSeries
 from tests.torture.mirror import Scenario as MirrorScenario
+from tests.torture.moving import MovingSeries
+from tests.torture.moving import Scenario as MovingScenario
 from tests.torture.node import NodeSeries
 from tests.torture.node import Scenario as NodeScenario
 from tests.torture.oracle import LOST, Finding
@@ -28,6 +31,8 @@ from tests.torture.points import POINTS
 from tests.torture.process import Kill, launching
 from tests.torture.results import SIDES, Results
 from tests.torture.sqlite_calls import CASES, TracingLauncher, has_strace
+from tests.torture.trillian import Scenario as TrillianScenario
+from tests.torture.trillian import TrillianSeries
 
 from touchplate.base.environment import read_environment
 
@@ -40,8 +45,8 @@ LOAD_ROUNDS = 4
 SHOWN = 40
 """Findings that are printed: one mistake shows at many points."""
 
-Series = NodeSeries | BuilderSeries | MirrorSeries
-Scenario = NodeScenario | BuilderScenario | MirrorScenario
+Series = NodeSeries | BuilderSeries | MirrorSeries | MovingSeries | TrillianSeries
+Scenario = NodeScenario | BuilderScenario | MirrorScenario | MovingScenario | TrillianScenario
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,9 @@ class TracedTask:
 
 def make_tasks(series: Series, rounds: int, chooser: random.Random) -> Iterator[Task]:
     """Every point and side: `rounds` times in the cheapest scenario that passes it; with more than one round
-    also once in every other."""
+    also once in every other. In one round either the error or the power cut of a point comes."""
     for point in series.points:
+        other = chooser.randrange(len(SIDES))
         for number, side in enumerate(SIDES):
             passing = [one for one in series.scenarios if one.passed[point.name, side]]
             passing.sort(key=lambda one: one.seconds)
@@ -86,7 +92,7 @@ def make_tasks(series: Series, rounds: int, chooser: random.Random) -> Iterator[
                 wanted = rounds if scenario is passing[0] else 1
                 for chosen in chooser.sample(range(1, times + 1), min(wanted, times)):
                     yield Task(series, scenario, Kill(point.name, side, chosen, KILL))
-                for action in _others(rounds, number, chooser):
+                for action in _others(rounds, number, chooser) if rounds > 1 or number == other else ():
                     yield Task(series, scenario, Kill(point.name, side, chooser.randint(1, times), action))
 
 
@@ -135,19 +141,21 @@ def run_series(folder: Path, rounds: int, only: str, seed: int) -> Results:
         builder = BuilderSeries(folder / "builder", launcher, results)
         mirror = MirrorSeries(folder / "mirror", launcher, results)
         export = ExportSeries(folder / "export", launcher, results)
-        with node.opened(), builder.opened(), mirror.opened(), export.opened():
+        moving = MovingSeries(folder / "moving", launcher, results)
+        kept = TrillianSeries(folder / "kept", launcher, results)
+        every: Sequence[Series] = (node, builder, mirror, export, moving, kept)
+        with contextlib.ExitStack() as stack:
+            for series in every:
+                stack.enter_context(series.opened())
             tasks: list[Task | TracedTask] = [
-                *make_tasks(node, rounds, chooser),
-                *make_tasks(builder, rounds, chooser),
-                *make_tasks(mirror, rounds, chooser),
-                *make_tasks(export, rounds, chooser),
+                *(task for series in every for task in make_tasks(series, rounds, chooser)),
                 *make_traced_tasks(node, folder / "runs"),
             ]
             tasks = [task for task in tasks if only in task.kill.point]
             chooser.shuffle(tasks)
             run_tasks(tasks, results, folder)
             if not only:
-                for series in (node, builder, mirror, export):
+                for series in every:
                     series.load(LOAD_ROUNDS * rounds, chooser)
     return results
 

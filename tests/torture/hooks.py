@@ -19,7 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.torture.points import CLOSE, COMMIT, CREATE, DATABASE, FOLDER, REMOVE, RENAME, SYNC, Point, Table
+from tests.torture.points import (
+    CLOSE,
+    COMMIT,
+    CREATE,
+    DATABASE,
+    FOLDER,
+    REMOVE,
+    RENAME,
+    STATEMENT,
+    SYNC,
+    Point,
+    Table,
+)
 from tests.torture.power import Unsynced
 
 KILL, CUT = "kill", "cut"
@@ -27,10 +39,11 @@ KILL, CUT = "kill", "cut"
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
 
-_WRITES = re.compile(
+WRITES = re.compile(
     r"\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM|(CREATE) (?:TABLE|INDEX|UNIQUE INDEX)"
     r'|(DROP) (?:TABLE|INDEX))(?: IF (?:NOT )?EXISTS)? "?(\w+)'
 )
+"""What a statement makes, drops or writes, and the name of that."""
 
 
 @dataclass
@@ -44,7 +57,16 @@ class Plan:
     side: str = "before"
     number: int = 1
     action: str = KILL
+    armed: str = ""
+    """File that lets the plan begin: nothing before it is there counts. Empty: from the start."""
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether what is passed now counts."""
+        if self.armed and Path(self.armed).exists():
+            self.armed = ""
+        return not self.armed
 
 
 class Hooks:
@@ -91,17 +113,28 @@ class Hooks:
                 self._unsynced.note(call, path, source, kept)
         self._pass(point, "after")
 
+    @contextlib.contextmanager
+    def statement(self, path: str, table: str) -> Iterator[None]:
+        """Around one statement of a transaction that writes `table`, if that is one of the points."""
+        if table and self._table.has_statement(path, table):
+            with self.step(STATEMENT, path, table):
+                yield
+        else:
+            yield
+
     def _pass(self, point: Point, side: str) -> None:
         plan, name = self._plan, point.name
         with self._lock:
-            plan._seen[name, side] += 1
             self._say(f"{side} {name}")
+            if not plan.is_armed:
+                return
+            plan._seen[name, side] += 1
             if (name, side, plan._seen[name, side]) != (plan.point, plan.side, plan.number):
                 return
             self._say(f"! {side} {name}")
             if plan.action in (KILL, CUT):
                 self._end()
-        if point.call in (DATABASE, COMMIT, CLOSE):
+        if point.call in (DATABASE, STATEMENT, COMMIT, CLOSE):
             raise sqlite3.OperationalError(f"{plan.action}, says the torture series")
         raise OSError(ERRORS[plan.action], os.strerror(ERRORS[plan.action]))
 
@@ -192,17 +225,17 @@ def _connection_class(hooks: Hooks) -> type[sqlite3.Connection]:
     class Cursor(sqlite3.Cursor):
         def execute(self, sql: str, *args: Any) -> Any:
             connection: Any = self.connection
-            connection.note(sql)
             is_new = not Path(connection.torture_path).stat().st_size
             if is_new and sql.startswith("PRAGMA journal_mode = WAL"):
                 with hooks.step(DATABASE, connection.torture_path):
                     return super().execute(sql, *args)
-            return super().execute(sql, *args)
+            with hooks.statement(connection.torture_path, connection.note(sql)):
+                return super().execute(sql, *args)
 
         def executemany(self, sql: str, *args: Any) -> Any:
             connection: Any = self.connection
-            connection.note(sql)
-            return super().executemany(sql, *args)
+            with hooks.statement(connection.torture_path, connection.note(sql)):
+                return super().executemany(sql, *args)
 
     class Connection(sqlite3.Connection):
         torture_path = ""
@@ -213,11 +246,11 @@ def _connection_class(hooks: Hooks) -> type[sqlite3.Connection]:
             self._changes = 0
             self._closed = False
 
-        def note(self, sql: str) -> None:
-            """Remember what the transaction writes."""
-            if found := _WRITES.match(sql):
-                created, dropped, table = found.groups()
-                self._tables.add("create" if created else "drop" if dropped else table)
+        def note(self, sql: str) -> str:
+            """Remember what the transaction writes; the table, "" for a statement that writes none."""
+            table = written_by(sql)
+            self._tables |= {table} - {""}
+            return table
 
         def cursor(self, *_: Any) -> Any:
             return super().cursor(Cursor)
@@ -245,6 +278,14 @@ def _connection_class(hooks: Hooks) -> type[sqlite3.Connection]:
                 super().close()
 
     return Connection
+
+
+def written_by(sql: str) -> str:
+    """The table that a statement writes, `create` or `drop` for one that makes or drops any, else ""."""
+    if not (found := WRITES.match(sql)):
+        return ""
+    created, dropped, table = found.groups()
+    return "create" if created else "drop" if dropped else str(table)
 
 
 def _absolute(path: Any, dir_fd: int | None) -> str:

@@ -12,12 +12,14 @@ from typing import NamedTuple
 CREATE, SYNC, RENAME, REMOVE, FOLDER = "create", "sync", "rename", "remove", "folder"
 """Calls on files: O_CREAT, fsync, rename (by its new name), unlink or rmdir, mkdir."""
 
-DATABASE, COMMIT, CLOSE = "database", "commit", "close"
-"""Calls on databases: the first write to an empty file, COMMIT (with the tables written), the last close."""
+DATABASE, STATEMENT, COMMIT, CLOSE = "database", "statement", "commit", "close"
+"""Calls on databases: the first write to an empty file, a statement inside a transaction (with the table
+written), COMMIT (with all of them), the last close."""
 
 
 class Point(NamedTuple):
-    """One durable step of one store. `pattern` matches `<root>/<path>`, for a commit with ` <tables>`."""
+    """One durable step of one store. `pattern` matches `<root>/<path>`, for a statement
+    and a commit with ` <tables>`."""
 
     store: str
     step: str
@@ -66,7 +68,7 @@ def _database(store: str, path: str, commits: dict[str, str]) -> Iterator[Point]
 
 _LOG = {
     "tree committed": "create( \\w+)* heads( \\w+)* trees( \\w+)*",
-    "first checkpoint committed": "heads",
+    "checkpoint committed": "heads",
     "batch committed": "heads identities leaves tiles",
 }
 _INDEX = {
@@ -141,11 +143,108 @@ MIRROR: Sequence[Point] = (
 
 EXPORT: Sequence[Point] = (
     # The folder is a mirror: its points are those of MIRROR. The database is only read.
-    Point("exported log", "name of its folder synced", SYNC, "exported"),
+    Point("exported log", "name of its folder synced", SYNC, "exported(/\\.\\.)?"),
     Point("exported log", "database closed", CLOSE, "exported/log/log\\.sqlite"),
 )
 
-POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT)
+IMPORT: Sequence[Point] = (
+    Point("imported log", "folders made", FOLDER, "imported(/log)?"),
+    Point("imported log", "names of its folders synced", SYNC, "imported(/\\.\\.)?"),
+    Point("imported log", "lock file made", CREATE, "imported/log/lock"),
+    *_database(
+        "imported log",
+        "imported/log/log\\.sqlite",
+        {
+            "tree committed": "create( \\w+)* heads( \\w+)* trees( \\w+)*",
+            "state committed": "heads",
+            "batch committed": "heads identities leaves tiles",
+        },
+    ),
+)
+
+_COPY = "backup/\\.copy\\.sqlite\\.tmp"
+
+BACKUP: Sequence[Point] = (
+    Point("backup", "copy closed", CLOSE, _COPY),
+    Point("backup", "copy synced", SYNC, _COPY),
+    Point("backup", "named", RENAME, "backup/copy\\.sqlite"),
+    Point("backup", "name synced", SYNC, "backup"),
+    Point("backup", "temporary name removed", REMOVE, f"{_COPY}(-wal|-shm)?"),
+)
+
+
+def _statements(store: str, path: str, tables: Sequence[str]) -> Iterator[Point]:
+    """The statements of a batch's transaction, in their order."""
+    for table in tables:
+        yield Point(store, f"{table} written", STATEMENT, f"{path} {table}")
+
+
+_BATCH = ("identities", "heads", "leaves", "tiles")
+
+BATCH: Sequence[Point] = tuple(_statements("log", "node/log/log\\.sqlite", _BATCH))
+
+SIGNED: Sequence[Point] = tuple(
+    # The folder's own sync is a point of the log's head already.
+    point
+    for point in _atomic_file("signed head", "node/log", "signed\\.head")
+    if point.call != SYNC or point.pattern != "node/log"
+)
+"""What a log that asks witnesses has signed: durable before the signature exists."""
+
+RAW: Sequence[Point] = (
+    *_statements("raw tree", "node/log/log\\.sqlite", ("raw_leaves", "trillian_trees")),
+    Point("raw tree", "made", COMMIT, "node/log/log\\.sqlite heads trees trillian_trees"),
+    Point("raw tree", "time of the log's root committed", COMMIT, "node/log/log\\.sqlite trillian_trees"),
+    Point(
+        "raw tree",
+        "batch committed",
+        COMMIT,
+        "node/log/log\\.sqlite heads identities leaves raw_leaves tiles trillian_trees",
+    ),
+)
+
+_SHARED = "postgresql/\\w+"
+
+SHARED: Sequence[Point] = (
+    Point("database", "tree committed", COMMIT, f"{_SHARED} create( \\w+)* heads( \\w+)* trees( \\w+)*"),
+    Point("database", "submissions committed", COMMIT, f"{_SHARED} submissions"),
+    Point("database", "term begun", COMMIT, f"{_SHARED} heads submissions"),
+    Point("database", "checkpoint committed", COMMIT, f"{_SHARED} heads"),
+    *_statements("database", _SHARED, _BATCH),
+    Point("database", "own batch committed", COMMIT, f"{_SHARED} heads identities leaves tiles"),
+    Point(
+        "database",
+        "batch with submissions committed",
+        COMMIT,
+        f"{_SHARED} heads identities leaves submissions tiles",
+    ),
+)
+"""Frontends of one log on PostgreSQL; `hooks_postgresql.py`."""
+
+TRILLIAN_STORE: Sequence[Point] = (
+    # A log whose entries are in a Trillian: what it keeps beside them.
+    Point("log in Trillian", "folders made", FOLDER, "kept(/log)?"),
+    Point("log in Trillian", "names of its folders synced", SYNC, "kept(/\\.\\.)?"),
+    Point("log in Trillian", "lock file made", CREATE, "kept/log/lock"),
+    *_atomic_file("tree in Trillian", "kept/log", "trillian\\.tree"),
+    *_database(
+        "log in Trillian",
+        "kept/log/trillian\\.sqlite",
+        {**_LOG, "batch committed": "heads identities tiles"},
+    ),
+    # The sync of their folder is one point, whichever of the two files it is for.
+    *(
+        point
+        for point in _atomic_file("head of a log in Trillian", "kept/log", "newest\\.checkpoint")
+        if point.pattern != "kept/log"
+    ),
+)
+
+POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT, *IMPORT, *BACKUP, *TRILLIAN_STORE)
+"""That the series of all stores hits."""
+
+KILLED: Sequence[Point] = (*BATCH, *SIGNED, *RAW, *SHARED)
+"""That only the series of the log under load hits (`kills/`)."""
 
 SCRATCH = (
     # What a job or a tree holds: nothing of it is read by anybody after a crash, all of it is removed.
@@ -165,7 +264,8 @@ class Table:
     def __init__(self, roots: dict[str, str]) -> None:
         # The deepest first: a state folder may lie beside or below another root.
         self._roots = sorted(roots.items(), key=lambda item: -len(item[1]))
-        self._points = [(point, re.compile(point.pattern)) for point in POINTS]
+        self._points = [(point, re.compile(point.pattern)) for point in (*POINTS, *KILLED)]
+        self._statements = [pattern for point, pattern in self._points if point.call == STATEMENT]
         self._scratch = [re.compile(pattern) for pattern in SCRATCH]
 
     def find(self, call: str, path: str, tables: str = "") -> Point | None:
@@ -175,11 +275,16 @@ class Table:
             return None
         if any(pattern.fullmatch(subject) for pattern in self._scratch):
             return None
-        wanted = f"{subject} {tables}" if call == COMMIT else subject
+        wanted = f"{subject} {tables}" if call in (STATEMENT, COMMIT) else subject
         for point, pattern in self._points:
             if point.call == call and pattern.fullmatch(wanted):
                 return point
         raise LookupError(f"{call} {wanted}")
+
+    def has_statement(self, path: str, table: str) -> bool:
+        """Whether a statement that writes `table` of this database is a point: none has to be."""
+        wanted = f"{self._named(path)} {table}"
+        return any(pattern.fullmatch(wanted) for pattern in self._statements)
 
     def is_ours(self, path: str) -> bool:
         """Whether the path is in one of the roots."""

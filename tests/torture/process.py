@@ -1,6 +1,7 @@
 """Real `touchplate` processes, each with a plan of its own end."""
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -50,7 +51,8 @@ class Launcher:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = Lock()
-        self._count = 0
+        self._numbers = itertools.count(1)
+        self._living: set[int] = set()  # not yet waited for, so that nobody else can have their numbers
         self._parent = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "tests.torture.child"],
             stdin=subprocess.PIPE,
@@ -59,23 +61,46 @@ class Launcher:
             text=True,
         )
 
-    def start(self, argv: Sequence[str], roots: dict[str, Path], kill: Kill | None = None) -> "Run":
-        """A process that runs `touchplate ARGV`."""
-        self._count += 1
-        base = self._folder / f"{self._count:05d}"
+    def start(
+        self,
+        argv: Sequence[str],
+        roots: dict[str, Path],
+        kill: Kill | None = None,
+        armed: Path | None = None,
+    ) -> "Run":
+        """A process that runs `touchplate ARGV`. `armed`: file before which the plan does not begin."""
+        base = self._folder / f"{next(self._numbers):05d}"
         plan = Plan({name: str(path) for name, path in roots.items()}, f"{base}.hits")
         if kill is not None:
             plan.point, plan.side, plan.number, plan.action = kill.point, kill.side, kill.number, kill.action
+        plan.armed = "" if armed is None else str(armed)
         told = {name: value for name, value in asdict(plan).items() if not name.startswith("_")}
-        pid = self._ask({"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "plan": told})
-        return Run(self, pid, base)
+        return self._begin(
+            {"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "plan": told}, base
+        )
+
+    def fork(self, argv: Sequence[str], go: Path) -> "Run":
+        """A process without hooks that runs `touchplate ARGV` once the file `go` is there."""
+        base = self._folder / f"{next(self._numbers):05d}"
+        order = {"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "go": str(go)}
+        return self._begin(order, base)
 
     def wait(self, pid: int) -> int:
         """The exit code of a process that has ended."""
-        return self._ask({"wait": pid})
+        code = self._ask({"wait": pid})
+        self._living.discard(pid)
+        return code
+
+    def _begin(self, order: object, base: Path) -> "Run":
+        pid = self._ask(order)
+        self._living.add(pid)
+        return Run(self, pid, base)
 
     def close(self) -> None:
-        """End the parent; its children have been waited for."""
+        """End the parent, and what a series that broke off has left."""
+        for pid in sorted(self._living):
+            os.kill(pid, signal.SIGKILL)
+            self.wait(pid)
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
         self._parent.stdin.close()
@@ -107,6 +132,11 @@ class Run:
         self._base = base
         self._exit = os.pidfd_open(pid)
         self.code: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._pid
 
     def url(self) -> str | None:
         """What a node prints when it is ready; None when it died before."""

@@ -128,3 +128,10 @@ def test_an_error_is_raised_in_the_place_of_a_step(launcher: Launcher, tmp_path:
     assert code == 2
     assert f"! before {LOCK}" in hits
     assert not out.exists()
+
+
+def test_no_process_outlives_its_launcher(tmp_path: Path) -> None:
+    with launching(tmp_path / "runs") as one:
+        run = one.fork(["keygen"], tmp_path / "never")
+        assert not run.ended(0)
+    assert run.ended(0)

@@ -1,7 +1,10 @@
 """`touchplate keygen` and `touchplate trust`: from keys to a trust file that is believed."""
 
+import errno
 import json
+import os
 import stat
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -173,3 +176,24 @@ def test_exports_the_log_keys_and_says_what_that_is_worth(tmp_path: Path, capsys
     assert cli.main([*command, "--out", str(tmp_path / "root.json")]) == 0
     assert (tmp_path / "root.json").read_text() == captured.out
     assert json.loads(captured.out)["tlogs"][0]["baseUrl"] == "https://log.example.org"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_disk_that_fails_leaves_no_half_of_a_key(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """The first file, the second, and the folder in which they have their names."""
+    real, calls = os.fsync, count(1)
+
+    def failing(descriptor: int) -> None:
+        if next(calls) == number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        assert keygen("log", tmp_path / "x", "--name", "log.example.org") == 2
+    named = tmp_path / ("x" if number == 1 else "x.pub")
+    assert capsys.readouterr().err == f"touchplate: {named}: input/output error\n"
+    assert list(tmp_path.iterdir()) == []
+    assert keygen("log", tmp_path / "x", "--name", "log.example.org") == 0

@@ -11,7 +11,9 @@ from touchplate.api.gate import Gate, Rule
 from touchplate.base.errors import ConfigError, TouchplateError
 from touchplate.base.upstreams import resolve_upstream
 from touchplate.log.cosigning.config import load_policy
+from touchplate.log.raw.config import check_raw_files
 from touchplate.log.trillian.config import check_files as check_trillian
+from touchplate.log.trillian.store.config import read_credentials
 from touchplate.log.witness.config import load_signers
 from touchplate.node.config import NodeConfig, RecorderSection, RuleSection
 from touchplate.verify.errors import VerifyError
@@ -51,6 +53,9 @@ def check_files(config: NodeConfig) -> Checked:
         notes.read("log.peers.cosigner", lambda: parse_signer_key(peers.cosigner.resolve()))
     if (trillian := config.log.trillian) is not None:
         notes.read("log.trillian", lambda: check_trillian(trillian))
+    notes.read("log.raw", lambda: check_raw_files(config.log.raw))
+    if (store := config.log.trillian_store) is not None:
+        notes.read("log.trillian_store", lambda: read_credentials(store))
     if (witness := config.witness) is not None:
         notes.read("witness.keys", lambda: load_signers(witness))
     if config.evidence is not None:

@@ -16,13 +16,19 @@ from granian.server.embed import Server
 
 from touchplate.base.collector import settle
 from touchplate.base.errors import ConfigError, TouchplateError
+from touchplate.base.open_files import room_for
 from touchplate.base.shutdown import Shutdown
+from touchplate.base.threads import take_short_turns
 from touchplate.node.app import ASGI, make_app
 from touchplate.node.config import NodeConfig
 from touchplate.node.wiring import Node
 
 BACKLOG = 1024
 """Connections that wait to be accepted: a parallel build opens dozens at once."""
+
+CONNECTIONS = 12_000
+"""Connections that are open at once: ten thousand clients, and those who ask meanwhile. One more waits to be
+accepted; whoever sends no whole request head within 30 seconds is cut (granian)."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +84,7 @@ async def _serve(app: ASGI, address: tuple[str, int], parts: Parts, announce: An
         http=HTTPModes.http1,
         websockets=False,
         backlog=BACKLOG,
+        backpressure=room_for(CONNECTIONS),  # by default as many as may wait
         log_level=LogLevels.error,  # its chatter about starting does not interest anybody
         log_dictconfig=_LOGGING,
     )
@@ -87,6 +94,7 @@ async def _serve(app: ASGI, address: tuple[str, int], parts: Parts, announce: An
         ready = asyncio.create_task(_answers(host, port, started))
         await asyncio.wait({serving, stopping, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and not stopping.done():
+            take_short_turns()
             settle()
             announce(format_url(host, port))
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""What holds the two phases of a rebuild, as `rebuild` sees it; and bubblewrap, which most builds use.
+"""What holds the two phases of a rebuild, as `rebuild` sees it; and the two sandboxes that most builds use.
 
 A backend runs a plan and says under which name its results may be signed (`builder.id`). An ecosystem chooses
 it (`Ecosystem.open_backend`): images are built by tools that need another isolation than a compiler.
@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from touchplate.builder.demands import choose_backend
+from touchplate.builder.errors import HostLack
+from touchplate.builder.gvisor import open_gvisor_sandbox
 from touchplate.builder.phases import run_build, run_fetch
+from touchplate.builder.ranged import ID_RANGES
+from touchplate.builder.sandbox import SandboxConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from touchplate.builder.cache import Cache
     from touchplate.builder.lock import InputLock
     from touchplate.builder.plan import BuildPlan, BuildResult, Progress
+    from touchplate.builder.probe import Probe
     from touchplate.builder.sandbox import Sandbox
     from touchplate.builder.workshop import Workshop
 
@@ -31,6 +39,11 @@ class Backend(Protocol):
         """What a signature would need and this host does not give, in words; empty when all is there."""
         ...
 
+    @property
+    def probe(self) -> Probe:
+        """What this host gives, as found out."""
+        ...
+
     def fetch(self, plan: BuildPlan, cache: Cache, progress: Progress) -> InputLock:
         """Find out and record what the build is given. Raises PhaseFailed, HostLack; see `run_fetch`."""
         ...
@@ -43,8 +56,8 @@ class Backend(Protocol):
         ...
 
 
-class Bubblewrap:
-    """The sandbox as a backend (`sandbox.py`, `phases.py`)."""
+class Sandboxed:
+    """A sandbox as a backend, bubblewrap's or gVisor's (`sandbox.py`, `gvisor.py`, `phases.py`)."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -59,6 +72,11 @@ class Bubblewrap:
         """As the probe found it."""
         return self._sandbox.probe.missing
 
+    @property
+    def probe(self) -> Probe:
+        """The sandbox's."""
+        return self._sandbox.probe
+
     def fetch(self, plan: BuildPlan, cache: Cache, progress: Progress) -> InputLock:
         """Run the command with the recording mirror as its only way out."""
         return run_fetch(plan, self._sandbox, cache, progress)
@@ -68,6 +86,22 @@ class Bubblewrap:
         return run_build(plan, lock, self._sandbox, cache, progress)
 
 
-def open_bubblewrap(workshop: Workshop) -> Backend:
-    """A probed bubblewrap sandbox over the workshop's work folder. Raises HostLack."""
-    return Bubblewrap(workshop.open_sandbox())
+def open_sandboxed(workshop: Workshop, demanded: str) -> Backend:
+    """A probed sandbox over the workshop's work folder: gVisor's when the definition demands it or this host
+    was told to use it, else bubblewrap's.
+
+    Raises HostLack when this host cannot give it, or when another backend is demanded.
+    """
+    wanted = choose_backend(demanded, workshop.backend)
+    if wanted == "gvisor":
+        workshop.tidy()
+        return Sandboxed(open_gvisor_sandbox(SandboxConfig(work=workshop.work, uids=ID_RANGES)))
+    need_backend_of(wanted, ("", "bubblewrap", "gvisor"))
+    return Sandboxed(workshop.open_sandbox())
+
+
+def need_backend_of(wanted: str, known: Sequence[str]) -> None:
+    """Raise HostLack when what is wanted is none of those that an ecosystem can be built under."""
+    if wanted not in known:
+        detail = f"such packages are not built under {wanted}, only under {' or '.join(filter(None, known))}"
+        raise HostLack(detail, reason="no-sandbox")

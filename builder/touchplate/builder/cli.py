@@ -8,6 +8,7 @@ from pathlib import Path
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.values import Secret
 from touchplate.builder.attest import Operator
+from touchplate.builder.cli_probe import add_backend
 from touchplate.builder.cli_workshop import add_workshop_options, infer_typed, opened_workshop
 from touchplate.builder.definitions import load_definition
 from touchplate.builder.ecosystem import Inference
@@ -45,6 +46,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
     add_workshop_options(build)
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
+    add_backend(build)
     logging = parser.add_argument_group("signing and logging")
     logging.add_argument("--key", type=Path, metavar="PEM", help="rebuilder key: sign the result")
     logging.add_argument("--password-file", type=Path, metavar="FILE", help="password of an encrypted key")
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Rebuild, sign, submit, print. 0 identical (or repeated), 1 not, 2 cannot be determined, 64 usage."""
     _check_usage(args)
     operator = _operator(args)
-    with opened_workshop(args, work=args.work, verbose=args.verbose) as workshop:
+    with opened_workshop(args, work=args.work, verbose=args.verbose, backend=args.backend) as workshop:
         if args.index is not None:
             return _repeat(args, workshop)
         inference = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from touchplate.base.values import Secret
+from touchplate.builder.cli_probe import add_backend
 from touchplate.builder.job import Settings, load_operator
 from touchplate.builder.queue.address import add_server, server_url
 from touchplate.builder.upstream_option import parse_upstreams
@@ -41,6 +42,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="as for touchplate rebuild; may be repeated",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
+    add_backend(parser)
     parser.add_argument("--until-empty", action="store_true", help="end when no job can be had")
     parser.add_argument(
         "--json", action="store_true", help="print how many jobs were done as JSON at the end"
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         password_file=str(args.password_file.absolute()) if args.password_file else None,
         upstreams=tuple(args.upstream),
         data=str((args.data or default_data()).absolute()),
+        backend=args.backend,
     )
     load_operator(settings)  # a key that cannot be used is told now, not by every job
     name = f"{args.name[:40]}.{os.getpid()}"

@@ -30,7 +30,7 @@ def add_workshop_options(parser: "argparse.ArgumentParser | argparse._ArgumentGr
 
 @contextmanager
 def opened_workshop(
-    args: argparse.Namespace, *, work: Path | None = None, verbose: bool = False
+    args: argparse.Namespace, *, work: Path | None = None, verbose: bool = False, backend: str = ""
 ) -> Iterator[Workshop]:
     """The workshop of these options."""
     with (
@@ -41,6 +41,7 @@ def opened_workshop(
             work=work.absolute() if work else None,
             upstreams=parse_upstreams(args.upstream),
             verbose=verbose,
+            backend=backend,
         ) as workshop,
     ):
         yield workshop

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from touchplate.builder.definition_path import SUFFIXES, definition_path
+from touchplate.builder.demands import Demands, read_demands
 from touchplate.builder.ecosystem import DefinitionForm, Ecosystem
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
@@ -32,7 +33,7 @@ MOST = {
 }
 """How far a definition may raise each limit, about twenty times the defaults: it may be a stranger's."""
 
-OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits")
+OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox")
 """Fields that every definition may have, unless its ecosystem has no use for them."""
 
 DEFAULT_UMASK = 0o022
@@ -85,6 +86,8 @@ class Definition:
     umask: int = DEFAULT_UMASK
     allow_metadata: bool = False
     limits: Limits = field(default_factory=Limits)
+    sandbox: Demands = field(default_factory=Demands)
+    """The least that it takes of what builds it."""
     data: bytes = field(default=b"", repr=False)
 
     @property
@@ -159,6 +162,7 @@ def read_definition(
         umask=reader.umask("umask", DEFAULT_UMASK),
         allow_metadata="allow_metadata" not in form.unused and reader.flag("allow_metadata"),
         limits=_read_limits(reader),
+        sandbox=read_demands(reader),
         data=data,
     )
 

@@ -147,10 +147,11 @@ class Ecosystem(Protocol):
         """
         ...
 
-    def open_backend(self, workshop: Workshop) -> Backend:
-        """What holds both phases: `backend.open_bubblewrap`, unless builds need another isolation.
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
+        """What holds both phases: `backend.open_sandboxed`, unless builds need another isolation.
 
-        Raises HostLack when this host cannot give it.
+        `demanded`: the backend that the definition names, or empty. Raises HostLack when this host cannot
+        give it, or when builds of this ecosystem cannot run under it.
         """
         ...
 

@@ -68,6 +68,8 @@ class Settings:
     password_file: str | None
     upstreams: tuple[str, ...]
     data: str
+    backend: str = ""
+    """Which backend builds use where there is a choice; empty: the usual one."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
         work=Path(task.work),
         upstreams=parse_upstreams(settings.upstreams),
         verbose=True,
+        backend=settings.backend,
     ) as workshop:
         definition, published = _find_definition(workshop, job, server)
         done = rebuild(workshop, definition, published, to_sign=True)

@@ -22,8 +22,14 @@ FILE_SLACK_BYTES = 64 * MIB
 """A single file may pass the workspace's limit by this much, so that the watcher finds it too large: at the
 limit itself the kernel would end the writer first, and the failure would look like the build's own."""
 
+NO_CORE_BYTES = 1
+"""Not 0: where core_pattern names a program, the kernel starts it, as root of the host and fed by the build,
+whatever this limit is, except for 1 (core(5), fs/coredump.c). A core file needs a page at least, so there is
+none either. The filter keeps a build from setting another."""
+
 _PREFIX = "touchplate-"
-_CONTROLLERS = ("memory", "pids")
+_CONTROLLERS = ("memory", "pids", "cpu")
+_TASK_SHARES, _TASK_WEIGHT, _MOST_WEIGHT = 1024, 100, 10_000  # sched(7), cgroup v1 and v2: of one process
 
 
 @dataclass
@@ -76,7 +82,7 @@ class ControlGroups:
         self.folders.clear()
 
     def describe(self) -> dict[str, str]:
-        """For the sandbox report: what limits memory and processes here."""
+        """For the sandbox report: what limits memory, processes and processor time here."""
         return {
             name: f"cgroup-v{self.versions[name]}" if name in self.folders else "rlimit"
             for name in _CONTROLLERS
@@ -84,7 +90,7 @@ class ControlGroups:
 
 
 def make_groups(limits: Limits, *, proc: Path = Path("/proc/self")) -> ControlGroups:
-    """New groups below this process's own, with memory and process limits set; as many as the host gives."""
+    """New groups below this process's own, with their limits set; as many as the host gives."""
     groups = ControlGroups()
     name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     for controller, version, parent in _places(proc):
@@ -108,6 +114,13 @@ def make_groups(limits: Limits, *, proc: Path = Path("/proc/self")) -> ControlGr
 def _set(folder: Path, controller: str, version: int, limits: Limits) -> None:
     if controller == "pids":
         (folder / "pids.max").write_text(str(limits.processes))
+        return
+    if controller == "cpu":
+        # A job counts as one process for each processor, however many it starts: the rest of the host lives.
+        cores = os.cpu_count() or 1
+        weight = min(_TASK_WEIGHT * cores, _MOST_WEIGHT)
+        name, value = ("cpu.weight", weight) if version == 2 else ("cpu.shares", _TASK_SHARES * cores)
+        (folder / name).write_text(str(value))
         return
     (folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(
         str(limits.memory_bytes)
@@ -178,7 +191,7 @@ def _remove_stale(parent: Path) -> None:
 def set_resource_limits(pid: int, limits: Limits, groups: ControlGroups, *, own_uid: bool) -> None:
     """Limits per process, set from outside on a process that has not started the build yet."""
     pairs = {
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: NO_CORE_BYTES,
         resource.RLIMIT_FSIZE: limits.workspace_bytes + FILE_SLACK_BYTES,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         # A process that spins on every core until the wall clock ends stays below this.

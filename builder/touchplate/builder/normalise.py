@@ -21,6 +21,9 @@ def normalise_definition(definition: Definition) -> dict[str, JSONValue]:
         common["upstreams"] = list(definition.upstreams)
     if definition.allow_metadata:
         common["allow_metadata"] = True
+    demands = {"backend": definition.sandbox.backend, "needs": list(definition.sandbox.needs)}
+    if demanded := {name: value for name, value in demands.items() if value}:
+        common["sandbox"] = demanded
     limits = {name: int(getattr(definition.limits, name)) for name in MOST}
     return {
         "version": VERSION,

@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     with sandbox.workspace(plan.source) as workspace:
         shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
         bridge = (PYTHON, "-I", "-S", _BRIDGE, str(MIRROR_PORT), f"{_MIRROR}/{SOCKET_NAME}")
-        job = _job(plan, workspace, "fetch", shown, (*bridge, *plan.command))
+        job = replace(_job(plan, workspace, "fetch", shown, (*bridge, *plan.command)), calls_out=True)
         progress.started("fetch")
-        with serve_mirror(workspace.mirror, workspace.uid, recorder, cache):
+        with serve_mirror(workspace.mirror, workspace.owner, recorder, cache):
             outcome = sandbox.run(workspace, job, watch=recorder.stop_word, on_line=progress.line)
     lock = recorder.finish(outcome)
     if outcome.stopped:

@@ -78,7 +78,10 @@ class Probe:
     no_capabilities: bool = False
     no_nested_user_namespace: bool = False
     limits: dict[str, str] = field(default_factory=dict)
-    """What holds memory and processes: cgroup-v1, cgroup-v2, or rlimit (each process for itself)."""
+    """What holds memory, processes and processor time: cgroup-v1, cgroup-v2, or rlimit (each process for
+    itself)."""
+    own_kernel: str = ""
+    """Release of the kernel that the command talks to; empty when that is the host's."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -89,6 +92,11 @@ class Probe:
             "an empty network namespace": self.empty_network,
         }
         return tuple(name for name, given in needed.items() if not given)
+
+    @property
+    def groups(self) -> bool:
+        """Whether control groups hold memory and processes of all the job's ids together."""
+        return all(self.limits.get(name, "").startswith("cgroup") for name in ("memory", "pids"))
 
     @property
     def backend(self) -> str | None:

@@ -29,7 +29,7 @@ _PROBE_LIMITS = Limits(wall_seconds=30.0)
 _NESTED_NAMESPACES = ("ipc", "mnt", "pid", "uts")
 _SECCOMP_FILTER = "2"  # SECCOMP_MODE_FILTER, proc(5)
 
-_LOOK = """
+LOOK = """
 import json, os, socket, sys
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 def can_open(path):
@@ -55,6 +55,8 @@ def seen():
         "sockets": [n for n in ("AF_INET6", "AF_NETLINK", "AF_PACKET") if can_socket(getattr(socket, n), 3)],
     }
 """
+
+"""Python that defines `seen()`: what a process finds around itself."""
 
 _INSIDE = "print(json.dumps(seen()))\n"
 
@@ -110,8 +112,7 @@ class RuncProbe(Probe):
             "a range of user ids of its own": self.own_uid,
             "the system call filter": self.seccomp,
             "an empty network namespace": self.empty_network,
-            "control groups for memory and processes": len(self.limits) > 1
-            and "rlimit" not in self.limits.values(),
+            "control groups for memory and processes": self.groups,
             "containers made by runc": self.container,
         }
         return tuple(name for name, given in needed.items() if not given)
@@ -131,9 +132,9 @@ def probe_runc(sandbox: RuncSandbox) -> RuncProbe:
     with locked_folder(sandbox.config.work, JOB) as empty, sandbox.workspace(empty) as workspace:
         secret = workspace.place(0, b"secret")
         secret.chmod(0o600)
-        look = f"look = {_LOOK + _INSIDE!r}\n"
+        look = f"look = {LOOK + _INSIDE!r}\n"
         job = Job(
-            command=(PYTHON, "-I", "-S", "-c", _LOOK + look + _OUTSIDE),
+            command=(PYTHON, "-I", "-S", "-c", LOOK + look + _OUTSIDE),
             shown={_SECRET: secret},
             environment={"PATH": PATH},
             limits=_PROBE_LIMITS,

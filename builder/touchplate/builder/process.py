@@ -44,8 +44,10 @@ _READ_BYTES = 256 * 1024
 _STATUS_BYTES = 64 * 1024
 _PR_SET_CHILD_SUBREAPER = 36
 
-# Waits for a line, then becomes the command. End of file instead of the line means that the supervisor died.
-_GATE = 'read -r go && [ "$go" = go ] && exec "$@" </dev/null'
+# Waits for a line, then becomes the command. End of file instead means that the supervisor died.
+# Standard error is opened anew: gVisor makes each of them non-blocking for itself, and with one description
+# for both it would take that for the command's own wish, whose writes then fail when we are slow to read.
+_GATE = 'read -r go && [ "$go" = go ] && exec "$@" </dev/null 2>/proc/self/fd/1'
 
 # No variable of the supervisor reaches a sandbox, not even by /proc/1/environ.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}

@@ -14,6 +14,7 @@ from touchplate.builder.attest import need_backend
 from touchplate.builder.backend import Backend
 from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.demands import check_demands
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.known_locks import LockKey
@@ -105,7 +106,8 @@ def rebuild(
     ecosystem = definition.ecosystem
     tools = ecosystem.find_tools(workshop, definition)
     sources = tuple(_source(workshop, definition, file) for file in definition.source.files)
-    backend = ecosystem.open_backend(workshop)
+    backend = ecosystem.open_backend(workshop, definition.sandbox.backend)
+    check_demands(definition.sandbox, backend.probe)
     if to_sign:
         need_backend(backend.name, backend.missing)
     display = PhaseDisplay(workshop.display, verbose=workshop.verbose)

@@ -3,27 +3,22 @@
 
     supervisor ─ idrange.py (maps the range, gives up root) = bwrap ─ nested.py = the command ─ runc ─ RUN
 
-Nothing inside is the host's root: 0 inside is the first id of the range, which is nobody's. The walls towards
-the host are those of every build (namespaces, empty network, filter, control groups, die-with-parent), with
-two holes that containers need: mounts, and namespaces other than the user's. A RUN has runc's own walls on
-top.
+The walls towards the host are those of `ranged.py`, with two holes that containers need: mounts, and
+namespaces other than the user's. A RUN has runc's own walls on top.
 """
 
-import os
 from pathlib import Path
 
-from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, RESERVED_FOLDER
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.probe_runc import probe_runc
 from touchplate.builder.process import run_tool
+from touchplate.builder.ranged import RangedSandbox, prepare_work
 from touchplate.builder.sandbox import (
     HOST_NAME,
     SHM_BYTES,
-    SHOWN,
     TMP_BYTES,
     Job,
-    Sandbox,
     SandboxConfig,
     environment_options,
     program,
@@ -31,19 +26,7 @@ from touchplate.builder.sandbox import (
     show_options,
 )
 from touchplate.builder.seccomp import make_filter
-from touchplate.builder.workspace import Workspace, check_searchable, remove_abandoned
-
-IDS = 1 << 16
-"""Ids of one job: an image may use any 16-bit id, and `nobody` is 65534."""
-
-RANGES = 64
-"""Number of ranges: more image builds than that at one time are not on one machine."""
-
-FIRST_ID = 0x7000_0000
-"""Start of the ranges: above those that systemd gives to containers (they end at 0x6FFFFFFF) and that useradd
-hands out as subordinate ids, below 2^31."""
-
-ID_RANGES = range(FIRST_ID, FIRST_ID + RANGES * IDS, IDS)
+from touchplate.builder.workspace import Workspace
 
 NESTED = f"{RESERVED_FOLDER}/nested.py"
 """Where the program that prepares the sandbox from inside stands in it."""
@@ -55,21 +38,14 @@ TEMPORARY = f"{HOME_FOLDER}/tmp"  # noqa: S108
 PATH = "/usr/sbin:/usr/bin"
 """runc is in sbin."""
 
-_IDRANGE = Path(__file__).with_name("idrange.py")
 _NESTED_FILE = Path(__file__).with_name("nested.py")
 _NESTED_NUMBER = -1  # among a workspace's placed files: what a job places is counted from 0
 
 
-class RuncSandbox(Sandbox):
+class RuncSandbox(RangedSandbox):
     """Starts image jobs. Use `open_runc_sandbox`, which also probes."""
 
     def __init__(self, config: SandboxConfig) -> None:
-        if os.getuid() != 0:
-            raise HostLack(
-                "images are built by root only: a range of user ids has to be mapped; run touchplate rebuild "
-                "as root",
-                reason="no-sandbox",
-            )
         super().__init__(config)
         self.runc = program("runc", "runc")
         version = run_tool([str(self.runc), "--version"]).splitlines()
@@ -78,16 +54,8 @@ class RuncSandbox(Sandbox):
     def _make_filter(self) -> bytes:
         return make_filter(containers=True)
 
-    def _argv(self, workspace: Workspace, job: Job, descriptors: tuple[int, int, int]) -> tuple[str, ...]:
-        status, seccomp, arguments = (str(descriptor) for descriptor in descriptors)
-        options = ("--json-status-fd", status, "--seccomp", seccomp, "--args", arguments)
-        shown = [str(path) for path in sorted(SHOWN) if path.is_dir() and not path.is_symlink()]
-        readonly = [*shown, str(workspace.root / "files"), str(workspace.repo)]
-        return (
-            *(PYTHON, "-I", "-S", str(_IDRANGE), str(os.getpid()), str(workspace.uid), str(workspace.ids)),
-            *(word for folder in readonly for word in ("--readonly", folder)),
-            *(str(self._bwrap), *options, "--", PYTHON, "-I", "-S", NESTED, *job.command),
-        )
+    def _inside(self, job: Job) -> tuple[str, ...]:
+        return (PYTHON, "-I", "-S", NESTED, *job.command)
 
     def _arguments(self, workspace: Workspace, job: Job) -> list[str]:
         return [
@@ -111,9 +79,7 @@ def open_runc_sandbox(config: SandboxConfig) -> RuncSandbox:
 
     Raises HostLack when bubblewrap or runc is missing or does not start here.
     """
-    config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
-    check_searchable(config.work)
-    remove_abandoned(config.work)
+    prepare_work(config)
     sandbox = RuncSandbox(config)
     sandbox.probe = probe_runc(sandbox)
     return sandbox

@@ -90,6 +90,8 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
     umask: int = 0o022
     limits: Limits = field(default_factory=Limits)
+    calls_out: bool = False
+    """Whether the command talks to a socket that it is shown (the mirror's, in Fetch)."""
 
 
 def _silent(line: str) -> None:
@@ -102,6 +104,9 @@ def _never() -> str:
 
 class Sandbox:
     """Starts jobs. Safe to share between threads. Use `open_sandbox`, which also probes."""
+
+    inner_id = 0
+    """Which of a job's ids its command runs under; there is one only, unless the sandbox is a ranged one."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
@@ -118,7 +123,8 @@ class Sandbox:
     @contextlib.contextmanager
     def workspace(self, source: Path) -> Iterator[Workspace]:
         """A workspace with a copy of `source`; nothing of it is left afterwards."""
-        with open_workspace(self.config.work, self.config.locks, source, self.config.uids) as workspace:
+        config = self.config
+        with open_workspace(config.work, config.locks, source, config.uids, self.inner_id) as workspace:
             yield workspace
 
     def limits_by(self, limits: Limits) -> dict[str, str]:
@@ -138,7 +144,8 @@ class Sandbox:
         Raises HostLack when sandbox or command could not be started.
         """
         disk = _DiskWatch(workspace, job.limits)
-        groups = make_groups(job.limits)
+        outside = self._limits_outside(job.limits)
+        groups = make_groups(outside)
         try:
             with (
                 _memory_file("arguments", _join(self._arguments(workspace, job))) as arguments,
@@ -146,7 +153,7 @@ class Sandbox:
             ):
                 contained = Contained(
                     argv=lambda status: self._argv(workspace, job, (status, seccomp, arguments)),
-                    limits=job.limits,
+                    limits=outside,
                     groups=groups,
                     umask=job.umask,
                     own_uid=workspace.own_uid and workspace.ids == 1,
@@ -158,6 +165,10 @@ class Sandbox:
         if not outcome.stopped and "exit-code" not in outcome.status:
             outcome = _without_exit_code(outcome)
         return disk.judge(outcome)
+
+    def _limits_outside(self, limits: Limits) -> Limits:
+        """The limits of a job's processes on the host, which also hold what the sandbox runs for it."""
+        return limits
 
     def _argv(self, workspace: Workspace, job: Job, descriptors: tuple[int, int, int]) -> tuple[str, ...]:
         status, seccomp, arguments = (str(descriptor) for descriptor in descriptors)

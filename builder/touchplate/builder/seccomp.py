@@ -7,6 +7,7 @@ AF_INET only: the empty network namespace is the wall, the filter keeps exotic f
 
 import errno
 import os
+import resource
 from typing import Any
 
 import pyseccomp
@@ -76,29 +77,43 @@ _AF_INET = 2
 _UNKNOWN = -1  # what libseccomp answers for a name that it does not know
 
 
-def make_filter(*, containers: bool = False) -> bytes:
+def make_filter(*, containers: bool = False, tracing: bool = False) -> bytes:
     """The filter as a BPF program, in the form that `bwrap --seccomp FD` reads.
 
     `containers`: leave what it takes to make containers inside (mounts, all namespaces but the user's).
+    `tracing`: leave ptrace and user namespaces as well, of which gVisor's kernel is made; builds never reach
+    this filter there, only that kernel does.
     """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     refuse = pyseccomp.ERRNO(errno.EPERM)
     for name in _REFUSED if containers else (*_REFUSED, *_REFUSED_TO_BUILDS):
-        _add(rules, refuse, name)
+        if not (tracing and name == "ptrace"):
+            _add(rules, refuse, name)
     for name in _KEYS:
         # runc wants a keyring of its own, and takes only "no such system call" for an excuse.
         _add(rules, pyseccomp.ERRNO(errno.ENOSYS) if containers else refuse, name)
     flags = {"CLONE_NEWUSER": _CLONE_NEW["CLONE_NEWUSER"]} if containers else _CLONE_NEW
-    for flag in flags.values():
-        _add(rules, refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
+    for flag in () if tracing else flags.values():
+        for name in ("clone", "unshare"):
+            _add(rules, refuse, name, pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # Its flags are in memory, where a filter cannot look; ENOSYS makes every libc fall back to clone(2).
     _add(rules, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
     for request in (_TIOCSTI, _TIOCLINUX):
         _add(rules, refuse, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, request))
+    _keep_core_limit(rules)
     # AF_UNSPEC 0, AF_UNIX 1, AF_INET 2 stay. Above: AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK, AF_ALG …
     no_family = pyseccomp.ERRNO(errno.EAFNOSUPPORT)
     _add(rules, no_family, "socket", pyseccomp.Arg(0, pyseccomp.GT, _AF_INET))
     return _export(rules)
+
+
+def _keep_core_limit(rules: Any) -> None:
+    """Answer as if done: scripts say `ulimit -c 0`, which is what they have in effect (`limits`)."""
+    done = pyseccomp.ERRNO(0)
+    core = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _INT, resource.RLIMIT_CORE)
+    _add(rules, done, "setrlimit", core)
+    core = pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, resource.RLIMIT_CORE)
+    _add(rules, done, "prlimit64", core, pyseccomp.Arg(2, pyseccomp.NE, 0))
 
 
 def _add(rules: Any, action: int, name: str, *arguments: Any) -> None:

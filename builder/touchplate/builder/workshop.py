@@ -44,6 +44,8 @@ class Workshop:
     display: Display
     verbose: bool = False
     """Whether each line of the build's output is shown."""
+    backend: str = ""
+    """Which backend builds use where there is a choice; empty: the usual one."""
     make_sandbox: Callable[[SandboxConfig], Sandbox] = field(default=open_sandbox)
 
     @property
@@ -60,9 +62,13 @@ class Workshop:
         self.evidence.put(definition.data)
         return path
 
+    def tidy(self) -> None:
+        """Remove source trees that killed rebuilds left."""
+        remove_abandoned(self.data, TREE)
+
     def open_sandbox(self) -> Sandbox:
         """A probed sandbox over this workshop's work folder. Raises HostLack."""
-        remove_abandoned(self.data, TREE)
+        self.tidy()
         return self.make_sandbox(SandboxConfig(work=self.work))
 
 
@@ -82,6 +88,7 @@ def open_workshop(
     work: Path | None = None,
     upstreams: Sequence[Upstream] = (),
     verbose: bool = False,
+    backend: str = "",
 ) -> Iterator[Workshop]:
     """The workshop over the folder `data`, with `upstreams` and, unless one of them has its name, `central`.
 
@@ -106,6 +113,7 @@ def open_workshop(
             known_locks=KnownLocks(data / "locks"),
             display=display,
             verbose=verbose,
+            backend=backend,
         )
 
 

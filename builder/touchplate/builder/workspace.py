@@ -58,6 +58,13 @@ class Workspace:
     own_uid: bool
     ids: int = 1
     """Number of ids of the job, `uid` being the first."""
+    inner: int = 0
+    """The id of those that the command runs under, counted from `uid`."""
+
+    @property
+    def owner(self) -> int:
+        """The kernel's uid of the command: who owns what it may write."""
+        return self.uid + self.inner
 
     @property
     def build(self) -> Path:
@@ -111,16 +118,17 @@ class Usage:
 
 
 @contextlib.contextmanager
-def open_workspace(work: Path, locks: Path, source: Path, uids: range) -> Iterator[Workspace]:
+def open_workspace(work: Path, locks: Path, source: Path, uids: range, inner: int = 0) -> Iterator[Workspace]:
     """A workspace with a copy of `source` as its build folder; removed with all it holds afterwards.
 
-    `uids`: what to choose the job's from; one with a step gives it all ids up to the next (see `runc`).
+    `uids`: what to choose the job's from; one with a step gives it all ids up to the next (see `ranged`), of
+    which the command runs under the one numbered `inner`.
     Raises HostLack without a free uid, a searchable folder or enough disk.
     """
     check_searchable(work)
     check_free(work)
     with _job_uid(locks, uids) as (uid, own_uid), locked_folder(work, JOB) as root:
-        workspace = Workspace(root, uid, own_uid, uids.step)
+        workspace = Workspace(root, uid, own_uid, uids.step, inner)
         try:
             if own_uid:
                 # Other users of the host neither look in nor start what a build has marked setuid.
@@ -131,8 +139,8 @@ def open_workspace(work: Path, locks: Path, source: Path, uids: range) -> Iterat
             shutil.copytree(source, workspace.build, symlinks=True)
             workspace.build.chmod(0o755)
             if own_uid:
-                _give(workspace.build, uid)
-                _give(workspace.home, uid)
+                _give(workspace.build, workspace.owner)
+                _give(workspace.home, workspace.owner)
         except (OSError, shutil.Error) as error:
             raise HostLack(
                 f"cannot prepare a workspace under {work}: {error}", reason="no-workspace"

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 from touchplate.base.errors import ConfigError, quote
 from touchplate.base.values import ByteSize, Duration, Secret
 
-__all__ = ["ByteSize", "Duration", "Secret", "load", "load_file"]
+__all__ = ["ByteSize", "Duration", "Secret", "load", "load_file", "load_table"]
 
 # Bytes of a configuration file: thousands of gate rules fit; more is a mistake in the path.
 MAX_CONFIG_BYTES = 1024 * 1024
@@ -54,8 +54,13 @@ def load(cls: type[T], text: str, *, where: Path) -> T:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(where.name, (f"not TOML: {error}",)) from None
+    return load_table(cls, document, where=where)
+
+
+def load_table(cls: type[T], document: Mapping[str, object], *, where: Path, name: str = "") -> T:
+    """`load` for one table of a file that was parsed already; `name`: its dotted path there."""
     reader = _Reader(where.absolute().parent)
-    value = reader.table(cls, document, "")
+    value = reader.table(cls, document, name)
     if reader.mistakes:
         raise ConfigError(where.name, tuple(reader.mistakes))
     return typing.cast("T", value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -16,7 +16,16 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from touchplate.base.errors import StorageError
 
-__all__ = ["URL", "Engine", "parse_address", "postgresql_engine"]
+__all__ = [
+    "URL",
+    "BigIntegerArray",
+    "BinaryArray",
+    "BytesArray",
+    "Engine",
+    "IntegerArray",
+    "parse_address",
+    "postgresql_engine",
+]
 
 DRIVER = "postgresql+psycopg"
 OLDEST_VERSION = 15
@@ -49,6 +58,31 @@ _KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+
+
+class BinaryArray(bytes):
+    """An array in PostgreSQL's binary form, sent as it is. The numbers are those of pg_type."""
+
+    oid: ClassVar[int]
+    element_oid: ClassVar[int]
+
+
+class BytesArray(BinaryArray):
+    """`bytea[]`."""
+
+    oid, element_oid = 1001, 17
+
+
+class BigIntegerArray(BinaryArray):
+    """`int8[]`."""
+
+    oid, element_oid = 1016, 20
+
+
+class IntegerArray(BinaryArray):
+    """`int4[]`."""
+
+    oid, element_oid = 1007, 23
 
 
 def parse_address(text: str) -> URL:
@@ -125,7 +159,25 @@ def _make_engine(url: URL, settings: Mapping[str, str]) -> Engine:
     )
 
 
+def _teach_arrays(dbapi: Any) -> None:
+    """Have the driver send our arrays as they are."""
+    from psycopg.adapt import Dumper  # the driver is an extra
+    from psycopg.pq import Format
+
+    for kind in (BytesArray, BigIntegerArray, IntegerArray):
+
+        class _AsItIs(Dumper):
+            format = Format.BINARY
+            oid = kind.oid
+
+            def dump(self, obj: bytes) -> bytes:
+                return obj
+
+        dbapi.adapters.register_dumper(kind, _AsItIs)
+
+
 def _configure(dbapi: Any, _record: object, *, shown: str) -> None:
+    _teach_arrays(dbapi)
     names = ("server_version_num", "fsync", "synchronous_commit", "transaction_read_only")
     with dbapi.cursor() as cursor:
         cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))

@@ -40,17 +40,26 @@ BUSY_SECONDS = 15.0
 KEPT_CONNECTIONS = 8
 # Pages that a connection keeps in memory: SQLite's own default, enough to append and to read a few rows.
 CACHE_KIB = 2_000
+# SQLite's own default.
+WAL_PAGES = 1_000
 # Pages that a backup copies between two reports: 16 MiB.
 BACKUP_PAGES = 4096
 _WRITE = "touchplate_write"
 _TURN = "touchplate_turn"
 
 
-def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS, cache_kib: int = CACHE_KIB) -> Engine:
+def sqlite_engine(
+    path: Path,
+    *,
+    busy_seconds: float = BUSY_SECONDS,
+    cache_kib: int = CACHE_KIB,
+    wal_pages: int = WAL_PAGES,
+) -> Engine:
     """An engine for the SQLite file `path`, made with its folder when it is not there.
 
     Journal mode WAL (readers never wait for the writer) and synchronous FULL (a commit is on disk before it
-    returns), foreign keys on. `cache_kib`: memory for pages, of each connection. Use `begin_read` and
+    returns), foreign keys on. `cache_kib`: memory for pages, of each connection. `wal_pages`: pages of 4 KiB
+    in the write-ahead log, after which a commit moves them into the database. Use `begin_read` and
     `begin_write`; `engine.begin()` gives a deferred transaction. Raises StorageError when the file cannot
     be opened or its file system cannot do WAL.
     """
@@ -66,10 +75,11 @@ def sqlite_engine(path: Path, *, busy_seconds: float = BUSY_SECONDS, cache_kib: 
         connect_args={"timeout": busy_seconds},
         pool_size=KEPT_CONNECTIONS,
         max_overflow=-1,
+        pool_use_lifo=True,  # the connection that was used last has pages in its memory
         # SQLite's own waiting is sleeping and trying again: among several writers some would starve.
         execution_options={_TURN: (Lock(), busy_seconds)},
     )
-    event.listen(engine, "connect", partial(_configure, cache_kib=cache_kib))
+    event.listen(engine, "connect", partial(_configure, cache_kib=cache_kib, wal_pages=wal_pages))
     event.listen(engine, "begin", _begin)
     try:
         with engine.connect() as connection:
@@ -169,13 +179,14 @@ def copy_sqlite(engine: Engine, target: Path, progress: Callable[[int, int], Non
             raise StorageError(f"copying the database to {target}: {error}") from error
 
 
-def _configure(dbapi: sqlite3.Connection, _record: object, *, cache_kib: int) -> None:
+def _configure(dbapi: sqlite3.Connection, _record: object, *, cache_kib: int, wal_pages: int) -> None:
     # The driver must not begin transactions by itself, nor commit before DDL.
     dbapi.isolation_level = None
     cursor = dbapi.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.execute(f"PRAGMA cache_size = -{cache_kib}")  # negative: KiB, not pages
+    cursor.execute(f"PRAGMA wal_autocheckpoint = {wal_pages}")
     cursor.close()
 
 

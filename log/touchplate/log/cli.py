@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from touchplate.base.progress import counting, open_progress
-from touchplate.log import cli_folders, cli_follow, cli_operate
+from touchplate.log import cli_folders, cli_follow, cli_operate, cli_tree
 from touchplate.log.cli_findings import count_findings, findings_json, print_findings
 from touchplate.log.cli_store import open_file, open_rows, read_store
 from touchplate.log.errors import CorruptTreeError
@@ -42,6 +42,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--url", metavar="URL", help="a log as it is served, or a folder with the same paths")
     fsck.add_argument("--origin", metavar="NAME", help="which tree, when the database holds several")
     fsck.add_argument(
+        "--raw", action="store_true", help="with --url: a log of any bytes, which has no envelopes"
+    )
+    fsck.add_argument(
         "--against",
         type=Path,
         metavar="FILE",
@@ -66,6 +69,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     cli_follow.register(commands)
     cli_folders.register(commands)
     cli_operate.register(commands)
+    cli_tree.register(commands)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,19 +88,18 @@ def _fsck(args: argparse.Namespace) -> int:
             raise UsageError(
                 "--origin chooses a tree of a database; a served log has the origin of its policy"
             )
-        source = _served(args.url, reader)
+        source = _served(args.url, reader, is_raw=args.raw)
     else:
+        if args.raw:
+            raise UsageError("--raw is for --url; a database knows what its trees are")
         origin = args.origin
         if args.config is None:
-            engine = open_file(args.db)
+            source, close = open_rows(open_file(args.db), origin)
         else:
             store = read_store(args.config)
-            engine, origin, policy = (
-                store.open_engine(),
-                origin or store.origin,
-                policy or store.keys.policy(),
-            )
-        source, close = open_rows(engine, origin)
+            origin, own = store.choose(origin)
+            policy = policy or own
+            source, close = store.open_rows(origin)
     against = [_read_kept(path) for path in args.against]
     try:
         with open_progress(quiet=args.json) as progress:
@@ -167,12 +170,12 @@ def _checkpoint(args: argparse.Namespace) -> int:
     return OK
 
 
-def _served(url: str, reader: Reader | None) -> Source:
+def _served(url: str, reader: Reader | None, *, is_raw: bool) -> Source:
     def read_head(note: bytes) -> tuple[int, bytes]:
         head = unverified_body(note) if reader is None else open_head(note, reader)
         return head.size, head.root
 
-    return ServedLog(open_source(url), read_head)
+    return ServedLog(open_source(url), read_head, is_raw=is_raw)
 
 
 def _read_kept(path: Path) -> UnverifiedCheckpoint:

@@ -1,14 +1,15 @@
 """`touchplate log export` and `log import`: a whole log as files in a folder, and back."""
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from touchplate.base.errors import TouchplateError
+from touchplate.base.errors import ConfigError, TouchplateError
 from touchplate.base.progress import counting, open_progress
 from touchplate.log.cli_findings import count_findings, findings_json, print_findings
 from touchplate.log.cli_follow import DEFAULT_INTERVAL, read_interval, stopping
-from touchplate.log.cli_store import Store, open_rows, read_store
+from touchplate.log.cli_store import Store, read_store
 from touchplate.log.errors import FatalError
 from touchplate.log.fsck import Result, unverified_body
 from touchplate.log.mirror import Mirror
@@ -22,7 +23,7 @@ from touchplate.verify.sources import FolderSource
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, UsageError
 
 if TYPE_CHECKING:
-    from touchplate.log.export import Exporter
+    from touchplate.log.export import Destination, Exporter
     from touchplate.log.follow import Update
 
 
@@ -30,12 +31,14 @@ def register(commands: Any) -> None:
     """Add `export` and `import` to the commands of `touchplate log`."""
     export = commands.add_parser(
         "export",
-        help="write a log as files that any web server can serve",
-        description="Write the log of a configuration as files that any web server can serve. The log may "
-        "run. "
-        "The folder is a whole log at each moment; the next run goes on from there.",
+        help="write a log as files that any web server or object store can serve",
+        description="Write the log of a configuration as files into a folder, for any web server, or into "
+        "the bucket of its table [log.bucket]. The log may run. What is there is a whole log at each moment; "
+        "the next run goes on from there.",
     )
-    export.add_argument("folder", type=Path, metavar="DIR", help="the folder; made if missing")
+    where = export.add_mutually_exclusive_group(required=True)
+    where.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="the folder; made if missing")
+    where.add_argument("--bucket", action="store_true", help="into the bucket that the configuration names")
     _add_common(export)
     export.add_argument("--follow", action="store_true", help="go on until SIGTERM or SIGINT")
     export.add_argument(
@@ -76,8 +79,8 @@ def _export(args: argparse.Namespace) -> int:
     from touchplate.log.export import Exporter
 
     policy = store.keys.policy()
-    with stopping() as stop, Mirror(args.folder, policy) as mirror:
-        exporter = Exporter(mirror, policy)
+    exporter = Exporter(_destination(store, args), policy)
+    with stopping() as stop, closing(exporter):
         said, shown = "", None
         while True:
             try:
@@ -93,7 +96,7 @@ def _export(args: argparse.Namespace) -> int:
             else:
                 note = None if done.head is None else done.head.note
                 if not args.follow or (note, done.complete) != shown:
-                    _print_update(done, args)
+                    _print_update(done, str(exporter.destination), args)
                 said, shown = "", (note, done.complete)
                 if not args.follow:
                     return OK if done.complete else UNDETERMINED
@@ -101,28 +104,39 @@ def _export(args: argparse.Namespace) -> int:
                 return OK
 
 
+def _destination(store: Store, args: argparse.Namespace) -> "Destination":
+    if not args.bucket:
+        return Mirror(args.folder, store.keys.policy())
+    if store.bucket is None:
+        raise ConfigError(args.config.name, ("log.bucket: is missing; write which bucket",))
+    from touchplate.log.bucket.bucket import Bucket
+
+    return Bucket(store.bucket, store.keys.policy())
+
+
 def _update(store: Store, exporter: "Exporter", stopped: Any, *, quiet: bool) -> "Update":
-    rows, close = open_rows(store.open_engine(), store.origin)
+    rows, close = store.open_rows()
     try:
         return exporter.update(rows, stopping=stopped, progress=lambda: open_progress(quiet=quiet))
     finally:
         close()
 
 
-def _print_update(done: "Update", args: argparse.Namespace) -> None:
+def _print_update(done: "Update", where: str, args: argparse.Namespace) -> None:
     size = 0 if done.head is None else done.head.size
     if args.json:
         root = None if done.head is None else encode_base64(done.head.root)
-        told: dict[str, JSONValue] = {"complete": done.complete, "folder": str(args.folder)}
+        told: dict[str, JSONValue] = {"complete": done.complete}
+        told |= {"bucket" if args.bucket else "folder": where}
         told |= {"healed": done.healed, "new": str(size - done.since), "size": str(size), "root": root}
         print_json(told)
     elif done.head is None:
         print_note("the log has not signed a checkpoint yet: start it once")
     elif not done.complete:
-        print_note(f"stopped; the folder is at size {size}, and goes on from there when started again")
+        print_note(f"stopped; {where} is at size {size}, and goes on from there when started again")
     else:
         if done.healed:
-            print_note("files of the folder were missing or damaged: all of it was written again")
+            print_note(f"files of {where} were missing or damaged: all of it was written again")
         print_line(f"{done.head.origin}: {size} entries (+{size - done.since}), root {done.head.root.hex()}")
     flush_output()
 
@@ -133,6 +147,7 @@ def _print_update(done: "Update", args: argparse.Namespace) -> None:
 def _import(args: argparse.Namespace) -> int:
     store = read_store(args.config)
     store.refuse_peers("import")
+    store.refuse_trillian("import", "import into a log on SQLite or PostgreSQL")
     from touchplate.base.durable import FileLock
     from touchplate.log.importing import ImportedLog
     from touchplate.log.service import LOCK_NAME
@@ -186,7 +201,7 @@ def _stored(store: Store) -> list[UnverifiedCheckpoint]:
     if store.database is not None and not store.database.exists():
         return []
     try:
-        rows, close = open_rows(store.open_engine(), store.origin)
+        rows, close = store.open_rows()
     except RequestError:  # no tables, no such log: an empty database
         return []
     try:

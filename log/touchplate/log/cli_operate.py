@@ -7,7 +7,7 @@ from typing import Any
 
 from touchplate.base.durable import sync_folder
 from touchplate.base.progress import open_progress
-from touchplate.log.cli_store import open_rows, read_store
+from touchplate.log.cli_store import read_store
 from touchplate.log.errors import RequestError
 from touchplate.log.keys import NOT_RETIRING
 from touchplate.verify.cli_keygen import PRIVATE_MODE, refuse_existing, require_name, write_new
@@ -71,6 +71,7 @@ def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentP
 
 def _backup(args: argparse.Namespace) -> int:
     store = read_store(args.config)
+    store.refuse_trillian("backup", "back up the database under that Trillian, or `log export`")
     if store.database is None:
         raise RequestError(
             "the log is on PostgreSQL: back it up with pg_basebackup or pg_dump, or `log export`"
@@ -98,7 +99,7 @@ def _backup(args: argparse.Namespace) -> int:
 
 def _stats(args: argparse.Namespace) -> int:
     store = read_store(args.config)
-    rows, close = open_rows(store.open_engine(), store.origin)
+    rows, close = store.open_rows()
     try:
         size, root, checkpoint = rows.head()
         state, stored = rows.state(), rows.stored_bytes()

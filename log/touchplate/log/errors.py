@@ -5,6 +5,7 @@
     │   └── NotFoundError     an index, tile or size that this tree does not have
     ├── StateError            the tree is not in a state for this
     │   └── ExistsError       what should be made is there
+    ├── UnauthenticatedError  the caller did not show a token that is known here
     ├── ClosedError           the tree takes nothing (more): frozen, draining, or not for this interface
     ├── WitnessError          a witness does not cosign this head (tlog-witness)
     │   ├── UntrustedError    no good signature of a log key that it knows
@@ -37,6 +38,7 @@ from touchplate.base.status import (
     PRECONDITION,
     REQUEST_TIMEOUT,
     TOO_LARGE,
+    UNAUTHENTICATED,
     UNAVAILABLE,
     UNPROCESSABLE,
     StatusTable,
@@ -111,6 +113,12 @@ class InconsistentError(WitnessError):
     default_reason = "inconsistent"
 
 
+class UnauthenticatedError(LogError):
+    """The caller did not show a token that is known here."""
+
+    default_reason = "unauthenticated"
+
+
 class AdmissionError(LogError):
     """The entry may not be written to this log. `reason` says which rule refused it."""
 
@@ -182,6 +190,7 @@ STATUS = StatusTable().extended(
         StateError: PRECONDITION,
         ExistsError: ALREADY_EXISTS,
         ClosedError: FORBIDDEN,
+        UnauthenticatedError: UNAUTHENTICATED,
         AdmissionError: BAD_REQUEST,
         FrozenError: FORBIDDEN,
         UntrustedError: FORBIDDEN,

@@ -1,17 +1,16 @@
-"""A log as files in a folder that any web server can serve, written by the log itself.
+"""A log as files that need no program of ours to be served, written by the log itself.
 
-The folder is that of a mirror (`mirror.py`): the same paths, the same order of durable steps, the same
-clean-up of partial tiles. The difference is where the bytes come from, and what is believed. A mirror checks
-what a log says; here the operator's own storage is read, and what it says must be of one piece before anybody
-sees it:
+They go into a folder, which is that of a mirror (`mirror.py`), or into a bucket (`bucket/`): the same paths,
+the same order of durable steps, the same clean-up of partial tiles. The difference to a mirror is where the
+bytes come from, and what is believed. A mirror checks what a log says; here the operator's own storage is
+read, and what it says must be of one piece before anybody sees it:
 
-    1  the folder's tree is the beginning of the storage's, else nothing is written
+    1  the tree that is shown is the beginning of the storage's, else nothing is written
     2  each leaf is that of its envelope; tiles are hashed from the leaves, and not copied
     3  the root that comes out is the one in the signed checkpoint
-    4  all of these files are on disk; then the checkpoint is written, and partials go that nobody can ask for
+    4  all of these files are durable; then the checkpoint is written, and partials go that nobody can ask for
 
-After a kill at any step, a reader of the folder and the next start find a whole log of the old size or the
-new.
+After a kill at any step, a reader and the next start find a whole log of the old size or the new.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ from touchplate.base.progress import Progress, QuietProgress
 from touchplate.log.errors import CheckpointError, CorruptTreeError, NotFoundError
 from touchplate.log.follow import Update
 from touchplate.log.growth import Edge, edge_tiles, grow
-from touchplate.log.mirror import Mirror
-from touchplate.log.ports import Tree
+from touchplate.log.ports import Head, Tree
 from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
 from touchplate.verify.entry import parse_packed
 from touchplate.verify.errors import VerifyError
@@ -42,6 +40,9 @@ from touchplate.verify.tiles import (
     tile_path,
 )
 
+OVERTAKEN = "overtaken"
+"""`reason` of the StorageError of a destination where another process has shown a newer head meanwhile."""
+
 
 class Exported(Protocol):
     """A stored tree: what fsck's `Source` has of it. Every answer is a claim."""
@@ -56,15 +57,43 @@ class Exported(Protocol):
         """The bytes of a tile, also of a wider form of it; None when there is none."""
 
 
+class Destination(Protocol):
+    """Where the files go. One thread uses it."""
+
+    kind: str
+    """"folder" or "bucket"."""
+
+    @property
+    def head(self) -> Checkpoint | None:
+        """The checkpoint that is shown, as it was read or written last."""
+
+    def refresh(self) -> None:
+        """Read `head` again, if others may write there. Raises StorageError, TrustError."""
+
+    def edge(self) -> Edge | None:
+        """The right edge of the tree of `head`; None when the files do not lead to it."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a file that was proven; it is durable at the latest when `commit` writes the checkpoint."""
+
+    def commit(self, head: Checkpoint) -> None:
+        """Show `head`: all of its files are there. Then partials go that nobody can ask for."""
+
+    def close(self) -> None:
+        """Let go. Safe to call twice."""
+
+
 class TreeSource:
     """A running log's tree as something to export."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, newest: Callable[[], Head]) -> None:
+        """`newest`: the head, read again if other processes write it."""
         self._tree = tree
+        self._newest = newest
 
     def head(self) -> tuple[int, bytes, bytes | None]:
         """See `Exported.head`."""
-        head = self._tree.head()
+        head = self._newest()
         return head.size, head.root, head.checkpoint
 
     def leaves(self, start: int, end: int) -> Mapping[int, tuple[bytes | None, bytes | None]]:
@@ -81,12 +110,16 @@ class TreeSource:
 
 
 class Exporter:
-    """Brings one folder up to a stored tree's newest checkpoint, again and again. One thread uses it."""
+    """Brings one destination up to a stored tree's newest checkpoint, again and again. One thread uses it."""
 
-    def __init__(self, mirror: Mirror, policy: Policy) -> None:
-        """`mirror`: the folder; `policy`: the log's own keys, of which one signed what is exported."""
-        self._mirror = mirror
+    def __init__(self, destination: Destination, policy: Policy) -> None:
+        """`policy`: the log's own keys, of which one signed what is exported."""
+        self.destination = destination
         self._policy = policy
+
+    def close(self) -> None:
+        """Let go of the destination. Safe to call twice."""
+        self.destination.close()
 
     def update(
         self,
@@ -97,17 +130,19 @@ class Exporter:
     ) -> Update:
         """Write everything up to the newest checkpoint of `source`. Without one there is nothing to do.
 
-        `stopping` is asked between bundles. Raises CheckpointError when the folder's tree is not the
-        beginning of this one, CorruptTreeError for a storage that contradicts itself (the folder's log stays
+        `stopping` is asked between bundles. Raises CheckpointError when the tree that is shown is not the
+        beginning of this one, CorruptTreeError for a storage that contradicts itself (what is shown stays
         as it was), StorageError, and what `source` raises.
         """
-        old = self._mirror.head
+        # Before the source is asked: what others have shown since then is in it as well.
+        self.destination.refresh()
+        old = self.destination.head
         head = self._head(source)
         if head is None:
             return Update(old, 0 if old is None else old.size)
         if old is not None:
             _check_goes_on(source, old, head)
-        edge = self._mirror.edge()
+        edge = self.destination.edge()
         healed = edge is None
         edge = edge or Edge()
         since = 0 if old is None else old.size
@@ -125,10 +160,11 @@ class Exporter:
                 f"the leaves lead to root {edge.root().hex()}, the checkpoint of size {head.size} has"
                 f" {head.root.hex()}: run log fsck"
             )
-        for tile in edge_tiles(edge.size):
-            self._mirror.put(tile_path(tile), edge.partial[tile.level])
+        if healed or edge.size > since:  # else they were just read
+            for tile in edge_tiles(edge.size):
+                self.destination.put(tile_path(tile), edge.partial[tile.level])
         if old is None or old.note != head.note:
-            self._mirror.commit(head)
+            self.destination.commit(head)
         return Update(head, since, healed=healed)
 
     def _head(self, source: Exported) -> Checkpoint | None:
@@ -148,13 +184,13 @@ class Exporter:
         pairs = [_checked(index, rows.get(index, (None, None))) for index in range(start, end)]
         growth = grow(edge, [leaf_hash(data) for data, _ in pairs[edge.size - start :]])
         width = end - start
-        self._mirror.put(entries_path(number, width), format_entry_bundle([data for data, _ in pairs]))
-        self._mirror.put(
+        self.destination.put(entries_path(number, width), format_entry_bundle([data for data, _ in pairs]))
+        self.destination.put(
             envelopes_path(number, width), format_envelope_bundle([packed for _, packed in pairs])
         )
         for tile, data in growth.tiles.items():
             if tile.width == TILE_WIDTH:
-                self._mirror.put(tile_path(tile), data)
+                self.destination.put(tile_path(tile), data)
         return growth.edge
 
 
@@ -173,7 +209,7 @@ def _checked(index: int, row: tuple[bytes | None, bytes | None]) -> tuple[bytes,
 
 
 def _check_goes_on(source: Exported, old: Checkpoint, new: Checkpoint) -> None:
-    """Refuse a storage that does not contain the tree which the folder shows already."""
+    """Refuse a storage that does not contain the tree which is shown already."""
 
     def read(tile: Tile) -> bytes:
         hashes = source.tile(tile)
@@ -183,12 +219,12 @@ def _check_goes_on(source: Exported, old: Checkpoint, new: Checkpoint) -> None:
 
     if old.size > new.size:
         raise CheckpointError(
-            f"the folder shows {old.size} entries, the database has a checkpoint of {new.size}: it is an"
+            f"{old.size} entries are shown already, the database has a checkpoint of {new.size}: it is an"
             " older copy, use the newest one"
         )
     root = new.root if old.size == new.size else root_of(TileReader(read, old.size), old.size)
     if root != old.root:
         raise CheckpointError(
-            f"the folder shows another history than the database: root {old.root.hex()} at size {old.size},"
-            f" not {root.hex()}; give another folder, or the right database"
+            f"another history than the database's is shown already: root {old.root.hex()} at size {old.size},"
+            f" not {root.hex()}; give another folder or prefix, or the right database"
         )

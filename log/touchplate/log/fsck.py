@@ -108,7 +108,7 @@ def check_log(
     if result.root != root:
         what = f"says root {root.hex()} for size {size}; its leaves have {result.root.hex()}"
         result.add("head", what, always=True)
-    # A raw tree has no checkpoints: whoever writes it publishes it.
+    # A raw tree without a key has no checkpoints: whoever writes it publishes it.
     if checkpoint is None and size and source.raw_identities(0, 0) is None:
         result.add("checkpoint", f"is missing, and the tree has {size} entries", always=True)
     origin = source.origin()

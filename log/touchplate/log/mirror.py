@@ -13,7 +13,7 @@ there and covered by the checkpoint, as tlog-tiles allows: until then somebody m
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +30,14 @@ from touchplate.verify.tiles import FULL_TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, Ti
 
 CHECKPOINT = "checkpoint"
 LOCK = ".lock"
-_PARTIALS = ".p"
+PARTIALS = ".p"
+"""How the name ends below which the unfinished forms of a tile or bundle stand."""
 
 
 class Mirror:
     """The folder of one mirror, locked for as long as this object is open. One thread uses it."""
+
+    kind = "folder"
 
     def __init__(self, folder: Path, policy: Policy) -> None:
         """Take the lock, and remove what a crash left.
@@ -56,6 +59,12 @@ class Mirror:
         """Let go of the folder. Safe to call twice."""
         self._lock.close()
 
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def refresh(self) -> None:
+        """Nothing: while the folder is locked, nobody else writes into it."""
+
     def __enter__(self) -> Mirror:
         return self
 
@@ -67,19 +76,15 @@ class Mirror:
 
         (Then a file was changed or lost since, and only a look at everything can tell what else was.)
         """
-        if self.head is None:
-            return Edge()
-        source, partial = FolderSource(self.folder), {}
-        for tile in edge_tiles(self.head.size):
+        source = FolderSource(self.folder)
+
+        def read(path: str) -> bytes | None:
             try:
-                data = source.read(tile_path(tile), FULL_TILE_BYTES)
+                return source.read(path, FULL_TILE_BYTES)
             except TransportError:
                 return None
-            if len(data) != tile.width * HASH_SIZE:
-                return None
-            partial[tile.level] = data
-        edge = edge_of(self.head.size, partial)
-        return edge if edge.root() == self.head.root else None
+
+        return read_edge(self.head, read)
 
     def put(self, path: str, data: bytes) -> None:
         """Write a file that was proven; on return it is on disk whole. Raises StorageError."""
@@ -98,9 +103,8 @@ class Mirror:
         write_atomic(self.folder / CHECKPOINT, head.note.encode())
         self.head = head
         with _storage_errors(self.folder):
-            for tile in edge_tiles(old):
-                for path in _paths_beside(tile):
-                    self._prune(self.folder / f"{path}{_PARTIALS}")
+            for path in paths_of_edge(old):
+                self._prune(self.folder / f"{path}{PARTIALS}")
 
     # --- what is not needed any more ----------------------------------------------------------------------
 
@@ -112,7 +116,7 @@ class Mirror:
                 if not path.is_dir():
                     continue
                 remove_abandoned_writes(path)
-                if path.suffix == _PARTIALS:
+                if path.suffix == PARTIALS:
                     self._prune(path)
 
     def _prune(self, partials: Path) -> None:
@@ -123,10 +127,7 @@ class Mirror:
             sync_folder(partials.parent)
 
     def _is_covered(self, full: Path) -> bool:
-        coord = parse_tile_path(str(full.relative_to(self.folder)))
-        level = coord.level if isinstance(coord, Tile) else 0
-        size = 0 if self.head is None else self.head.size
-        return (coord.index + 1) * TILE_WIDTH <= size >> (TILE_HEIGHT * level)
+        return is_covered(full.relative_to(self.folder).as_posix(), self.head)
 
 
 class MirrorFirst:
@@ -171,13 +172,38 @@ class MirrorFirst:
         raise NotFoundError("a mirror cannot be written to")
 
 
-def _paths_beside(tile: Tile) -> Iterator[str]:
-    """The full forms of an unfinished tile and, for leaves, of the two bundles beside it."""
-    full = tile_path(Tile(tile.level, tile.index))
-    yield full
-    if tile.level == 0:
-        for kind in ("entries", "envelopes"):
-            yield full.replace("tile/0/", f"tile/{kind}/", 1)
+def read_edge(head: Checkpoint | None, read: Callable[[str], bytes | None]) -> Edge | None:
+    """The right edge of the tree of `head`, from the files of its unfinished tiles; None when they do not
+    lead to it. `read`: the bytes at a path, None when there are none."""
+    if head is None:
+        return Edge()
+    partial = {}
+    for tile in edge_tiles(head.size):
+        data = read(tile_path(tile))
+        if data is None or len(data) != tile.width * HASH_SIZE:
+            return None
+        partial[tile.level] = data
+    edge = edge_of(head.size, partial)
+    return edge if edge.root() == head.root else None
+
+
+def paths_of_edge(size: int) -> Iterator[str]:
+    """The full forms of the unfinished tiles of a tree and, for leaves, of the two bundles beside them."""
+    for tile in edge_tiles(size):
+        full = tile_path(Tile(tile.level, tile.index))
+        yield full
+        if tile.level == 0:
+            for kind in ("entries", "envelopes"):
+                yield full.replace("tile/0/", f"tile/{kind}/", 1)
+
+
+def is_covered(full: str, head: Checkpoint | None) -> bool:
+    """Whether the full tile or bundle at this path belongs to the tree of `head`: then nobody needs its
+    unfinished forms. Raises MalformedError for another path."""
+    coord = parse_tile_path(full)
+    level = coord.level if isinstance(coord, Tile) else 0
+    size = 0 if head is None else head.size
+    return (coord.index + 1) * TILE_WIDTH <= size >> (TILE_HEIGHT * level)
 
 
 @contextmanager

@@ -83,7 +83,9 @@ class Tree(Protocol):
 
         One transaction: leaves, identities, tiles, head, and the checkpoint when `sign` is given. When this
         returns, all of it is durable and `head()` shows it. When it raises StorageFailedError, either all or
-        nothing of the batch is there, and the next call finds out: submitting again is always safe.
+        nothing of the batch is there, and the next call finds out: submitting again is always safe. (Of a
+        tree whose entries are elsewhere also a part, and the order within a batch is decided there:
+        `trillian/store/tree.py`.)
 
         `decided`: what the decider has to remember beside the batch, such as the height of a block. It is
         stored in the same transaction, also when nothing in `entries` is new.

@@ -79,3 +79,8 @@ def stored_body(checkpoint: bytes, keys: Sequence[NoteKey]) -> UnverifiedCheckpo
             f"the stored checkpoint is not signed by the configured key {keys[0]}: {error};"
             " use the right key, or the right data folder"
         ) from error
+
+
+def stored_size(checkpoint: bytes | None) -> int:
+    """The size that a stored checkpoint speaks of; -1 for none."""
+    return -1 if checkpoint is None else int(checkpoint.split(b"\n", 2)[1])

@@ -86,12 +86,17 @@ class LogReader:
 
         Raises NotFoundError when that checkpoint does not cover it.
         """
+        checkpoint, size = self.covering(index)
+        packed = self._tree.read_packed(index, index + 1)[0]
+        return format_tlog_proof(TlogProof(index, tuple(self.inclusion(index, size)), checkpoint, packed))
+
+    def covering(self, index: int) -> tuple[bytes, int]:
+        """The newest checkpoint and its size, which is above `index`. Raises NotFoundError."""
         checkpoint = self.checkpoint()
         size = parse_checkpoint_body(checkpoint.decode().partition("\n\n")[0] + "\n").size
         if index >= size:
             raise NotFoundError(f"the newest checkpoint covers {size} entries, not index {index} (yet)")
-        packed = self._tree.read_packed(index, index + 1)[0]
-        return format_tlog_proof(TlogProof(index, tuple(self.inclusion(index, size)), checkpoint, packed))
+        return checkpoint, size
 
     def _check_size(self, size: int) -> None:
         if size > self.size():

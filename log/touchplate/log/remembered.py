@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from logging import getLogger
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from touchplate.base.durable import remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.log.errors import CheckpointError
 from touchplate.log.ports import Tree
 from touchplate.log.publishing import stored_body
+from touchplate.verify.checkpoints import UnverifiedCheckpoint
 from touchplate.verify.notes import MAX_NOTE_BYTES, NoteKey
 from touchplate.verify.proofs import root_of
 from touchplate.verify.tiles import TileReader
@@ -35,6 +36,22 @@ POLL_SECONDS = 60.0
 logger = getLogger(__name__)
 
 
+def read_remembered(folder: Path, keys: Sequence[NoteKey]) -> UnverifiedCheckpoint | None:
+    """What the file in a log's folder remembers; None when there is none.
+
+    Raises CheckpointError when none of `keys` signed it, StorageError.
+    """
+    path = folder / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            note = file.read(MAX_NOTE_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    return stored_body(note, keys)
+
+
 class Remembered:
     """The file of one log. `check` before use, `start` and `stop` around it."""
 
@@ -44,21 +61,17 @@ class Remembered:
         self._wait_for_growth = wait_for_growth
         self._stopping = Event()
         self._thread: Thread | None = None
-        self._written: bytes | None = None
+        self._writing = Lock()
+        self._written: bytes | None = None  # under _writing
 
     def check(self, keys: Sequence[NoteKey]) -> None:
         """Refuse a tree that does not contain what the file remembers.
 
         Raises CheckpointError, StorageError.
         """
-        try:
-            with self._path.open("rb") as file:
-                note = file.read(MAX_NOTE_BYTES)
-        except FileNotFoundError:
+        body = read_remembered(self._path.parent, keys)
+        if body is None:
             return
-        except OSError as error:
-            raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
-        body = stored_body(note, keys)
         size = self._tree.head().size
         if body.size > size:
             raise CheckpointError(
@@ -74,7 +87,8 @@ class Remembered:
     def start(self) -> None:
         """Write what is the newest now, then follow. Raises StorageError."""
         remove_abandoned_writes(self._path.parent)
-        self._write()
+        with self._writing:
+            self._write()
         self._thread = Thread(target=self._run, name="remember-checkpoint", daemon=True)
         self._thread.start()
 
@@ -99,9 +113,10 @@ class Remembered:
         self.write()
 
     def write(self) -> None:
-        """Write what is the newest now; from one thread at a time. What fails is logged."""
+        """Write what is the newest now; from any thread. What fails is logged."""
         try:
-            self._write()
+            with self._writing:
+                self._write()
         except StorageError as error:
             # The log itself is durable; this only makes its memory of what it said shorter.
             logger.warning("the newest checkpoint could not be written beside the database: %s", error)

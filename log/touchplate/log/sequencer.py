@@ -6,11 +6,14 @@ the batches grow by themselves.
 """
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from logging import getLogger
 from threading import Condition, Lock, Thread
+from typing import Protocol
 
 from touchplate.log.errors import FrozenError, LogError, OverloadedError, StoppedError, StorageFailedError
 from touchplate.log.ports import Apply, Decider, PackedEntry, Sequenced, Sign, Tree
@@ -51,14 +54,34 @@ class _Waiter:
 Outcome = Sequenced | LogError
 
 
+class Observer(Protocol):
+    """Is told what happens to entries; from any thread, and must not take long."""
+
+    def answered(self, outcome: str, count: int = 1) -> None:
+        """So many submitters were told "new", "duplicate", or the reason of a refusal."""
+
+    def committed(self, entries: int, seconds: float) -> None:
+        """A batch is durable; it took `seconds`."""
+
+    def failed(self) -> None:
+        """A batch was not kept, or nobody knows."""
+
+
 class TreeSequencer:
     """The `Sequencer` of one tree, over a decider."""
 
     def __init__(
-        self, tree: Tree, decider: Decider, *, sign: Sign | None, limits: Limits | None = None
+        self,
+        tree: Tree,
+        decider: Decider,
+        *,
+        sign: Sign | None,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """`sign` makes the checkpoint inside each batch; None when checkpoints are published some other
         way."""
+        self._observer = observer
         self._tree = tree
         self._decider = decider
         self._sign = sign
@@ -69,6 +92,12 @@ class TreeSequencer:
         self._outstanding_bytes = 0  # under _lock
         self._running = False  # under _lock
         self._grown = Condition()  # told after each batch
+
+    @property
+    def outstanding(self) -> int:
+        """Entries taken and not yet answered."""
+        with self._lock:
+            return self._outstanding
 
     def start(self) -> None:
         """Begin to take entries."""
@@ -143,7 +172,9 @@ class TreeSequencer:
         error = FrozenError("this log is frozen: it takes no new entries; write to its successor")
         for entry, waiter in zip(entries, waiters, strict=True):
             index = known.get(entry.identity)
-            _set(waiter, error if index is None else Sequenced(index, duplicate=True))
+            outcome = error if index is None else Sequenced(index, duplicate=True)
+            _set(waiter, outcome)
+            self._observe([(waiter, outcome)])
 
     def refuse(self, entries: Sequence[PackedEntry], error: LogError) -> None:
         """Answer whoever waits for `entries` with `error`: the decider will not decide them (now)."""
@@ -162,9 +193,12 @@ class TreeSequencer:
     def _execute(self, batch: Sequence[PackedEntry], decided: bytes | None = None) -> None:
         """Called by the decider with decided batches, in order, one at a time."""
         outcomes: dict[bytes, list[Outcome]] = {}
+        begun = time.monotonic()
         try:
             results: Sequence[Outcome] = self._tree.apply(batch, self._sign, decided)
         except Exception as error:
+            if self._observer is not None:
+                self._observer.failed()
             # Nobody may be told an index. Whoever submits again gets the right one, whatever COMMIT did.
             failed = (
                 error if isinstance(error, LogError) else StorageFailedError(f"appending a batch: {error}")
@@ -172,6 +206,8 @@ class TreeSequencer:
             self._answer(batch, [failed] * len(batch), outcomes)
             raise
         # From here the batch is durable and integrated, and its checkpoint, if one is made here, is stored.
+        if self._observer is not None:
+            self._observer.committed(len(batch), time.monotonic() - begun)
         self._answer(batch, results, outcomes)
         with self._grown:
             self._grown.notify_all()
@@ -188,6 +224,13 @@ class TreeSequencer:
             self._outstanding -= len(answers)
             self._outstanding_bytes -= sum(waiter.entry.weight for waiter, _ in answers)
         _resolve(answers)
+        self._observe(answers)
+
+    def _observe(self, answers: Sequence[tuple[_Waiter, Outcome]]) -> None:
+        if self._observer is None:
+            return
+        for outcome, count in Counter(_named(outcome) for _, outcome in answers).items():
+            self._observer.answered(outcome, count)
 
     def _claim(
         self, outcomes: Mapping[bytes, Sequence[Outcome]], logged: Mapping[bytes, bytes]
@@ -207,6 +250,12 @@ class TreeSequencer:
             else:
                 self._waiting.pop(identity, None)
         return answers
+
+
+def _named(outcome: Outcome) -> str:
+    if isinstance(outcome, LogError):
+        return outcome.reason
+    return "duplicate" if outcome.duplicate else "new"
 
 
 def _resolve(answers: Sequence[tuple[_Waiter, Outcome]]) -> None:

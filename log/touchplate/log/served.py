@@ -29,9 +29,16 @@ class ServedLog:
     """A `Source` of `touchplate.log.fsck` over the paths of tlog-tiles. Raises TransportError when
     unreachable."""
 
-    def __init__(self, source: LogSource, read_head: Callable[[bytes], tuple[int, bytes]]) -> None:
+    def __init__(
+        self,
+        source: LogSource,
+        read_head: Callable[[bytes], tuple[int, bytes]],
+        *,
+        is_raw: bool = False,
+    ) -> None:
         """`read_head` opens a checkpoint and tells size and root; it raises when the checkpoint is no
-        good."""
+        good. `is_raw`: leaves of any bytes, without envelopes."""
+        self._is_raw = is_raw
         self._source = source
         self._read_head = read_head
         self._size = 0
@@ -59,7 +66,9 @@ class ServedLog:
     def _read_bundles(self, number: int) -> list[tuple[bytes | None, bytes | None]]:
         width = tile_width(0, number, self._size)
         leaves = self._parsed(entries_path, number, MAX_ENTRY_BUNDLE, parse_entry_bundle)
-        packed = self._parsed(envelopes_path, number, MAX_ENVELOPE_BUNDLE, parse_envelope_bundle)
+        packed = None
+        if not self._is_raw:
+            packed = self._parsed(envelopes_path, number, MAX_ENVELOPE_BUNDLE, parse_envelope_bundle)
         if leaves is None and packed is None:
             return []
         nothing: list[bytes | None] = [None] * width
@@ -104,9 +113,12 @@ class ServedLog:
         """Nobody serves a table of identities: duplicates are found by remembering."""
         return
 
-    def raw_identities(self, start: int, end: int) -> None:
-        """What is served is a log of envelopes."""
-        return
+    def raw_identities(self, start: int, end: int) -> Mapping[int, bytes | None] | None:
+        """None for a log of envelopes. Identities of raw leaves are not served, and need not be their hashes:
+        each is taken for one of its own."""
+        if not self._is_raw:
+            return None
+        return {index: index.to_bytes(8, "big") for index in range(start, end)}
 
     def leftovers(self, size: int) -> Iterator[tuple[str, str]]:
         """What could not be parsed. What lies beyond the checkpoint cannot be seen from outside."""

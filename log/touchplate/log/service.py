@@ -5,7 +5,7 @@ Everything is opened in the constructor, so that a log which must not run never 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,23 +13,30 @@ from typing import TYPE_CHECKING, Literal
 from touchplate.base.config import Secret
 from touchplate.base.durable import FileLock
 from touchplate.base.postgresql import IDLE_SECONDS, Engine, parse_address, postgresql_engine
-from touchplate.base.sql import sqlite_engine
+from touchplate.base.values import Duration
 from touchplate.log.admission import Admission
+from touchplate.log.bucket.config import BucketConfig
 from touchplate.log.cosigning.config import Asked, WitnessesConfig, load_policy
 from touchplate.log.cosigning.publisher import CosignedPublisher
 from touchplate.log.cosigning.witness import AskedWitness, HTTPTransport
+from touchplate.log.export import Destination, Exporter, TreeSource
 from touchplate.log.export_thread import ExportConfig, ExportThread
 from touchplate.log.guard import SigningGuard
 from touchplate.log.http.hot import HotFace
+from touchplate.log.http.raw import Faces, RawFace
 from touchplate.log.keys import NOT_RETIRING, LogKeys, RetiringConfig, load_keys
+from touchplate.log.mirror import Mirror
 from touchplate.log.peers.config import PeersConfig
-from touchplate.log.ports import Decider, Head, Sequenced
-from touchplate.log.publishing import Publisher
+from touchplate.log.ports import Decider, Head, Sequenced, Tree
+from touchplate.log.publishing import Publisher, stored_size
+from touchplate.log.raw.config import RawConfig, check_together
+from touchplate.log.raw.served import RawLogs
 from touchplate.log.reading import MAX_PAGE, LogReader
 from touchplate.log.remembered import Remembered
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
-from touchplate.log.storage.sql import SQLTree, open_tree
-from touchplate.log.trillian.config import TrillianConfig
+from touchplate.log.storage.sql import SQLTree, log_engine, open_tree
+from touchplate.log.trillian.config import TrillianConfig, parse_listen
+from touchplate.log.trillian.store.config import TrillianStoreConfig
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import NoteSigner, is_origin
 from touchplate.verify.policy import Policy
@@ -40,6 +47,7 @@ from touchplate.verify.trust import load_admission
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from touchplate.log.metrics import LogMetrics, LogState
     from touchplate.log.trillian.face import TrillianFace
 
 DATABASE_NAME = "log.sqlite"
@@ -47,6 +55,9 @@ DATABASE_NAME = "log.sqlite"
 
 SQLITE = "sqlite"
 """`storage` of a log whose database is a file of its own."""
+
+TRILLIAN = "trillian"
+"""`storage` of a log whose entries are kept in a Trillian (`[log.trillian_store]`)."""
 
 LOCK_NAME = "lock"
 """File in a log's folder that the one process which has the log open keeps locked."""
@@ -72,16 +83,25 @@ class LogConfig:
     witness: WitnessesConfig | None = None
     """Whose cosignatures a checkpoint needs before it is published; absent: nobody's."""
     storage: str = SQLITE
-    """The log's database: "sqlite" (a file in the data folder), or the address of one on PostgreSQL, which
-    any number of frontends can serve."""
+    """The log's database: "sqlite" (a file in the data folder), the address of one on PostgreSQL, which any
+    number of frontends can serve, or "trillian"."""
     storage_password: Secret | None = None
     """The password that belongs to the address."""
     trillian: TrillianConfig | None = None
     """Trillian's gRPC interface, with trees of any bytes beside the log."""
+    trillian_store: TrillianStoreConfig | None = None
+    """The Trillian that keeps the log, with `storage = "trillian"`."""
     retiring: RetiringConfig | None = None
     """The key that signs beside `key` until readers know the new one (`touchplate log rotate-key`)."""
     export: ExportConfig | None = None
     """A folder in which the log is also kept as files, for a web server."""
+    bucket: BucketConfig | None = None
+    """A bucket of an S3-compatible store in which the log is also kept as objects."""
+    metrics: str | None = None
+    """Where Prometheus fetches metrics (host:port, /metrics), of Trillian's interface as well; absent:
+    nowhere."""
+    raw: tuple[RawConfig, ...] = ()
+    """Raw trees that are served over HTTP beside the log, at /log/raw/<origin>."""
 
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
@@ -90,13 +110,38 @@ class LogConfig:
             found.append(
                 f"origin: {self.origin!r} is not a bare lower-case host name such as 'log.example.org'"
             )
-        if self.storage != SQLITE:
+        if self.storage not in (SQLITE, TRILLIAN):
             found += self._check_address()
         elif self.storage_password is not None:
-            found.append('storage_password: belongs to the address of a database; storage is "sqlite"')
+            found.append(
+                f'storage_password: belongs to the address of a database; storage is "{self.storage}"'
+            )
         if (self.mode == "peers") != (self.peers is not None):
             found.append('mode: "peers" and the table [log.peers] belong together; write both or neither')
-        found += self._check_peers() + self._check_witness()
+        if self.metrics is not None and parse_listen(self.metrics) is None:
+            found.append(f"metrics: {self.metrics!r} is no address; write host:port, such as 127.0.0.1:8091")
+        found += self._check_peers() + self._check_witness() + self._check_store()
+        found += check_together(self.raw, self.origin)
+        return found
+
+    def _check_store(self) -> list[str]:
+        found = []
+        if (self.storage == TRILLIAN) != (self.trillian_store is not None):
+            found.append(
+                'storage: "trillian" and the table [log.trillian_store] belong together; write both or'
+                " neither"
+            )
+        if self.storage == TRILLIAN and self.trillian is not None:
+            found.append(
+                "trillian: the trees that it serves are kept in SQL, and this log is kept in a Trillian,"
+                " which serves its own; leave [log.trillian] out"
+            )
+        if self.storage == TRILLIAN and self.raw:
+            found.append(
+                "raw: such trees are kept in SQL, and this log is kept in a Trillian; leave them out"
+            )
+        if self.storage == TRILLIAN and self.mode == "peers":
+            found.append('storage: a peer keeps its part of the log on SQLite; write "sqlite"')
         return found
 
     def _check_peers(self) -> list[str]:
@@ -105,6 +150,8 @@ class LogConfig:
         found = []
         if self.trillian is not None:
             found.append("trillian: peers do not share such trees; serve them from a log of its own")
+        if self.raw:
+            found.append("raw: peers do not share such trees; serve them from a log of its own")
         if self.witness is not None:
             found.append(
                 'witness: not with mode "peers": an outside witness knows one log key per origin, and a'
@@ -115,30 +162,25 @@ class LogConfig:
             found.append(
                 "retiring: the keys of peers are those that they agreed on; they change as members do"
             )
-        if self.export is not None:
-            found.append(
-                "export: not on a peer; `touchplate log follow` makes the same folder from its address"
-            )
+        if self.metrics is not None:
+            found.append("metrics: not on a peer yet; `touchplate peer status` tells how it is")
+        for name, table in (("export", self.export), ("bucket", self.bucket)):
+            if table is not None:
+                found.append(
+                    f"{name}: not on a peer; `touchplate log follow` makes a folder of files from its address"
+                )
         return found
 
     def _check_witness(self) -> list[str]:
         if self.witness is None:
             return []
-        found = []
-        if self.storage != SQLITE:
-            found.append(
-                "witness: not with several frontends yet: each would sign and ask for itself, and what was"
-                ' signed stands in one folder; write storage = "sqlite", or leave [log.witness] out'
-            )
-        if self.retiring is not None:
-            found.append(f"retiring: {NOT_RETIRING}; leave one of the two tables out")
-        return found
+        return [f"retiring: {NOT_RETIRING}; leave one of the two tables out"] if self.retiring else []
 
     def _check_address(self) -> list[str]:
         try:
             parse_address(self.storage)
         except ValueError as error:
-            return [f'storage: {error}, or "sqlite"']
+            return [f'storage: {error}, or "sqlite" or "trillian"']
         if self.mode == "peers":
             return ['storage: a peer keeps its part of the log on SQLite; write "sqlite"']
         return []
@@ -166,10 +208,15 @@ def open_address(address: str, password: Secret | None, *, idle_seconds: int = I
 
 
 def open_log(config: LogConfig, folder: Path, *, prefix: str = "/log") -> LogService:
-    """The log that a configuration describes: alone, as a frontend, or as one of several peers. Raises what
-    they raise."""
+    """The log that a configuration describes: alone, on a Trillian, as a frontend, or as one of several
+    peers. Raises what they raise."""
     if config.mode == "solo" and config.storage == SQLITE:
         return LogService(config, folder, prefix=prefix)
+    if config.mode == "solo" and config.storage == TRILLIAN:
+        # On use: a log without it needs no grpc.
+        from touchplate.log.trillian.store.service import TrillianLogService
+
+        return TrillianLogService(config, folder, prefix=prefix)
     if config.mode == "solo":
         from touchplate.log.frontends.service import FrontendService
 
@@ -185,6 +232,8 @@ class LogService:
 
     trillian: TrillianFace | None = None
     """Trillian's interface, when it is configured."""
+    raw: RawLogs | None = None
+    """Raw trees that are served over HTTP, if there are any."""
     cosigning: CosignedPublisher | None = None
     """Publishes what witnesses have cosigned; None when the log publishes by itself, or its peers do."""
 
@@ -200,7 +249,7 @@ class LogService:
         asked = None if config.witness is None else load_policy(config.witness, keys.signer.key)
         self._lock = FileLock(folder / LOCK_NAME)
         try:
-            self.tree = self._open_tree(config, folder)
+            self.tree: Tree = self._open_tree(config, folder)
         except BaseException:
             self._lock.close()
             raise
@@ -210,28 +259,36 @@ class LogService:
             self._remembered.check(keys.known)
             guard = SigningGuard(folder, config.origin)
             guard.check_tree(self.tree.head().size, self._root_at)
-            self._export = self._open_export(config, keys)
+            self._exports = self._open_exports(config, keys)
         except BaseException:
             self.tree.close()
             self._lock.close()
             raise
         # With witnesses, what is signed within a batch would be served before anybody has cosigned it.
         sign = self._publisher.sign if asked is None else None
-        self.sequencer = TreeSequencer(self.tree, self._make_decider(config), sign=sign, limits=config.limits)
+        self._metrics = self._make_metrics(config)
+        self.sequencer = TreeSequencer(
+            self.tree, self._make_decider(config), sign=sign, limits=config.limits, observer=self._metrics
+        )
         self.cosigning = None if asked is None else self._make_cosigning(config, asked, keys.signer, guard)
         self.reader = LogReader(self.tree)
         self.admission = Admission(listed, self.reader.size)
-        self.writer = LogWriter(self.admission, self.sequencer)
-        self.asgi = HotFace(self.reader, self.writer, prefix)
+        refused = None if self._metrics is None else self._metrics.answered
+        self.writer = LogWriter(self.admission, self.sequencer, refused)
         self._prefix = prefix
         try:
+            self.raw = None if not config.raw else RawLogs(config.raw, self._engine, folder)
             self.trillian = self._open_trillian(config)
         except BaseException:
-            if self._export is not None:
-                self._export.stop()
+            for export in self._exports:
+                export.stop()
             self.tree.close()
             self._lock.close()
             raise
+        hot = HotFace(self.reader, self.writer, prefix)
+        self.asgi: HotFace | Faces = (
+            hot if self.raw is None else Faces(hot, RawFace(self.raw.by_origin, prefix))
+        )
 
     def _make_cosigning(
         self,
@@ -252,13 +309,19 @@ class LogService:
             refresh_seconds=config.witness.refresh,
             wait_for_growth=self.wait_for_growth,
             published=self._remembered.write,
+            leads=self._leads,
+            newest=None if config.storage == SQLITE else self._newest_head,
         )
+
+    def _leads(self) -> bool:
+        """Whether this process signs, and asks witnesses: alone it always does."""
+        return True
 
     def _root_at(self, size: int) -> bytes:
         return root_of(TileReader(self.tree.read_tile, size), size)
 
-    def _open_tree(self, config: LogConfig, folder: Path) -> SQLTree:
-        self._engine = sqlite_engine(database_path(folder))
+    def _open_tree(self, config: LogConfig, folder: Path) -> Tree:
+        self._engine = log_engine(database_path(folder))
         return open_tree(self._engine, config.origin, alone=True)
 
     def _open_trillian(self, config: LogConfig) -> TrillianFace | None:
@@ -267,6 +330,7 @@ class LogService:
         # On use: a log without it needs no grpc.
         from touchplate.log.trillian.face import TrillianFace
 
+        assert isinstance(self.tree, SQLTree)  # as LogConfig.check sees to
         return TrillianFace(
             config.trillian,
             self._engine,
@@ -274,18 +338,58 @@ class LogService:
             config.origin,
             follow=self._newest_head,
             limits=config.limits,
+            metrics=None if self._metrics is None else self._metrics.registry,
+            held=None if self.raw is None else self.raw.trees,
         )
 
     def _newest_head(self) -> Head:
         """The head, read again if other processes write it."""
         return self.tree.head()
 
-    def _open_export(self, config: LogConfig, keys: LogKeys) -> ExportThread | None:
-        if config.export is None:
-            return None
+    def _open_exports(self, config: LogConfig, keys: LogKeys) -> list[ExportThread]:
+        policy = keys.policy()
+        wanted: list[tuple[Destination, Duration]] = []
+        if config.bucket is not None:
+            # On use: its client is an extra.
+            from touchplate.log.bucket.bucket import Bucket
+
+            wanted.append((Bucket(config.bucket, policy), config.bucket.interval))
+        if config.export is not None:
+            wanted.append((Mirror(config.export.folder, policy), config.export.interval))
+        source = TreeSource(self.tree, self._newest_head)
         # With witnesses, a checkpoint becomes the newest some time after the log grew.
         by_time = config.witness is not None
-        return ExportThread(config.export, self.tree, keys.policy(), self.wait_for_growth, by_time=by_time)
+        return [
+            ExportThread(Exporter(to, policy), source, interval, self.wait_for_growth, by_time=by_time)
+            for to, interval in wanted
+        ]
+
+    def _make_metrics(self, config: LogConfig) -> LogMetrics | None:
+        self._metrics_address = None if config.metrics is None else parse_listen(config.metrics)
+        self._end_metrics: Callable[[], None] = lambda: None
+        if self._metrics_address is None:
+            return None
+        # On use: a log that nobody watches needs no prometheus_client.
+        from touchplate.log.metrics import LogMetrics
+
+        return LogMetrics(self._state)
+
+    def _state(self) -> LogState:
+        from touchplate.log.metrics import LogState
+
+        head = self.tree.head()
+        status = None if self.cosigning is None else self.cosigning.status()
+        return LogState(
+            size=head.size,
+            published=stored_size(head.checkpoint),
+            checkpoint=head.checkpoint,
+            published_seconds=None if status is None else status.seconds,
+            frozen=head.frozen,
+            waiting=self.sequencer.outstanding,
+            leads=self._leads(),
+            witnesses=() if status is None else status.witnesses,
+            exported=tuple((export.kind, export.size) for export in self._exports),
+        )
 
     def _make_decider(self, config: LogConfig) -> Decider:
         return SoloDecider(config.limits)
@@ -299,27 +403,36 @@ class LogService:
 
     def _start_beside(self) -> None:
         """Start what serves trees beside it (which may fail: a port that is taken), and what follows it."""
+        if self.raw is not None:
+            self.raw.start()
         if self.trillian is not None:
             self.trillian.start()
         if self.cosigning is None:
             self._remembered.start()
         else:
             self.cosigning.start()
-        if self._export is not None:
-            self._export.start()
+        for export in self._exports:
+            export.start()
+        if self._metrics is not None and self._metrics_address is not None:
+            from touchplate.log.metrics import serve_metrics
+
+            self._end_metrics = serve_metrics(self._metrics_address, self._metrics.registry)
 
     def stop(self) -> None:
         """Finish what was taken, then close the storage."""
+        self._end_metrics()
         if self.trillian is not None:
             self.trillian.stop()
+        if self.raw is not None:
+            self.raw.stop()
         self.sequencer.stop()
         if self.cosigning is None:
             self._remembered.stop()
         else:
             self.cosigning.stop()
         # After whoever publishes: the last checkpoint is exported, too.
-        if self._export is not None:
-            self._export.stop()
+        for export in self._exports:
+            export.stop()
         self.tree.close()
         self._lock.close()
 

@@ -42,6 +42,7 @@ COMMANDS = {
         "touchplate.builder.cli_definition", "builder", "check, infer, show and begin build definitions"
     ),
     "builder work": Command("touchplate.builder.cli_work", "builder", "rebuild what a queue asks for"),
+    "builder probe": Command("touchplate.builder.cli_probe", "builder", "what this host's sandboxes give"),
     "jobs": Command("touchplate.builder.cli_jobs", "builder", "add, list, cancel and watch a queue's jobs"),
     "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
     "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),

@@ -1,10 +1,13 @@
 """`touchplate keygen`: a key for one role. The private file is its owner's only; no file is overwritten."""
 
 import argparse
+import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from touchplate.verify.errors import VerifyError
+from touchplate.verify.folders import sync_folder
 from touchplate.verify.keys import format_private_pem, format_public_pem, generate_signer
 from touchplate.verify.notes import format_signer_key, format_verifier_key, generate_note_signer
 from touchplate.verify.output import print_json, print_pairs
@@ -55,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_existing(args.out, public)
     made = _make_note_key(args) if args.role in NOTE_ROLES else _make_statement_key(args)
     private_text, public_text, name, value = made
-    write_new(args.out, private_text, PRIVATE_MODE)
-    write_new(public, public_text, PUBLIC_MODE)
+    write_all_new([(args.out, private_text, PRIVATE_MODE), (public, public_text, PUBLIC_MODE)])
     if args.json:
         print_json({"role": args.role, "private": str(args.out), "public": str(public), name: value})
     else:
@@ -100,12 +102,34 @@ def refuse_existing(*paths: Path) -> None:
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that must not exist yet, with `mode` from its first moment, durably. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a file that must not exist yet, with `mode` from its first moment, durably. Raises OSError; then
+    there is no such file."""
+    write_all_new([(path, data, mode)])
+
+
+def write_all_new(files: Sequence[tuple[Path, bytes, int]]) -> None:
+    """`write_new` of several (path, data, mode) that belong together: all of them, or none."""
+    made: list[Path] = []
+    at = files[0][0]
+    try:
+        for path, data, mode in files:
+            at = path
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+            made.append(path)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for folder in {path.parent for path, _, _ in files}:
+            with contextlib.suppress(PermissionError):  # a folder in which we may write, and not read
+                sync_folder(folder)
+    except BaseException as error:
+        # A full disk: what is left would be a part, and in the way of the next try.
+        for path in made:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a write or a sync knows no name
+            error.filename = str(at)
+        raise
 
 
 def _make_statement_key(args: argparse.Namespace) -> tuple[bytes, bytes, str, str]:

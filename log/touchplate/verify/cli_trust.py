@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from touchplate.verify.cli_keygen import PUBLIC_MODE, refuse_existing, require_name, write_new
+from touchplate.verify.cli_keygen import PUBLIC_MODE, refuse_existing, require_name, write_all_new, write_new
 from touchplate.verify.errors import shown
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.notes import format_verifier_key, parse_verifier_key
@@ -100,8 +100,12 @@ def _init(args: argparse.Namespace) -> int:
     # What is written must be readable: a wrong key is found now, not at the first check.
     trust = parse_trust(trust_text, lambda _: policy_text)
     refuse_existing(args.out, policy)
-    write_new(policy, policy_text.encode("utf-8"), PUBLIC_MODE)
-    write_new(args.out, trust_text.encode("utf-8"), PUBLIC_MODE)
+    write_all_new(
+        [
+            (policy, policy_text.encode("utf-8"), PUBLIC_MODE),
+            (args.out, trust_text.encode("utf-8"), PUBLIC_MODE),
+        ]
+    )
     print_pairs([("trust file", str(args.out)), ("policy", str(policy)), ("origin", trust.policy.origin)])
     rebuilders = {key.operator for key in trust.keys if key.kind == "rebuilder"}
     if len(rebuilders) < trust.reproduced.operators:

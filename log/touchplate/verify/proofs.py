@@ -110,7 +110,8 @@ def _range_hashes(reader: HashReader, ranges: Sequence[tuple[int, int]]) -> list
     folded = []
     taken = 0
     for part in parts:
-        folded.append(fold_right(hashes[taken : taken + len(part)]))
+        # Nearly all ranges are one complete subtree.
+        folded.append(hashes[taken] if len(part) == 1 else fold_right(hashes[taken : taken + len(part)]))
         taken += len(part)
     return folded
 
@@ -120,6 +121,10 @@ def _complete_subtrees(begin: int, end: int) -> list[Node]:
 
     `begin` is a multiple of the largest power of two in the range, as in every subtree of RFC 6962 2.1.
     """
+    size = end - begin
+    if not size & (size - 1):
+        level = size.bit_length() - 1
+        return [(level, begin >> level)]
     nodes = []
     while begin < end:
         level = (end - begin).bit_length() - 1

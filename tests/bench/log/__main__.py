@@ -16,9 +16,11 @@ from functools import partial
 
 from tests.bench.__main__ import HEADER, machine, measure_all, show
 from tests.bench.harness import Row
+from tests.bench.log.bare import bare
 from tests.bench.log.entries import http, signed, single
 from tests.bench.log.large import large
 from tests.bench.log.mixed import mixed
+from tests.bench.log.raw_http import raw_add
 from tests.bench.log.raw_trees import proofs, queue, sequenced
 
 from touchplate.base.environment import read_environment
@@ -32,6 +34,8 @@ def figures(*, long: bool) -> dict[str, Measure]:
         "signed": signed,
         "single": single,
         "http": http,
+        "raw-http": raw_add,
+        "bare": bare,
         "queue": queue,
         "sequenced": sequenced,
         "proofs": proofs,

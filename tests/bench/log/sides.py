@@ -18,6 +18,8 @@ from tests.bench.log.loads import Target, run
 from tests.bench.log.processes import free_port, started
 from tests.bench.log.programs import TESSERA, TRILLIAN_SERVER, TRILLIAN_SIGNER, program, trillian_schema
 from tests.bench.serving import node_command
+from tests.log.raw.support import RAW_ORIGIN, write_key
+from tests.log.raw.support import make_tree as make_raw_tree
 from tests.postgres import USER, MissingError, Server
 from tests.simkeys import log_signer
 
@@ -89,6 +91,19 @@ class Ours:
         with self.running(folder) as (http, rpc):
             address = f"127.0.0.1:{rpc}"
             yield Target(address, http.pids, make_tree(address, kind))
+
+    @contextlib.contextmanager
+    def raw_http(self, folder: Path) -> Iterator[Target]:
+        """A new raw tree with a key, over HTTP. On SQLite."""
+        port = free_port()
+        config = write_log(folder, port, None, None)
+        tree = make_raw_tree(folder / "data" / "log")
+        write_key(folder)
+        with config.open("a") as file:
+            file.write(f'[[log.raw]]\ntree = {tree}\norigin = "{RAW_ORIGIN}"\nwrite = "everybody"\n')
+            file.write(f'key = "file:{RAW_ORIGIN}.key"\n')
+        with started(log_command(config), port, folder / "server.log") as pid:
+            yield Target(f"http://127.0.0.1:{port}/log/raw/{RAW_ORIGIN}", (pid,))
 
 
 class Trillian:

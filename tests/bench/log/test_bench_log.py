@@ -135,6 +135,16 @@ def test_signed_entries_are_added_and_tiles_read(running: tuple[Target, str], tm
 
 
 @pytest.mark.slow
+def test_raw_leaves_are_added_over_http(tmp_path: Path) -> None:
+    built(lambda _: program(LOAD), "the load generator")
+    with Ours().raw_http(tmp_path) as tree:
+        added = run(tree, "http", 8, 60, limit=LEAVES)
+        assert LEAVES <= added.entries < LEAVES + 8
+        assert added.integrated_p99 >= added.integrated_p50 > 0
+        assert run(tree, "tiles", 2, 30, limit=20).entries >= 20
+
+
+@pytest.mark.slow
 def test_a_load_on_nothing_is_a_wrong_result(running: tuple[Target, str]) -> None:
     _, address = running
     with pytest.raises(WrongResultError, match="NotFound"):

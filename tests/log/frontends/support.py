@@ -10,6 +10,7 @@ from tests.log.support import write_settings
 from tests.simkeys import ORIGIN, solo_policy
 
 from touchplate.base.postgresql import parse_address, postgresql_engine
+from touchplate.log.cosigning.config import WitnessesConfig
 from touchplate.log.frontends.decider import SharedDecider
 from touchplate.log.frontends.service import FrontendService
 from touchplate.log.fsck import check_log
@@ -21,9 +22,15 @@ SECONDS = 60
 """Only a bound: nothing here takes that long."""
 
 
+POLICY = "witnesses.txt"
+"""A file of this name beside the frontends' folders makes them ask these witnesses."""
+
+
 def config_for(folder: Path, url: str) -> LogConfig:
     """The configuration of a frontend whose keys lie in `folder`."""
-    return replace(write_settings(folder / "settings"), storage=url)
+    policy = folder.parent / POLICY
+    witness = WitnessesConfig(policy) if policy.exists() else None
+    return replace(write_settings(folder / "settings"), storage=url, witness=witness)
 
 
 def open_frontend(folder: Path, url: str) -> FrontendService:

@@ -170,7 +170,7 @@ def test_a_sequencer_that_was_replaced_cannot_write(tmp_path: Path, database: st
     # It does not know, its memory is as it should be, and nobody has written since: the term alone stops it.
     with pytest.raises(SupersededError):
         old.apply(signed_entries(5), sign)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(SupersededError):
         old.store_checkpoint(3, b"of the old one")
     old.invite(Share(10, 1_000_000))
     with pytest.raises(SupersededError):

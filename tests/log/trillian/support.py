@@ -85,9 +85,11 @@ class Client:
 
 
 @contextmanager
-def running(folder: Path, config: TrillianConfig = LOCAL, storage: str = "sqlite") -> Iterator[LogService]:
+def running(
+    folder: Path, config: TrillianConfig = LOCAL, storage: str = "sqlite", metrics: str | None = None
+) -> Iterator[LogService]:
     """A log with Trillian's interface, its data in `folder`."""
-    log = replace(write_settings(folder / "settings"), trillian=config, storage=storage)
+    log = replace(write_settings(folder / "settings"), trillian=config, storage=storage, metrics=metrics)
     service = open_log(log, folder / "data")
     try:
         service.start()

@@ -12,8 +12,9 @@ from tests.log.trillian.support import connected, refused, running
 from tests.reference import mth, path
 
 from touchplate.base.sql import sqlite_engine
+from touchplate.log.service import LogService
 from touchplate.log.storage.registry import Registry
-from touchplate.log.storage.sql import open_tree
+from touchplate.log.storage.sql import SQLTree, open_tree
 from touchplate.log.trillian.face import log_fields
 from touchplate.log.trillian.roots import LogRoot
 from touchplate.log.trillian.served import ServedLog, Threads
@@ -25,9 +26,15 @@ from touchplate.proto.trillian.trillian_log_api_pb2 import (
 from touchplate.verify.entry import parse_packed
 
 
+def number_of(service: LogService) -> int:
+    """The number of the log's tree in its database, and for Trillian's clients."""
+    assert isinstance(service.tree, SQLTree)
+    return service.tree.tree_id
+
+
 def test_its_entries_roots_and_proofs_are_those_of_its_own_face(tmp_path: Path, storage: str) -> None:
     with running(tmp_path, storage=storage) as service, connected(service) as client:
-        tree = service.tree.tree_id
+        tree = number_of(service)
         empty = client.root(tree)
         assert client.root(tree) == empty  # one time for one root
         service.append([record_envelope(number) for number in range(3)])
@@ -56,7 +63,7 @@ def test_raw_leaves_beside_it_do_not_show_in_it(tmp_path: Path, storage: str) ->
         service.append([record_envelope(0)])
         client.queue(raw, b"b")
         assert service.reader.size() == 1
-        assert client.root(service.tree.tree_id).size == 1
+        assert client.root(number_of(service)).size == 1
         assert client.root(raw).root == mth([b"a", b"b"])
 
 

@@ -1,29 +1,44 @@
 """The example of the stubs runs, and the shipped configuration starts a log that answers it."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.log.support import write_settings
+from tests.log.support import record_envelope, write_settings
 from tests.log.trillian.support import connected, running
 from tests.node.test_log_serve import LogProcess
 
 import touchplate.proto.trillian as stubs
+from touchplate.base.config import load
 from touchplate.log.trillian.roots import parse_log_root
-from touchplate.node.log_node import load_log_config
+from touchplate.node.log_node import LogNodeConfig, load_log_config
 from touchplate.verify.cli import main
 
+README = Path(__file__).resolve().parents[3] / "proto" / "README.md"
+STORE_EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "examples" / "trillian-store.toml"
 EXAMPLE = Path(__file__).resolve().parents[3] / "deploy" / "examples" / "trillian.toml"
 
 
+def example() -> str:
+    """The code in the docstring of the stubs."""
+    (found,) = re.findall(r"\n\n((?:    .*\n|\n)+)", stubs.__doc__ or "")
+    return re.sub(r"^    ", "", found, flags=re.MULTILINE).strip() + "\n"
+
+
 def run_example(port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"\n\n((?:    .*\n|\n)+)", stubs.__doc__ or "")
-    code = re.sub(r"^    ", "", example, flags=re.MULTILINE)
+    code = example()
     assert "127.0.0.1:8090" in code
+    capsys.readouterr()
     exec(code.replace("127.0.0.1:8090", f"127.0.0.1:{port}"), {})
-    status, root = capsys.readouterr().out.split()
-    assert status == "OK"
+    status, extra, root = capsys.readouterr().out.split()
+    assert (status, extra) == ("0", "what-is-kept-beside-it")
     assert parse_log_root(bytes.fromhex(root)).size == 1
+
+
+def test_the_readme_shows_the_same_example_in_some_fifteen_lines() -> None:
+    assert f"```python\n{example()}```" in README.read_text()
+    assert len(example().splitlines()) <= 17
 
 
 def test_the_example_of_the_stubs_writes_a_leaf(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,9 +54,6 @@ def test_the_shipped_configuration_is_understood() -> None:
     text = re.sub(
         r"^# ((?:tls_|client_ca|\[\[|user|secret|may).*)$", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE
     )
-    from touchplate.base.config import load
-    from touchplate.node.log_node import LogNodeConfig
-
     everything = load(LogNodeConfig, text, where=EXAMPLE)
     assert everything.log.trillian is not None
     assert [token.may for token in everything.log.trillian.tokens] == ["write"]
@@ -67,6 +79,33 @@ def test_touchplate_log_serve_answers_trillians_clients(
         run_example(port, capsys)
         assert process.stop() == 0
         assert not [line for line in process.lines if "Traceback" in line]
+    finally:
+        process.close()
+    assert main(["log", "fsck", "--config", str(config)]) == 0
+
+
+@pytest.fixture
+def trillian_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("trillian")) as service, connected(service) as client:
+        yield client.address
+
+
+def test_the_shipped_configuration_of_a_log_in_a_trillian_starts_one(
+    tmp_path: Path, trillian_address: str
+) -> None:
+    text = STORE_EXAMPLE.read_text()
+    shown = re.sub(r"^# ((?:tls_|token).*)$", r"\1", text, flags=re.MULTILINE)
+    everything = load(LogNodeConfig, shown, where=STORE_EXAMPLE).log.trillian_store
+    assert everything is not None
+    assert None not in (everything.tls_ca, everything.tls_cert, everything.tls_key, everything.token)
+    write_settings(tmp_path)
+    config = tmp_path / "trillian-store.toml"
+    text = text.replace("keys/log.key", "log.key").replace("127.0.0.1:8350", "127.0.0.1:0")
+    config.write_text(text.replace("127.0.0.1:8090", trillian_address))
+    process = LogProcess(config)
+    try:
+        assert process.request(process.url(), "/log/add", "POST", record_envelope(0)) == (200, b"0")
+        assert process.stop() == 0
     finally:
         process.close()
     assert main(["log", "fsck", "--config", str(config)]) == 0

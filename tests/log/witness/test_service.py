@@ -5,11 +5,12 @@ from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
-from tests.log.witness.support import COSIGNER, NOW, PQ_COSIGNER, SomeLog, make_witness, open_memory
+from tests.log.witness.support import COSIGNER, NAME, NOW, PQ_COSIGNER, SomeLog, make_witness, open_memory
 from tests.simkeys import log_signer, note_signer, verifier_key, witness_signer
 
 from touchplate.log.errors import (
     STATUS,
+    BusyError,
     InconsistentError,
     LogError,
     NotFoundError,
@@ -340,3 +341,44 @@ def test_the_statuses_are_those_of_the_table() -> None:
     assert STATUS.status(UntrustedError("x")).http == 403
     assert STATUS.status(OtherSizeError("x", 1)).http == 409
     assert STATUS.status(InconsistentError("x")).http == 422
+
+
+def test_signs_nothing_with_an_earlier_time_than_before(tmp_path: Path) -> None:
+    times = [NOW + 50]
+    other = SomeLog("other.example.org")
+
+    def opened() -> Witness:
+        listed = [LOG.listed, other.listed]
+        return Witness([COSIGNER, PQ_COSIGNER], listed, open_memory(tmp_path), now=lambda: times[-1])
+
+    witness = opened()
+    assert status_of(witness, LOG.request(0, 5)) == 200
+    for restarted in (False, True):
+        if restarted:  # it is on disk with the head
+            witness.close()
+            witness = opened()
+        times.append(NOW + 49)
+        for request in (LOG.request(5, 9), LOG.request(5, 5)):
+            with pytest.raises(BusyError, match="set the clock right") as caught:
+                witness.add_checkpoint(request)
+            assert (caught.value.reason, STATUS.status(caught.value).http) == ("clock", 503)
+        # A wrong request is told so all the same.
+        assert status_of(witness, FORK.request(5, 9)) == 422
+    # Of another log nothing is known that would be later.
+    assert status_of(witness, other.request(0, 5)) == 200
+    times.append(NOW + 50)
+    assert status_of(witness, LOG.request(5, 9)) == 200
+    times.append(NOW + 49)
+    assert status_of(witness, LOG.request(9, 12)) == 503
+    times.append(NOW + 51)
+    assert status_of(witness, LOG.request(9, 12)) == 200
+    witness.close()
+
+
+def test_a_witness_with_a_new_key_begins_with_its_own_times(tmp_path: Path) -> None:
+    witness = make_witness(tmp_path, [LOG.listed])
+    assert status_of(witness, LOG.request(0, 5)) == 200
+    witness.close()
+    fresh = Witness([witness_signer(NAME + "/new")], [LOG.listed], open_memory(tmp_path), now=lambda: NOW - 9)
+    assert status_of(fresh, LOG.request(5, 9)) == 200
+    fresh.close()

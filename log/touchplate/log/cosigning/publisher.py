@@ -6,6 +6,10 @@ entries meanwhile; without a quorum the old checkpoint stays the published one, 
 Durable steps, in this order: the head of the tree (its batch), the memory of what is signed (`guard`), the
 witnesses' own memories, the checkpoint with its cosignatures. A crash anywhere is followed by the same round
 again. Nothing is served that is not stored, and nothing is stored that the policy does not accept.
+
+Of several frontends, the one that sequences leads, and the checkpoint with its cosignatures lies in the
+database under its term. The others only note what it publishes; whoever is elected next begins with a round
+of its own about the newest head.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ from touchplate.log.cosigning.status import PublishingStatus, WitnessStatus
 from touchplate.log.cosigning.witness import AskedWitness, ContradictedError, SignedHead
 from touchplate.log.errors import CheckpointError
 from touchplate.log.guard import SigningGuard
-from touchplate.log.ports import Tree
+from touchplate.log.ports import Head, Tree
+from touchplate.log.publishing import stored_size
 from touchplate.log.reading import LogReader
 from touchplate.verify.checkpoints import open_checkpoint, sign_checkpoint
 from touchplate.verify.errors import VerifyError
@@ -44,6 +49,9 @@ FIRST_REST_SECONDS = 0.5
 
 MAX_REST_SECONDS = 60.0
 """The longest rest: by so much a witness that came back may delay a quorum."""
+
+LOOK_SECONDS = 1.0
+"""Between two looks at what another process publishes, which is not told here."""
 
 POLL_SECONDS = 60.0
 """The longest wait for growth; only a bound, since growth and the end wake the thread."""
@@ -70,8 +78,12 @@ class CosignedPublisher:
         refresh_seconds: float,
         wait_for_growth: WaitForGrowth,
         published: Callable[[], None] = lambda: None,
+        leads: Callable[[], bool] = lambda: True,
+        newest: Callable[[], Head] | None = None,
     ) -> None:
-        """`published` is called after each new checkpoint is stored, from the leading thread."""
+        """`published` is called after each new checkpoint is stored, here or by another process. `leads`:
+        whether this process signs and asks; when it becomes true, somebody calls `wake`. `newest` reads the
+        head again, if other processes write it."""
         self._tree = tree
         self._reader = LogReader(tree)
         self._signer = signer
@@ -81,6 +93,9 @@ class CosignedPublisher:
         self._refresh = refresh_seconds
         self._wait_for_growth = wait_for_growth
         self._published = published
+        self._leads = leads
+        self._shared = newest is not None
+        self._newest = newest or tree.head
         self._stopping = Event()
         self._changed = Condition()
         self._round: Round | None = None  # under _changed
@@ -108,6 +123,11 @@ class CosignedPublisher:
         ]
         for thread in self._threads:
             thread.start()
+
+    def wake(self) -> None:
+        """Look at once whether this process leads now."""
+        with self._changed:
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """End; the sequencer has stopped (that wakes the watcher). Safe to call twice."""
@@ -137,21 +157,29 @@ class CosignedPublisher:
                 for number, witness in enumerate(self._witnesses)
             )
             seconds = time.monotonic() - self._current_at
-        return PublishingStatus(head.size, _size_of(head.checkpoint), seconds, witnesses, self.failure)
+        published = stored_size(head.checkpoint)
+        return PublishingStatus(head.size, published, seconds, witnesses, self.failure, self._leads())
 
     # --- the leading thread ---
 
     def _watch(self) -> None:
-        size = -1
+        size, seen = -1, self._tree.head().checkpoint
         while not self._stopping.is_set():
-            size = self._wait_for_growth(size, POLL_SECONDS)
-            with self._changed:
-                self._changed.notify_all()
+            leads = self._leads()
+            size = self._wait_for_growth(size, POLL_SECONDS if leads else LOOK_SECONDS)
+            self.wake()
+            if not leads and (checkpoint := self._tree.head().checkpoint) != seen:
+                seen = checkpoint
+                with self._changed:
+                    self._current_at = time.monotonic()
+                self._published()
             self._stopping.wait(WATCH_SECONDS)
 
     def _lead(self) -> None:
         while not self._stopping.is_set():
             with self._changed:
+                if not self._leads():
+                    self._round, self._stored = None, (-1, 0)  # others may store meanwhile
                 # Not wait_for: growth changes how long there is to wait.
                 if not self._has_work():
                     self._changed.wait(self._seconds_to_next())
@@ -188,7 +216,7 @@ class CosignedPublisher:
 
     def _may_begin(self) -> bool:
         if self._round is None:
-            return True
+            return self._leads()
         return self._round.is_over and time.monotonic() >= self._began + self._pause()
 
     def _pause(self) -> float:
@@ -206,7 +234,7 @@ class CosignedPublisher:
 
     def _begin(self) -> None:
         """Sign the newest head, and put it to everybody who is not resting."""
-        head = self._tree.head()
+        head = self._newest()
         # The guard is durable before the signature exists: never two heads of one size, never back.
         self._guard.permit(head.size, head.root, self._root_at)
         note = sign_checkpoint(self._signer.key.name, head.size, head.root, self._signer)
@@ -293,8 +321,7 @@ class CosignedPublisher:
         try:
             lines = dict(witness.ask(found.head, self._reader.consistency))
         except ContradictedError as failed:
-            error = f"{failed.reason}: {failed}"
-            logger.critical("the witness %s contradicts this log: %s", witness.asked.url, failed)
+            error = self._contradicted(witness, failed)
         except TouchplateError as failed:
             error = str(failed)
         except Exception as failed:
@@ -312,6 +339,17 @@ class CosignedPublisher:
             self._changed.notify_all()
         return error is None
 
+    def _contradicted(self, witness: AskedWitness, failed: ContradictedError) -> str:
+        """Raise the alarm, but for a process that was stopped while another one led and went on."""
+        try:
+            size = self._newest().size
+        except TouchplateError as error:
+            return str(error)
+        if self._shared and failed.size is not None and size >= failed.size:
+            return f"another frontend has gone on to {failed.size} entries"
+        logger.critical("the witness %s contradicts this log: %s", witness.asked.url, failed)
+        return f"{failed.reason}: {failed}"
+
 
 def _lines_of(checkpoint: bytes | None, note: bytes, policy: Policy) -> dict[str, str]:
     """The good lines of the policy's witnesses in a stored checkpoint, if it is of the head of `note`."""
@@ -326,8 +364,3 @@ def _lines_of(checkpoint: bytes | None, note: bytes, policy: Policy) -> dict[str
             continue
         found[witness.name] = one.decode().rpartition("\n\n")[2]
     return found
-
-
-def _size_of(checkpoint: bytes | None) -> int:
-    """The size that a stored checkpoint speaks of; -1 for none."""
-    return -1 if checkpoint is None else int(checkpoint.split(b"\n", 2)[1])

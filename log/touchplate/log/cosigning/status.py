@@ -29,6 +29,8 @@ class PublishingStatus:
     seconds: float
     witnesses: tuple[WitnessStatus, ...]
     failure: str | None
+    leads: bool = True
+    """Whether this process asks the witnesses: of several frontends one does, and knows how they are."""
 
     @property
     def is_ready(self) -> bool:
@@ -41,6 +43,7 @@ class PublishingStatus:
         """As JSON. Sizes are decimal strings, as everywhere."""
         return {
             "ready": self.is_ready,
+            "leads": self.leads,
             "size": str(self.size),
             "published": None if self.published < 0 else str(self.published),
             "secondsSincePublished": int(self.seconds),

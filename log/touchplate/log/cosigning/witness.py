@@ -53,6 +53,11 @@ class ContradictedError(NotCosignedError):
 
     default_reason = "contradicted"
 
+    def __init__(self, message: str, *, size: int | None = None) -> None:
+        """`size`: of ours that it has cosigned, if that is what contradicts."""
+        super().__init__(message)
+        self.size = size
+
 
 class Transport(Protocol):
     """How a request reaches a witness."""
@@ -144,7 +149,8 @@ class AskedWitness:
         if size > head.size:
             raise ContradictedError(
                 f"it has cosigned a head of {size} entries, and this log has {head.size}: somebody else signs"
-                " with this log's key, or this log's data is an older copy"
+                " with this log's key, or this log's data is an older copy",
+                size=size,
             )
         self.size = size
 

@@ -75,9 +75,10 @@ class SharedDecider:
         self._limits = limits or Limits()
         self._share = Share(self._limits.batch_entries, self._limits.batch_bytes)
         self._changed = Condition()
-        self._queue: list[PackedEntry] = []  # this and the next five under _changed
+        self._queue: list[PackedEntry] = []  # this and the next six under _changed
         self._elected = False
         self._term_is_new = False
+        self._term_has_begun = False
         self._submitted = False  # something may lie in the database for the sequencer
         self._grown = False  # the tree may have grown
         self._stopping = False
@@ -90,6 +91,12 @@ class SharedDecider:
     def is_elected(self) -> bool:
         """Whether this process sequences, as far as it knows."""
         return self._elected
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether it has also read the tree as the last term left it."""
+        with self._changed:
+            return self._elected and self._term_has_begun
 
     # The `Decider`
 
@@ -148,6 +155,7 @@ class SharedDecider:
             logger.info("elected: this process sequences the log now")
             with self._changed:
                 self._elected = self._term_is_new = self._submitted = True
+                self._term_has_begun = False
                 self._changed.notify()
         elif held and not self._elected:
             raise StorageFailedError("a batch was not kept; whoever is elected next goes on")
@@ -232,6 +240,8 @@ class SharedDecider:
         """Read the tree as the last term left it, and let its head be signed."""
         try:
             self._tree.apply([])
+            with self._changed:
+                self._term_has_begun = True
             self._on_election()
         except Exception as error:
             self._refuse(batch, error)

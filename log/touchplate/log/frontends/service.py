@@ -31,23 +31,38 @@ class FrontendService(LogService):
         return open_shared(self._engine, config.origin)
 
     def _make_decider(self, config: LogConfig) -> Decider:
-        return SharedDecider(
+        self._shared = SharedDecider(
             self.tree,
             lambda: Seat(self._engine, self.tree.tree_id),
             lambda entries, results: self.sequencer.answer(entries, results),
-            on_election=self._publisher.start,
+            on_election=self._elected,
             limits=config.limits,
         )
+        return self._shared
+
+    def _elected(self) -> None:
+        """Sign the head if need be; with witnesses, begin to ask them."""
+        if self.cosigning is None:
+            self._publisher.start()
+        else:
+            self.cosigning.wake()
+
+    def _leads(self) -> bool:
+        return self._shared.is_writing
 
     def start(self) -> None:
         """Take entries, and stand for election."""
         self.sequencer.start()
+        if self.cosigning is None:
+            self._wait_for_first()
+        self._start_beside()
+
+    def _wait_for_first(self) -> None:
         deadline = time.monotonic() + FIRST_SECONDS
         while self.tree.head().checkpoint is None and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
         if self.tree.head().checkpoint is None:
             logger.warning("this log has no checkpoint yet: no frontend was elected so far")
-        self._start_beside()
 
     def _newest_head(self) -> Head:
         return self.tree.follow()

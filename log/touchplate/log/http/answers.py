@@ -12,6 +12,7 @@ from typing import Any
 from touchplate.base.errors import TouchplateError
 from touchplate.base.problem import MEDIA_TYPE, format_problem
 from touchplate.log.errors import STATUS, BusyError, OverloadedError, RequestError
+from touchplate.log.ports import Sequenced
 
 logger = getLogger(__name__)
 
@@ -59,7 +60,15 @@ def problem_of(error: Exception) -> Answer:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(error.retry_after)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return Answer(format_problem(status, reason, detail), status, MEDIA_TYPE, headers)
+
+
+def added(result: Sequenced) -> Answer:
+    """The answer to `add`: the decimal index, and in a header whether the entry was there before."""
+    headers = {"Touchplate-Duplicate": "true"} if result.duplicate else {}
+    return Answer(str(result.index).encode(), headers=headers)
 
 
 def method_not_allowed(allowed: str) -> Answer:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from touchplate.base.durable import FileLock
-from touchplate.base.sql import sqlite_engine
 from touchplate.log.admission import Admission
 from touchplate.log.errors import CheckpointError, FatalError, NotFoundError
 from touchplate.log.growth import edge_of, edge_tiles
@@ -41,7 +40,7 @@ from touchplate.log.publishing import check_stored
 from touchplate.log.reading import LogReader
 from touchplate.log.sequencer import TreeSequencer
 from touchplate.log.service import LOCK_NAME, LogConfig, LogService, database_path
-from touchplate.log.storage.sql import open_tree
+from touchplate.log.storage.sql import log_engine, open_tree
 from touchplate.log.writing import LogWriter
 from touchplate.verify.notes import NoteSigner, parse_signer_key, parse_verifier_key
 from touchplate.verify.proofs import root_of
@@ -81,7 +80,7 @@ class PeerService(LogService):
             self._lock.close()
             raise
         try:
-            self.tree = open_tree(sqlite_engine(database_path(folder)), config.origin, alone=True)
+            self.tree = open_tree(log_engine(database_path(folder)), config.origin, alone=True)
         except BaseException:
             self._unlock()
             raise

@@ -1,8 +1,8 @@
 """Many rows at once: the one thing that SQLite and PostgreSQL are each told in their own way.
 
-SQLite takes row after row (executemany), and IN lists of one length. PostgreSQL takes one array per column:
-one statement and one round trip however many there are. No plan there may depend on statistics: they may be
-missing or old, and a batch would then cost as much as the tree is large.
+SQLite takes rows in statements of fixed lengths (`row_insert.py`), and IN lists of such. PostgreSQL takes one
+array per column: one statement and one round trip however many there are. No plan there may depend on
+statistics: they may be missing or old, and a batch would then cost as much as the tree is large.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,14 @@ from typing import Any, Protocol
 from sqlalchemy import Column, Connection, Integer, Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.types import ARRAY
 
 from touchplate.log.ports import PackedEntry
+from touchplate.log.storage.arrays import PackedArray
+from touchplate.log.storage.row_insert import RowInsert
 from touchplate.log.storage.schema import identities, leaves, submissions, tiles
 from touchplate.verify.tiles import Tile
 
-LOOKUP_ROWS = (1, 16, 256)
+LOOKUP_ROWS = (1, 4, 16, 64, 256)
 """Identities per IN list: few fixed lengths, padded, so that each has one statement text whose compiled form
 is reused, and a lone identity does not cost as much as two hundred."""
 
@@ -55,11 +56,15 @@ class RowBulk:
     """`Bulk` for SQLite."""
 
     def __init__(self) -> None:
-        self._identities = sqlite.insert(identities).on_conflict_do_nothing()
-        self._leaves = sqlite.insert(leaves)
+        identity = sqlite.insert(identities).on_conflict_do_nothing()
+        self._identities = RowInsert(identity, ("tree_id", "identity", "leaf_index"))
+        self._leaves = RowInsert(sqlite.insert(leaves), ("tree_id", "leaf_index", "leaf_data", "packed"))
         tile = sqlite.insert(tiles)
-        self._tiles = tile.on_conflict_do_update(
-            index_elements=list(tiles.primary_key), set_={"hashes": tile.excluded.hashes}
+        self._tiles = RowInsert(
+            tile.on_conflict_do_update(
+                index_elements=list(tiles.primary_key), set_={"hashes": tile.excluded.hashes}
+            ),
+            ("tree_id", "level", "tile_index", "hashes"),
         )
         self._known = select(identities.c.identity, identities.c.leaf_index).where(
             identities.c.tree_id == bindparam("tree"),
@@ -81,29 +86,20 @@ class RowBulk:
         self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
     ) -> int:
         """See `Bulk`."""
-        rows = [
-            {"tree_id": tree, "identity": entry.identity, "leaf_index": index}
-            for index, entry in enumerate(entries, first)
-        ]
-        return connection.execute(self._identities, rows).rowcount
+        rows = [(tree, entry.identity, index) for index, entry in enumerate(entries, first)]
+        return self._identities.execute(connection, rows)
 
     def add_leaves(
         self, connection: Connection, tree: int, first: int, entries: Sequence[PackedEntry]
     ) -> None:
         """See `Bulk`."""
-        rows = [
-            {"tree_id": tree, "leaf_index": index, "leaf_data": entry.leaf_data, "packed": entry.packed}
-            for index, entry in enumerate(entries, first)
-        ]
-        connection.execute(self._leaves, rows)
+        rows = [(tree, index, entry.leaf_data, entry.packed) for index, entry in enumerate(entries, first)]
+        self._leaves.execute(connection, rows)
 
     def put_tiles(self, connection: Connection, tree: int, grown: Mapping[Tile, bytes]) -> None:
         """See `Bulk`."""
-        rows = [
-            {"tree_id": tree, "level": tile.level, "tile_index": tile.index, "hashes": hashes}
-            for tile, hashes in grown.items()
-        ]
-        connection.execute(self._tiles, rows)
+        rows = [(tree, tile.level, tile.index, hashes) for tile, hashes in grown.items()]
+        self._tiles.execute(connection, rows)
 
 
 class ArrayBulk:
@@ -199,5 +195,5 @@ def from_arrays(table: Table, *columns: Column[Any]) -> postgresql.Insert:
 
 def arrays(*columns: Column[Any]) -> TableValuedAlias:
     """A table made of one array parameter per column."""
-    parameters = [bindparam(column.name, type_=ARRAY(column.type)) for column in columns]
+    parameters = [bindparam(column.name, type_=PackedArray(column.type)) for column in columns]
     return func.unnest(*parameters).table_valued(*(column.name for column in columns)).render_derived()

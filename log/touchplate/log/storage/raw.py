@@ -2,8 +2,8 @@
 
 Any number of processes can write it: whoever holds the lock on the head row sequences, and first reads what
 others did since (on SQLite there is nobody else, and the lock is that of the file). Nobody is elected: a
-batch costs one transaction anyway, and these trees have no key with which two writers could contradict each
-other.
+batch costs one transaction anyway. A tree that has a key (`sign`) signs each head in the transaction that
+makes it, under the same lock: what two writers sign are heads of one row, one after the other.
 """
 
 import time
@@ -71,6 +71,9 @@ class RawTree(SQLTree):
 
     def __init__(self, engine: Engine, row: TreeRow, now: Clock = time.time_ns) -> None:
         """Raises StorageFailedError, CorruptTreeError."""
+        self.sign: Sign | None = None
+        """Makes the checkpoint of each batch that is appended through this object, whoever appends it; set
+        once, before the first. None: the tree has no key here."""
         self._now = now
         self._raw = RawStatements(engine.dialect.name)
         self._showing = Lock()
@@ -94,7 +97,7 @@ class RawTree(SQLTree):
         assert isinstance(state, RawState)
         with self._showing:
             shown = getattr(self, "_state", None)
-            if shown is None or (state.nanos or 0) >= (shown.nanos or 0):
+            if shown is None or _order(state) >= _order(shown):
                 self._state = state
 
     # Writing
@@ -134,7 +137,7 @@ class RawTree(SQLTree):
         if not fresh:
             return state
         assert isinstance(state, RawState)
-        after = super()._add_rows(connection, state, fresh, sign)
+        after = super()._add_rows(connection, state, fresh, sign or self.sign)
         nanos = self._next_nanos(state.nanos)
         leaves = [one for one in fresh if isinstance(one, RawEntry)]
         if len(leaves) != len(fresh):
@@ -245,17 +248,25 @@ class RawTree(SQLTree):
             for index, (one, more) in enumerate(zip(values, beside, strict=True), start)
         ]
 
-    def find_hash(self, leaf_hash: bytes, size: int) -> list[int]:
-        """Indexes below `size` of leaves with this hash, ascending."""
-        tree = {"tree": self._tree_id}
-        with answering("looking up a leaf hash"), self._engine.connect() as connection:
-            found = set(connection.execute(self._raw.indexes, {**tree, "hash": leaf_hash}).scalars())
-            for index in connection.execute(self._raw.known, {**tree, "hash": leaf_hash}).scalars().all():
-                where = {**tree, "start": index, "end": index + 1}
-                # Somebody may have chosen the hash of one leaf as the identity of another.
-                if connection.execute(self._raw.beside, where).one().identity is None:
-                    found.add(index)
-        return sorted(index for index in found if index < size)
+    def find_hashes(self, leaf_hashes: Sequence[bytes]) -> dict[bytes, list[int]]:
+        """Indexes of leaves with these hashes, ascending, by hash; of those that there are."""
+        found = dict[bytes, set[int]]()
+        with answering("looking up leaf hashes"), self._engine.connect() as connection:
+            for leaf_hash, index, first in self._raw.at_hashes(connection, self._tree_id, leaf_hashes):
+                indexes = found.setdefault(leaf_hash, set())
+                if first is not None:  # leaves with an identity of their own, perhaps many
+                    where = {"tree": self._tree_id, "hash": leaf_hash}
+                    indexes |= set(connection.execute(self._raw.indexes, where).scalars())
+                if index is not None:
+                    indexes.add(index)
+        return {one: sorted(indexes) for one, indexes in found.items() if indexes}
+
+
+def _order(state: RawState) -> tuple[int, int]:
+    """Later states are larger: by time of root, then by what their checkpoint covers."""
+    checkpoint = state.head.checkpoint
+    covered = -1 if checkpoint is None else int(checkpoint.split(b"\n", 2)[1])
+    return state.nanos or 0, covered
 
 
 _WRONG_TYPE = {

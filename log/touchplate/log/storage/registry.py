@@ -4,6 +4,7 @@ A change locks the tree's head row first, as every batch of a raw tree does. So 
 answered, no batch that saw the old state is on its way any more, whichever process it belongs to.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,6 +23,16 @@ ACTIVE, FROZEN, DRAINING = 1, 2, 5
 
 LOG, PREORDERED = 1, 3
 """Numbers of Trillian's TreeType."""
+
+SMALLEST_RANDOM_ID = 2**32
+"""Ids of raw trees are random and above this: those below are numbers of trees in the database."""
+
+LARGEST_ID = 2**63 - 1
+
+
+def random_id() -> int:
+    """A positive number that nobody guesses and no other tree has."""
+    return SMALLEST_RANDOM_ID + secrets.randbelow(LARGEST_ID - SMALLEST_RANDOM_ID)
 
 
 @dataclass(frozen=True, slots=True)

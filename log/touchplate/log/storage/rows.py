@@ -40,7 +40,7 @@ from touchplate.log.storage.schema import (
     tiles,
     trillian_trees,
 )
-from touchplate.log.storage.sql import ATTESTATIONS, RAW, REMOVED
+from touchplate.log.storage.sql import ATTESTATIONS, DERIVED, RAW, REMOVED
 from touchplate.log.storage.statements import Statements
 from touchplate.verify.proofs import MAX_SIZE
 from touchplate.verify.rfc6962 import HASH_SIZE
@@ -105,6 +105,11 @@ class TreeRows:
     Every method raises StorageFailedError when the database file itself cannot be read.
     """
 
+    _kind = ATTESTATIONS
+    """The kind of a tree of envelopes here."""
+    _holds_leaves = True
+    """Whether there is a row for each leaf."""
+
     def __init__(self, engine: Engine, name: str | None = None) -> None:
         """The tree called `name`, or the only one. Raises RequestError when there is no such tree, or a
         choice."""
@@ -145,14 +150,19 @@ class TreeRows:
         row = found[name or next(iter(found))]
         # By its name: else a log whose kind somebody changed would be asked for no envelopes.
         self._is_raw = is_raw_name(row.name)
-        kind = RAW if self._is_raw else ATTESTATIONS
+        kind = RAW if self._is_raw else self._kind
+        if row.kind == DERIVED != kind:
+            raise RequestError(
+                f"the entries of the log {row.name!r} are in a Trillian, not in this database: give --config"
+                " or --url"
+            )
         if row.kind != kind:
             self._note("tree", f"is of kind {row.kind!r}, not {kind!r}")
         return row.name, row.tree_id
 
-    def origin(self) -> str:
-        """The tree's name, which its checkpoints must carry."""
-        return self.name
+    def origin(self) -> str | None:
+        """The tree's name, which its checkpoints must carry; a raw tree has its origin by configuration."""
+        return None if self._is_raw else self.name
 
     def head(self) -> tuple[int, bytes, bytes | None]:
         """(size, root, newest checkpoint) of the head row. Raises CorruptTreeError when there is none, or
@@ -251,7 +261,7 @@ class TreeRows:
             yield f"leaf {index}", f"is outside the tree of size {size}"
         for name, statement in self._own.counts.items():
             count = self._connection.execute(statement, here).scalar_one()
-            if count != size:
+            if count != (size if self._holds_leaves or name != "leaves" else 0):
                 yield name, f"has {count} rows for {size} entries"
         if self._is_raw:
             yield from self._raw_outside(size)

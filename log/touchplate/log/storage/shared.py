@@ -25,11 +25,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.types import ARRAY
 
 from touchplate.base.sql import begin_write
 from touchplate.log.errors import CheckpointError, SupersededError
 from touchplate.log.ports import Head, PackedEntry, Sequenced, Sign
+from touchplate.log.storage.arrays import PackedArray
 from touchplate.log.storage.bulk import ArrayBulk
 from touchplate.log.storage.failures import answering
 from touchplate.log.storage.schema import heads, submissions
@@ -99,15 +99,14 @@ class _Statements:
             .order_by(table.submission_id)
             .limit(TAKEN_ROWS)
         )
-        chosen = table.submission_id == any_(bindparam("ids", type_=ARRAY(BigInteger)))
+        numbers = PackedArray(BigInteger())
+        chosen = table.submission_id == any_(bindparam("ids", type_=numbers))
         self.remove = delete(submissions).where(chosen)
         # Not those that are in a batch at this moment: who waited there could be waited for.
         free = select(table.submission_id).where(chosen).with_for_update(skip_locked=True)
         self.withdraw = delete(submissions).where(table.submission_id.in_(free))
         pairs = (
-            func.unnest(
-                bindparam("ids", type_=ARRAY(BigInteger)), bindparam("indexes", type_=ARRAY(BigInteger))
-            )
+            func.unnest(bindparam("ids", type_=numbers), bindparam("indexes", type_=numbers))
             .table_valued("submission_id", "leaf_index")
             .render_derived()
         )
@@ -219,8 +218,15 @@ class SharedTree(SQLTree):
         return answered
 
     def store_checkpoint(self, size: int, checkpoint: bytes) -> None:
-        """See `Tree.store_checkpoint`."""
-        super().store_checkpoint(size, checkpoint)
+        """See `Tree.store_checkpoint`. Raises SupersededError when another process writes the tree now."""
+        try:
+            super().store_checkpoint(size, checkpoint)
+        except CheckpointError:
+            with answering("reading the term"), begin_write(self._engine) as transaction:
+                term = transaction.execute(self._own.term, {"tree": self._tree_id}).scalar_one()
+            if term != self._term:
+                raise SupersededError("storing a checkpoint: another process is the sequencer now") from None
+            raise
         with answering("telling of a checkpoint"), begin_write(self._engine) as transaction:
             self._notify(transaction, GROWN)
 

@@ -5,11 +5,13 @@ their own (INSERT that skips or replaces), it is chosen here.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import FromClause, Integer, Select, Table, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from touchplate.log.storage.bulk import bulk_for
+from touchplate.log.storage.questions import Question
 from touchplate.log.storage.schema import decisions, heads, leaves, tiles, trees
 
 _INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
@@ -59,3 +61,14 @@ class Statements:
             tiles.c.level == bindparam("level"),
             tiles.c.tile_index == bindparam("index"),
         )
+        self.tiles = Question(dialect, [tiles.c.level, tiles.c.tile_index], _hashes_of)
+
+
+def _hashes_of(wanted: FromClause) -> Select[Any]:
+    """The stored hashes of tiles."""
+    hashes = select(tiles.c.hashes).where(
+        tiles.c.tree_id == bindparam("tree", type_=Integer),
+        tiles.c.level == wanted.c.level,
+        tiles.c.tile_index == wanted.c.tile_index,
+    )
+    return select(wanted.c.level, wanted.c.tile_index, hashes.scalar_subquery().label("hashes"))

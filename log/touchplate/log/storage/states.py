@@ -20,10 +20,12 @@ from touchplate.log.ports import PackedEntry
 from touchplate.log.storage.failures import answering
 from touchplate.log.storage.migrations import prepare
 from touchplate.log.storage.schema import ACTIVE, FROZEN, IMPORTING, heads, trees
-from touchplate.log.storage.sql import ATTESTATIONS, SQLTree, open_as
+from touchplate.log.storage.sql import ATTESTATIONS, DERIVED, SQLTree, open_as
 
 # Logs of envelopes only: trees of any bytes have states of Trillian's in a table of their own.
-_LOG = select(trees.c.tree_id).where(trees.c.name == bindparam("name"), trees.c.kind == ATTESTATIONS)
+_LOG = select(trees.c.tree_id).where(
+    trees.c.name == bindparam("name"), trees.c.kind.in_((ATTESTATIONS, DERIVED))
+)
 _HERE = heads.c.tree_id == _LOG.scalar_subquery()
 
 

@@ -5,14 +5,13 @@ import time
 
 from touchplate.log.errors import RequestError
 from touchplate.log.storage.raw import Clock
-from touchplate.log.storage.registry import Change, TreeRow
+from touchplate.log.storage.registry import Change, TreeRow, random_id
 from touchplate.log.trillian.opened import Trees
 from touchplate.log.trillian.served import Threads
 from touchplate.log.trillian.trees import (
     changed_fields,
     deleted_fields,
     new_fields,
-    random_id,
     tree_message,
     undeleted_fields,
 )

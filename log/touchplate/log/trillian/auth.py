@@ -6,8 +6,9 @@ from enum import IntEnum
 
 from touchplate.base.bearer import BearerTokens, parse_bearer
 from touchplate.base.errors import ConfigError
+from touchplate.log.errors import UnauthenticatedError
 from touchplate.log.trillian.config import TokenConfig, read_token
-from touchplate.log.trillian.errors import NotAllowedError, UnauthenticatedError
+from touchplate.log.trillian.errors import NotAllowedError
 
 
 class Access(IntEnum):
@@ -38,6 +39,11 @@ class Gatekeeper:
                 mistake = f"{other.user!r} and {one.user!r} have the same token; give each its own"
                 raise ConfigError("log.trillian.tokens", (mistake,))
         self._callers = BearerTokens((caller, token) for token, caller in found.items())
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether callers need one."""
+        return bool(self._callers)
 
     def admit(self, authorization: str | None, certificate: str | None, needed: Access) -> Caller:
         """The caller of a call that needs `needed`. Without tokens everybody may everything.

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from google.protobuf.message import Message
@@ -18,6 +19,9 @@ ADMIN_SERVICE = admin_pb2.DESCRIPTOR.services_by_name["TrillianAdmin"].full_name
 Cost = Callable[[Any], int]
 """Quota that a request costs."""
 
+Leaves = Callable[[Any], Sequence[Any]]
+"""The leaves in a response, each with its status."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -29,6 +33,12 @@ class Call:
     handler: Callable[[Any], Awaitable[Message]]
     needs: Access
     cost: Cost
+    leaves: Leaves | None = None
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """Names of the request's fields. Its descriptor is slow to ask."""
+        return frozenset(self.request.DESCRIPTOR.fields_by_name)
 
     @property
     def method(self) -> str:
@@ -40,20 +50,20 @@ class Call:
         """Whose quota it uses."""
         return self.needs is not Access.READ
 
+    def tree_of(self, request: Any) -> int | None:
+        """The id of the tree that a request is about, if it is about one."""
+        for name in ("log_id", "tree_id"):
+            if name in self.fields:
+                return int(getattr(request, name))
+        if "update_mask" in self.fields:
+            return int(request.tree.tree_id)
+        return None
 
-def tree_of(request: Any) -> int | None:
-    """The id of the tree that a request is about, if it is about one."""
-    for name in ("log_id", "tree_id"):
-        if name in request.DESCRIPTOR.fields_by_name:
-            return int(getattr(request, name))
-    if "update_mask" in request.DESCRIPTOR.fields_by_name:
-        return int(request.tree.tree_id)
-    return None
-
-
-def users_of(request: Any) -> Sequence[str]:
-    """Whom the caller wants charged."""
-    return list(request.charge_to.user) if "charge_to" in request.DESCRIPTOR.fields_by_name else []
+    def users_of(self, request: Any) -> Sequence[str]:
+        """Whom the caller wants charged."""
+        if "charge_to" not in self.fields or not request.HasField("charge_to"):
+            return ()
+        return list(request.charge_to.user)
 
 
 def make_calls(log: LogService, admin: AdminService) -> list[Call]:
@@ -78,6 +88,10 @@ def make_calls(log: LogService, admin: AdminService) -> list[Call]:
         "DeleteTree": (admin.delete_tree, manage, _one),
         "UndeleteTree": (admin.undelete_tree, manage, _one),
     }
+    written: Mapping[str, Leaves] = {
+        "QueueLeaf": lambda response: (response.queued_leaf,),
+        "AddSequencedLeaves": lambda response: response.results,
+    }
     calls = []
     for service, module, methods in (
         (LOG_SERVICE, log_pb2, of_log),
@@ -85,7 +99,7 @@ def make_calls(log: LogService, admin: AdminService) -> list[Call]:
     ):
         for name, (handler, needs, cost) in methods.items():
             request = getattr(module, f"{name}Request")
-            calls.append(Call(service, name, request, handler, needs, cost))
+            calls.append(Call(service, name, request, handler, needs, cost, written.get(name)))
     return calls
 
 

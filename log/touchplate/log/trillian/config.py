@@ -9,12 +9,11 @@ from typing import Literal
 
 from touchplate.base.config import Duration, Secret
 from touchplate.base.errors import ConfigError
+from touchplate.log.tokens import MIN_TOKEN, is_token
 
 MAX_PORT = 65_535
 SOONEST_REMOVAL = 3600
 """Seconds in which a tree that was deleted by mistake can be undeleted at least."""
-MIN_TOKEN = 16
-"""Characters of a bearer token at least: nobody guesses those."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,6 @@ class TrillianConfig:
     """Where Trillian's interface listens, and for whom."""
 
     listen: str = "127.0.0.1:8090"
-    metrics: str | None = None
-    """Where Prometheus fetches metrics over HTTP (/metrics); absent: nowhere."""
     tls_cert: Path | None = None
     """PEM of the server's certificate and its chain."""
     tls_key: Secret | None = None
@@ -73,9 +70,8 @@ class TrillianConfig:
     def check(self) -> list[str]:
         """Mistakes that a single field does not show."""
         found = []
-        for name, address in (("listen", self.listen), ("metrics", self.metrics)):
-            if address is not None and parse_listen(address) is None:
-                found.append(f"{name}: {address!r} is no address; write host:port, such as 127.0.0.1:8090")
+        if parse_listen(self.listen) is None:
+            found.append(f"listen: {self.listen!r} is no address; write host:port, such as 127.0.0.1:8090")
         if (self.tls_cert is None) != (self.tls_key is None):
             found.append("tls_cert: and tls_key belong together; write both or neither")
         if self.client_ca is not None and self.tls_cert is None:
@@ -131,7 +127,7 @@ def is_loopback(host: str) -> bool:
 def read_token(config: TokenConfig) -> str:
     """The token. Raises ConfigError when it cannot be read, or could be guessed."""
     token = config.secret.resolve()
-    if len(token) < MIN_TOKEN or not token.isascii() or any(not 32 < ord(one) < 127 for one in token):
+    if not is_token(token):
         mistake = f"the token of {config.user!r}: at least {MIN_TOKEN} printable ASCII characters are needed"
         raise ConfigError("log.trillian.tokens", (mistake,))
     return token

@@ -3,7 +3,6 @@
 from touchplate.base.status import (
     FORBIDDEN,
     TOO_MANY,
-    UNAUTHENTICATED,
     UNIMPLEMENTED,
     GRPCCode,
 )
@@ -13,12 +12,6 @@ from touchplate.verify.errors import VerifyError
 
 MAX_DETAIL = 1_000
 """Characters of an error's text that travel: they go into a header, of which clients take 8 KiB."""
-
-
-class UnauthenticatedError(LogError):
-    """The caller did not show a token that is known here."""
-
-    default_reason = "unauthenticated"
 
 
 class NotAllowedError(LogError):
@@ -41,7 +34,6 @@ class UnsupportedError(LogError):
 
 STATUS = LOG_STATUS.extended(
     {
-        UnauthenticatedError: UNAUTHENTICATED,
         NotAllowedError: FORBIDDEN,
         QuotaError: TOO_MANY,
         UnsupportedError: UNIMPLEMENTED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from logging import getLogger
@@ -12,9 +12,8 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import uvloop
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry
 
-from touchplate.base.errors import ConfigError
 from touchplate.log.ports import Head
 from touchplate.log.sequencer import Limits
 from touchplate.log.storage.raw import RawTree
@@ -24,7 +23,7 @@ from touchplate.log.storage.sql import ATTESTATIONS, SQLTree
 from touchplate.log.trillian.admin_service import AdminService
 from touchplate.log.trillian.auth import Gatekeeper
 from touchplate.log.trillian.calls import make_calls
-from touchplate.log.trillian.config import TrillianConfig, parse_listen, read_tls
+from touchplate.log.trillian.config import TrillianConfig, read_tls
 from touchplate.log.trillian.log_service import LogService
 from touchplate.log.trillian.metrics import Metrics
 from touchplate.log.trillian.opened import Bounds, Trees
@@ -62,8 +61,12 @@ class TrillianFace:
         *,
         follow: Callable[[], Head] | None = None,
         limits: Limits | None = None,
+        metrics: CollectorRegistry | None = None,
+        held: Mapping[int, RawTree] | None = None,
     ) -> None:
-        """`tree`: the log of attestations in the same database, `follow` reads its head again.
+        """`tree`: the log of attestations in the same database, `follow` reads its head again. `metrics`:
+        where calls are counted. `held`: raw trees that this process has open, by id: they are written
+        through those objects.
 
         The engine stays open when this is stopped. Raises ConfigError (tokens, certificate),
         StorageFailedError.
@@ -73,6 +76,8 @@ class TrillianFace:
         self._tree = tree
         self._follow = follow or tree.head
         self._limits = limits or Limits()
+        self._registered = metrics or CollectorRegistry()
+        self._held = held or {}
         self._gatekeeper = Gatekeeper(config.tokens)
         self._tls = read_tls(config)
         self._registry = Registry(engine)
@@ -121,13 +126,14 @@ class TrillianFace:
         with ThreadPoolExecutor(THREADS, "trillian") as executor:
             threads = Threads(executor)
             trees = self._make_trees(threads)
-            metrics = Metrics(lambda: len(trees))
-            calls = make_calls(LogService(trees, threads), AdminService(trees, threads))
-            guard = Guard(self._gatekeeper, Quota(self._config.quota, time.monotonic))
+            metrics = Metrics(self._registered, lambda: len(trees))
+            calls = make_calls(LogService(trees), AdminService(trees, threads))
+            quota = Quota(self._config.quota, time.monotonic)
+            has_certificates = self._tls is not None and self._tls.client_ca is not None
+            guard = Guard(self._gatekeeper, quota, has_certificates=has_certificates)
             server = Server(calls, guard, metrics)
             async with AsyncExitStack() as stack:  # what is left in reverse order
                 stack.push_async_callback(trees.close)
-                stack.callback(_serve_metrics(self._config, metrics))
                 stack.push_async_callback(server.stop)
                 port = server.listen(*self._config.address, self._tls)
                 await server.start()
@@ -141,7 +147,7 @@ class TrillianFace:
         trees = Trees(
             self._registry,
             threads,
-            lambda row: RawTree(self._engine, row),
+            lambda row: self._held.get(row.fields.public_id) or RawTree(self._engine, row),
             Bounds(self._config.open_trees, self._limits),
             is_shared=is_shared,
         )
@@ -198,22 +204,3 @@ def log_fields(tree_id: int, origin: str) -> TreeFields:
         created=now,
         updated=now,
     )
-
-
-def _serve_metrics(config: TrillianConfig, metrics: Metrics) -> Callable[[], None]:
-    """Answer Prometheus on an address of its own; returns what ends that."""
-    if config.metrics is None:
-        return lambda: None
-    host, port = parse_listen(config.metrics) or ("127.0.0.1", 0)
-    try:
-        server, thread = start_http_server(port, host, metrics.registry)
-    except OSError as error:
-        what = f"cannot listen on {config.metrics}: {error.strerror}"
-        raise ConfigError("log.trillian.metrics", (what,)) from error
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return close

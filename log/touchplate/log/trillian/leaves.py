@@ -7,12 +7,9 @@ from google.rpc.status_pb2 import Status
 from touchplate.base.status import GRPCCode
 from touchplate.log.errors import RequestError, StateError
 from touchplate.log.storage.raw import Placed, RawLeaf
-from touchplate.log.storage.raw_rows import RawEntry
+from touchplate.log.storage.raw_rows import MAX_VALUE, RawEntry
 from touchplate.proto.trillian.trillian_log_api_pb2 import LogLeaf, QueuedLogLeaf
 from touchplate.verify.rfc6962 import leaf_hash
-
-MAX_VALUE = 65_535
-"""Bytes of a leaf: what an entry bundle of tlog-tiles can hold."""
 
 MAX_EXTRA = 1024 * 1024
 """Bytes of extra data: certificate chains of the largest kind fit several times."""

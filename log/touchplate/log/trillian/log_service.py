@@ -14,7 +14,7 @@ from touchplate.log.trillian import leaves
 from touchplate.log.trillian.nodes import CachedHashes, MissingError, NodeCache
 from touchplate.log.trillian.opened import Trees
 from touchplate.log.trillian.roots import LogRoot, format_log_root
-from touchplate.log.trillian.served import ServedTree, Threads
+from touchplate.log.trillian.served import ServedTree
 from touchplate.proto.trillian.trillian_log_api_pb2 import (
     AddSequencedLeavesRequest,
     AddSequencedLeavesResponse,
@@ -52,9 +52,8 @@ MOST_BYTES = 3 * 1024 * 1024
 class LogService:
     """The calls. Raises errors of the log, which `errors.answer` turns into status codes."""
 
-    def __init__(self, trees: Trees, threads: Threads, now: Clock = time.time_ns) -> None:
+    def __init__(self, trees: Trees, now: Clock = time.time_ns) -> None:
         self._trees = trees
-        self._threads = threads
         self._now = now
         self._nodes = NodeCache()
 
@@ -199,13 +198,13 @@ class LogService:
     async def _prove(
         self, tree: ServedTree, size: int, prove: Callable[[HashReader], list[bytes]]
     ) -> list[bytes]:
-        """A proof in the tree of `size` leaves, which there is. From memory it is cheaper than a thread."""
-        number = tree.row.tree_id
+        """A proof in the tree of `size` leaves, which there is."""
+        reader = CachedHashes(self._nodes, tree.row.fields.public_id, size, tree.tree.tile_at_hand)
         try:
-            return prove(CachedHashes(self._nodes, number, size, None))
-        except MissingError:
-            reader = CachedHashes(self._nodes, number, size, tree.tree.read_tile)
-            return await self._threads(prove, reader)
+            return prove(reader)
+        except MissingError as error:
+            reader.add(await tree.tiles(error.tiles))
+            return prove(reader)  # asks for the same nodes
 
 
 def _signed(root: LogRoot) -> SignedLogRoot:

@@ -1,16 +1,16 @@
 """Hashes of subtrees in memory, so that a proof costs neither a query nor a hash.
 
 A tile stores its lowest level only, and a proof asks for nodes above it. So with each tile its seven levels
-of interior nodes are kept, for unfinished tiles too: those are named by their width, and never change either.
+of interior nodes are kept. The hash of a complete subtree never changes, whatever the tree's size: an
+unfinished tile is kept under the same name while it grows, and only what is new in it is hashed.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from threading import Lock
+from collections.abc import Callable, Mapping, Sequence
 
 from touchplate.verify.proofs import Node
 from touchplate.verify.rfc6962 import HASH_SIZE, node_hash
-from touchplate.verify.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_width
+from touchplate.verify.tiles import TILE_HEIGHT, Tile, tile_width
 
 MAX_TILES = 2_048
 """Tiles in memory, over all trees: 16 KB each with their interior nodes, 33 MB in all."""
@@ -18,85 +18,114 @@ MAX_TILES = 2_048
 Levels = tuple[bytes, ...]
 """The hashes of complete subtrees in a tile, level by level, the leaves' first."""
 
-Key = tuple[int, Tile]
-"""Number of a tree in the database, and a tile of it."""
+Key = tuple[int, int, int]
+"""Id of a tree (never that of another one, not even of one that is gone), level of a tile, its index."""
+
+NONE: Levels = (b"",) * TILE_HEIGHT
 
 
 class MissingError(LookupError):
-    """A tile is not in memory."""
+    """Some tiles are not in memory, or not in the width that is needed."""
+
+    def __init__(self, tiles: Sequence[Tile]) -> None:
+        super().__init__(f"not in memory: {', '.join(map(str, tiles))}")
+        self.tiles = tiles
 
 
 class NodeCache:
-    """The tiles that were used last. Safe from any thread."""
+    """The tiles that were used last. For one thread."""
 
     def __init__(self, most: int = MAX_TILES) -> None:
         self._most = most
-        self._tiles: OrderedDict[Key, Levels] = OrderedDict()  # under _lock
-        self._lock = Lock()
+        self._tiles: OrderedDict[Key, Levels] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._tiles)
 
-    def get(self, key: Key) -> Levels | None:
-        """A tile, if it is here."""
-        with self._lock:
-            found = self._tiles.get(key)
-            if found is not None:
-                self._tiles.move_to_end(key)
-            return found
+    def get(self, key: Key) -> Levels:
+        """A tile as far as it is here."""
+        found = self._tiles.get(key)
+        if found is None:
+            return NONE
+        self._tiles.move_to_end(key)
+        return found
 
-    def put(self, key: Key, levels: Levels) -> None:
-        """Keep a tile, and forget the one that was not used for longest."""
-        with self._lock:
-            self._tiles[key] = levels
-            self._tiles.move_to_end(key)
+    def grow(self, key: Key, hashes: bytes) -> Levels:
+        """Keep a tile whose stored hashes are (or begin with) these, and forget the one that was not used for
+        longest."""
+        levels = self.get(key)
+        if len(hashes) > len(levels[0]):
+            levels = self._tiles[key] = interior(hashes, levels)
             while len(self._tiles) > self._most:
                 self._tiles.popitem(last=False)
+        return levels
 
 
 class CachedHashes:
     """A `HashReader` (verify.proofs) of one tree at one size."""
 
-    def __init__(self, cache: NodeCache, tree: int, size: int, fetch: Callable[[Tile], bytes] | None) -> None:
-        """`fetch` reads a tile that is not in memory; None: raise MissingError instead."""
+    def __init__(
+        self, cache: NodeCache, tree: int, size: int, at_hand: Callable[[Tile], bytes | None]
+    ) -> None:
+        """`at_hand`: the bytes of a tile that somebody else has in memory."""
         self._cache = cache
         self._tree = tree
         self._size = size
-        self._fetch = fetch
+        self._at_hand = at_hand
+        self._own: dict[Key, Levels] = {}  # stay, whatever the cache forgets
+
+    def add(self, tiles: Mapping[Tile, bytes]) -> None:
+        """Take tiles that were missing."""
+        for tile, hashes in tiles.items():
+            key = (self._tree, tile.level, tile.index)
+            self._own[key] = self._cache.grow(key, hashes)
 
     def read_hashes(self, nodes: Sequence[Node]) -> list[bytes]:
-        """Hashes of complete subtrees within the size."""
-        return [self._read(level, index) for level, index in nodes]
+        """Hashes of complete subtrees within the size. Raises MissingError."""
+        found, missing, own = [], dict[Key, None](), self._own
+        for level, index in nodes:
+            tile_level, height = divmod(level, TILE_HEIGHT)
+            inside = TILE_HEIGHT - height  # bits of an index of this height that count within a tile
+            tile_index = index >> inside
+            start = (index - (tile_index << inside)) * HASH_SIZE
+            key = (self._tree, tile_level, tile_index)
+            levels = own.get(key)
+            if levels is None:
+                levels = own[key] = self._cache.get(key)
+            node = levels[height][start : start + HASH_SIZE]
+            if len(node) != HASH_SIZE:
+                node = self._from_hand(key)[height][start : start + HASH_SIZE]
+                if len(node) != HASH_SIZE:
+                    missing[key] = None
+            found.append(node)
+        if missing:
+            raise MissingError([self._tile(key) for key in missing])
+        return found
 
-    def _read(self, level: int, index: int) -> bytes:
-        tile_level, height = divmod(level, TILE_HEIGHT)
-        tile_index, first = divmod(index << height, TILE_WIDTH)
-        tile = Tile(tile_level, tile_index, tile_width(tile_level, tile_index, self._size))
-        hashes = self._levels(tile)[height]
-        start = (first >> height) * HASH_SIZE
-        return hashes[start : start + HASH_SIZE]
-
-    def _levels(self, tile: Tile) -> Levels:
-        key = (self._tree, tile)
-        levels = self._cache.get(key)
-        if levels is None:
-            if self._fetch is None:
-                raise MissingError(f"{tile} is not in memory")
-            levels = interior(self._fetch(tile))
-            self._cache.put(key, levels)
+    def _from_hand(self, key: Key) -> Levels:
+        hashes = self._at_hand(self._tile(key))
+        if hashes is None:
+            return NONE
+        levels = self._own[key] = self._cache.grow(key, hashes)
         return levels
 
+    def _tile(self, key: Key) -> Tile:
+        _, level, index = key
+        return Tile(level, index, tile_width(level, index, self._size))
 
-def interior(hashes: bytes) -> Levels:
-    """All levels of a tile below its root, from its stored hashes; an odd last one has no parent yet."""
+
+def interior(hashes: bytes, known: Levels = NONE) -> Levels:
+    """All levels of a tile below its root, from its stored hashes; an odd last one has no parent yet.
+
+    `known`: the levels of a narrower form of the same tile.
+    """
+    pair = 2 * HASH_SIZE
     levels = [hashes]
-    for _ in range(TILE_HEIGHT - 1):
-        pair = 2 * HASH_SIZE
+    for old in known[1:]:
         below = levels[-1]
-        levels.append(
-            b"".join(
-                node_hash(below[at : at + HASH_SIZE], below[at + HASH_SIZE : at + pair])
-                for at in range(0, len(below) - pair + 1, pair)
-            )
-        )
+        new = [
+            node_hash(below[at : at + HASH_SIZE], below[at + HASH_SIZE : at + pair])
+            for at in range(2 * len(old), len(below) - pair + 1, pair)
+        ]
+        levels.append(old + b"".join(new))
     return tuple(levels)

@@ -2,21 +2,24 @@
 read."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Protocol, TypeVar
 
 from touchplate.log.errors import ClosedError, CorruptTreeError, StateError
-from touchplate.log.ports import Head, Sequenced, Tree
+from touchplate.log.ports import Head, Sequenced
 from touchplate.log.sequencer import Limits, SoloDecider, TreeSequencer
 from touchplate.log.storage.raw import Clock, Placed, RawLeaf, RawTree
 from touchplate.log.storage.raw_rows import RawEntry
 from touchplate.log.storage.registry import ACTIVE, FROZEN, Registry, TreeRow, check_open
+from touchplate.log.storage.sql import SQLTree
 from touchplate.log.trillian.errors import UnsupportedError
+from touchplate.log.trillian.gathered import Gathered
 from touchplate.log.trillian.joined import Joined
 from touchplate.log.trillian.roots import LogRoot
 from touchplate.verify.entry import parse_packed
+from touchplate.verify.tiles import Tile
 
 SHORTEST_ROOT_NANOS = 100_000_000
 """A root is renewed no more often than Trillian's signer would look, whatever `max_root_duration` says: each
@@ -45,7 +48,7 @@ class ServedTree(Protocol):
     row: TreeRow
 
     @property
-    def tree(self) -> Tree:
+    def tree(self) -> SQLTree:
         """What proofs are made from."""
 
     async def root(self) -> LogRoot:
@@ -64,7 +67,10 @@ class ServedTree(Protocol):
         """Stored leaves from `start`, at least one."""
 
     async def find_hash(self, leaf_hash: bytes, size: int) -> list[int]:
-        """Indexes of leaves with this hash."""
+        """Indexes below `size` of leaves with this hash, ascending."""
+
+    async def tiles(self, wanted: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """The hashes of at least these tiles."""
 
 
 class ServedRaw:
@@ -79,6 +85,8 @@ class ServedRaw:
         self._now = now
         self._sequencer: TreeSequencer | None = None
         self._renewing = asyncio.Lock()
+        self._find_hashes = Gathered(lambda keys: threads(tree.find_hashes, keys))
+        self._read_tiles = Gathered(lambda keys: threads(tree.read_tiles, keys))
         self._writing = asyncio.Lock()
         self.in_doubt = False
         """A call failed: perhaps other processes changed the tree."""
@@ -151,7 +159,12 @@ class ServedRaw:
 
     async def find_hash(self, leaf_hash: bytes, size: int) -> list[int]:
         """See `ServedTree`."""
-        return await self._threads(self.tree.find_hash, leaf_hash, size)
+        found = await self._find_hashes([leaf_hash])
+        return [index for index in found.get(leaf_hash, ()) if index < size]
+
+    async def tiles(self, wanted: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """See `ServedTree`."""
+        return await self._read_tiles(wanted)
 
 
 class ServedLog:
@@ -159,7 +172,7 @@ class ServedLog:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: SQLTree,
         row: TreeRow,
         registry: Registry,
         threads: Threads,
@@ -174,6 +187,7 @@ class ServedLog:
         self._threads = threads
         self._follow = follow
         self._now = now
+        self._read_tiles = Gathered(lambda keys: threads(tree.read_tiles, keys))
         self._issued: LogRoot | None = None
         self._issuing = asyncio.Lock()
 
@@ -232,6 +246,10 @@ class ServedLog:
                 break
             leaves.append(RawLeaf(index, value, extra, parse_packed(extra).identity, None, None))
         return leaves
+
+    async def tiles(self, wanted: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """See `ServedTree`."""
+        return await self._read_tiles(wanted)
 
     async def find_hash(self, leaf_hash: bytes, size: int) -> list[int]:
         """Refused."""

@@ -20,7 +20,7 @@ from touchplate.log.errors import RequestError
 from touchplate.log.trillian.aborting import abort
 from touchplate.log.trillian.auth import Caller, Gatekeeper
 from touchplate.log.trillian.beside import NAMES, Health, Reflection, Slots
-from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE, Call, tree_of, users_of
+from touchplate.log.trillian.calls import ADMIN_SERVICE, LOG_SERVICE, Call
 from touchplate.log.trillian.config import TLS
 from touchplate.log.trillian.errors import answer
 from touchplate.log.trillian.metrics import Metrics
@@ -47,20 +47,24 @@ logger = getLogger(__name__)
 class Guard:
     """What stands before every call: who may, how often."""
 
-    def __init__(self, gatekeeper: Gatekeeper, quota: Quota) -> None:
+    def __init__(self, gatekeeper: Gatekeeper, quota: Quota, *, has_certificates: bool) -> None:
+        """`has_certificates`: clients show some. To look for what cannot be there costs as much as a root."""
         self._gatekeeper = gatekeeper
         self._quota = quota
+        self._has_certificates = has_certificates
 
     def admit(self, call: Call, context: Any) -> Caller:
         """Who calls. Raises UnauthenticatedError, NotAllowedError."""
-        return self._gatekeeper.admit(_authorization(context), _certificate(context), call.needs)
+        token = _authorization(context) if self._gatekeeper.wants_tokens else None
+        certificate = _certificate(context) if self._has_certificates else None
+        return self._gatekeeper.admit(token, certificate, call.needs)
 
     def charge(self, call: Call, request: Any, caller: Caller) -> None:
         """Raises QuotaError, RequestError."""
-        users = users_of(request)
+        users = call.users_of(request)
         if len(users) > MAX_USERS or any(len(user) > MAX_USER for user in users):
             raise RequestError(f"charge_to: at most {MAX_USERS} users, of {MAX_USER} characters each")
-        self._quota.take(Charge(call.cost(request), call.writes, tree_of(request), caller.user, users))
+        self._quota.take(Charge(call.cost(request), call.writes, call.tree_of(request), caller.user, users))
 
 
 class Server:
@@ -151,15 +155,10 @@ class Server:
             raise RequestError(f"this is no {call.request.DESCRIPTOR.full_name}") from None
         self._guard.charge(call, request, caller)
         response = await call.handler(request)
-        self._count(response)
+        if call.leaves is not None:
+            for code, leaves in Counter([one.status.code for one in call.leaves(response)]).items():
+                self._metrics.wrote(GRPCCode(code).name, leaves)
         return response.SerializeToString()
-
-    def _count(self, response: Any) -> None:
-        fields = response.DESCRIPTOR.fields_by_name
-        queued = list(response.results) if "results" in fields else []
-        queued += [response.queued_leaf] if "queued_leaf" in fields else []
-        for code, leaves in Counter(one.status.code for one in queued).items():
-            self._metrics.wrote(GRPCCode(code).name, leaves)
 
 
 def _authorization(context: Any) -> str | None:

@@ -4,7 +4,6 @@ The rules are those of Trillian 1.7 (storage/tree_validation.go, server/admin), 
 they expect.
 """
 
-import secrets
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,9 +23,6 @@ MAX_DESCRIPTION = 200
 """Characters, as in Trillian's own schema."""
 MAX_SETTINGS = 64 * 1024
 """Bytes of storage settings: they are kept, and nothing here reads them."""
-SMALLEST_RANDOM_ID = 2**32
-"""Ids of raw trees are random and above this: those below are numbers of trees in the database."""
-LARGEST_ID = 2**63 - 1
 MAX_DURATION_SECONDS = 315_576_000_000
 """Of a google.protobuf.Duration: ten thousand years."""
 MAX_NANOS = 2**63 - 1
@@ -34,11 +30,6 @@ NANOS = 1_000_000_000
 
 STATES = MappingProxyType({ACTIVE: "ACTIVE", FROZEN: "FROZEN", DRAINING: "DRAINING"})
 TYPES = MappingProxyType({LOG: "LOG", PREORDERED: "PREORDERED_LOG"})
-
-
-def random_id() -> int:
-    """A positive number that nobody guesses and no other tree has."""
-    return SMALLEST_RANDOM_ID + secrets.randbelow(LARGEST_ID - SMALLEST_RANDOM_ID)
 
 
 def tree_message(row: TreeRow) -> Tree:

@@ -14,6 +14,7 @@ from logging import getLogger
 from threading import Lock
 
 from touchplate.log.errors import (
+    BusyError,
     InconsistentError,
     NotFoundError,
     OtherSizeError,
@@ -23,8 +24,8 @@ from touchplate.log.errors import (
 from touchplate.log.witness.config import WitnessedLog
 from touchplate.log.witness.memory import Cosigned, Memory
 from touchplate.log.witness.requests import AddCheckpoint, WitnessedHead, parse_add_checkpoint
-from touchplate.verify.errors import MalformedError, SignatureError, shown
-from touchplate.verify.notes import NoteKey, NoteSigner, keep_lines, open_note, sign_note
+from touchplate.verify.errors import MalformedError, SignatureError, VerifyError, shown
+from touchplate.verify.notes import NoteKey, NoteSigner, VerifiedSignature, keep_lines, open_note, sign_note
 from touchplate.verify.proofs import is_prefix
 from touchplate.verify.rfc6962 import EMPTY_ROOT
 
@@ -37,6 +38,7 @@ class _Log:
     def __init__(self, keys: Sequence[NoteKey]) -> None:
         self.keys = tuple(keys)
         self.lock = Lock()
+        self.time: int | None = None  # of the last cosignature, once it is known; under lock
 
 
 class Witness:
@@ -66,7 +68,7 @@ class Witness:
         """The answer to a request: the cosignature lines, whose head is then on disk (tlog-witness).
 
         Raises RequestError `malformed` (400), NotFoundError `unknown-origin` (404), UntrustedError (403),
-        OtherSizeError (409), InconsistentError (422), StorageFailedError (503).
+        OtherSizeError (409), InconsistentError (422), StorageFailedError and BusyError `clock` (503).
         """
         request = parse_add_checkpoint(body)
         log = self._logs.get(request.head.origin)
@@ -82,7 +84,7 @@ class Witness:
                 reason="malformed",
             )
         with log.lock:
-            return self._advance(request, text, log_lines)
+            return self._advance(log, request, text, log_lines)
 
     def checkpoint(self, digest: str) -> bytes:
         """The newest cosigned note of the log whose origin has this SHA-256 (hex). Raises NotFoundError."""
@@ -96,7 +98,7 @@ class Witness:
         """Let go of the storage."""
         self._memory.close()
 
-    def _advance(self, request: AddCheckpoint, text: str, log_lines: bytes) -> bytes:
+    def _advance(self, log: _Log, request: AddCheckpoint, text: str, log_lines: bytes) -> bytes:
         """Compare, prove, sign, store; under the log's lock, so that times are in the order of sizes."""
         head = request.head
         old = self._memory.read(head.origin)
@@ -104,7 +106,8 @@ class Witness:
         if request.old_size != size:
             raise OtherSizeError(f"the newest head that was cosigned has size {size}", size)
         _check_growth(old, head, request.proof)
-        body = sign_note(text, self._signers, int(self._now()))
+        time = self._next_time(log, old)
+        body = sign_note(text, self._signers, time)
         lines = body[len(text.encode()) + 1 :]
         # The same head again needs no new row: it is known to be on disk.
         if old is None or head.size > old.size:
@@ -112,7 +115,27 @@ class Witness:
             if not self._memory.advance(head.origin, old, new):
                 # Another process on the same database, which `FileLock` should have kept out.
                 raise OtherSizeError("another head was cosigned meanwhile", self._size(head.origin))
+        log.time = time
         return lines
+
+    def _next_time(self, log: _Log, old: Cosigned | None) -> int:
+        """The time of a cosignature: unix seconds, never before that of the last one for this log.
+
+        A time says when a head was the newest. After a clock that went back, an older head would bear a later
+        time than a newer one. Raises BusyError (`clock`): the clock will catch up, or be set right.
+        """
+        if log.time is None and old is not None:
+            known = [signer.key for signer in self._signers]
+            times = [each.timestamp or 0 for each in _signatures(old.note, known)]
+            log.time = max(times, default=0)
+        now = int(self._now())
+        if log.time is not None and now < log.time:
+            raise BusyError(
+                f"the clock of this witness says {now}, and it has cosigned this log at {log.time}: it signs"
+                " nothing with an earlier time; set the clock right",
+                reason="clock",
+            )
+        return now
 
     def _size(self, origin: str) -> int:
         found = self._memory.read(origin)
@@ -129,6 +152,14 @@ def _open(note: bytes, keys: Sequence[NoteKey]) -> tuple[str, bytes]:
         raise UntrustedError(str(error)) from error
     known = {(each.key.name, each.key.key_id) for each in opened.signatures}
     return opened.text, keep_lines(note, known)
+
+
+def _signatures(note: bytes, keys: Sequence[NoteKey]) -> Sequence[VerifiedSignature]:
+    """Of these keys in a stored note; none when its keys have been changed since."""
+    try:
+        return open_note(note, keys).signatures
+    except VerifyError:
+        return ()
 
 
 def _check_growth(old: Cosigned | None, head: WitnessedHead, proof: Sequence[bytes]) -> None:

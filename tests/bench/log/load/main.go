@@ -21,7 +21,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.mode, "mode", "", "queue, sequenced, proofs, by-hash, http, get-proofs or tiles")
+	flag.StringVar(&o.mode, "mode", "", "queue, calls, sequenced, proofs, by-hash, http, get-proofs or tiles")
 	flag.StringVar(&o.target, "target", "", "host:port of gRPC, or the URL of the log without its last slash")
 	flag.StringVar(&o.bodies, "bodies", "", "file of entries, each after its length in four bytes; else they are made")
 	flag.StringVar(&o.unique, "unique", "", "what makes these entries different from those of other runs")
@@ -34,7 +34,7 @@ func main() {
 	flag.DurationVar(&o.poll, "poll", 10*time.Millisecond, "pause between two looks at the root")
 	flag.Parse()
 	modes := map[string]func(options) (*report, error){
-		"queue": queue, "sequenced": sequenced, "proofs": proofs, "by-hash": proofs,
+		"queue": queue, "calls": calls, "sequenced": sequenced, "proofs": proofs, "by-hash": proofs,
 		"http": httpAdd, "get-proofs": httpRead, "tiles": httpRead,
 	}
 	run, known := modes[o.mode]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.backend import Backend, open_bubblewrap
+from touchplate.builder.backend import Backend, open_sandboxed
 from touchplate.builder.compare import Comparison, compare
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain, refuse_hints
@@ -123,9 +123,9 @@ class ConanEcosystem:
             path.write_bytes(file.data)
             path.chmod(0o644)
 
-    def open_backend(self, workshop: Workshop) -> Backend:
-        """Bubblewrap."""
-        return open_bubblewrap(workshop)
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
+        """Bubblewrap, or gVisor."""
+        return open_sandboxed(workshop, demanded)
 
     def compare(
         self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile

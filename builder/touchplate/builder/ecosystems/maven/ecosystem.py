@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.backend import Backend, open_bubblewrap
+from touchplate.builder.backend import Backend, open_sandboxed
 from touchplate.builder.compare import Comparison, compare
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain, refuse_hints
@@ -114,9 +114,9 @@ class Maven:
         """A release tree, or a sources jar laid out again."""
         prepare_tree(definition.source, sources, folder)
 
-    def open_backend(self, workshop: Workshop) -> Backend:
-        """Bubblewrap."""
-        return open_bubblewrap(workshop)
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
+        """Bubblewrap, or gVisor."""
+        return open_sandboxed(workshop, demanded)
 
     def compare(
         self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile

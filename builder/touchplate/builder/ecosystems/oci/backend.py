@@ -41,7 +41,7 @@ from touchplate.builder.plan import (
     Progress,
     Quiet,
 )
-from touchplate.builder.probe import PYTHON
+from touchplate.builder.probe import PYTHON, Probe
 from touchplate.builder.process import Outcome
 from touchplate.builder.runc import PATH, RuncSandbox
 from touchplate.builder.sandbox import Job
@@ -67,6 +67,11 @@ class Runc:
     def missing(self) -> tuple[str, ...]:
         """As the probe found it."""
         return self._sandbox.probe.missing
+
+    @property
+    def probe(self) -> Probe:
+        """The sandbox's."""
+        return self._sandbox.probe
 
     def fetch(self, plan: BuildPlan, cache: Cache, progress: Progress) -> InputLock:
         """Read the base images. Raises PhaseFailed (phase `fetch`), HostLack."""

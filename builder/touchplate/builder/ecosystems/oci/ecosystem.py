@@ -7,7 +7,7 @@ from pathlib import Path
 
 from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import StorageError
-from touchplate.builder.backend import Backend
+from touchplate.builder.backend import Backend, need_backend_of
 from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain
@@ -36,12 +36,12 @@ from touchplate.builder.ecosystems.oci.tools import Found, find_tools
 from touchplate.builder.errors import ContainerfileError, DefinitionError, HostLack, ImageError, PhaseFailed
 from touchplate.builder.failure import join_first
 from touchplate.builder.plan import BuildPlan, CollectedFile, Forbidden
+from touchplate.builder.ranged import ID_RANGES
 from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile
-from touchplate.builder.runc import ID_RANGES, open_runc_sandbox
+from touchplate.builder.runc import open_runc_sandbox
 from touchplate.builder.sandbox import SandboxConfig
 from touchplate.builder.schema import Reader
-from touchplate.builder.workshop import TREE, Workshop
-from touchplate.builder.workspace import remove_abandoned
+from touchplate.builder.workshop import Workshop
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency
 from touchplate.verify.purl import PackageURL
@@ -150,9 +150,10 @@ class OCI:
         """The context."""
         unpack_context(sources[0].data, folder)
 
-    def open_backend(self, workshop: Workshop) -> Backend:
+    def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
         """runc in a range of ids."""
-        remove_abandoned(workshop.data, TREE)
+        need_backend_of(demanded, ("", "runc"))
+        workshop.tidy()
         sandbox = open_runc_sandbox(SandboxConfig(work=workshop.work, uids=ID_RANGES))
         return Runc(sandbox, lambda identity, store: _reader(workshop, identity, store))
 

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 from touchplate.log.errors import FatalError
 from touchplate.log.storage.schema import metadata, trees
 
-NEWEST = "0004"
+NEWEST = "0005"
 """The revision that `schema.py` is."""
 
 UNVERSIONED = "0001"
