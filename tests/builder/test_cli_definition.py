@@ -59,7 +59,7 @@ def test_check_names_every_mistake_with_line_and_column(
     good.write_text(VALID)
     bad.write_text(VALID.replace("size: 17", "size: yes").replace("  jdk: 17", "  jdk: &x 1"))
     assert main(["definition", "check", str(good)]) == 0
-    assert capsys.readouterr().out == "1 definitions, no mistakes\n"
+    assert capsys.readouterr().out == "1 definition, no mistakes\n"
     assert main(["definition", "check", str(good), str(bad)]) == 1
     assert capsys.readouterr().out.splitlines() == [
         f'{bad}:9:13: yes is true or false to some readers and not to others; write "yes"',

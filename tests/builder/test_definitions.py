@@ -198,6 +198,18 @@ def test_a_bomb_of_aliases_is_refused_without_being_unfolded() -> None:
     assert len(caught.value.mistakes) == MAX_MISTAKES
 
 
+def test_what_is_missing_is_said_once_and_not_of_its_parts() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse_definition(b"version: 1\nsource: [a]\ntools: ~\ncommand: [/bin/true]\n")
+    assert [str(one) for one in caught.value.mistakes] == [
+        "line 1: definition: lacks name; add it",
+        "line 1: definition: lacks outputs; add it",
+        "line 1: definition: lacks package; add it",
+        "line 2: source: is not a mapping; it takes kind, files",
+        "line 3: tools: has no value; give it one, or leave the line out",
+    ]
+
+
 def test_lists_mistakes_of_the_text_and_of_the_definition_together() -> None:
     data = changed("kind: sources-jar", "kind: yes\n  kind: vcs").replace(b"jdk: 17", b"jdk: !!str 1.5")
     with pytest.raises(DefinitionError) as caught:

@@ -101,9 +101,13 @@ def _report(args: argparse.Namespace, checked: Sequence[CheckedFile]) -> int:
                 where = f"{mistake.path}: " if mistake.path else ""
                 print_line(f"{one.path}:{mistake.line}:{mistake.column}: {where}{mistake.text}")
         bad = sum(bool(one.mistakes) for one in checked)
-        said = f"{mistakes} mistakes in {bad} of them" if bad else "no mistakes"
-        print_line(f"{len(checked)} definitions, {said}")
+        said = f"{_counted(mistakes, 'mistake')} in {bad} of them" if bad else "no mistakes"
+        print_line(f"{_counted(len(checked), 'definition')}, {said}")
     return REFUSED if mistakes else OK
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _checked_json(one: CheckedFile) -> dict[str, JSONValue]:

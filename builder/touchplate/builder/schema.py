@@ -48,6 +48,8 @@ class Reader:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._mistakes = list(document.mistakes)
+        self._absent: dict[str, str] = {}
+        """Path of what is missing, or has no parts where it should → what is said of it, and is enough."""
 
     def mistake(self, path: str, text: str) -> None:
         """Note a mistake at `path`."""
@@ -56,7 +58,15 @@ class Reader:
     def finish(self) -> None:
         """Raise one DefinitionError with all mistakes, if there are any."""
         if self._mistakes:
-            raise DefinitionError.listing(self._mistakes)
+            heard = [one for one in self._mistakes if not self._is_said(one)]
+            raise DefinitionError.listing(heard or self._mistakes)
+
+    def _is_said(self, mistake: Mistake) -> bool:
+        """Whether a mistake only follows from what is missing around it."""
+        return any(
+            mistake.path.startswith(f"{path}.") or (mistake.path == path and mistake.text != text)
+            for path, text in self._absent.items()
+        )
 
     def get(self, path: str) -> Value:
         """The value at `path`, None when absent."""
@@ -78,7 +88,7 @@ class Reader:
         """Check that a mapping stands at `path`, with all of `required` and nothing beyond `optional`."""
         value = self.get(path)
         if not isinstance(value, dict):
-            self.mistake(path, f"is not a mapping; it takes {', '.join((*required, *optional))}")
+            self._missing(path, f"is not a mapping; it takes {', '.join((*required, *optional))}")
             return
         for name, item in value.items():
             where = f"{path}.{name}" if path else name
@@ -86,10 +96,15 @@ class Reader:
                 known = ", ".join((*required, *optional))
                 self.mistake(where, f"is unknown; known here: {known}")
             elif item is None:
-                self.mistake(where, "has no value; give it one, or leave the line out")
+                self._missing(where, "has no value; give it one, or leave the line out")
         for name in required:
             if name not in value:
                 self.mistake(path, f"lacks {name}; add it")
+                self._absent.setdefault(f"{path}.{name}" if path else name, "")
+
+    def _missing(self, path: str, text: str) -> None:
+        self._absent.setdefault(path, text)
+        self.mistake(path, text)
 
     def items(self, path: str, *, low: int, high: int) -> list[str]:
         """Paths of the items of the list at `path`, which has `low` to `high` of them."""
