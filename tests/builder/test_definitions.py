@@ -247,6 +247,10 @@ def test_scalars_follow_yaml_1_2_core(text: str, value: object) -> None:
     assert parse_yaml(f"a: {text}\n".encode()).value == {"a": value}
 
 
+def test_no_key_is_left_out_in_silence() -> None:
+    assert parse_yaml(b'"?": 1\n"": 2\n"a.b": {}\n').value == {"?": 1, "": 2, "a.b": {}}
+
+
 def test_json_is_read_as_yaml() -> None:
     value = {"a": ["x", 1, None, True, {"é": '𝄞/\\"\n'}], "b": {}}
     assert parse_yaml(json.dumps(value, ensure_ascii=False).encode()).value == value

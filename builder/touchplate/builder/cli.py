@@ -9,10 +9,11 @@ from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.values import Secret
 from touchplate.builder.attest import Operator
 from touchplate.builder.cli_probe import add_backend
-from touchplate.builder.cli_workshop import add_workshop_options, infer_typed, opened_workshop
-from touchplate.builder.definitions import load_definition
+from touchplate.builder.cli_workshop import add_workshop_options, infer_typed, opened_workshop, typed_package
+from touchplate.builder.definition_folder import check_definition_of
+from touchplate.builder.definitions import Definition, load_definition
 from touchplate.builder.ecosystem import Inference
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import read_logged, repeat
@@ -43,6 +44,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="index", type=int, metavar="INDEX", help="repeat what is logged there")
     build = parser.add_argument_group("the build")
     build.add_argument("--definition", type=Path, metavar="FILE", help="use this instead of inferring one")
+    build.add_argument(
+        "--folder", type=Path, metavar="DIR", help="the definition that this folder has of PURL"
+    )
     build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
     add_workshop_options(build)
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
@@ -69,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
         if args.index is not None:
             return _repeat(args, workshop)
         inference = None
-        if args.definition is not None:
-            definition = load_definition(args.definition)
+        if args.definition is not None or args.folder is not None:
+            definition = _given_definition(args)
             published = fetch_published(workshop, definition)
         else:
             inference = infer_typed(args, workshop, args.package)
@@ -81,6 +85,15 @@ def run(args: argparse.Namespace) -> int:
         submission = _submit(args, workshop, done, operator)
     _show(args, done, inference, submission)
     return exit_code(done)
+
+
+def _given_definition(args: argparse.Namespace) -> Definition:
+    if args.folder is None:
+        return load_definition(args.definition)
+    one = check_definition_of(args.folder, typed_package(args.package))
+    if one.definition is None:
+        raise DefinitionError(f"{one.path}: {DefinitionError.listing(one.mistakes)}", mistakes=one.mistakes)
+    return one.definition
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -97,7 +110,9 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--log needs --key and --operator: only signed results go into a log")
     if args.state is not None and args.index is None:
         raise UsageError("--state is for --from: nothing else reads a log")
-    if args.jdk is not None and args.package is None:
+    if args.folder is not None and args.package is None:
+        raise UsageError("--folder is for a PURL: it is searched for the PURL's definition")
+    if args.jdk is not None and (args.package is None or args.folder is not None):
         raise UsageError("--jdk is for inferring; a definition names its own JDK")
 
 

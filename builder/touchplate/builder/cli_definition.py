@@ -8,15 +8,13 @@ from touchplate.base.progress import open_progress
 from touchplate.builder.cli_workshop import add_workshop_options, infer_typed, opened_workshop, typed_package
 from touchplate.builder.definition_folder import (
     CheckedFile,
+    check_definition_of,
     check_file,
     check_folder,
-    find_definition,
-    read_definition_file,
     save_definition,
 )
 from touchplate.builder.definitions import Definition, parse_definition
 from touchplate.builder.ecosystems.registry import find_ecosystem
-from touchplate.builder.errors import DefinitionError
 from touchplate.builder.json_schema import format_schema
 from touchplate.builder.normalise import normalise_definition
 from touchplate.builder.plan import Limits
@@ -152,35 +150,28 @@ def _infer(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    origin, data = _found(args)
-    try:
-        definition = parse_definition(data)
-    except DefinitionError as error:
-        return _report(args, [CheckedFile(Path(origin), None, error.mistakes)])
-    value = normalise_definition(definition)
+    one = _found(args)
+    if one.definition is None:
+        return _report(args, [one])
+    definition, value = one.definition, normalise_definition(one.definition)
     if args.json:
-        print_json({"from": origin, "sha256": definition.sha256, "definition": value})
+        print_json({"from": str(one.path), "sha256": definition.sha256, "definition": value})
         return OK
-    head = [f"{origin}", f"sha256 {definition.sha256}: over the definition's own bytes, as it is attested"]
+    head = [str(one.path), f"sha256 {definition.sha256}: over the definition's own bytes, as it is attested"]
     print_text(format_yaml(value, _shown_reasons(definition), head).decode())
     return OK
 
 
-def _found(args: argparse.Namespace) -> tuple[str, bytes]:
-    """Where the definition comes from, and its bytes."""
+def _found(args: argparse.Namespace) -> CheckedFile:
+    """The definition that is meant; its path says where it comes from."""
     if not args.what.startswith("pkg:"):
         if args.folder is not None:
             raise UsageError("--folder is for a PURL: a FILE is shown as it is")
-        return args.what, read_definition_file(Path(args.what))
+        return check_file(Path(args.what))
     if args.folder is not None:
-        package = typed_package(args.what)
-        path = find_definition(args.folder, package)
-        if path is None:
-            raise DefinitionError(f"{str(args.folder)!r} has no definition of {package}; infer or write one")
-        return str(path), read_definition_file(path, follow=False)
+        return check_definition_of(args.folder, typed_package(args.what))
     with opened_workshop(args) as workshop:
-        definition = infer_typed(args, workshop, args.what).definition
-    return f"inferred for {definition.package}", definition.data
+        return CheckedFile(Path("inferred"), infer_typed(args, workshop, args.what).definition)
 
 
 def _shown_reasons(definition: Definition) -> dict[str, str]:

@@ -91,6 +91,17 @@ def find_definition(folder: Path, package: PackageURL) -> Path | None:
     return found[0] if found else None
 
 
+def check_definition_of(folder: Path, package: PackageURL) -> CheckedFile:
+    """The definition that the folder has of a package version, with all of its mistakes.
+
+    Raises DefinitionError when it has none, OSError.
+    """
+    path = find_definition(folder, package)
+    if path is None:
+        raise DefinitionError(f"{str(folder)!r} has no definition of {package}; infer or write one")
+    return check_file(path, PurePosixPath(path.relative_to(folder)))
+
+
 def save_definition(folder: Path, package: PackageURL, data: bytes) -> Path:
     """Write a definition to its place. Other content that stands there already is kept.
 

@@ -221,13 +221,10 @@ def _read_mapping(node: yaml.MappingNode, path: str, document: Document) -> dict
         key = _read(key_node, _join(path, "?"), document)
         if not isinstance(key, str):
             document.mistake(key_node.start_mark, f"the key {str(key)[:40]!r} is not text; quote it")
-            key = "?"
         elif key in mapping:
             document.mistake(key_node.start_mark, f"the key {key[:40]!r} stands twice; keep one")
-            continue
-        value = _read(value_node, _join(path, key), document)
-        if key != "?":
-            mapping[key] = value
+        else:
+            mapping[key] = _read(value_node, _join(path, key), document)
     return mapping
 
 
