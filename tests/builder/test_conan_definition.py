@@ -25,7 +25,9 @@ from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, Re
 from touchplate.builder.ecosystems.conan.revisions import package_revision, recipe_revision
 from touchplate.builder.ecosystems.conan.tools import Conan, Gcc, Program, default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.normalise import normalise_definition
 from touchplate.builder.repository import RemoteFile, Repositories, Repository
+from touchplate.builder.yaml_writer import format_yaml
 
 RECIPE = {
     "conanfile.py": b"from conan.tools.cmake import CMake\n",
@@ -85,6 +87,17 @@ def remote(tmp_path: Path) -> Iterator[Remote]:
             )
     finally:
         site.close()
+
+
+def test_inferred_definition_is_written_for_people_with_reasons(remote: Remote) -> None:
+    package = a_package(settings())
+    package.put(remote.site.pages)
+    inference = infer(package.purl, remote.repositories)
+    value = normalise_definition(inference.definition)
+    data = format_yaml(value, inference.reasons)
+    assert replace(parse_definition(data), data=b"") == replace(inference.definition, data=b"")
+    for reason in inference.reasons.values():
+        assert f"# {reason}\n" in data.decode()
 
 
 def value_of(definition: Definition) -> dict[str, Any]:

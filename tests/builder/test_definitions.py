@@ -119,6 +119,12 @@ def test_refuses_an_output_of_another_package() -> None:
         parse_definition(data.encode())
 
 
+def test_a_package_that_is_called_like_our_stand_in_is_a_package_like_any_other() -> None:
+    data = VALID.replace("pkg:maven/org.example/demo@1.0", "pkg:maven/invalid/invalid@0", 1)
+    with pytest.raises(DefinitionError, match="one definition, one package"):
+        parse_definition(data.encode())
+
+
 def test_mvn_needs_its_tools() -> None:
     with pytest.raises(DefinitionError, match=r"needs tools\.jdk and tools\.maven"):
         parse_definition(changed("  jdk: 17\n", ""))

@@ -16,7 +16,7 @@ from touchplate.builder.ecosystem import DefinitionForm, Ecosystem
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import GIB, Limits
-from touchplate.builder.schema import NO_PURLS, Reader
+from touchplate.builder.schema import Reader, is_stand_in
 from touchplate.builder.yamlcore import MAX_BYTES, read_yaml
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.purl import ECOSYSTEMS, PackageURL
@@ -173,7 +173,7 @@ def make_definition(value: Mapping[str, JSONValue]) -> Definition:
 
 
 def _check_place(reader: Reader, package: PackageURL, place: PurePosixPath) -> None:
-    if package in NO_PURLS.values():
+    if is_stand_in(package):
         return
     wanted = definition_path(package)
     if place not in [wanted.with_name(f"{wanted.name.removesuffix('.yaml')}{one}") for one in SUFFIXES]:
@@ -233,7 +233,7 @@ def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
     for path in reader.items("outputs", low=1, high=64):
         reader.known(path, required=("path", "package"))
         output = Output(path=reader.relative(f"{path}.path"), package=reader.purl(f"{path}.package"))
-        read = not {package, output.package} & set(NO_PURLS.values())
+        read = not is_stand_in(package) and not is_stand_in(output.package)
         if read and output.package.package != package.package:
             reader.mistake(
                 f"{path}.package", f"is not a file of {package.package}; one definition, one package"

@@ -26,6 +26,11 @@ NO_PURLS: Mapping[str, PackageURL] = {
 """What stands in for a package URL that is none."""
 
 
+def is_stand_in(package: PackageURL) -> bool:
+    """Whether `package` stands in for one that could not be read. A package of the same name is none."""
+    return any(package is one for one in NO_PURLS.values())
+
+
 @dataclass(frozen=True)
 class TextMap:
     """A mapping of names to text: a pattern for each (matched whole), and in words what it maps."""
