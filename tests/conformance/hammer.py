@@ -18,7 +18,10 @@ READS = 200
 
 REACHED = "Reached tree size goal"
 PUSHED_BACK = "requests received pushback from log"
-LINE = 400
+CANCELLED = "context canceled"
+"""What was under way when hammer had reached its goal, and stopped itself."""
+
+LINE = 800
 """Characters of a line that are kept."""
 
 
@@ -31,8 +34,14 @@ class Hammered:
 
     @property
     def complaints(self) -> list[str]:
-        """Warnings and worse. Being told to come back later is none."""
-        return [line for line in self.lines if line[:1] in "WEF" and PUSHED_BACK not in line]
+        """Warnings and worse. Being told to come back later is none, nor is what hammer itself broke off."""
+        return [
+            line
+            for number, line in enumerate(self.lines)
+            if line[:1] in "WEF"
+            and PUSHED_BACK not in line
+            and not (CANCELLED in line and any(REACHED in before for before in self.lines[:number]))
+        ]
 
     @property
     def good(self) -> bool:
