@@ -23,6 +23,7 @@ from touchplate.builder.probe import Probe
 from touchplate.builder.repository import RemoteFile, Repository
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency
 from touchplate.verify.purl import PackageURL, parse_purl
 
@@ -125,6 +126,13 @@ class Joinery:
     def can_infer(self, package: PackageURL) -> bool:
         """Never."""
         return False
+
+    def format_details(self, definition: Definition) -> dict[str, JSONValue]:
+        assert isinstance(definition.details, Glue)
+        return {"glue": definition.details.text}
+
+    def make_template(self, package: PackageURL) -> str:
+        raise DefinitionError("nobody can guess the glue; write a definition")
 
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         refuse_hints(hints)

@@ -13,6 +13,7 @@ from tests.builder.rebuildparts import CONTENT, FOLDER, JAR, PACKAGE, Scene, sce
 from tests.builder.sandboxes import require_sandbox
 from tests.simkeys import ORIGIN
 
+from touchplate.builder.definition_folder import save_definition
 from touchplate.verify.cli import main
 from touchplate.verify.entry import parse_packed
 from touchplate.verify.keys import format_private_pem, generate_signer
@@ -81,6 +82,24 @@ def test_signed_result_is_logged_with_its_evidence_and_can_be_repeated(person: P
         code, again = person.json("--from", index, *host.reading)
         assert (code, again["same"]) == (0, True)
         assert again["milliseconds"].keys() >= {"build"}
+
+
+def test_definition_of_the_operators_own_folder_is_used_in_place_of_an_inferred_one(
+    person: Person, tmp_path: Path
+) -> None:
+    require_sandbox()
+    definition = scripted(person.scene, "jar(b'made from source\\n')")
+    save_definition(tmp_path, definition.package, definition.data)
+    code, result = person.json(PACKAGE, "--folder", str(tmp_path))
+    assert (code, result["result"]) == (0, "identical")
+    assert result["definition"]["sha256"] == definition.sha256
+    (file,) = tmp_path.rglob("*.yaml")
+    file.write_bytes(definition.data.replace(b'"version":1', b'"version":yes'))
+    assert person.run(PACKAGE, "--folder", str(tmp_path)) == 2
+    assert f"{file}: line 1" in person.error()
+    file.unlink()
+    assert person.run(PACKAGE, "--folder", str(tmp_path)) == 2
+    assert "has no definition of" in person.error()
 
 
 def test_repeating_remembers_the_log_where_it_is_told_to(
@@ -176,6 +195,8 @@ def test_unreachable_upstream_is_exit_2(person: Person) -> None:
         (["--from", "1"], "needs an index"),
         (["--definition", "f", "--jdk", "17"], "--jdk is for inferring"),
         ([PACKAGE, "--state", "s"], "--state is for --from"),
+        (["--definition", "f", "--folder", "d"], "--folder is for a PURL"),
+        ([PACKAGE, "--folder", "d", "--jdk", "17"], "--jdk is for inferring"),
     ],
 )
 def test_mistakes_of_usage_are_exit_64(person: Person, arguments: list[str], message: str) -> None:

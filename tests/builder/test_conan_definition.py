@@ -25,7 +25,9 @@ from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, Re
 from touchplate.builder.ecosystems.conan.revisions import package_revision, recipe_revision
 from touchplate.builder.ecosystems.conan.tools import Conan, Gcc, Program, default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.normalise import normalise_definition
 from touchplate.builder.repository import RemoteFile, Repositories, Repository
+from touchplate.builder.yaml_writer import format_yaml
 
 RECIPE = {
     "conanfile.py": b"from conan.tools.cmake import CMake\n",
@@ -85,6 +87,17 @@ def remote(tmp_path: Path) -> Iterator[Remote]:
             )
     finally:
         site.close()
+
+
+def test_inferred_definition_is_written_for_people_with_reasons(remote: Remote) -> None:
+    package = a_package(settings())
+    package.put(remote.site.pages)
+    inference = infer(package.purl, remote.repositories)
+    value = normalise_definition(inference.definition)
+    data = format_yaml(value, inference.reasons)
+    assert replace(parse_definition(data), data=b"") == replace(inference.definition, data=b"")
+    for reason in inference.reasons.values():
+        assert f"# {reason}\n" in data.decode()
 
 
 def value_of(definition: Definition) -> dict[str, Any]:
@@ -177,8 +190,8 @@ def test_another_file_than_the_archive_is_answered_with_what_to_write(remote: Re
         (("source", "files", 1), None, "source.files: lack conanfile.py"),
         (("source", "files"), TWICE, "name a file twice"),
         (("environment", "SOURCE_DATE_EPOCH"), "now", "SOURCE_DATE_EPOCH"),
-        (("profile", "settings", "os"), "{{ 1 }}", "a setting with a plain text"),
-        (("profile", "options"), {"a b": "1"}, "an option with a plain text"),
+        (("profile", "settings", "os"), "{{ 1 }}", "settings to plain text"),
+        (("profile", "options"), {"a b": "1"}, "options to plain text"),
         (("tools", "conan", "version"), "1.60.0", "a release, as 2.34.0"),
         (("tools", "programs"), ["/bin/sh"], "'/bin/sh' is unknown; use autoconf or"),
         (("tools", "programs"), ["reboot"], "'reboot' is unknown"),

@@ -87,12 +87,12 @@ def test_definition_of_an_image_is_read() -> None:
         (
             "  bases:",
             "  args: {A: 1}\n  bases:",
-            "image.args: is not a mapping of names to text; quote numbers",
+            "image.args.A: 1 does not fit: a mapping of names to text; quote numbers",
         ),
-        ("  bases:", "  labels: {'a=b': c}\n  bases:", "image.labels: is not a mapping"),
+        ("  bases:", "  labels: {'a=b': c}\n  bases:", "image.labels: the name 'a=b' does not fit"),
         ("tools:", "command: [sh]\ntools:", "command: is unknown"),
-        ("tools:", "environment: {A: b}\ntools:", "environment: has no meaning for images; leave it out"),
-        ("version: 1", "version: 1\nupstreams: [hub]", "upstreams: has no meaning for images"),
+        ("tools:", "environment: {A: b}\ntools:", "environment: is unknown; known here: version"),
+        ("version: 1", "version: 1\nupstreams: [hub]", "upstreams: is unknown; known here: version"),
     ],
 )
 def test_mistake_is_named_with_line_and_remedy(old: str, new: str, said: str) -> None:

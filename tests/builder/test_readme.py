@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from touchplate.builder.cli import register
+from touchplate.builder.definition_folder import save_definition
 from touchplate.builder.definitions import parse_definition
 from touchplate.builder.ecosystems.conan.definition import details_of as conan_details_of
 from touchplate.builder.ecosystems.conan.tools import default_conan
 from touchplate.builder.ecosystems.maven.definition import details_of
 from touchplate.builder.ecosystems.oci.definition import details_of as image_details_of
-from touchplate.verify.cli import COMMANDS
+from touchplate.verify.cli import COMMANDS, main
 from touchplate.verify.jcs import format_json
+from touchplate.verify.purl import parse_purl
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement
 
 README = Path(__file__).resolve().parents[2] / "builder" / "README.md"
@@ -57,6 +59,29 @@ def test_provenance_in_the_readme_is_one(number: int, kind: str, backend: str) -
     assert provenance.builder.endswith(f"/touchplate/{backend}/v1")
 
 
+def test_commands_on_definitions_do_what_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = (one for one in blocks("console") if "definition check" in one)
+    lines = block.replace("…", "0").splitlines()  # ids are cut short for people
+    codes = {}
+    for line in lines:
+        words = shlex.split(line)
+        if words[:3] == ["$", "touchplate", "definition"]:
+            if words[3] == "infer":  # needs the upstream; what it would save is the first example
+                save_definition(
+                    Path(words[-1]), parse_purl(f"{words[4]}?type=jar"), blocks("yaml")[0].encode()
+                )
+            else:
+                codes[words[3]] = main(words[2:])
+    assert codes == {"new": 0, "check": 1, "show": 0, "schema": 0}
+    printed = capsys.readouterr().out.splitlines()
+    shown = [line for line in lines if line.startswith("definitions/") or " mistakes in " in line]
+    assert len(shown) == 2
+    assert [line for line in shown if line not in printed] == []
+
+
 def test_commands_in_the_readme_are_understood() -> None:
     parser = argparse.ArgumentParser(exit_on_error=False)
     register(parser)
@@ -67,8 +92,8 @@ def test_commands_in_the_readme_are_understood() -> None:
                 commands.append(shlex.split(line)[2:])
     names = [command[0] for command in commands]
     # Those of the queue are looked at with all others, in tests/repo/test_docs.py.
-    own = [name for name in names if name not in ("jobs", "builder")]
-    assert own == ["rebuild", "rebuild", "keygen", "rebuild", "rebuild", "rebuild"]
+    own = [name for name in names if name not in ("jobs", "builder", "definition")]
+    assert own == ["rebuild", "rebuild", "keygen", "rebuild", "rebuild", "rebuild", "rebuild"]
     for name, *arguments in commands:
         assert name in {known.partition(" ")[0] for known in COMMANDS}
         if name == "rebuild":

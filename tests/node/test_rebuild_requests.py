@@ -19,8 +19,10 @@ from tests.verify.cases import comparison, provenance, second
 from tests.verify.support import PUBLISHED
 
 from touchplate.api.docker.layout import image_purl
+from touchplate.builder.definition_path import definition_path
 from touchplate.builder.queue.jobs import Job, QueueLimits
 from touchplate.node import rebuilds
+from touchplate.verify.purl import parse_purl
 
 ASKER, WORKER, ADMIN = "an-askers-token-of-tests", "a-workers-token-of-tests", "an-admins-token-of-tests"
 PACKAGE = "pkg:maven/org.example/lib@1.0?type=jar"
@@ -389,8 +391,9 @@ def image_definition(package: str) -> dict[str, Any]:
 def images(folder: Path) -> Iterator[ImageWorld]:
     """A node with one definition, of `IMAGE`."""
     write_tokens(folder)
-    (folder / "definitions").mkdir()
-    (folder / "definitions" / "app.json").write_text(json.dumps(image_definition(IMAGE_URL)))
+    place = (folder / "definitions" / definition_path(parse_purl(IMAGE_URL))).with_suffix(".json")
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(image_definition(IMAGE_URL)))
     (folder / "definitions" / "broken.yaml").write_text("version: [")
     with image_world(folder, rules=rules("any", 'definitions = "definitions"')) as made:
         made.registry.push("team/app", "1", IMAGE)

@@ -7,7 +7,7 @@ from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import ConfigError
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import Engine, sqlite_engine
-from touchplate.builder.definition_folder import DefinitionFolder
+from touchplate.builder.definition_index import DefinitionIndex
 from touchplate.builder.queue.http import JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
 from touchplate.builder.queue.store import Queue
@@ -28,7 +28,7 @@ def open_jobs(section: QueueSection, data: Path) -> JobRoutes:
 
 def open_desk(section: QueueSection, jobs: JobRoutes, evidence: DigestFolder) -> RebuildDesk:
     """Where refused clients ask for rebuilds."""
-    definitions = None if section.definitions is None else DefinitionFolder(section.definitions)
+    definitions = None if section.definitions is None else DefinitionIndex(section.definitions)
     return RebuildDesk(Source(jobs.queue, jobs.tokens, definitions, evidence))
 
 

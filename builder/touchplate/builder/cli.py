@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from touchplate.base.http import AddressRules, HTTPClient
-from touchplate.base.progress import open_progress
 from touchplate.base.values import Secret
 from touchplate.builder.attest import Operator
 from touchplate.builder.cli_probe import add_backend
-from touchplate.builder.definitions import load_definition
+from touchplate.builder.cli_workshop import add_workshop_options, infer_typed, opened_workshop, typed_package
+from touchplate.builder.definition_folder import check_definition_of
+from touchplate.builder.definitions import Definition, load_definition
 from touchplate.builder.ecosystem import Inference
-from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
@@ -27,15 +27,13 @@ from touchplate.builder.report import (
     repeat_json,
 )
 from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
-from touchplate.builder.upstream_option import parse_upstreams
-from touchplate.builder.workshop import Workshop, default_data, open_workshop
+from touchplate.builder.workshop import Workshop
 from touchplate.verify.cli_reader import Reader, add_state, open_log
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import load_signer
 from touchplate.verify.names import check_operator
 from touchplate.verify.output import print_json, print_note
-from touchplate.verify.purl import normalise_purl
 from touchplate.verify.trust import load_trust
 from touchplate.verify.usage import UsageError
 
@@ -46,16 +44,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="index", type=int, metavar="INDEX", help="repeat what is logged there")
     build = parser.add_argument_group("the build")
     build.add_argument("--definition", type=Path, metavar="FILE", help="use this instead of inferring one")
-    build.add_argument("--jdk", type=int, metavar="N", help="infer for this JDK, not the manifest's")
-    build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
     build.add_argument(
-        "--upstream",
-        action="append",
-        default=[],
-        metavar="URL|NAME=URL[,identity=…][,ecosystem=…]",
-        help="Maven's central (default: mvn's own), or another upstream by name; may be repeated",
+        "--folder", type=Path, metavar="DIR", help="the definition that this folder has of PURL"
     )
-    build.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
+    build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
+    add_workshop_options(build)
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
     add_backend(build)
     logging = parser.add_argument_group("signing and logging")
@@ -76,21 +69,31 @@ def run(args: argparse.Namespace) -> int:
     """Rebuild, sign, submit, print. 0 identical (or repeated), 1 not, 2 cannot be determined, 64 usage."""
     _check_usage(args)
     operator = _operator(args)
-    with _workshop(args) as workshop:
+    with opened_workshop(args, work=args.work, verbose=args.verbose, backend=args.backend) as workshop:
         if args.index is not None:
             return _repeat(args, workshop)
         inference = None
-        if args.definition is not None:
-            definition = load_definition(args.definition)
+        if args.definition is not None or args.folder is not None:
+            definition = _given_definition(args)
             published = fetch_published(workshop, definition)
         else:
-            inference = _infer(args, workshop)
+            inference = infer_typed(args, workshop, args.package)
+            workshop.keep_definition(inference.definition)
             definition, published = inference.definition, inference.published
         signing = operator is not None
         done = rebuild(workshop, definition, published, to_sign=signing, refetch=args.refetch)
         submission = _submit(args, workshop, done, operator)
     _show(args, done, inference, submission)
     return exit_code(done)
+
+
+def _given_definition(args: argparse.Namespace) -> Definition:
+    if args.folder is None:
+        return load_definition(args.definition)
+    one = check_definition_of(args.folder, typed_package(args.package))
+    if one.definition is None:
+        raise DefinitionError(f"{one.path}: {DefinitionError.listing(one.mistakes)}", mistakes=one.mistakes)
+    return one.definition
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -107,24 +110,10 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--log needs --key and --operator: only signed results go into a log")
     if args.state is not None and args.index is None:
         raise UsageError("--state is for --from: nothing else reads a log")
-    if args.jdk is not None and args.package is None:
+    if args.folder is not None and args.package is None:
+        raise UsageError("--folder is for a PURL: it is searched for the PURL's definition")
+    if args.jdk is not None and (args.package is None or args.folder is not None):
         raise UsageError("--jdk is for inferring; a definition names its own JDK")
-
-
-@contextmanager
-def _workshop(args: argparse.Namespace) -> Iterator[Workshop]:
-    with (
-        open_progress(quiet=args.quiet) as display,
-        open_workshop(
-            (args.data or default_data()).absolute(),
-            display,
-            work=args.work.absolute() if args.work else None,
-            upstreams=parse_upstreams(args.upstream),
-            verbose=args.verbose,
-            backend=args.backend,
-        ) as workshop,
-    ):
-        yield workshop
 
 
 def _operator(args: argparse.Namespace) -> Operator | None:
@@ -135,21 +124,6 @@ def _operator(args: argparse.Namespace) -> Operator | None:
     pem = Secret.parse(f"file:{args.key}", Path()).resolve()
     password = Secret.parse(f"file:{args.password_file}", Path()).resolve() if args.password_file else None
     return Operator(args.operator, load_signer(pem.encode(), password.encode() if password else None))
-
-
-def _infer(args: argparse.Namespace, workshop: Workshop) -> Inference:
-    try:
-        package = normalise_purl(args.package)
-    except VerifyError as error:
-        raise DefinitionError(f"{error}; write pkg:maven/GROUP/ARTIFACT@VERSION") from error
-    ecosystem = find_ecosystem(package.ecosystem)
-    workshop.display.step(f"infer: {package}")
-    hints = {} if args.jdk is None else {"jdk": str(args.jdk)}
-    inference = ecosystem.infer(workshop, package, hints)
-    workshop.keep_definition(inference.definition)
-    for note in inference.notes:
-        workshop.display.line(f"    {note}")
-    return inference
 
 
 def _submit(

@@ -1,84 +1,144 @@
-"""The definitions that an operator keeps in a folder, by the package files that they build.
+"""An operator's folder of definitions: one file for each package version, at the place of its package.
 
-The folder may be a checkout that changes while it is used: it is looked at again, and files that are no
-definitions (any more) are left out with a warning.
+A folder is read as it lies on disk. Of a git repository that is the checked-out work tree: git is never
+run, so neither are its hooks, filters and submodules. Files and folders whose names begin with a dot are no
+part of it.
 """
 
-from __future__ import annotations
-
-import logging
+import os
 import stat
-import threading
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
-from touchplate.builder.definitions import Definition, load_definition
-from touchplate.builder.errors import DefinitionError
+from touchplate.base.durable import make_folder, write_atomic
+from touchplate.builder.definition_path import SUFFIXES, definition_path
+from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.errors import DefinitionError, Mistake
+from touchplate.builder.yamlcore import MAX_BYTES
+from touchplate.verify.purl import PackageURL
 
-SUFFIXES = (".yaml", ".yml", ".json")
+MAX_FILES = 100_000
+"""Definitions in one folder: an upstream's whole catalogue is split by somebody who knows why."""
 
-MAX_DEFINITIONS = 10_000
-"""Files of one folder that are looked at, by name: to read so many takes a minute, once."""
-
-FRESH_SECONDS = 10.0
-"""How long nobody looks for changes."""
-
-_Stamp = tuple[int, int, int]
+_READ = (*SUFFIXES, ".yml")
 
 
-class DefinitionFolder:
-    """Finds definitions. Safe from any thread; `find` may read files."""
+@dataclass(frozen=True)
+class CheckedFile:
+    """One file that was looked at; `definition` is None when it has mistakes that leave none."""
 
-    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder = folder
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._looked_at = -FRESH_SECONDS - clock()  # all below under self._lock
-        self._read: dict[Path, tuple[_Stamp, Definition | None]] = {}
-        self._by_package: dict[str, Definition] = {}
+    path: Path
+    definition: Definition | None = field(default=None, repr=False)
+    mistakes: tuple[Mistake, ...] = ()
 
-    def find(self, package: str) -> Definition | None:
-        """The definition that builds this package file (a package URL in its one spelling): of several, the
-        one whose file comes first by name. Raises DefinitionError when the folder cannot be read."""
-        with self._lock:
-            now = self._clock()
-            if not self._looked_at <= now < self._looked_at + FRESH_SECONDS:
-                self._look()
-                self._looked_at = now
-            return self._by_package.get(package)
 
-    def _look(self) -> None:
-        try:
-            paths = sorted(path for path in self._folder.iterdir() if path.suffix in SUFFIXES)
-        except OSError as error:
-            raise DefinitionError(
-                f"cannot read the definitions in {str(self._folder)!r}: {error.strerror}"
-            ) from error
-        if len(paths) > MAX_DEFINITIONS:
-            logging.getLogger(__name__).warning(
-                "%s holds %d definitions; the first %d are used", self._folder, len(paths), MAX_DEFINITIONS
-            )
-        self._read = {path: self._load(path) for path in paths[:MAX_DEFINITIONS]}
-        self._by_package = {}
-        for _, definition in self._read.values():
-            if definition is not None:
-                for output in definition.outputs:
-                    self._by_package.setdefault(str(output.package), definition)
+def read_definition_file(path: Path, *, follow: bool = True) -> bytes:
+    """The bytes of a regular file, one more than a definition may have at most.
 
-    def _load(self, path: Path) -> tuple[_Stamp, Definition | None]:
-        try:
-            found = path.stat()
-            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-                raise DefinitionError("it is no file")
-            known = self._read.get(path)
-            if known is not None and known[0] == stamp:
-                return known
-            return stamp, load_definition(path)
-        except OSError as error:
-            mistake, stamp = str(error.strerror), (0, 0, 0)
-        except DefinitionError as error:
-            mistake = str(error)
-        logging.getLogger(__name__).warning("%s is left out: %s", path.name, mistake)
-        return stamp, None
+    `follow`: whether it may be a symbolic link. Raises OSError, DefinitionError for what is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    if not follow and path.is_symlink():
+        raise DefinitionError("is a symbolic link; put the definition itself here")
+    descriptor = os.open(path, flags)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DefinitionError("is no regular file; a definition is one")
+        return stream.read(MAX_BYTES + 1)
+
+
+def check_file(path: Path, place: PurePosixPath | None = None) -> CheckedFile:
+    """One file, with all of its mistakes. `place`: its path in a folder of definitions. Raises OSError."""
+    try:
+        data = read_definition_file(path, follow=place is None)
+        return CheckedFile(path, parse_definition(data, place=place))
+    except DefinitionError as error:
+        return CheckedFile(path, None, error.mistakes or (Mistake(1, 1, "", str(error)),))
+
+
+def check_folder(folder: Path, looked_at: Callable[[], None] = lambda: None) -> list[CheckedFile]:
+    """Every definition below `folder`, sorted by path. Raises OSError, and DefinitionError for none at all.
+
+    `looked_at` is called after each.
+    """
+    checked: list[CheckedFile] = []
+    first: dict[PurePosixPath, Path] = {}
+    for path in definition_files(folder):
+        one = check_file(path, PurePosixPath(path.relative_to(folder)))
+        if one.definition is not None:
+            other = first.setdefault(definition_path(one.definition.package), path)
+            if other != path:
+                text = f"{other.relative_to(folder)} is of the same package; keep one of them"
+                one = CheckedFile(path, None, (Mistake(1, 1, "package", text),))
+        checked.append(one)
+        looked_at()
+    if not checked:
+        hint = "; it is a bare repository, check it out" if (folder / "HEAD").is_file() else ""
+        raise DefinitionError(f"{str(folder)!r} holds no definition (…{', …'.join(SUFFIXES)}){hint}")
+    return checked
+
+
+def find_definition(folder: Path, package: PackageURL) -> Path | None:
+    """The file of a package's definition; None when the folder has none.
+
+    Raises DefinitionError when there are two.
+    """
+    place = folder / definition_path(package)
+    found = [path for path in _alternatives(place) if path.is_file() or path.is_symlink()]
+    if len(found) > 1:
+        raise DefinitionError(f"{' and '.join(map(str, found))} are of one package; keep one of them")
+    return found[0] if found else None
+
+
+def check_definition_of(folder: Path, package: PackageURL) -> CheckedFile:
+    """The definition that the folder has of a package version, with all of its mistakes.
+
+    Raises DefinitionError when it has none, OSError.
+    """
+    path = find_definition(folder, package)
+    if path is None:
+        raise DefinitionError(f"{str(folder)!r} has no definition of {package}; infer or write one")
+    return check_file(path, PurePosixPath(path.relative_to(folder)))
+
+
+def save_definition(folder: Path, package: PackageURL, data: bytes) -> Path:
+    """Write a definition to its place. Other content that stands there already is kept.
+
+    Raises DefinitionError for that, and for a place that a symbolic link has led out of the folder; OSError,
+    StorageError.
+    """
+    place = folder / definition_path(package)
+    for path in _alternatives(place):
+        if path.is_symlink() or path.exists():
+            if path == place and read_definition_file(path, follow=False) == data:
+                return path
+            raise DefinitionError(f"{str(path)!r} stands there already, and is another; remove it first")
+    existing = next(one for one in place.parents if one.exists())
+    if not existing.resolve().is_relative_to(folder.resolve()) and folder.exists():
+        raise DefinitionError(f"{str(existing)!r} leads out of {str(folder)!r}; remove the symbolic link")
+    make_folder(place.parent)
+    write_atomic(place, data, 0o644)
+    return place
+
+
+def _alternatives(place: Path) -> list[Path]:
+    stem = place.name.removesuffix(SUFFIXES[0])
+    return [place.with_name(f"{stem}{suffix}") for suffix in SUFFIXES]
+
+
+def definition_files(folder: Path) -> Iterator[Path]:
+    """Possible definitions, and links that may hide some, by path. Raises OSError, DefinitionError."""
+    found: list[Path] = []
+    for name, folders, files in os.walk(folder, onerror=_raise):
+        links = [one for one in folders if (Path(name) / one).is_symlink() and not one.startswith(".")]
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        found += [Path(name) / one for one in links]
+        found += [Path(name) / one for one in files if one.endswith(_READ) and not one.startswith(".")]
+        if len(found) > MAX_FILES:
+            raise DefinitionError(f"{str(folder)!r} holds more than {MAX_FILES} definitions; check its parts")
+    yield from sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error

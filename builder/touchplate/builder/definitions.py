@@ -8,15 +8,16 @@ build again. Digests of two operators' definitions are never compared with each 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from touchplate.builder.definition_path import SUFFIXES, definition_path
 from touchplate.builder.demands import Demands, read_demands
 from touchplate.builder.ecosystem import DefinitionForm, Ecosystem
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import GIB, Limits
-from touchplate.builder.schema import Reader, is_text_map
-from touchplate.builder.yamlcore import MAX_BYTES, parse_yaml
+from touchplate.builder.schema import Reader, is_stand_in
+from touchplate.builder.yamlcore import MAX_BYTES, read_yaml
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.purl import ECOSYSTEMS, PackageURL
 
@@ -31,6 +32,9 @@ MOST = {
     "fetch_files": 50_000,
 }
 """How far a definition may raise each limit, about twenty times the defaults: it may be a stranger's."""
+
+OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox")
+"""Fields that every definition may have, unless its ecosystem has no use for them."""
 
 DEFAULT_UMASK = 0o022
 DEFAULT_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -102,27 +106,50 @@ def load_definition(path: Path) -> Definition:
     return parse_definition(data)
 
 
-def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosystem) -> Definition:
+def parse_definition(
+    data: bytes,
+    find: Callable[[str], Ecosystem] = find_ecosystem,
+    *,
+    place: PurePosixPath | None = None,
+) -> Definition:
     """The definition in `data`. Raises DefinitionError naming line and remedy, for all mistakes at once.
 
-    `find` gives the ecosystem of a type of package URL, or raises DefinitionError.
+    `find` gives the ecosystem of a type of package URL, or raises DefinitionError. `place`: of the file in a
+    folder of definitions, where it has to be that of its package.
     """
-    document = parse_yaml(data)
+    document = read_yaml(data)
     reader = Reader(document)
     if not isinstance(document.value, dict):
-        raise DefinitionError("definition is not a mapping; it starts with 'version: 1'")
+        reader.mistake("", "is not a mapping; it starts with 'version: 1'")
+        reader.finish()
+    definition = read_definition(reader, data, find)
+    definition.ecosystem.check_definition(reader, definition)
+    if place is not None:
+        _check_place(reader, definition.package, place)
+    reader.finish()
+    return definition
+
+
+def read_definition(
+    reader: Reader, data: bytes, find: Callable[[str], Ecosystem] = find_ecosystem
+) -> Definition:
+    """The fields of a definition, one by one; mistakes go to the reader, and stand-ins into their places.
+
+    What the fields have to say together is not looked at (`Ecosystem.check_definition`). The published JSON
+    Schema is drawn by running this with another reader (`json_schema.py`).
+    """
     package = reader.purl("package")
     ecosystem = _find(reader, package, find)
     form = ecosystem.form
     reader.known(
         "",
         required=("version", "name", "package", "source", *form.required, "outputs"),
-        optional=(*form.optional, "environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox"),
+        optional=(*form.optional, *(name for name in OPTIONAL if name not in form.unused)),
     )
     if reader.number("version", low=1, high=VERSION) not in (None, VERSION):
         reader.mistake("version", f"only version {VERSION} is known")
     outputs = _read_outputs(reader, package)
-    definition = Definition(
+    return Definition(
         name=reader.text("name", r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", "letters, digits, . _ + -"),
         package=package,
         source=_read_source(reader, ecosystem),
@@ -130,22 +157,27 @@ def parse_definition(data: bytes, find: Callable[[str], Ecosystem] = find_ecosys
         details=ecosystem.read_details(reader),
         command=_read_command(reader, form),
         outputs=outputs,
-        upstreams=tuple(reader.texts("upstreams", default=form.upstreams)),
-        environment=_read_environment(reader),
+        upstreams=_read_upstreams(reader, form),
+        environment={**DEFAULT_ENVIRONMENT, **_read_environment(reader, form)},
         umask=reader.umask("umask", DEFAULT_UMASK),
-        allow_metadata=reader.flag("allow_metadata"),
+        allow_metadata="allow_metadata" not in form.unused and reader.flag("allow_metadata"),
         limits=_read_limits(reader),
         sandbox=read_demands(reader),
         data=data,
     )
-    ecosystem.check_definition(reader, definition)
-    reader.finish()
-    return definition
 
 
 def make_definition(value: Mapping[str, JSONValue]) -> Definition:
     """An inferred definition: written in its one form (RFC 8785 JSON + LF), then parsed like any other."""
     return parse_definition(format_json(value) + b"\n")
+
+
+def _check_place(reader: Reader, package: PackageURL, place: PurePosixPath) -> None:
+    if is_stand_in(package):
+        return
+    wanted = definition_path(package)
+    if place not in [wanted.with_name(f"{wanted.name.removesuffix('.yaml')}{one}") for one in SUFFIXES]:
+        reader.mistake("package", f"belongs to {wanted}, and the file is {place}; move it, or correct this")
 
 
 def _find(reader: Reader, package: PackageURL, find: Callable[[str], Ecosystem]) -> Ecosystem:
@@ -165,7 +197,19 @@ def _ecosystem_name(reader: Reader, package: PackageURL) -> str:
 
 
 def _read_command(reader: Reader, form: DefinitionForm) -> tuple[str, ...]:
+    if "command" not in (*form.required, *form.optional):
+        return ()
     return tuple(reader.texts("command", default=None if "command" in form.required else ()))
+
+
+def _read_upstreams(reader: Reader, form: DefinitionForm) -> tuple[str, ...]:
+    if "upstreams" in form.unused:
+        return form.upstreams
+    return tuple(reader.texts("upstreams", default=form.upstreams))
+
+
+def _read_environment(reader: Reader, form: DefinitionForm) -> dict[str, str]:
+    return {} if "environment" in form.unused else reader.text_map("environment")
 
 
 def _read_source(reader: Reader, ecosystem: Ecosystem) -> Source:
@@ -189,7 +233,8 @@ def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
     for path in reader.items("outputs", low=1, high=64):
         reader.known(path, required=("path", "package"))
         output = Output(path=reader.relative(f"{path}.path"), package=reader.purl(f"{path}.package"))
-        if output.package.package != package.package:
+        read = not is_stand_in(package) and not is_stand_in(output.package)
+        if read and output.package.package != package.package:
             reader.mistake(
                 f"{path}.package", f"is not a file of {package.package}; one definition, one package"
             )
@@ -199,17 +244,6 @@ def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
         if len(set(values)) != len(values):
             reader.mistake("outputs", f"two outputs have one {what}; keep one")
     return tuple(outputs)
-
-
-def _read_environment(reader: Reader) -> dict[str, str]:
-    environment = dict(DEFAULT_ENVIRONMENT)
-    if reader.has("environment"):
-        given = reader.get("environment")
-        if is_text_map(given):
-            environment.update(given)
-        else:
-            reader.mistake("environment", "is not a mapping of names to text; quote numbers")
-    return environment
 
 
 def _read_limits(reader: Reader) -> Limits:

@@ -42,10 +42,8 @@ def read_demands(reader: Reader) -> Demands:
         return Demands()
     reader.known("sandbox", optional=("backend", "needs"))
     backend = reader.choice("sandbox.backend", BACKENDS) if reader.has("sandbox.backend") else ""
-    needs = reader.texts("sandbox.needs", default=())
-    for number, name in enumerate(needs):
-        if name not in FEATURES:
-            reader.mistake(f"sandbox.needs.{number}", f"{name[:40]!r} is unknown; use {', '.join(FEATURES)}")
+    items = reader.items("sandbox.needs", low=1, high=32) if reader.has("sandbox.needs") else ()
+    needs = [reader.choice(item, tuple(FEATURES)) for item in items]
     return Demands(backend, tuple(needs))
 
 

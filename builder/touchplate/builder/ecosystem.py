@@ -8,7 +8,7 @@ tools: what passes between them is a BuildPlan in, files by digest out (`plan.py
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from touchplate.builder.errors import DefinitionError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from touchplate.builder.repository import RemoteFile
     from touchplate.builder.schema import Reader
     from touchplate.builder.workshop import Workshop
+    from touchplate.verify.jcs import JSONValue
     from touchplate.verify.predicates.provenance import Dependency
     from touchplate.verify.purl import PackageURL
 
@@ -39,6 +40,8 @@ class DefinitionForm:
     """Kinds of source that it may name."""
     upstreams: tuple[str, ...]
     """Names of the upstreams that Fetch can reach when it names none; empty for a build without Fetch."""
+    unused: tuple[str, ...] = ()
+    """Common fields that have no meaning for it, and are refused."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Inference:
     definition: Definition
     published: tuple[RemoteFile, ...]
     notes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why a value of the definition is what it is, by its path in the document (`source.kind`)."""
 
 
 class Toolchain(Protocol):
@@ -105,6 +110,15 @@ class Ecosystem(Protocol):
 
     def can_infer(self, package: PackageURL) -> bool:
         """Whether `infer` may succeed for a package of this name. False: it needs a definition by hand."""
+        ...
+
+    def format_details(self, definition: Definition) -> dict[str, JSONValue]:
+        """The fields that `read_details` read, with every default: reading them again gives the same."""
+        ...
+
+    def make_template(self, package: PackageURL) -> str:
+        """A commented definition of `package` for a person to complete: what cannot be known says `FILL-IN`,
+        which no field takes. Raises DefinitionError for what nobody builds."""
         ...
 
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:

@@ -20,6 +20,8 @@ that fails here because *this machine* has no JDK 21, no disk left or no upstrea
 package.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from touchplate.base.errors import TouchplateError
@@ -39,10 +41,40 @@ class BuilderError(TouchplateError):
     default_reason = "builder-error"
 
 
+@dataclass(frozen=True, order=True)
+class Mistake:
+    """One mistake in a definition's text. `line` and `column` count from 1, `column` in characters.
+
+    `path`: where in the document, as `source.files.0.uri`; empty when the text is no document yet.
+    """
+
+    line: int
+    column: int
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        return f"line {self.line}: {where}{self.text}"
+
+
 class DefinitionError(BuilderError):
-    """A definition, input lock or build plan is malformed or contradicts itself."""
+    """A definition, input lock or build plan is malformed or contradicts itself.
+
+    `mistakes`: those of a definition's text, by place; empty when the error is about something else.
+    """
 
     default_reason = "bad-definition"
+
+    def __init__(self, message: str, *, reason: str | None = None, mistakes: Iterable[Mistake] = ()) -> None:
+        super().__init__(message, reason=reason)
+        self.mistakes = tuple(mistakes)
+
+    @classmethod
+    def listing(cls, mistakes: Iterable[Mistake]) -> "DefinitionError":
+        """All of `mistakes` as one error. One broken part is often seen twice; each text is said once."""
+        found = sorted(set(mistakes))
+        return cls("; ".join(dict.fromkeys(map(str, found))), mistakes=found)
 
 
 class PhaseFailed(BuilderError):  # noqa: N818  the word of the comparison format, and not every one is an error

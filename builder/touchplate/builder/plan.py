@@ -153,7 +153,7 @@ def check_inside(path: str) -> None:
 def check_relative(path: str) -> None:
     """Refuse (DefinitionError) a path that is not relative and plain (no `..`, `.`, empty part)."""
     pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or str(pure) != path or ".." in pure.parts or "\0" in path:
+    if path in ("", ".") or pure.is_absolute() or str(pure) != path or ".." in pure.parts or "\0" in path:
         raise DefinitionError(f"{path!r} is not a plain relative path")
 
 

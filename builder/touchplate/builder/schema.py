@@ -2,25 +2,46 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TypeGuard
+from dataclasses import dataclass
 
-from touchplate.builder.errors import DefinitionError
+from touchplate.builder.errors import DefinitionError, Mistake
 from touchplate.builder.plan import check_relative
 from touchplate.builder.yamlcore import Document, Value
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.names import parse_upstream_uri
 from touchplate.verify.purl import PackageURL, parse_purl
 
-_MAX_TEXT = 4096  # characters of one text value: arguments and paths are far below
-_NO_PURL = PackageURL("maven", "invalid", "invalid", "0", (("type", "jar"),))
+MAX_TEXT = 4096
+"""Characters of one text value: arguments and paths are far below."""
+
+TEXT = r"[^\0]+"
+SHA256 = r"[0-9a-f]{64}"
+UMASK = r"0?[0-7]{3}"
+
+NO_PURLS: Mapping[str, PackageURL] = {
+    "maven": PackageURL("maven", "invalid", "invalid", "0", (("type", "jar"),)),
+    "conan": PackageURL("conan", None, "invalid", "0"),
+    "oci": PackageURL("oci", None, "invalid", f"sha256:{'0' * 64}", (("repository_url", "invalid/invalid"),)),
+}
+"""What stands in for a package URL that is none."""
 
 
-def is_text_map(value: object) -> TypeGuard[Mapping[str, str]]:
-    """Whether `value` maps plain names to text without NUL."""
-    return isinstance(value, dict) and all(
-        isinstance(item, str) and "\0" not in item and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", key)
-        for key, item in value.items()
-    )
+def is_stand_in(package: PackageURL) -> bool:
+    """Whether `package` stands in for one that could not be read. A package of the same name is none."""
+    return any(package is one for one in NO_PURLS.values())
+
+
+@dataclass(frozen=True)
+class TextMap:
+    """A mapping of names to text: a pattern for each (matched whole), and in words what it maps."""
+
+    names: str
+    values: str
+    form: str
+
+
+VARIABLES = TextMap(r"[A-Za-z_][A-Za-z0-9_]{0,63}", r"[^\0]*", "names to text; quote numbers")
+"""Of environments and arguments."""
 
 
 class Reader:
@@ -31,18 +52,26 @@ class Reader:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._mistakes: list[tuple[int, str]] = []
+        self._mistakes = list(document.mistakes)
+        self._absent: dict[str, str] = {}
+        """Path of what is missing, or has no parts where it should → what is said of it, and is enough."""
 
     def mistake(self, path: str, text: str) -> None:
         """Note a mistake at `path`."""
-        line = self._document.line(path)
-        self._mistakes.append((line, f"line {line}: {path or 'definition'}: {text}"))
+        self._mistakes.append(Mistake(*self._document.place(path), path or "definition", text))
 
     def finish(self) -> None:
         """Raise one DefinitionError with all mistakes, if there are any."""
         if self._mistakes:
-            # One broken part is often seen twice; each line of text is said once.
-            raise DefinitionError("; ".join(dict.fromkeys(text for _, text in sorted(self._mistakes))))
+            heard = [one for one in self._mistakes if not self._is_said(one)]
+            raise DefinitionError.listing(heard or self._mistakes)
+
+    def _is_said(self, mistake: Mistake) -> bool:
+        """Whether a mistake only follows from what is missing around it."""
+        return any(
+            mistake.path.startswith(f"{path}.") or (mistake.path == path and mistake.text != text)
+            for path, text in self._absent.items()
+        )
 
     def get(self, path: str) -> Value:
         """The value at `path`, None when absent."""
@@ -57,22 +86,30 @@ class Reader:
         return value
 
     def has(self, path: str) -> bool:
-        """Whether there is a value at `path`; an explicit null counts as absent."""
+        """Whether there is a value at `path`; a null, which `known` refuses, is none."""
         return self.get(path) is not None
 
     def known(self, path: str, *, required: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
         """Check that a mapping stands at `path`, with all of `required` and nothing beyond `optional`."""
         value = self.get(path)
         if not isinstance(value, dict):
-            self.mistake(path, f"is not a mapping; it takes {', '.join((*required, *optional))}")
+            self._missing(path, f"is not a mapping; it takes {', '.join((*required, *optional))}")
             return
-        for name in value:
+        for name, item in value.items():
+            where = f"{path}.{name}" if path else name
             if name not in required and name not in optional:
                 known = ", ".join((*required, *optional))
-                self.mistake(f"{path}.{name}" if path else name, f"is unknown; known here: {known}")
+                self.mistake(where, f"is unknown; known here: {known}")
+            elif item is None:
+                self._missing(where, "has no value; give it one, or leave the line out")
         for name in required:
-            if value.get(name) is None:
+            if name not in value:
                 self.mistake(path, f"lacks {name}; add it")
+                self._absent.setdefault(f"{path}.{name}" if path else name, "")
+
+    def _missing(self, path: str, text: str) -> None:
+        self._absent.setdefault(path, text)
+        self.mistake(path, text)
 
     def items(self, path: str, *, low: int, high: int) -> list[str]:
         """Paths of the items of the list at `path`, which has `low` to `high` of them."""
@@ -82,10 +119,10 @@ class Reader:
             return []
         return [f"{path}.{number}" for number in range(len(value))]
 
-    def text(self, path: str, pattern: str = r"[^\0]+", form: str = "text") -> str:
+    def text(self, path: str, pattern: str = TEXT, form: str = "text") -> str:
         """Text that matches `pattern` whole; `form` says it in words."""
         value = self.get(path)
-        if not isinstance(value, str) or len(value) > _MAX_TEXT or re.fullmatch(pattern, value) is None:
+        if not isinstance(value, str) or len(value) > MAX_TEXT or re.fullmatch(pattern, value) is None:
             self.mistake(path, f"{_shown(value)} is not {form}")
             return ""
         return value
@@ -95,6 +132,24 @@ class Reader:
         if default is not None and not self.has(path):
             return list(default)
         return [self.text(item, form="text; quote numbers") for item in self.items(path, low=1, high=256)]
+
+    def text_map(self, path: str, form: TextMap = VARIABLES) -> dict[str, str]:
+        """A mapping of names to text; empty when absent."""
+        value = self.get(path)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.mistake(path, f"is not a mapping of {form.form}")
+            return {}
+        pairs = {}
+        for name, item in value.items():
+            if re.fullmatch(form.names, name) is None:
+                self.mistake(path, f"the name {_shown(name)} does not fit: it is a mapping of {form.form}")
+            elif not isinstance(item, str) or re.fullmatch(form.values, item) is None:
+                self.mistake(f"{path}.{name}", f"{_shown(item)} does not fit: a mapping of {form.form}")
+            else:
+                pairs[name] = item
+        return pairs
 
     def choice(self, path: str, choices: Sequence[str]) -> str:
         """One of `choices`."""
@@ -121,7 +176,7 @@ class Reader:
 
     def sha256(self, path: str) -> str:
         """A SHA-256 in lower-case hex."""
-        return self.text(path, r"[0-9a-f]{64}", "a sha256 in lower-case hex")
+        return self.text(path, SHA256, "a sha256 in lower-case hex")
 
     def purl(self, path: str) -> PackageURL:
         """A package URL in its one spelling."""
@@ -132,7 +187,7 @@ class Reader:
             self.mistake(path, f"{_shown(value)} is not a package URL")
         except VerifyError as error:
             self.mistake(path, str(error))
-        return _NO_PURL
+        return NO_PURLS["maven"]
 
     def upstream_uri(self, path: str) -> str:
         """`upstream:<identity>/<path>` in its one spelling."""
@@ -158,7 +213,7 @@ class Reader:
         if not self.has(path):
             return default
         value = self.get(path)
-        if not isinstance(value, str) or re.fullmatch(r"0?[0-7]{3}", value) is None:
+        if not isinstance(value, str) or re.fullmatch(UMASK, value) is None:
             self.mistake(path, f'{_shown(value)} is not three octal digits in quotes; write "022"')
             return default
         return int(value, 8)

@@ -38,6 +38,9 @@ COMMANDS = {
     "log witness": Command("touchplate.node.cli_witness", "all", "cosign the heads of other people's logs"),
     "log serve": Command("touchplate.node.cli_log", "all", "run a log without adapters"),
     "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
+    "definition": Command(
+        "touchplate.builder.cli_definition", "builder", "check, infer, show and begin build definitions"
+    ),
     "builder work": Command("touchplate.builder.cli_work", "builder", "rebuild what a queue asks for"),
     "builder probe": Command("touchplate.builder.cli_probe", "builder", "what this host's sandboxes give"),
     "jobs": Command("touchplate.builder.cli_jobs", "builder", "add, list, cancel and watch a queue's jobs"),

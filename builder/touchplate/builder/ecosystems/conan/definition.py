@@ -15,7 +15,8 @@ from touchplate.builder.ecosystems.conan.reference import (
     revision_of,
 )
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.schema import Reader
+from touchplate.builder.schema import Reader, TextMap
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import parse_purl
 
 FORM = DefinitionForm(
@@ -24,6 +25,9 @@ FORM = DefinitionForm(
     source_kinds=("source-release",),
     upstreams=(),
 )
+
+_SETTINGS = TextMap(SETTING.pattern, VALUE.pattern, "settings to plain text; quote numbers")
+_OPTIONS = TextMap(OPTION.pattern, VALUE.pattern, "options to plain text; quote numbers")
 
 EPOCH = "SOURCE_DATE_EPOCH"
 
@@ -83,9 +87,17 @@ def read_details(reader: Reader) -> ConanDetails:
         ),
         gcc=reader.number("tools.gcc", low=4, high=99) or 0,
         programs=tuple(programs),
-        settings=_read_pairs(reader, "profile.settings", SETTING, "a setting"),
-        options=_read_pairs(reader, "profile.options", OPTION, "an option"),
+        settings=reader.text_map("profile.settings", _SETTINGS),
+        options=reader.text_map("profile.options", _OPTIONS),
     )
+
+
+def format_details(details: ConanDetails) -> dict[str, JSONValue]:
+    """The fields that `read_details` reads."""
+    conan: JSONValue = {"version": details.conan.version, "lock": details.conan.lock}
+    programs: dict[str, JSONValue] = {"programs": list(details.programs)} if details.programs else {}
+    profile: JSONValue = {"settings": dict(details.settings), "options": dict(details.options)}
+    return {"tools": {"conan": conan, "gcc": details.gcc, **programs}, "profile": profile}
 
 
 def read_source_uri(reader: Reader, path: str) -> str:
@@ -123,19 +135,3 @@ def check_definition(reader: Reader, definition: Definition) -> None:
         reader.mistake("source.files", "name a file twice; keep one")
     if re.fullmatch(r"[0-9]{1,10}", definition.environment.get(EPOCH, "")) is None:
         reader.mistake("environment", f"lacks {EPOCH}, seconds since 1970 in quotes: the time of all files")
-
-
-def _read_pairs(reader: Reader, path: str, form: re.Pattern[str], what: str) -> dict[str, str]:
-    value = reader.get(path)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        reader.mistake(path, f"is not a mapping of names of {what} to text")
-        return {}
-    pairs = {}
-    for name, text in value.items():
-        if form.fullmatch(name) is None or not isinstance(text, str) or VALUE.fullmatch(text) is None:
-            reader.mistake(path, f"{name[:80]!r} is not {what} with a plain text; quote numbers")
-        else:
-            pairs[name] = text
-    return pairs

@@ -13,6 +13,7 @@ from touchplate.builder.ecosystems.conan.definition import (
     ConanDetails,
     check_definition,
     details_of,
+    format_details,
     read_details,
     read_source_uri,
 )
@@ -21,11 +22,13 @@ from touchplate.builder.ecosystems.conan.infer import infer
 from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, package_revision_of, revision_of
 from touchplate.builder.ecosystems.conan.remote import check_package_id, check_recipe, read_file
+from touchplate.builder.ecosystems.conan.template import make_template
 from touchplate.builder.ecosystems.conan.tools import need_conan, need_gcc, need_program
 from touchplate.builder.plan import BuildPlan, CollectedFile
 from touchplate.builder.repository import RemoteFile, Repositories
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency
 from touchplate.verify.purl import PackageURL, parse_purl
 
@@ -73,6 +76,14 @@ class ConanEcosystem:
     def can_infer(self, package: PackageURL) -> bool:
         """Archives of package revisions, see `infer`."""
         return package.qualifier("file") == PACKAGE and package.qualifier("prev") is not None
+
+    def format_details(self, definition: Definition) -> dict[str, JSONValue]:
+        """See `definition.format_details`."""
+        return format_details(details_of(definition))
+
+    def make_template(self, package: PackageURL) -> str:
+        """See `template.py`."""
+        return make_template(package)
 
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """From the recipe revision and the settings and options of the published package."""

@@ -95,7 +95,19 @@ def infer(package: PackageURL, repositories: Repositories) -> Inference:
         + (f", {', '.join(programs)} (by settings and {CONANFILE})" if programs else ""),
         f"what it downloads: from {', '.join(sources) or 'nowhere; give a source upstream with --upstream'}",
     )
-    return Inference(definition, tuple(published[name] for name in OUTPUTS), notes)
+    reasons = {
+        "source.files": notes[0],
+        "tools.conan": "pinned by touchplate",
+        "tools.gcc": notes[1],
+        "tools.programs": f"what {CONANFILE} and the settings speak of",
+        "profile.settings": f"{CONANINFO} as published; the usual value for what the recipe takes away",
+        "profile.options": f"{CONANINFO} as published",
+        "environment": f"{EPOCH}: the first line of {MANIFEST} as published",
+        "umask": "touchplate's own; nothing published says it",
+        "upstreams": notes[2],
+        "outputs": "always these two",
+    }
+    return Inference(definition, tuple(published[name] for name in OUTPUTS), notes, reasons)
 
 
 def _check_supported(info: PackageInfo) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.schema import Reader
+from touchplate.verify.jcs import JSONValue
 
 FORM = DefinitionForm(
     required=("command",),
@@ -52,11 +53,21 @@ def read_details(reader: Reader) -> MavenDetails:
     return MavenDetails(jdk=jdk, maven=maven)
 
 
+def format_details(details: MavenDetails) -> dict[str, JSONValue]:
+    """The field that `read_details` reads."""
+    tools: dict[str, JSONValue] = {}
+    if details.jdk is not None:
+        tools["jdk"] = details.jdk
+    if details.maven is not None:
+        tools["maven"] = {"version": details.maven.version, "sha256": details.maven.sha256}
+    return {"tools": tools}
+
+
 def check_command(reader: Reader, definition: Definition) -> None:
     """`mvn` is the Maven of the definition; everything else an absolute path."""
-    command, details = definition.command, details_of(definition)
+    command = definition.command
     if command and command[0] == "mvn":
-        if details.jdk is None or details.maven is None:
+        if not (reader.has("tools.jdk") and reader.has("tools.maven")):
             reader.mistake("tools", "the command mvn needs tools.jdk and tools.maven")
     elif command and not command[0].startswith("/"):
         reader.mistake("command", f"starts with {command[0][:80]!r}; use mvn or an absolute path")

@@ -14,12 +14,14 @@ from touchplate.builder.ecosystems.maven.definition import (
     MavenDetails,
     check_command,
     details_of,
+    format_details,
     read_details,
 )
 from touchplate.builder.ecosystems.maven.failure import explain_failure
 from touchplate.builder.ecosystems.maven.infer import infer
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
+from touchplate.builder.ecosystems.maven.template import make_template
 from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
 from touchplate.builder.ecosystems.maven.toolset import describe_tools
 from touchplate.builder.errors import DefinitionError
@@ -27,6 +29,7 @@ from touchplate.builder.plan import BuildPlan, CollectedFile
 from touchplate.builder.repository import RemoteFile, Repositories
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency
 from touchplate.verify.purl import PackageURL
 
@@ -73,6 +76,14 @@ class Maven:
     def can_infer(self, package: PackageURL) -> bool:
         """Main jars of the default upstream, see `infer`."""
         return package.qualifiers == (("type", "jar"),)
+
+    def format_details(self, definition: Definition) -> dict[str, JSONValue]:
+        """See `definition.format_details`."""
+        return format_details(details_of(definition))
+
+    def make_template(self, package: PackageURL) -> str:
+        """See `template.py`."""
+        return make_template(package)
 
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """From what was published with a main jar. The hint `jdk` overrides what its manifest says."""

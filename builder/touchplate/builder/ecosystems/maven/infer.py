@@ -19,6 +19,7 @@ from touchplate.builder.ecosystems.maven.pom import Pom, parse_pom
 from touchplate.builder.ecosystems.maven.sources import (
     POM_NAME,
     SOURCE_RELEASE,
+    SOURCES_JAR,
     FoundSource,
     find_release,
     need_sources_jar,
@@ -85,7 +86,31 @@ def infer(
     )
     said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
     jdk_note = f"JDK {major} ({'asked for' if jdk is not None else 'Build-Jdk-Spec of the manifest'}), {said}"
-    return Inference(definition, (published,), (f"source: {source.kind}", jdk_note, *way.notes))
+    notes = (f"source: {source.kind}", jdk_note, *way.notes)
+    return Inference(definition, (published,), notes, _reasons(source, way, jdk_note))
+
+
+def _reasons(source: FoundSource, way: "_Way", jdk_note: str) -> dict[str, str]:
+    """Why the values are what they are, for the person who reads the definition."""
+    kinds = {
+        SOURCE_RELEASE: "the release tree that was published with this release or its parent's",
+        SOURCES_JAR: "no source release was published; the POM stands beside the sources, laid out again",
+    }
+    commands = {
+        SOURCE_RELEASE: "the publisher's own build, without what does not shape the jar",
+        SOURCES_JAR: "the goals that shape the jar, as the POM and its parents bind them",
+    }
+    return {
+        "source.kind": kinds[source.kind],
+        "source.files": "as the upstream has them now",
+        "tools.jdk": jdk_note,
+        "tools.maven": "pinned by touchplate: which Maven it was seldom matters",
+        "command": "; ".join((commands[source.kind], *way.notes)),
+        "environment": "touchplate's own; the manifest does not say",
+        "umask": "touchplate's own; the manifest does not say",
+        "upstreams": "where the release was read from",
+        "outputs": "build.finalName of the POM, in its build folder",
+    }
 
 
 def read_chain(repository: Repository, pom: Pom) -> list[Pom]:

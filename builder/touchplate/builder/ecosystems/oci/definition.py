@@ -1,7 +1,6 @@
 """What an image's definition says beside the common fields: Containerfile, base images, and how buildah is
 asked."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,13 +8,16 @@ from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.ecosystems.oci.names import RepositoryPath, image_path, parse_place
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.schema import Reader, is_text_map
+from touchplate.builder.schema import Reader, TextMap
+from touchplate.verify.jcs import JSONValue
+from touchplate.verify.names import format_upstream_uri
 
 FORM = DefinitionForm(
     required=("image", "tools"),
     optional=(),
     source_kinds=("source-release",),
     upstreams=(),
+    unused=("environment", "upstreams", "allow_metadata"),
 )
 
 OUTPUT = "manifest.json"
@@ -36,7 +38,8 @@ MAX_ID = 65535
 
 _HOST = r"(?:[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|localhost|[a-zA-Z0-9.-]+:[0-9]+)(?::[0-9]+)?"
 _NAME = rf"{_HOST}/[a-z0-9][a-z0-9._/-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
-_PATH = r"[^\0]*"
+
+_LABELS = TextMap(r"[^=\0]{1,128}", r"[^\0]*", "names (without =) to text; quote numbers")
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,40 @@ def read_details(reader: Reader) -> ImageDetails:
         owner=_read_owner(reader),
         **{name: _read_choice(reader, name) for name in _CHOICES},
         flags=frozenset(flag for flag in _FLAGS if reader.flag(f"image.{flag}")),
-        args=_read_texts(reader, "image.args"),
-        labels=_read_texts(reader, "image.labels", is_free=True),
-        annotations=_read_texts(reader, "image.annotations", is_free=True),
+        args=reader.text_map("image.args"),
+        labels=reader.text_map("image.labels", _LABELS),
+        annotations=reader.text_map("image.annotations", _LABELS),
     )
+
+
+def format_details(details: ImageDetails) -> dict[str, JSONValue]:
+    """The fields that `read_details` reads."""
+    bases: list[JSONValue] = [
+        {
+            "name": base.name,
+            "uri": format_upstream_uri(base.place.identity, base.place.path),
+            "size": base.size,
+        }
+        for base in details.bases
+    ]
+    given: dict[str, JSONValue] = {
+        "containerfile": details.containerfile,
+        "context": details.context,
+        "timestamp": details.timestamp,
+        "platform": details.platform,
+        "bases": bases,
+        "target": details.target,
+        **{name: getattr(details, name) for name in _CHOICES},
+        "owner": f"{details.owner[0]}:{details.owner[1]}",
+        **{flag: flag in details.flags for flag in _FLAGS},
+        "args": dict(details.args),
+        "labels": dict(details.labels),
+        "annotations": dict(details.annotations),
+    }
+    # Empty is the default of these, and written by leaving them out.
+    free = ("context", "bases", "target", "args", "labels", "annotations")
+    image = {name: value for name, value in given.items() if value or name not in free}
+    return {"image": image, "tools": {"buildah": details.buildah}}
 
 
 def check_definition(reader: Reader, definition: Definition) -> None:
@@ -128,9 +161,6 @@ def check_definition(reader: Reader, definition: Definition) -> None:
     for file in definition.source.files:
         if not file.uri.endswith(f"/blobs/sha256:{file.sha256}"):
             reader.mistake("source.files", "the uri names another digest than sha256; a blob has one")
-    for setting in ("environment", "upstreams", "allow_metadata"):
-        if reader.has(setting):
-            reader.mistake(setting, "has no meaning for images; leave it out")
     try:
         image_path(definition.package)
     except DefinitionError as error:
@@ -185,22 +215,3 @@ def _read_place(reader: Reader, path: str, uri: str, kind: str) -> RepositoryPat
     except DefinitionError as error:
         reader.mistake(path, str(error))
         return None
-
-
-def _read_texts(reader: Reader, path: str, *, is_free: bool = False) -> Mapping[str, str]:
-    """Names to text: of variables, or any names without `=` (`is_free`)."""
-    value = reader.get(path)
-    if value is None:
-        return {}
-    if not is_free and is_text_map(value):
-        return dict(value)
-    if is_free and isinstance(value, dict):
-        good = {
-            key: item
-            for key, item in value.items()
-            if isinstance(item, str) and re.fullmatch(r"[^=\0]{1,128}", key) and "\0" not in item
-        }
-        if len(good) == len(value):
-            return good
-    reader.mistake(path, "is not a mapping of names to text; quote numbers")
-    return {}

@@ -22,6 +22,7 @@ from touchplate.builder.ecosystems.oci.definition import (
     ImageDetails,
     check_definition,
     details_of,
+    format_details,
     read_details,
     read_source_uri,
 )
@@ -30,6 +31,7 @@ from touchplate.builder.ecosystems.oci.manifests import Config, Manifest, parse_
 from touchplate.builder.ecosystems.oci.names import RepositoryPath, image_path, parse_place
 from touchplate.builder.ecosystems.oci.plan import ImagePlan, build_command
 from touchplate.builder.ecosystems.oci.registry import RegistryReader
+from touchplate.builder.ecosystems.oci.template import make_template
 from touchplate.builder.ecosystems.oci.tools import Found, find_tools
 from touchplate.builder.errors import ContainerfileError, DefinitionError, HostLack, ImageError, PhaseFailed
 from touchplate.builder.failure import join_first
@@ -40,6 +42,7 @@ from touchplate.builder.runc import open_runc_sandbox
 from touchplate.builder.sandbox import SandboxConfig
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency
 from touchplate.verify.purl import PackageURL
 
@@ -106,6 +109,14 @@ class OCI:
     def can_infer(self, package: PackageURL) -> bool:
         """Never, see `infer`."""
         return False
+
+    def format_details(self, definition: Definition) -> dict[str, JSONValue]:
+        """See `definition.format_details`."""
+        return format_details(details_of(definition))
+
+    def make_template(self, package: PackageURL) -> str:
+        """See `template.py`."""
+        return make_template(package)
 
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """Never: an image does not say what it was made from."""
