@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.e2e import demo_attacks, demo_steps
 from tests.e2e.demo_world import ROOT, StepFailedError, World, commit, new_world, say, table
 
-SABOTAGES = ("gate-off", "copying-builder", "tile-changed", "log-key-swapped")
+SABOTAGES = ("gate-off", "copying-builder", "leaf-changed", "log-key-swapped")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tests.e2e.demo_world import ROOT, say
 EXPECTED = {
     "gate-off": "refused before any rebuild",
     "copying-builder": "rebuild by operator one",
-    "tile-changed": "audit the log",
+    "leaf-changed": "audit the log",
     "log-key-swapped": "audit the log",
 }
 RUN_SECONDS = 900  # five times what a whole demo takes

@@ -115,26 +115,24 @@ def rebuild(world: World, name: str, number: int) -> str:
 
 def audit(world: World) -> str:
     """An auditor who trusts the log's key reads the whole log by URL and recomputes it."""
-    if world.sabotage == "tile-changed":
-        change_tile(world)
+    if world.sabotage == "leaf-changed":
+        change_leaf(world)
     trust = world.evidence / "trust.toml"
     answer = world.run(world.touchplate, "log", "fsck", "--url", f"{world.url}/log", "--trust", trust)
     expect(answer.code == 0, f"fsck: {answer.last_words}")
     return answer.text.strip().splitlines()[-1]
 
 
-def change_tile(world: World) -> None:
-    """Flip one bit of the first hash tile in the log's database, behind the back of the running service.
+def change_leaf(world: World) -> None:
+    """Flip one bit of the first leaf in the log's database, behind the back of the running service.
 
-    (A service that starts on such a database refuses to: it recomputes the root of its head.)
+    (Its tiles are not read while they are unfinished: memory has them.)
     """
     database = world.folder / "node" / "log" / "log.sqlite"
     with closing(sqlite3.connect(database)) as connection, connection:
-        key, hashes = connection.execute(
-            "SELECT rowid, hashes FROM tiles WHERE level = 0 AND tile_index = 0"
-        ).fetchone()
-        changed = bytes([hashes[0] ^ 1]) + hashes[1:]
-        connection.execute("UPDATE tiles SET hashes = ? WHERE rowid = ?", (changed, key))
+        key, data = connection.execute("SELECT rowid, leaf_data FROM leaves WHERE leaf_index = 0").fetchone()
+        changed = data[:-1] + bytes([data[-1] ^ 1])
+        connection.execute("UPDATE leaves SET leaf_data = ? WHERE rowid = ?", (changed, key))
 
 
 def served(world: World) -> str:
