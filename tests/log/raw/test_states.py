@@ -39,6 +39,7 @@ from touchplate.proto.trillian.trillian_pb2 import TreeType
 from touchplate.verify.checkpoints import Checkpoint, open_checkpoint
 from touchplate.verify.encoding import decode_base64
 from touchplate.verify.proofs import check_consistency
+from touchplate.verify.rfc6962 import leaf_hash
 
 __all__ = ["database", "postgres"]
 
@@ -142,6 +143,31 @@ def test_leaves_of_trillians_clients_are_signed_at_once(tmp_path: Path, storage:
         assert personality.root(tree).size == 3
         personality.admin.DeleteTree(DeleteTreeRequest(tree_id=tree))
         until(lambda: client.get("checkpoint").status_code == 404)
+        client.close()
+
+
+def test_a_leaf_is_no_duplicate_of_other_bytes_that_bear_its_hash_as_identity(
+    tmp_path: Path, storage: str
+) -> None:
+    with running(tmp_path, storage, grpc=True) as service, connected(service) as personality:
+        client, tree = RawClient(service), tree_of(tmp_path)
+        wanted = leaf_hash(b"wanted")
+        assert personality.queue(tree, b"other", leaf_identity_hash=wanted).leaf.leaf_index == 0
+        # An index would be a receipt for bytes that are not in the tree.
+        assert problem(client.add(b"wanted")) == (409, "identity-taken")
+        results = client("POST", "add-batch", content=batch(b"new", b"wanted", b"new")).json()["results"]
+        assert [one.get("index") for one in results] == ["1", None, "1"]
+        assert results[1]["error"]["reason"] == "identity-taken"
+        # Under another identity it gets in, and from then on is told where.
+        assert personality.queue(tree, b"wanted", leaf_identity_hash=bytes(32)).leaf.leaf_index == 2
+        again = client.add(b"wanted")
+        assert (again.text, again.headers["touchplate-duplicate"]) == ("2", "true")
+        assert client.get(f"lookup/{wanted.hex()}").json()["index"] == "2"
+        trees = raw_trees(tmp_path / "data", storage)
+        trees.freeze(tree)
+        until(lambda: problem(client.add(b"unknown")) == (403, "closed"))
+        until(lambda: client.add(b"wanted").text == "2")
+        trees.engine.dispose()
         client.close()
 
 

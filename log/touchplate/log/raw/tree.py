@@ -122,13 +122,16 @@ class RawLog:
     async def add(self, value: bytes) -> Sequenced:
         """Append a leaf; returns when it is durable, integrated, and covered by the checkpoint.
 
-        Raises RequestError (empty, too-large), ClosedError, NotFoundError, BusyError.
+        Raises RequestError (empty, too-large), ClosedError, ExistsError (identity-taken), NotFoundError,
+        BusyError.
         """
         entry = raw_entry(value)
-        if not self._takes():
-            return _result((await self._known([entry]))[0])
-        (future,) = self.sequencer.submit_here([entry])
-        return await future
+        if self._takes():
+            (future,) = self.sequencer.submit_here([entry])
+            outcomes: list[Sequenced | LogError] = [await future]
+        else:
+            outcomes = await self._known([entry])
+        return _result((await self._of_these_bytes([entry], outcomes))[0])
 
     async def add_batch(self, values: Sequence[bytes]) -> list[Sequenced | LogError]:
         """Append several; one result each, in order. One that is refused does not hold up the others.
@@ -139,10 +142,12 @@ class RawLog:
         entries = [one for one in made if isinstance(one, RawEntry)]
         if self._takes():
             futures = self.sequencer.submit_here(entries)
-            placed = iter(await asyncio.gather(*futures, return_exceptions=True))
+            found = await asyncio.gather(*futures, return_exceptions=True)
+            outcomes = [_outcome(one) for one in found]
         else:
-            placed = iter(await self._known(entries))
-        return [_outcome(next(placed)) if isinstance(one, RawEntry) else one for one in made]
+            outcomes = await self._known(entries)
+        placed = iter(await self._of_these_bytes(entries, outcomes))
+        return [next(placed) if isinstance(one, RawEntry) else one for one in made]
 
     def _takes(self) -> bool:
         """Whether new leaves are taken, as far as is known: the batch looks again. Raises RequestError."""
@@ -164,6 +169,26 @@ class RawLog:
             closed = error
         return [closed if (at := known.get(one)) is None else Sequenced(at, True) for one in identities]
 
+    async def _of_these_bytes(
+        self, entries: Sequence[RawEntry], outcomes: Sequence[Sequenced | LogError]
+    ) -> list[Sequenced | LogError]:
+        """The same outcomes, but no leaf is called a duplicate of one with other bytes.
+
+        Through Trillian's interface, somebody may have chosen the hash of one leaf as the identity of
+        another. Its index would tell the submitter that a leaf is in the tree that is not.
+        """
+        pairs = zip(entries, outcomes, strict=True)
+        asked = {one.leaf_hash for one, found in pairs if isinstance(found, Sequenced) and found.duplicate}
+        if not asked:
+            return list(outcomes)
+        there = await asyncio.to_thread(self.tree.find_hashes, list(asked))
+        return [
+            _duplicate(found, there.get(one.leaf_hash, []))
+            if isinstance(found, Sequenced) and found.duplicate
+            else found
+            for one, found in zip(entries, outcomes, strict=True)
+        ]
+
 
 def raw_entry(value: bytes) -> RawEntry:
     """What the tree takes of a leaf: its identity is its hash. Raises RequestError (empty, too-large)."""
@@ -183,6 +208,19 @@ def _entries(values: Sequence[bytes]) -> list[RawEntry | LogError]:
         except LogError as error:
             made.append(error)
     return made
+
+
+def _duplicate(found: Sequenced, indexes: Sequence[int]) -> Sequenced | LogError:
+    """`found` by its identity, if its bytes stand at `indexes`, ascending."""
+    if found.index in indexes:
+        return found
+    if indexes:
+        return Sequenced(indexes[0], duplicate=True)
+    return ExistsError(
+        f"the leaf is not in the tree and cannot be added here: leaf {found.index}, of other bytes, was queued"
+        " under its hash as identity; queue it through Trillian's interface under another identity",
+        reason="identity-taken",
+    )
 
 
 def _outcome(found: Sequenced | BaseException) -> Sequenced | LogError:
