@@ -1,7 +1,8 @@
 """Lone entries that arrive together are admitted together, and each is answered for itself."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from tests.log.support import STRANGER, record_envelope, running_log, write_sett
 from touchplate.base.sql import begin_write
 from touchplate.log import writing
 from touchplate.log.errors import AdmissionError, OverloadedError, StoppedError
-from touchplate.log.ports import Sequenced
+from touchplate.log.ports import PackedEntry, Sequenced, Sequencer
 from touchplate.log.sequencer import Limits
 from touchplate.log.service import LogService
+from touchplate.log.writing import LogWriter
 
 MANY = 3 * writing.GROUP_ENTRIES + 5
 
@@ -101,6 +103,40 @@ def test_who_goes_away_changes_nothing_for_the_others(service: LogService) -> No
     gone = [at for at, one in enumerate(found) if isinstance(one, asyncio.CancelledError)]
     assert gone == [2, 4, 6]
     assert service.tree.head().size == 10
+
+
+class FailsOnce:
+    """A sequencer that fails in a way that nobody foresaw when it is first given several entries."""
+
+    def __init__(self, behind: Sequencer) -> None:
+        self._behind = behind
+        self._has_failed = False
+
+    def submit(self, entries: Sequence[PackedEntry]) -> list[Future[Sequenced]]:
+        return self._behind.submit(entries)
+
+    def submit_here(self, entries: Sequence[PackedEntry]) -> "list[asyncio.Future[Sequenced]]":
+        if len(entries) > 1 and not self._has_failed:
+            self._has_failed = True
+            raise RuntimeError("unforeseen")
+        return self._behind.submit_here(entries)
+
+
+def test_a_group_that_fails_unforeseen_is_told_and_the_next_goes_on(service: LogService) -> None:
+    writer = LogWriter(service.admission, FailsOnce(service.sequencer))
+
+    async def main() -> list[Sequenced | BaseException]:
+        calls = [writer.add(record_envelope(at)) for at in range(MANY)]
+        # The time limit ends a test of a writer that leaves somebody waiting.
+        return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+
+    found = asyncio.run(main())
+    failed = [at for at, one in enumerate(found) if isinstance(one, RuntimeError)]
+    # The first went alone, the first group failed.
+    assert failed == list(range(1, 1 + writing.GROUP_ENTRIES))
+    assert sum(isinstance(one, Sequenced) for one in found) == MANY - len(failed)
+    assert service.tree.head().size == MANY - len(failed)
+    assert writer._waiting_bytes == 0
 
 
 def test_an_event_loop_that_ends_in_the_middle_leaves_a_writer_that_works(service: LogService) -> None:

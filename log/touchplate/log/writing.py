@@ -96,16 +96,22 @@ class LogWriter:
 
     async def _admit_groups(self) -> None:
         """Admit and submit group after group until nobody waits."""
+        group: list[_Waiting] = []
         try:
             while self._waiting:
                 group = self._waiting[:GROUP_ENTRIES]
                 del self._waiting[:GROUP_ENTRIES]
-                admitted = await asyncio.to_thread(self._admit_group, group)
-                self._waiting_bytes -= sum(len(one.envelope) for one in group)
-                self._submit_group(group, admitted)
+                try:
+                    admitted = await asyncio.to_thread(self._admit_group, group)
+                    self._submit_group(group, admitted)
+                except Exception as error:  # nobody foresaw it: those who wait are told, the next go on
+                    for one in group:
+                        _refuse(one, error)
+                finally:
+                    self._waiting_bytes -= sum(len(one.envelope) for one in group)
         finally:
             # Nobody is left here but when this event loop ends.
-            left, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            left, self._waiting, self._waiting_bytes = [*group, *self._waiting], [], 0
             self._admitting = None
             for one in left:
                 _refuse(one, StoppedError("the log stopped before this entry was checked; submit it again"))
