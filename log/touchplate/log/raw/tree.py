@@ -217,8 +217,8 @@ def _duplicate(found: Sequenced, indexes: Sequence[int]) -> Sequenced | LogError
     if indexes:
         return Sequenced(indexes[0], duplicate=True)
     return ExistsError(
-        f"the leaf is not in the tree and cannot be added here: leaf {found.index}, of other bytes, was queued"
-        " under its hash as identity; queue it through Trillian's interface under another identity",
+        f"the leaf is not in the tree and cannot be added here: leaf {found.index}, of other bytes, was"
+        " queued under its hash as identity; queue it through Trillian's interface under another identity",
         reason="identity-taken",
     )
 
