@@ -101,6 +101,30 @@ def test_only_what_is_new_in_a_growing_tile_is_hashed(monkeypatch: pytest.Monkey
     assert levels == interior(data)
 
 
+def test_a_tile_of_another_history_replaces_what_was_kept() -> None:
+    one, other = (
+        b"".join(node_hash(bytes([first]), bytes([number])) for number in range(256)) for first in (1, 2)
+    )
+    for before, after in ((4, 8), (8, 8), (8, 4), (256, 256)):
+        cache, key = NodeCache(), (1, 0, 0)
+        cache.grow(key, one[: before * HASH_SIZE])
+        assert cache.grow(key, other[: after * HASH_SIZE]) == interior(other[: after * HASH_SIZE])
+
+
+class Opened:
+    """A tree that is open."""
+
+
+def test_a_tree_that_is_opened_again_is_another_one() -> None:
+    cache = NodeCache()
+    first, second = Opened(), Opened()
+    assert cache.number(first) == cache.number(first)
+    assert cache.number(first) != cache.number(second)
+    gone = cache.number(second)
+    del second
+    assert cache.number(Opened()) not in (cache.number(first), gone)
+
+
 def test_the_tile_that_was_not_used_for_longest_goes() -> None:
     cache = NodeCache(2)
     keys = [(1, 0, number) for number in range(3)]

@@ -199,7 +199,7 @@ class LogService:
         self, tree: ServedTree, size: int, prove: Callable[[HashReader], list[bytes]]
     ) -> list[bytes]:
         """A proof in the tree of `size` leaves, which there is."""
-        reader = CachedHashes(self._nodes, tree.row.fields.public_id, size, tree.tree.tile_at_hand)
+        reader = CachedHashes(self._nodes, self._nodes.number(tree.tree), size, tree.tree.tile_at_hand)
         try:
             return prove(reader)
         except MissingError as error:

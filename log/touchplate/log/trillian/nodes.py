@@ -7,6 +7,8 @@ unfinished tile is kept under the same name while it grows, and only what is new
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from weakref import WeakKeyDictionary
 
 from touchplate.verify.proofs import Node
 from touchplate.verify.rfc6962 import HASH_SIZE, node_hash
@@ -19,7 +21,7 @@ Levels = tuple[bytes, ...]
 """The hashes of complete subtrees in a tile, level by level, the leaves' first."""
 
 Key = tuple[int, int, int]
-"""Id of a tree (never that of another one, not even of one that is gone), level of a tile, its index."""
+"""Number of an open tree (never that of another one, see `NodeCache.number`), level of a tile, its index."""
 
 NONE: Levels = (b"",) * TILE_HEIGHT
 
@@ -38,9 +40,18 @@ class NodeCache:
     def __init__(self, most: int = MAX_TILES) -> None:
         self._most = most
         self._tiles: OrderedDict[Key, Levels] = OrderedDict()
+        self._numbers: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+        self._next = count()
 
     def __len__(self) -> int:
         return len(self._tiles)
+
+    def number(self, tree: object) -> int:
+        """Of an open tree. One that is closed and opened again is another one: its database may have gone
+        back meanwhile, which only an open tree notices."""
+        if (number := self._numbers.get(tree)) is None:
+            number = self._numbers[tree] = next(self._next)
+        return number
 
     def get(self, key: Key) -> Levels:
         """A tile as far as it is here."""
@@ -52,10 +63,15 @@ class NodeCache:
 
     def grow(self, key: Key, hashes: bytes) -> Levels:
         """Keep a tile whose stored hashes are (or begin with) these, and forget the one that was not used for
-        longest."""
+        longest.
+
+        What contradicts the tile that is here replaces it as a whole: the database went back meanwhile.
+        """
         levels = self.get(key)
-        if len(hashes) > len(levels[0]):
-            levels = self._tiles[key] = interior(hashes, levels)
+        both = min(len(hashes), len(levels[0]))
+        contradicts = hashes[:both] != levels[0][:both]
+        if contradicts or len(hashes) > len(levels[0]):
+            levels = self._tiles[key] = interior(hashes, NONE if contradicts else levels)
             while len(self._tiles) > self._most:
                 self._tiles.popitem(last=False)
         return levels
