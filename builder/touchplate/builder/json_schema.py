@@ -80,7 +80,7 @@ class _Drawing(Reader):
         return node
 
     def mistake(self, path: str, text: str) -> None:
-        """Stand-ins are full of mistakes."""
+        """Nothing is noted: stand-ins are full of mistakes."""
 
     def has(self, path: str) -> bool:
         """So that fields that may be left out are asked for too."""
