@@ -14,17 +14,19 @@ from pathlib import Path
 
 from tests.api.support import write_node
 from tests.builder.mavenparts import publish
-from tests.builder.rebuildparts import CONTENT, scene, scripted
+from tests.builder.rebuildparts import CONTENT, PACKAGE, scene, scripted
 from tests.simkeys import solo_policy
 from tests.verify.support import OPERATOR_A, statement_signer
 
 from touchplate.base.http import AddressRules, HTTPClient
+from touchplate.builder.definition_path import definition_path
 from touchplate.builder.definitions import make_definition
 from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.queue.client import QueueClient
 from touchplate.verify.client import LogClient
 from touchplate.verify.jcs import parse_json
 from touchplate.verify.keys import format_private_pem
+from touchplate.verify.purl import parse_purl
 
 LIB = "org/example/lib/1/lib-1.txt"
 WORKER, ADMIN = "a-worker's-token-of-tests", "an-admin's-token-of-tests"
@@ -142,7 +144,6 @@ def queue_host(folder: Path, *, rules: str | None = None) -> Iterator[Host]:
         else:
             more = QUEUE.replace("[queue]", '[queue]\ndefinitions = "definitions"', 1)
             config = write_node(folder / "node", one.url, rules=rules + more, levels="operators = 1")
-            (config.parent / "definitions").mkdir()
         publish(one.repository, LIB, CONTENT)
         for name, text in (
             ("shed.token", WORKER),
@@ -153,7 +154,9 @@ def queue_host(folder: Path, *, rules: str | None = None) -> Iterator[Host]:
             (config.parent / name).chmod(0o600)
         script = scripted(one, f"print('a line of the build')\njar(get({LIB!r}))").data
         if rules is not None:
-            (config.parent / "definitions" / "demo.json").write_bytes(script)
+            place = config.parent / "definitions" / definition_path(parse_purl(PACKAGE))
+            place.parent.mkdir(parents=True)
+            place.with_suffix(".json").write_bytes(script)
         node = Process(["serve", "--config", str(config)])
         try:
             assert node.child.stdout is not None
