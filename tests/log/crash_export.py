@@ -1,4 +1,4 @@
-"""The process that is killed by test_export_crash: exports a log and dies at a chosen durable step.
+"""The process that is killed by test_folder_crash: exports a log and dies at a chosen durable step.
 
 `python -m tests.log.crash_export FOLDER` makes a log in a database and an export of its beginning, and then,
 for each step of the next update: a forked child updates a copy of that export and kills itself just before,

@@ -1,4 +1,4 @@
-"""The process that is killed by test_follow_crash: follows a log and dies at a chosen durable step.
+"""The process that is killed by test_folder_crash: follows a log and dies at a chosen durable step.
 
 `python -m tests.log.crash_follow FOLDER` makes a log and a mirror of its beginning, and then, for each step
 of the update to its end: a forked child updates a copy of that mirror and kills itself just before, or after,
