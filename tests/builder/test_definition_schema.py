@@ -20,7 +20,7 @@ from touchplate.verify.jcs import format_json
 from touchplate.verify.purl import ECOSYSTEMS
 
 BUILDER = Path(__file__).resolve().parents[2] / "builder"
-README = (BUILDER / "README.md").read_text(encoding="utf-8")
+DEFINITIONS = (BUILDER / "docs" / "definitions.md").read_text(encoding="utf-8")
 
 BEYOND = (
     "is not a file of pkg:",  # another package
@@ -53,9 +53,9 @@ STRIDE = 5
 
 
 def good() -> dict[str, dict[str, Any]]:
-    """A full document of each ecosystem: the README's example with every default written out, and more."""
+    """A full document of each ecosystem: the example of the docs with every default written out, and more."""
     found: dict[str, dict[str, Any]] = {}
-    for example in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
+    for example in re.findall(r"```yaml\n(.*?)```", DEFINITIONS, re.DOTALL):
         definition = parse_definition(example.encode())
         found[definition.ecosystem.name] = dict(normalise_definition(definition))
     for document in found.values():
