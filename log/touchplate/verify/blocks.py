@@ -1,4 +1,5 @@
-"""The key blocks of trust files and admission lists: `[[rebuilder]]`, `[[recorder]]`, `[[administrator]]`.
+"""The key blocks of trust files and admission lists: `[[rebuilder]]`, `[[recorder]]`, `[[administrator]]`; in
+trust files `[[verifier]]`, too.
 
 A reader of these lists should fix everything in one go, so mistakes are collected, each with where it stands,
 what is wrong and what to write instead; nothing is believed while there is one.
@@ -13,6 +14,10 @@ from touchplate.verify.purl import ECOSYSTEMS
 from touchplate.verify.values import value
 
 KINDS = ("rebuilder", "recorder", "administrator")
+"""Kinds of key that a log's entries are signed by: the blocks of an admission list."""
+
+TRUST_KINDS = (*KINDS, "verifier")
+"""The blocks of a trust file: a verifier's summaries stand in no log, so nobody is admitted to write them."""
 
 INDEX_LIMIT = 2**63
 """Entries. Tree indexes are below this in checkpoints and bundles, so a range cannot ask for more."""
@@ -52,7 +57,8 @@ class TrustedKey:
     """One block: a key, whose it is, and for what it counts.
 
     `builder` is the only `builder.id` that a rebuilder's key may sign for, None for other kinds; the range of
-    tree indexes is half-open, `until_index` None means no end; an administrator's block has no ecosystems.
+    tree indexes is half-open, `until_index` None means no end; an administrator's block has no ecosystems, a
+    verifier's no range.
     """
 
     kind: str
@@ -168,11 +174,11 @@ def _why_unreadable(error: Exception) -> str:
     return str(error) if isinstance(error, VerifyError) else "it is not utf-8 text"
 
 
-def read_blocks(document: Table) -> tuple[TrustedKey, ...]:
-    """The keys of all blocks of a list; mistakes go to `document.mistakes`."""
+def read_blocks(document: Table, kinds: Sequence[str] = KINDS) -> tuple[TrustedKey, ...]:
+    """The keys of all blocks of a list that are of these `kinds`; mistakes go to `document.mistakes`."""
     keys: list[TrustedKey] = []
     places: list[str] = []
-    for kind in KINDS:
+    for kind in kinds:
         blocks = document.values.get(kind, [])
         if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
             document.mistakes.add(kind, "is not an array of tables", f"write [[{kind}]] above each block")
@@ -191,7 +197,9 @@ def read_blocks(document: Table) -> tuple[TrustedKey, ...]:
 
 
 def _read_block(kind: str, table: Table) -> TrustedKey | None:
-    known = ["operator", "key", "from_index", "until_index"]
+    known = ["operator", "key"]
+    if kind != "verifier":  # what it signs has no index
+        known += ["from_index", "until_index"]
     if kind == "rebuilder":
         known.append("builder")
     if kind != "administrator":
