@@ -36,6 +36,9 @@ COMMANDS = {
         "touchplate.builder.cli_summary", "builder", "check a file and sign a summary of it (VSA)"
     ),
     "vsa check": Command("touchplate.verify.cli_summary", "", "check a verification summary (VSA), offline"),
+    "link check": Command(
+        "touchplate.verify.cli_link", "", "check links of rebuilderd about a file, offline"
+    ),
     "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
