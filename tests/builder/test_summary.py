@@ -4,8 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.builder.desk import POLICY_URI, VERIFIER, Desk, open_desk
+from tests.builder.loghost import OPERATOR, log_host
 from tests.simkeys import ORIGIN, log_signer, verifier_key, witness_signer
 from tests.simlog import SimLog, serving
 from tests.verify.bundles import make_bundle
@@ -20,16 +22,26 @@ from tests.verify.cases import (
     second,
     trust_text,
 )
-from tests.verify.support import LIB, LIB_OTHER_VERSION, OTHER, PUBLISHED, sha256_of, statement_signer
+from tests.verify.support import (
+    LIB,
+    LIB_OTHER_VERSION,
+    OTHER,
+    PUBLISHED,
+    make_provenance,
+    sha256_of,
+    statement_signer,
+)
 
 from touchplate.builder.errors import AttestError
 from touchplate.builder.foreign import check_foreign
 from touchplate.verify import cli
-from touchplate.verify.dsse import parse_envelope
+from touchplate.verify.dsse import parse_envelope, sign_envelope
+from touchplate.verify.encoding import decode_base64
 from touchplate.verify.entry import Entry
 from touchplate.verify.jcs import JSON, format_json, parse_json
-from touchplate.verify.keys import format_private_pem, parse_public_pem
+from touchplate.verify.keys import format_private_pem, load_signer, parse_public_pem
 from touchplate.verify.predicates.summary import Summary
+from touchplate.verify.sources import add_envelope, open_source
 from touchplate.verify.statements import parse_statement
 
 SHA256 = sha256_of(PUBLISHED)["sha256"]
@@ -146,6 +158,21 @@ def test_a_log_is_searched_and_each_input_can_be_fetched_from_it(desk: Desk) -> 
         summary = desk.made("--log", served.url, "--state", str(desk.folder / "state"))
     assert [one.uri for one in summary.inputs] == [f"{served.url}/entry/3", f"{served.url}/entry/4"]
     assert summary.result == "PASSED"
+
+
+def test_what_a_summary_names_is_what_a_real_log_serves_there(desk: Desk, tmp_path: Path) -> None:
+    with log_host(tmp_path / "host") as host:
+        signer = load_signer(host.key.read_bytes())
+        for note in ("1", "2"):
+            payload = make_provenance(operator=OPERATOR, note=note)
+            add_envelope(open_source(f"{host.url}/log"), sign_envelope(payload, signer))
+        desk.trust.write_text("[levels.reproduced]\noperators = 1\n" + host.trust.read_text())
+        summary = desk.made("--log", f"{host.url}/log", "--state", str(tmp_path / "state"))
+        served = [httpx.get(one.uri or "").json()["envelope"] for one in summary.inputs]
+    assert [hashlib.sha256(decode_base64(one, "envelope")).hexdigest() for one in served] == input_digests(
+        summary
+    )
+    assert len(served) == 2
 
 
 def test_a_log_that_holds_nothing_about_a_file_makes_a_failure(desk: Desk) -> None:
