@@ -8,9 +8,9 @@ import httpx
 import pytest
 from tests.builder.desk import POLICY_URI, VERIFIER, Desk, open_desk
 from tests.builder.loghost import OPERATOR, log_host
-from tests.simkeys import ORIGIN, log_signer, verifier_key, witness_signer
+from tests.simkeys import ORIGIN, log_signer, solo_policy, verifier_key, witness_signer
 from tests.simlog import SimLog, serving
-from tests.verify.bundles import make_bundle
+from tests.verify.bundles import make_bundle, make_checkpoint, make_proof
 from tests.verify.cases import (
     badly_signed,
     comparison,
@@ -35,12 +35,14 @@ from tests.verify.support import (
 from touchplate.builder.errors import AttestError
 from touchplate.builder.foreign import check_foreign
 from touchplate.verify import cli
+from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.dsse import parse_envelope, sign_envelope
 from touchplate.verify.encoding import decode_base64
 from touchplate.verify.entry import Entry
 from touchplate.verify.jcs import JSON, format_json, parse_json
 from touchplate.verify.keys import format_private_pem, load_signer, parse_public_pem
 from touchplate.verify.predicates.summary import Summary
+from touchplate.verify.sigstore import sigstore_bundle
 from touchplate.verify.sources import add_envelope, open_source
 from touchplate.verify.statements import parse_statement
 
@@ -139,6 +141,16 @@ def test_names_of_a_trust_file_have_their_digests_beside_it(desk: Desk) -> None:
     summary = desk.made()
     assert summary.policy.files == {"policy.txt": hashlib.sha256(policy.encode()).hexdigest()}
     assert summary.inputs[1].uri == "https://log.example.org/log/entry/1"
+
+
+def test_a_bundle_in_sigstores_form_is_evidence_too(desk: Desk) -> None:
+    entry, policy = provenance(), solo_policy()
+    checkpoint = open_checkpoint(make_checkpoint([entry]), policy)
+    bundle = sigstore_bundle(entry, 0, make_proof([entry], 0), checkpoint, policy)
+    (desk.folder / "bundle.sigstore.json").write_bytes(bundle)
+    desk.trust.write_text(trust_text("operators = 1"))
+    summary = desk.made("--bundle", str(desk.folder / "bundle.sigstore.json"))
+    assert (summary.result, input_digests(summary)) == ("PASSED", [digest_of(entry)])
 
 
 # --- from a log ---
