@@ -195,6 +195,12 @@ def test_rebuilderds_own_form_of_a_key_is_the_same_key() -> None:
             parse_rebuilderd_pem(bad)
 
 
+def test_a_key_that_rebuilderd_cannot_have_is_refused_with_the_remedy() -> None:
+    p256 = block(DEBIAN, DAEMON).replace(pem(DAEMON), format_public_pem(statement_signer("p256").key))
+    with pytest.raises(TrustMistakesError, match="as the instance publishes it"):
+        trusting(p256)
+
+
 def test_a_key_listed_twice_is_refused_in_whatever_form() -> None:
     twice = [block(DEBIAN, DAEMON), block(DEBIAN, DAEMON, prefix=ED25519_PREFIX)]
     with pytest.raises(TrustMistakesError, match="same key"):

@@ -211,7 +211,7 @@ def _read_block(kind: str, table: Table) -> TrustedKey | None:
     table.refuse_unknown(known)
     operator = _read_operator(table)
     builder = _read_builder(table, operator) if kind == "rebuilder" else None
-    key = _read_key(table, parse_rebuilderd_pem if kind == "rebuilderd" else parse_public_pem)
+    key = _read_key(kind, table)
     ecosystems = _read_ecosystems(table) if kind not in _WITHOUT_ECOSYSTEMS else ()
     start = table.integer("from_index", 0, 0) or 0
     end = table.integer("until_index", None, 0)
@@ -256,7 +256,7 @@ def _read_builder(table: Table, operator: str | None) -> str | None:
     return builder
 
 
-def _read_key(table: Table, parse: Callable[[str], StatementKey]) -> StatementKey | None:
+def _read_key(kind: str, table: Table) -> StatementKey | None:
     pem = table.content("key", lambda text: _PEM_MARK in text)
     if pem is None:
         return None
@@ -266,9 +266,10 @@ def _read_key(table: Table, parse: Callable[[str], StatementKey]) -> StatementKe
         )
         return None
     try:
-        return parse(pem)
+        return parse_rebuilderd_pem(pem) if kind == "rebuilderd" else parse_public_pem(pem)
     except VerifyError as error:
-        table.mistakes.add(table.where, f"key: {error}", "use a key made by `touchplate keygen`")
+        source = "as the instance publishes it" if kind == "rebuilderd" else "made by `touchplate keygen`"
+        table.mistakes.add(table.where, f"key: {error}", f"use a key {source}")
         return None
 
 
