@@ -69,9 +69,7 @@ def test_a_maven_plugin_gets_its_descriptor_where_its_life_cycle_makes_it() -> N
 
 
 def test_remote_resources_are_fetched_before_resources_are_copied() -> None:
-    bundle = plugin(
-        "org.apache.maven.plugins:maven-remote-resources-plugin", execution("bundles", "process")
-    )
+    bundle = plugin("org.apache.maven.plugins:maven-remote-resources-plugin", execution("bundles", "process"))
     process = "org.apache.maven.plugins:maven-remote-resources-plugin:process@bundles"
     parent = pom("parent", more=build(bundle))
     assert goals(pom("a", parent="parent:1.0"), parent) == (process, RESOURCES, COMPILE, JAR)

@@ -104,9 +104,7 @@ def infer(
     return Inference(definition, (published,), notes, _reasons(source, way, jdk_note, found))
 
 
-def _reasons(
-    source: FoundSource, way: "_Way", jdk_note: str, environment: tuple[str, ...]
-) -> dict[str, str]:
+def _reasons(source: FoundSource, way: "_Way", jdk_note: str, environment: tuple[str, ...]) -> dict[str, str]:
     """Why the values are what they are, for the person who reads the definition."""
     kinds = {
         SOURCE_RELEASE: "the release tree that was published with this release or its parent's",

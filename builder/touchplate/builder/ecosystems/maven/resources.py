@@ -18,8 +18,8 @@ _BASE = ("${project.basedir}", "${basedir}", "${pom.basedir}")
 
 @dataclass(frozen=True)
 class Resource:
-    """One `<resource>`. `directory`: relative to the project, empty for the project's own folder; None when it
-    is outside or not known. `target`: folder in the jar, without slashes at the ends."""
+    """One `<resource>`. `directory`: relative to the project, empty for the project's own folder; None when
+    it is outside or not known. `target`: folder in the jar, without slashes at the ends."""
 
     directory: str | None
     target: str = ""
@@ -54,9 +54,7 @@ def is_match(pattern: str, path: str) -> bool:
             reached = set(range(min(reached), len(segments) + 1)) if reached else set()
         else:
             plain = part.replace("[", "[[]")  # fnmatch knows sets of characters, Ant does not
-            reached = {
-                at + 1 for at in reached if at < len(segments) and fnmatchcase(segments[at], plain)
-            }
+            reached = {at + 1 for at in reached if at < len(segments) and fnmatchcase(segments[at], plain)}
     return len(segments) in reached
 
 
