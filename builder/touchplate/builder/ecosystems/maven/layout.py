@@ -43,8 +43,11 @@ def _declared(name: str, resources: Sequence[Resource]) -> str:
     all."""
     for one in sorted(resources, key=lambda resource: not resource.includes):
         rest = one.takes(name)
-        if rest is not None and one.directory is not None:
-            return f"{one.directory}/{rest}" if one.directory else rest
+        if rest is None or one.directory is None:
+            continue
+        place = f"{one.directory}/{rest}" if one.directory else rest
+        if place.split("/")[0] != "pom.xml":  # the POM's own place
+            return place
     if name in ROOT_FILES:
         return name.removeprefix("META-INF/")
     return f"src/main/java/{name}"  # no resource takes it, so it stands among the sources
