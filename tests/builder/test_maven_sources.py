@@ -3,6 +3,7 @@
 import io
 import stat
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from touchplate.builder.ecosystems.maven.coordinates import (
 from touchplate.builder.ecosystems.maven.layout import place_source
 from touchplate.builder.ecosystems.maven.manifest import read_traces
 from touchplate.builder.ecosystems.maven.pom import parse_pom
-from touchplate.builder.ecosystems.maven.resources import Resource, is_match
+from touchplate.builder.ecosystems.maven.resources import Resource, check_tries, is_match
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.errors import ArchiveError, BuilderError, DefinitionError
 from touchplate.builder.repository import RemoteFile
@@ -323,11 +324,35 @@ def test_a_resource_outside_the_project_has_no_folder(directory: str, inside: st
     assert parse_pom(pom("a", more=more)).build.resources == (Resource(inside),)
 
 
-def test_a_pom_of_endless_patterns_is_refused() -> None:
-    includes = "<include>**/a</include>" * 101
-    more = f"<build><resources><resource><includes>{includes}</includes></resource></resources></build>"
-    with pytest.raises(DefinitionError, match="more than 100 resources"):
-        parse_pom(pom("a", more=more))
+@pytest.mark.parametrize(
+    ("resource", "count", "files", "refused"),
+    [
+        ("<includes><include>**/a</include></includes>", 10, 10_000, False),
+        ("<includes><include>**/a</include></includes>", 10, 10_001, True),
+        ("", 200_001, 1, True),
+        (f"<excludes><exclude>{'*/' * 100}</exclude></excludes>", 1, 1, False),
+        (f"<excludes><exclude>{'*/' * 100}*</exclude></excludes>", 1, 1, True),
+    ],
+)
+def test_a_pom_whose_patterns_are_endless_work_is_refused(
+    resource: str, count: int, files: int, *, refused: bool
+) -> None:
+    more = f"<build><resources>{f'<resource>{resource}</resource>' * count}</resources></build>"
+    resources = parse_pom(pom("a", more=more)).build.resources if count < 1000 else (WHOLE,) * count
+    with pytest.raises(DefinitionError, match="the POM") if refused else nullcontext():
+        check_tries(resources, files)
+
+
+def test_endless_patterns_keep_a_sources_jar_from_being_laid_out(tmp_path: Path) -> None:
+    exclude = f"<excludes><exclude>{'a' * 201}</exclude></excludes>"
+    more = f"<build><resources><resource>{exclude}</resource></resources></build>"
+    files = [
+        remote("g/a/1/a-1-sources.jar", zip_bytes({"a": b""})),
+        remote("g/a/1/a-1.pom", pom("a", more=more)),
+    ]
+    with pytest.raises(DefinitionError, match="more than 200 characters"):
+        prepare_tree(Source("sources-jar", ()), files, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sources_jar_is_laid_out_by_its_pom(tmp_path: Path) -> None:

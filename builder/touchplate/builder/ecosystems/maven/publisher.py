@@ -38,7 +38,7 @@ def refuse_gradle(jar: bytes, pom: Pom, pom_data: bytes, coordinates: Coordinate
     if by_gradle:
         raise DefinitionError(
             f"not built: Gradle made {coordinates.folder} (its POM has Gradle's marker and no build of its "
-            "own), and only Maven's builds are inferred; write a definition",
+            "own), and only Maven's builds are run here",
             reason=GRADLE,
         )
 

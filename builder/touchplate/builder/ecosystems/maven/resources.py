@@ -3,15 +3,18 @@
 Only the POM's own are read: those it inherits are not in a sources jar's source.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from xml.etree.ElementTree import Element
 
 from touchplate.builder.errors import DefinitionError
 
-MAX_PATTERNS = 100
-"""Resources and their patterns in one POM: each is tried on each file. Real POMs have ten."""
+MAX_PATTERN_CHARS = 200
+"""Of one pattern; real ones are names with a star or two."""
+
+MAX_TRIES = 200_000
+"""Files times patterns: each is tried on each. A jar of 20,000 files under a POM of ten patterns is large."""
 
 _BASE = ("${project.basedir}", "${basedir}", "${pom.basedir}")
 
@@ -37,11 +40,19 @@ class Resource:
 
 
 def read_resources(build: Element | None) -> tuple[Resource, ...]:
-    """The resources of a `<build>`. Raises DefinitionError for more than `MAX_PATTERNS`."""
-    found = tuple(_read(item) for item in _items(build, "resources", "resource"))
-    if sum(1 + len(one.includes) + len(one.excludes) for one in found) > MAX_PATTERNS:
-        raise DefinitionError(f"the POM has more than {MAX_PATTERNS} resources and patterns of them")
-    return found
+    """The resources of a `<build>`."""
+    return tuple(_read(item) for item in _items(build, "resources", "resource"))
+
+
+def check_tries(resources: Sequence[Resource], files: int) -> None:
+    """Raises DefinitionError when so many patterns are too much work for that many files."""
+    patterns = [pattern for one in resources for pattern in (*one.includes, *one.excludes)]
+    if any(len(pattern) > MAX_PATTERN_CHARS for pattern in patterns):
+        raise DefinitionError(f"the POM has a resource pattern of more than {MAX_PATTERN_CHARS} characters")
+    if (len(resources) + len(patterns)) * files > MAX_TRIES:
+        raise DefinitionError(
+            f"the POM's {len(resources)} resources of {len(patterns)} patterns are too many for {files} files"
+        )
 
 
 def is_match(pattern: str, path: str) -> bool:
