@@ -225,11 +225,12 @@ def summary(rows: Sequence[Row]) -> str:
     releases = [row for row in sample if row.project]
     same = [row for row in releases if row.result == "identical"]
     # Where everything was skipped, nothing was found out.
-    failed = surprises or unexplained or not same or len(same) < IDENTICAL_SHARE * len(releases)
-    word = "rebuild-sample: FAILED" if failed else OK
+    failed = surprises or unexplained or not any(row.result == "identical" for row in sample)
+    word = "rebuild-sample: FAILED" if failed or len(same) < IDENTICAL_SHARE * len(releases) else OK
     projects = len({row.project for row in same})
-    inferred = f"by inference {len(same)} of {len(releases)} releases, of {projects} projects"
-    return f"{word}: {', '.join(f'{count} {what}' for count, what in counts)}; {inferred}"
+    inferred = f"; by inference {len(same)} of {len(releases)} releases, of {projects} projects"
+    counted = ", ".join(f"{count} {what}" for count, what in counts)
+    return f"{word}: {counted}{inferred if releases else ''}"
 
 
 def write_page(path: Path, rows: Sequence[Row], last: str) -> None:
