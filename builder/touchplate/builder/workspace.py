@@ -376,11 +376,13 @@ def _subordinate_ids() -> Iterator[range]:
 def processes_of(uid: int, ids: int = 1) -> list[int]:
     """Process ids of `ids` uids from `uid` on, zombies included."""
     found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            with contextlib.suppress(OSError):
-                if uid <= path.stat().st_uid < uid + ids:
-                    found.append(int(path.name))
+    # Asked at every start and at every look at a job's disk: not by Path, which takes three times as long.
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if uid <= entry.stat().st_uid < uid + ids:
+                        found.append(int(entry.name))
     return found
 
 
