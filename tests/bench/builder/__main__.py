@@ -17,13 +17,15 @@ from tests.bench.builder.flood import flood
 from tests.bench.builder.inside import c_build, maven_build
 from tests.bench.builder.proxy import proxy
 from tests.bench.builder.rebuild import cold, rebuild, small_rebuild
-from tests.bench.builder.start import start
+from tests.bench.builder.start import start, start_gvisor, start_runc
 from tests.bench.harness import Row
 
 from touchplate.base.environment import read_environment
 
 FIGURES: dict[str, Callable[[], list[Row]]] = {
     "start": start,
+    "start-runc": start_runc,
+    "start-gvisor": start_gvisor,
     "flood": flood,
     "proxy": proxy,
     "c": c_build,

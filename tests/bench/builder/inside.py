@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.bench.builder.measuring import load_now, open_folder, opened, spent_by_all, wall_ratio
+from tests.bench.builder.measuring import load_now, open_folder, opened, run_as_job, spent_by_all, wall_ratio
 from tests.bench.builder.rebuild import PACKAGE, known_build, run_rebuild
 from tests.bench.harness import Goal, Row, SkippedError, Spent, check, in_turns, median, ratio
 from tests.e2e.conan_rebuilds import SHA256, TARBALL, VERSION
@@ -36,7 +36,6 @@ from touchplate.builder.workspace import Workspace
 
 GOAL = Goal("<=", 1.05, "x")
 ROUNDS = 3
-RUN_SECONDS = 900
 
 
 def maven_build(rounds: int = ROUNDS) -> list[Row]:
@@ -182,15 +181,7 @@ class Outside:
 
 
 def _run(command: Sequence[str], work: Path, environment: Mapping[str, str], umask: int) -> None:
-    done = subprocess.run(
-        command,
-        cwd=work,
-        env=dict(environment),
-        umask=umask,
-        capture_output=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
+    done = run_as_job(command, work, environment, umask)
     check(done.returncode == 0, f"{command[0]} ended with {done.returncode}: {done.stdout.decode()[-500:]}")
 
 

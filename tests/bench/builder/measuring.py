@@ -5,18 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.harness import SkippedError, Spent, median
 
 from touchplate.builder.errors import HostLack
 from touchplate.builder.gvisor import open_gvisor_sandbox
+from touchplate.builder.limits import make_groups
+from touchplate.builder.plan import Limits
 from touchplate.builder.ranged import ID_RANGES
 from touchplate.builder.runc import open_runc_sandbox
 from touchplate.builder.sandbox import Sandbox, SandboxConfig, open_sandbox
+
+RUN_SECONDS = 900
+"""Of one build of a peer, also on a busy machine."""
 
 MB = 1_000_000
 """Bytes; rates are in these, as the goals are."""
@@ -72,6 +78,34 @@ def minus(whole: Sequence[Spent], part: Sequence[Spent]) -> Spent:
 def wall_ratio(ours: Sequence[Spent], peer: Sequence[Spent]) -> float:
     """Median of our wall seconds over the median of the peer's."""
     return median(one.wall for one in ours) / median(one.wall for one in peer)
+
+
+def run_as_job(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str], umask: int = 0o022
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a peer's command in `folder`, outside, but in the control groups of a job: a busy machine would
+    otherwise give the sandbox, which counts as one process for each core, a larger share than the peer."""
+    groups = make_groups(Limits())
+    gated = ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh", *command]
+    try:
+        with subprocess.Popen(
+            gated,
+            cwd=folder,
+            env=dict(variables),
+            umask=umask,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            groups.add(process.pid)
+            try:
+                said, _ = process.communicate(b"go\n", timeout=RUN_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, said)
+    finally:
+        groups.close()
 
 
 def load_now() -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.builder.measuring import load_now, open_folder, wall_ratio
+from tests.bench.builder.measuring import RUN_SECONDS, load_now, open_folder, run_as_job, wall_ratio
 from tests.bench.harness import (
     Goal,
     Row,
@@ -53,7 +53,6 @@ SMALL_PACKAGE = "pkg:maven/org.apache.commons/commons-csv@1.12.0"
 """Eleven classes: what a rebuild costs beside its compiler shows most."""
 
 ROUNDS = 3
-RUN_SECONDS = 900
 GOAL = Goal("<=", 1.3, "x")
 
 Said = dict[str, Any]
@@ -220,14 +219,7 @@ def run_maven(peer: Peer, *, offline: bool = False, options: str = "") -> None:
     shutil.copytree(peer.pristine, peer.work)
     program, *goals = peer.arguments
     flags = ["-s", str(peer.settings), f"-Dmaven.repo.local={peer.local}", *(["-o"] if offline else [])]
-    done = subprocess.run(
-        [program, *flags, *goals],
-        cwd=peer.work,
-        env={**peer.environment, "MAVEN_OPTS": options},
-        capture_output=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
+    done = run_as_job((program, *flags, *goals), peer.work, {**peer.environment, "MAVEN_OPTS": options})
     check(done.returncode == 0, f"mvn ended with {done.returncode}: {done.stdout.decode()[-500:]}")
     found = hashlib.sha256((peer.work / peer.output).read_bytes()).hexdigest()
     check(found == peer.sha256, f"plain Maven made another jar: {found}, not {peer.sha256}")
