@@ -202,6 +202,7 @@ def test_output_is_streamed_as_events_and_goes_on_where_it_broke(face: Face) -> 
     text = "first\nevent: end\n\nübrig\r\nlast without end"
     output(face, text.encode(), secret)
     face.ask("POST", "/1/cancel", ADMIN, {})
+    face.now += live.LAST_SECONDS + 1
     answer = face.ask("GET", "/1/output", WORKER)
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = Events()
