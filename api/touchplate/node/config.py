@@ -113,6 +113,8 @@ class QueueSection:
     # Silence of a worker after which its job is another's, and how often that may happen to one job.
     lease: Duration = field(default=Duration(60))
     max_lost: int = 5
+    # Pause before a job is tried again that was not built, or whose worker lacked something.
+    retry: Duration = field(default=Duration(300))
     # How long one lease may last, however often it is renewed: longer than any build of the definitions used.
     max_lease: Duration = field(default=Duration(LONGEST_LEASE_SECONDS))
 
@@ -126,6 +128,8 @@ class QueueSection:
             found.append('lease: write a time from "2s" to "1h"')
         if not self.lease <= self.max_lease <= MAX_LEASE_SECONDS:
             found.append('max_lease: write a time that is not less than lease, at most "7d"')
+        if not 1 <= self.retry <= 3600:
+            found.append('retry: write a time from "1s" to "1h"')
         if self.max_lost < 0:
             found.append("max_lost: write 0 or more")
         if self.definitions is not None and not self.definitions.is_dir():

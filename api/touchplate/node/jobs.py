@@ -26,6 +26,7 @@ def open_jobs(section: QueueSection, data: Path) -> JobRoutes:
         lease_seconds=int(section.lease),
         longest_lease_seconds=int(section.max_lease),
         lost=section.max_lost,
+        retry_seconds=int(section.retry),
     )
     return JobRoutes(Queue(_open_engine(section, data), limits), tokens)
 

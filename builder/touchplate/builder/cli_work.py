@@ -19,7 +19,7 @@ from touchplate.builder.worker import Worker, WorkerSettings
 from touchplate.builder.workshop import default_data
 from touchplate.verify.names import check_operator
 from touchplate.verify.output import print_json, print_note
-from touchplate.verify.usage import OK, UsageError
+from touchplate.verify.usage import OK, UsageError, read_version
 
 MAX_SLOTS = 64
 """Builds at the same time on one machine: each may take 4 GiB of memory."""
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     )
     load_operator(settings)  # a key that cannot be used is told now, not by every job
     name = f"{args.name[:40]}.{os.getpid()}"
-    worker = Worker(WorkerSettings(settings, args.slots, name, args.until_empty), print_note)
+    made = WorkerSettings(settings, args.slots, name, args.until_empty, read_version())
+    worker = Worker(made, print_note)
     with _stopping(worker):
         print_note(f"working for {settings.server} in {args.slots} slots; Ctrl-C stops")
         worker.run()

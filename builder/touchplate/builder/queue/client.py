@@ -35,7 +35,11 @@ from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
 
 _KINDS = (BadJobError, NoJobError, LeaseLostError, QueueFullError, TooManyRequestsError)
-_ERRORS: dict[str, type[QueueError]] = {"too-late": BadJobError, "overrun": LeaseLostError} | {one.default_reason: one for one in _KINDS}
+_ERRORS: dict[str, type[QueueError]] = {
+    "too-late": BadJobError,
+    "overrun": LeaseLostError,
+    **{one.default_reason: one for one in _KINDS},
+}
 
 
 class ServerError(QueueError):

@@ -1,8 +1,8 @@
 """The queue's clock: that of the wall, which does not jump.
 
-Leases and pauses are stored as times of the wall, since they outlive processes and are read by several nodes.
-But the wall's clock is set by people and programs. A jump must not end every lease at once, nor make the lease
-of a dead worker last for the length of the jump.
+Leases and pauses are stored as times of the wall, since they outlive processes and are read by several
+nodes. But the wall's clock is set by people and programs. A jump must not end every lease at once, nor make
+the lease of a dead worker last for the length of the jump.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """The queue over HTTP, mounted under `/builder`: what workers and administrators ask of it, by tokens.
 
-`GET /jobs`, `GET /jobs/N`, `GET /jobs/workers` and the live output of a job are for every token; adding and cancelling for those
-of scope `admin`; leases, and reports of whoever holds one, for those of scope `work`.
+`GET /jobs`, `GET /jobs/N`, `GET /jobs/workers` and the live output of a job are for every token; adding and
+cancelling for those of scope `admin`; leases, and reports of whoever holds one, for those of scope `work`.
 """
 
 from __future__ import annotations

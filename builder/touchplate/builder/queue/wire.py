@@ -56,7 +56,8 @@ def format_worker(worker: WorkerSlot) -> dict[str, JSONValue]:
 
 
 def parse_worker(value: JSON) -> WorkerSlot:
-    """What `format_worker` made; fields that this version does not know are passed over. Raises BadJobError."""
+    """What `format_worker` made; fields that this version does not know are passed over. Raises
+    BadJobError."""
     message = need_object(value)
     found: dict[str, Any] = {field.name: message.get(field.name) for field in fields(WorkerSlot)}
     for name, part in found.items():

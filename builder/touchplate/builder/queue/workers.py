@@ -24,7 +24,7 @@ MAX_WORKERS = 1_000
 
 
 class Workers:
-    """The workers of a queue. Safe from any thread. Everything raises StorageError when the database fails."""
+    """The workers of a queue. Safe from any thread. All raises StorageError when the database fails."""
 
     def __init__(self, queue: Queue) -> None:
         self._engine = queue.engine
