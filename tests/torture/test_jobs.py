@@ -141,7 +141,8 @@ def test_points_of_queues_have_names_of_their_own() -> None:
 
 def orphan(seconds: float) -> int:
     """A process whose parent is gone."""
-    script = f"import subprocess, sys; print(subprocess.Popen(['sleep', '{seconds}'], stdout=2).pid)"
+    quiet = "stdout=s.DEVNULL, stderr=s.DEVNULL"
+    script = f"import subprocess as s; print(s.Popen(['sleep', '{seconds}'], {quiet}).pid)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     return int(done.stdout)
 

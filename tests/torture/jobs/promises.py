@@ -4,7 +4,7 @@ Reads the queue's rows and the log's entries at rest; nothing of the queue's own
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json import loads
 
@@ -85,7 +85,7 @@ def check_moment(rows: Sequence[Row], log: Sequence[bytes]) -> Iterator[Finding]
             yield Finding(LOST, f"job {row.number} is done with nothing stored")
 
 
-def check_end(rows: Sequence[Row], log: Sequence[bytes], promised: dict[str, str]) -> Iterator[Finding]:
+def check_end(rows: Sequence[Row], log: Sequence[bytes], promised: Mapping[str, str]) -> Iterator[Finding]:
     """What must be right when all is over. `promised`: definition → the state in which its job must be."""
     yield from check_moment(rows, log)
     jobs = Counter(row.definition for row in rows)

@@ -60,7 +60,7 @@ class Tally:
     def table(self) -> str:
         """A row for each step, its kills by victim, then what became of the jobs."""
         victims = (NODE, WORKERS, JOBS)
-        rows = [(f"jobs on {self.kind}", "", *victims)]
+        rows: list[tuple[str, ...]] = [(f"jobs on {self.kind}", "", *victims)]
         for point, side in dict.fromkeys((aim.point, aim.side) for aim in self.aims):
             counts = (self.hits[Aim(victim, point, side)] for victim in victims)
             rows.append((point, side, *(str(count or "") for count in counts)))

@@ -100,9 +100,15 @@ class QueueClient:
         """A piece of output for those who watch."""
         self._post(f"{number}/output", {"secret": secret, "data": encode_base64(data)})
 
-    def add(self, package: str, definition: str, priority: int) -> tuple[Job, bool]:
-        """A job for a package and definition, and whether it is new."""
-        message: dict[str, JSONValue] = {"package": package, "definition": definition, "priority": priority}
+    def add(self, package: str, definition: str, priority: int, *, again: bool = True) -> tuple[Job, bool]:
+        """A job for a package and definition, and whether it is new. Not `again`: one that is done is
+        answered as it is."""
+        message: dict[str, JSONValue] = {
+            "package": package,
+            "definition": definition,
+            "priority": priority,
+            "again": again,
+        }
         answer = need_object(self._post("", message))
         return parse_job(answer.get("job")), answer.get("new") is True
 

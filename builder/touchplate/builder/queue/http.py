@@ -164,8 +164,13 @@ class JobRoutes:
         priority = message.get("priority", 0)
         if not isinstance(priority, int) or isinstance(priority, bool):
             raise BadJobError("priority: write a whole number")
+        again = message.get("again", True)
+        if not isinstance(again, bool):
+            raise BadJobError("again: write true or false")
         now = self._now()
-        job, is_new = await _run(lambda: self.queue.add(package, definition, now, priority=priority))
+        job, is_new = await _run(
+            lambda: self.queue.add(package, definition, now, priority=priority, again=again)
+        )
         return JSONResponse({"job": format_job(job), "new": is_new}, status_code=201 if is_new else 200)
 
     async def _cancel(self, request: Request) -> Response:

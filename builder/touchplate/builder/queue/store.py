@@ -68,12 +68,20 @@ class Queue:
         self.engine.dispose()
 
     def add(
-        self, package: str, definition: str, now: int, *, client: str | None = None, priority: int = 0
+        self,
+        package: str,
+        definition: str,
+        now: int,
+        *,
+        client: str | None = None,
+        priority: int = 0,
+        again: bool = True,
     ) -> tuple[Job, bool]:
         """A job for this package and definition, and whether it is new; an open one is answered as it is.
 
         `client`: who asks, when it is no administrator: bounded by the hour, and answered with the last job
-        when that built something, or ended less than a day ago. Raises BadJobError, QueueFullError,
+        when that built something, or ended less than a day ago. `again`: whether an administrator's makes a
+        new job of one whose statements are in the log. Raises BadJobError, QueueFullError,
         TooManyRequestsError.
         """
         row = _checked(package, definition, client or "", priority)
@@ -86,7 +94,9 @@ class Queue:
                 .limit(1)
             ).one_or_none()
             if last is not None and (
-                last.state in OPEN or (client is not None and self._is_enough(last, now))
+                last.state in OPEN
+                or (last.state == "done" and not again)
+                or (client is not None and self._is_enough(last, now))
             ):
                 return _job(last), False
             self._check_room(transaction, client, now)

@@ -36,8 +36,14 @@ def upgrade() -> None:
         sa.Column("parcel", sa.LargeBinary, nullable=True),
         sqlite_autoincrement=True,
     )
-    one_open = {"sqlite_where": _IS_OPEN, "postgresql_where": _IS_OPEN}
-    op.create_index("jobs_one_open", "jobs", ["package", "definition"], unique=True, **one_open)
+    op.create_index(
+        "jobs_one_open",
+        "jobs",
+        ["package", "definition"],
+        unique=True,
+        sqlite_where=_IS_OPEN,
+        postgresql_where=_IS_OPEN,
+    )
     op.create_index("jobs_in_order", "jobs", ["state", sa.text("priority DESC"), "job_id"])
     op.create_index("jobs_of_package", "jobs", ["package", "definition", "job_id"])
     op.create_index("jobs_of_client", "jobs", ["client", "created"])
