@@ -39,6 +39,9 @@ _STEP = b"==> "
 
 Tell = Callable[[str], None]
 
+Show = Callable[[int, str], None]
+"""Told what a slot does now: the job and its phase; empty when it waits for one."""
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
@@ -60,9 +63,17 @@ class WorkerSettings:
 class Worker:
     """Runs until `stop`. Jobs that run then are ended; the queue gives them to somebody else."""
 
-    def __init__(self, settings: WorkerSettings, tell: Tell, *, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        tell: Tell,
+        *,
+        show: Show = lambda slot, text: None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
         self._settings = settings
         self._tell = tell
+        self._show = show
         self._poll = poll_seconds
         self._stopping = threading.Event()
         self.done = 0
@@ -139,7 +150,11 @@ class Worker:
                 queue.give_back(job.number, lease.secret, str(error))
             return
         keeper = _Keeper(queue, lease, program, self._stopping)
-        code = keeper.follow()
+        self._show(slot, f"job {job.number}: {job.package}")
+        try:
+            code = keeper.follow(lambda phase: self._show(slot, f"job {job.number}: {phase}"))
+        finally:
+            self._show(slot, "")
         self.done += code == 0
         said = f": {keeper.lost or keeper.last}" if keeper.lost or keeper.last else ""
         self._tell(f"slot {slot}: job {job.number}: {'ended' if code == 0 else f'died ({code})'}{said}")
@@ -159,8 +174,9 @@ class _Keeper:
         self.lost = ""
         """Why the job was ended: its lease is over. Empty while it is not."""
 
-    def follow(self) -> int:
-        """Until the process ended; its exit code."""
+    def follow(self, on_phase: Tell) -> int:
+        """Until the process ended; its exit code. `on_phase` is told of each new phase."""
+        shown = ""
         reader = threading.Thread(target=self._read)
         reader.start()
         beat = time.monotonic()
@@ -173,6 +189,9 @@ class _Keeper:
                 if not self.lost and (is_new or waited >= self._lease.seconds / 4):
                     beat = time.monotonic()
                     self._beat()
+                if shown != self._phase:
+                    shown = self._phase
+                    on_phase(shown)
                 self._send()
                 self._wait(reader)
         finally:

@@ -61,7 +61,8 @@ class Tally:
         """A row for each step, its kills by victim, then what became of the jobs."""
         victims = (NODE, WORKERS, JOBS)
         rows: list[tuple[str, ...]] = [(f"jobs on {self.kind}", "", *victims)]
-        for point, side in dict.fromkeys((aim.point, aim.side) for aim in self.aims):
+        steps = {(aim.point, aim.side) for aim in self.aims}
+        for point, side in sorted(steps, key=lambda step: (step[1] == "", step[0], step[1] == "after")):
             counts = (self.hits[Aim(victim, point, side)] for victim in victims)
             rows.append((point, side, *(str(count or "") for count in counts)))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

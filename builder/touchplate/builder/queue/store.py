@@ -215,6 +215,8 @@ class Queue:
             raise BadJobError(f"{result!r} is no result; write one of {', '.join(RESULTS)}")
         with database_errors("judge a job"), begin_write(self.engine) as transaction:
             row = held(transaction, number, secret)
+            if row.parcel is not None:
+                return True  # said too late or twice: what is signed is sent, and never made again
             allowed = {"not-built": self.limits.not_built, "different": self.limits.different}.get(result, 0)
             column = {"not-built": "not_built", "different": "different"}.get(result)
             if column is None:
