@@ -14,7 +14,7 @@ from touchplate.builder.errors import DefinitionError
 from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.job_tables import show_table
 from touchplate.builder.queue.address import server_url
-from touchplate.builder.queue.client import QueueClient
+from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import CLOSED, MAX_PRIORITY, Job, QueueFullError
 from touchplate.builder.queue.wire import format_job
 from touchplate.verify.jcs import JSONValue
@@ -24,6 +24,9 @@ from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, UsageError
 
 POLL_SECONDS = 2.0
 """Between two looks at a job that is waited for."""
+
+PATIENCE_SECONDS = 600.0
+"""How long the queue may be away meanwhile: a node that is updated comes back."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +158,7 @@ def _upload(args: argparse.Namespace, queue: QueueClient, data: bytes) -> None:
 
 
 def wait_for(queue: QueueClient, jobs: Sequence[Job], *, quiet: bool = False) -> list[Job]:
-    """The same jobs, once all of them are closed."""
+    """The same jobs, once all of them are closed. Raises ServerError when the queue stays away."""
     found = {job.number: job for job in jobs}
     with open_progress(quiet=quiet) as progress:
         task = progress.task("jobs closed", len(found))
@@ -163,7 +166,7 @@ def wait_for(queue: QueueClient, jobs: Sequence[Job], *, quiet: bool = False) ->
         while waiting := [job for job in found.values() if job.state not in CLOSED]:
             time.sleep(POLL_SECONDS)
             for before in waiting:
-                job = found[before.number] = queue.find(before.number)
+                job = found[before.number] = _find(queue, before.number, progress)
                 if job.state in CLOSED:
                     task.advance()
                     progress.line(f"job {job.number}: {_outcome(job)}: {job.package}")
@@ -171,6 +174,21 @@ def wait_for(queue: QueueClient, jobs: Sequence[Job], *, quiet: bool = False) ->
                     progress.line(f"job {job.number}: {job.phase or job.state}")
         task.finish()
     return [found[job.number] for job in jobs]
+
+
+def _find(queue: QueueClient, number: int, progress: Progress) -> Job:
+    until = time.monotonic() + PATIENCE_SECONDS
+    is_told = False
+    while True:
+        try:
+            return queue.find(number)
+        except ServerError as error:
+            if error.is_final or time.monotonic() > until:
+                raise
+            if not is_told:
+                progress.line(f"{error}; asking again")
+            is_told = True
+            time.sleep(POLL_SECONDS)
 
 
 def exit_code(job: Job) -> int:

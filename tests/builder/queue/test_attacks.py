@@ -185,7 +185,7 @@ def test_reports_in_a_wrong_order_are_refused_or_change_nothing(tmp_path: Path) 
     assert queue.sign(1, lease.secret, ENVELOPES) == ENVELOPES
     # After something was signed no verdict sends the job back to be built: that would be logged again.
     for result in ("not-built", "different", "identical"):
-        assert queue.judge(1, lease.secret, result, NOW)  # type: ignore[arg-type]
+        assert queue.judge(1, lease.secret, result, NOW)
     assert queue.find(1).state == "leased"
     with pytest.raises(LeaseLostError):
         queue.sign(1, "0" * 64, ENVELOPES)

@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.builder.queue.queuehost import Host, Process, queue_host
@@ -14,6 +15,7 @@ from tests.builder.sandboxes import require_sandbox
 from touchplate.builder.definition_path import definition_path
 from touchplate.builder.job_tables import format_age
 from touchplate.builder.queue.jobs import Job
+from touchplate.builder.queue.wire import format_job, parse_job
 from touchplate.verify.cli import main
 from touchplate.verify.jcs import format_json, parse_json
 from touchplate.verify.purl import parse_purl
@@ -188,10 +190,8 @@ def test_ages_are_said_in_the_largest_whole_unit() -> None:
 
 
 def test_a_job_of_an_older_node_is_read() -> None:
-    from touchplate.builder.queue.wire import format_job, parse_job
-
     job = Job(1, PACKAGE, "", 0, "waiting", 1, None, 1, "", None, 0, 0, 0, 0, 0, None, "", (), False)
-    value = format_job(job)
+    value: dict[str, Any] = {**format_job(job), "indexes": [], "of a newer one": 1}
     for name in ("leased", "overruns", "phase"):
         del value[name]
-    assert parse_job({**value, "indexes": [], "of a newer one": 1}) == job
+    assert parse_job(value) == job

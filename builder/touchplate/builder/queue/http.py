@@ -6,6 +6,7 @@ cancelling for those of scope `admin`; leases, and reports of whoever holds one,
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -191,7 +192,9 @@ class JobRoutes:
 
         def lease_job() -> queue_jobs.Lease | None:
             lease = self.queue.lease(name, now)
-            self._workers.note(name, version, backend, now)  # after: only a name that the queue took
+            # After: only a name that the queue took. And it is worth no lease that nobody hears of.
+            with contextlib.suppress(StorageError):
+                self._workers.note(name, version, backend, now)
             return lease
 
         lease = await _run(lease_job)
