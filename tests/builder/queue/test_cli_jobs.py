@@ -37,7 +37,7 @@ def write(folder: Path, data: bytes, version: str) -> str:
     value = parse_json(data.replace(b"@1.0?", f"@{version}?".encode()), max_bytes=1 << 20)
     place = folder / definition_path(parse_purl(package)).with_suffix(".json")
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(format_json(value) + b"\n")  # type: ignore[arg-type]
+    place.write_bytes(format_json(value) + b"\n")
     return package
 
 
