@@ -171,7 +171,8 @@ def wait_for(queue: QueueClient, jobs: Sequence[Job], *, quiet: bool = False) ->
                     task.advance()
                     progress.line(f"job {job.number}: {_outcome(job)}: {job.package}")
                 elif (job.state, job.phase) != (before.state, before.phase):
-                    progress.line(f"job {job.number}: {job.phase or job.state}")
+                    phase = job.phase if job.state == "leased" else ""  # it stays after the lease
+                    progress.line(f"job {job.number}: {phase or job.state}")
         task.finish()
     return [found[job.number] for job in jobs]
 

@@ -97,12 +97,16 @@ def test_what_was_signed_is_sent_by_the_next_worker_and_never_made_again(
 
 def test_a_job_is_followed_shown_and_listed(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     number, _ = add(host, "watched")
+    left = [host.data(0) / "slots" / "9" / "job-ab" / "build", host.data(0) / "tree-ab" / "files"]
+    for folder in left:  # of a slot that nobody has now
+        folder.mkdir(parents=True)
     worker = host.worker(0, slots=1)
     options = ["--server", host.url, "--token-file", str(host.folder / "boss.token")]
     try:
         assert main(["jobs", "log", "--follow", *options, str(number)]) == 0
     finally:
         assert worker.end(signal.SIGTERM) == 0
+    assert [folder for folder in left if folder.parent.exists()] == []
     shown = capsys.readouterr().out
     assert "a line of the build" in shown
     assert "job: result: identical" in shown
