@@ -1,5 +1,6 @@
 """A queue when clocks jump, disks fill, tokens are taken away and workers wake from the dead."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -41,25 +42,30 @@ def test_a_worker_that_was_stopped_and_wakes_after_its_lease_went_to_another_cha
     with queue_host(tmp_path) as host:
         number, definition = add(host, "stopped")
         first = host.worker(0, slots=1)
-        # A worker has other children before it has a job.
-        wait(lambda: host.queue.find(number).state == "leased" and bool(first.jobs()), lambda: first.lines)
-        stopped = [first.child.pid, *first.jobs()]
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        second = host.worker(1, slots=1)
+        second = None
+        stopped = []
         try:
+            # A worker has other children before it has a job.
+            wait(
+                lambda: host.queue.find(number).state == "leased" and bool(first.jobs()), lambda: first.lines
+            )
+            stopped = [first.child.pid, *first.jobs()]
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            second = host.worker(1, slots=1)
             wait_for_all(host, [second])
             done = host.queue.find(number)
             assert (done.state, done.lost, done.attempts) == ("done", 1, 2)
             assert done.worker.startswith("shed/w1.")
-        finally:
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
-        try:
             wait(lambda: any("job 1: " in line for line in first.lines[2:]), lambda: first.lines)
             assert host.queue.find(number) == done
         finally:
-            codes = [first.end(signal.SIGTERM), second.end(signal.SIGTERM)]
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            codes = [one.end(signal.SIGTERM) for one in (first, second) if one is not None]
         assert codes == [0, 0]
         check_log(host, [definition])
 
