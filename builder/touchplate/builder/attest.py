@@ -88,10 +88,7 @@ def provenance_payload(facts: BuildFacts, operator: str, backend: str, version: 
         package=definition.package,
         definition=definition.name,
         dependencies=(
-            *(
-                Dependency(kind, {"sha256": file.sha256, "sha512": file.sha512}, file.uri)
-                for file in facts.sources
-            ),
+            *(Dependency(kind, file.digests, file.uri) for file in facts.sources),
             Dependency("definition", {"sha256": definition.sha256}, name="definition"),
             Dependency("input-lock", {"sha256": facts.lock}, name="input-lock"),
             *facts.tools,

@@ -15,6 +15,7 @@ from touchplate.builder.demands import Demands, read_demands
 from touchplate.builder.ecosystem import DefinitionForm, Ecosystem
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
+from touchplate.builder.git_protocol import COMMIT
 from touchplate.builder.plan import GIB, Limits
 from touchplate.builder.schema import Reader, is_stand_in
 from touchplate.builder.yamlcore import MAX_BYTES, read_yaml
@@ -36,20 +37,28 @@ MOST = {
 OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox")
 """Fields that every definition may have, unless its ecosystem has no use for them."""
 
+VCS = "vcs"
+"""Kind of source: the tree of one commit of a git repository."""
+
 DEFAULT_UMASK = 0o022
 DEFAULT_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One published file that the source tree is made of.
+    """One published file that the source tree is made of, or one commit, whose tree it is.
 
-    `uri`: `upstream:<identity>/<path>`, or a package URL where an ecosystem has such for source files.
+    `uri`: `upstream:<identity>/<path>`, or a package URL where an ecosystem has such for source files; of a
+    commit: of its repository.
     """
 
     uri: str
     sha256: str
+    """Of the file; of a commit the tree digest (`trees.py`)."""
     size: int
+    """Bytes of the file; 0 of a commit."""
+    commit: str = ""
+    """Id of the commit, lower-case hex; empty for a file."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +224,30 @@ def _read_environment(reader: Reader, form: DefinitionForm) -> dict[str, str]:
 def _read_source(reader: Reader, ecosystem: Ecosystem) -> Source:
     reader.known("source", required=("kind", "files"))
     kind = reader.choice("source.kind", ecosystem.form.source_kinds)
+    files: list[SourceFile] = []
+    for one in reader.cases(kind, ecosystem.form.source_kinds):
+        files = _read_commits(reader) if one == VCS else _read_files(reader, ecosystem)
+    return Source(kind, tuple(files))
+
+
+def _read_commits(reader: Reader) -> list[SourceFile]:
+    paths = reader.items("source.files", low=1, high=16)
+    if len(paths) > 1:
+        reader.mistake("source.files", "more than one commit; the source is the tree of one")
+    for path in paths:
+        reader.known(path, required=("uri", "sha256", "commit"))
+    return [
+        SourceFile(
+            uri=reader.upstream_uri(f"{path}.uri"),
+            sha256=reader.sha256(f"{path}.sha256"),
+            size=0,
+            commit=reader.text(f"{path}.commit", COMMIT, "the full id of a commit, in lower-case hex"),
+        )
+        for path in paths
+    ]
+
+
+def _read_files(reader: Reader, ecosystem: Ecosystem) -> list[SourceFile]:
     files = []
     for path in reader.items("source.files", low=1, high=16):
         reader.known(path, required=("uri", "sha256", "size"))
@@ -225,7 +258,7 @@ def _read_source(reader: Reader, ecosystem: Ecosystem) -> Source:
                 size=reader.number(f"{path}.size", low=1, high=1 << 40) or 0,
             )
         )
-    return Source(kind, tuple(files))
+    return files
 
 
 def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:

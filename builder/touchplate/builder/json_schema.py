@@ -89,10 +89,11 @@ class _Drawing(Reader):
     def known(self, path: str, *, required: Sequence[str] = (), optional: Sequence[str] = ()) -> None:
         node = self._at(path)
         properties: dict[str, Any] = {name: {} for name in (*required, *optional)}
+        earlier = node.get("required", required)  # of another case: what is required is what both require
         node["type"] = "object"
         node["properties"] = {**properties, **node.get("properties", {})}
         if required:
-            node["required"] = list(required)
+            node["required"] = [name for name in required if name in earlier]
         node["additionalProperties"] = False
 
     def items(self, path: str, *, low: int, high: int) -> list[str]:
@@ -113,6 +114,9 @@ class _Drawing(Reader):
     def choice(self, path: str, choices: Sequence[str]) -> str:
         self._at(path).update({"enum": list(choices)})
         return choices[0]
+
+    def cases(self, found: str, choices: Sequence[str]) -> Sequence[str]:
+        return choices
 
     def number(self, path: str, *, low: int, high: int) -> int | None:
         self._at(path).update({"type": "integer", "minimum": low, "maximum": high})

@@ -32,7 +32,8 @@ def normalise_definition(definition: Definition) -> dict[str, JSONValue]:
         "source": {
             "kind": definition.source.kind,
             "files": [
-                {"uri": file.uri, "sha256": file.sha256, "size": file.size}
+                {"uri": file.uri, "sha256": file.sha256}
+                | ({"commit": file.commit} if file.commit else {"size": file.size})
                 for file in definition.source.files
             ],
         },

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from touchplate.builder.attest import need_backend
 from touchplate.builder.backend import Backend
+from touchplate.builder.commits import CommitTree, fetch_commit, place_commit
 from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.demands import check_demands
@@ -106,7 +107,7 @@ def rebuild(
     clock = _Clock()
     ecosystem = definition.ecosystem
     tools = ecosystem.find_tools(workshop, definition)
-    sources = tuple(_source(workshop, definition, file) for file in definition.source.files)
+    sources: tuple[RemoteFile, ...] = ()
     backend = ecosystem.open_backend(workshop, definition.sandbox.backend)
     check_demands(definition.sandbox, backend.probe)
     if to_sign:
@@ -114,6 +115,7 @@ def rebuild(
     display = PhaseDisplay(workshop.display, verbose=workshop.verbose)
     outcome = _Outcome()
     try:
+        sources = tuple(_source(workshop, definition, file) for file in definition.source.files)
         with _tree(workshop, definition, sources) as tree:
             plan = tools.make_plan(tree, published)
             clock.lap("prepare")
@@ -261,6 +263,8 @@ def _detail(
 
 
 def _source(workshop: Workshop, definition: Definition, file: SourceFile) -> RemoteFile:
+    if file.commit:
+        return fetch_commit(workshop, file)
     found = definition.ecosystem.fetch_source(workshop, file)
     if len(found.data) != file.size:
         raise DefinitionError(f"{file.uri} has {len(found.data)} bytes, and the definition says {file.size}")
@@ -279,7 +283,10 @@ def _tree(workshop: Workshop, definition: Definition, sources: Sequence[RemoteFi
     """The prepared source tree, removed afterwards. Raises PhaseFailed for an archive that is refused."""
     with locked_folder(workshop.data, TREE) as folder:
         try:
-            definition.ecosystem.prepare_tree(definition, sources, folder)
+            if isinstance(sources[0], CommitTree):
+                place_commit(sources[0], folder)
+            else:
+                definition.ecosystem.prepare_tree(definition, sources, folder)
         except ArchiveError as error:
             raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
         except OSError as error:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from touchplate.builder.rebuild import OutputVerdict, Rebuild
 from touchplate.builder.repeat import Repeat
+from touchplate.builder.repository import RemoteFile
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import print_line, print_pairs
 
@@ -26,7 +27,7 @@ def rebuild_json(rebuild: Rebuild, notes: Sequence[str] = ()) -> dict[str, JSONV
         "definition": {"name": definition.name, "sha256": definition.sha256},
         "source": {
             "kind": definition.source.kind,
-            "files": [{"uri": file.uri, "sha256": file.sha256} for file in rebuild.sources],
+            "files": [{"uri": file.uri, **_source_digests(file)} for file in rebuild.sources],
         },
         "command": list(definition.command),
         "tools": [
@@ -51,6 +52,10 @@ def rebuild_json(rebuild: Rebuild, notes: Sequence[str] = ()) -> dict[str, JSONV
         if rebuild.built.result.labels:
             value["labels"] = dict(rebuild.built.result.labels)
     return value
+
+
+def _source_digests(file: RemoteFile) -> dict[str, JSONValue]:
+    return {name: digest for name, digest in file.digests.items() if name != "sha512"}
 
 
 def _verdict_json(verdict: OutputVerdict) -> dict[str, JSONValue]:

@@ -40,6 +40,11 @@ class RemoteFile:
         """Lower-case hex."""
         return hashlib.sha512(self.data).hexdigest()
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """As statements have them."""
+        return {"sha256": self.sha256, "sha512": self.sha512}
+
 
 class Repository:
     """One upstream, read through the bounded client, with a digest-keyed folder in front of it."""

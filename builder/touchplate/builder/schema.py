@@ -159,6 +159,10 @@ class Reader:
             return choices[0]
         return value
 
+    def cases(self, found: str, choices: Sequence[str]) -> Sequence[str]:
+        """Of `choices`, those whose fields are read: the one that was found. (A drawing has them all.)"""
+        return (found,)
+
     def number(self, path: str, *, low: int, high: int) -> int | None:
         """An integer from `low` to `high`."""
         value = self.get(path)

@@ -1,7 +1,7 @@
 """`--upstream`: where packages, sources and inputs are fetched from, as a person writes it.
 
 A bare address stands for Maven's `central`; every other upstream has a name:
-`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci]`.
+`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci|git]`, `git` for a place of git repositories.
 """
 
 import re
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
-from touchplate.base.upstreams import AUTO, Upstream
-from touchplate.verify.purl import DEFAULT_UPSTREAMS, ECOSYSTEMS, Ecosystem
+from touchplate.base.upstreams import AUTO, Upstream, UpstreamKind
+from touchplate.verify.purl import DEFAULT_UPSTREAMS
 from touchplate.verify.usage import UsageError
 
 CENTRAL = Upstream(name="central", ecosystem="maven", identity=DEFAULT_UPSTREAMS["maven"], url=AUTO)
@@ -62,11 +62,12 @@ def _parse_named(name: str, rest: str) -> Upstream:
     )
 
 
-def _ecosystem(name: str, given: str | None) -> Ecosystem:
+def _ecosystem(name: str, given: str | None) -> UpstreamKind:
     """As given, else that of which `name` is the default upstream."""
-    for ecosystem in ECOSYSTEMS:
+    kinds: tuple[UpstreamKind, ...] = get_args(UpstreamKind)
+    for ecosystem in kinds:
         if given == ecosystem or (given is None and DEFAULT_UPSTREAMS.get(ecosystem) == name):
             return ecosystem
-    known = "|".join(get_args(Ecosystem))
+    known = "|".join(kinds)
     said = f"{given!r} is no ecosystem" if given is not None else "which ecosystem is it of?"
     raise UsageError(f"--upstream {name}: {said}; write {name}=URL,ecosystem={known}")

@@ -153,9 +153,10 @@ class HTTPClient:
         max_bytes: int,
         headers: Mapping[str, str] | None = None,
         started: Callable[[Response], object] | None = None,
+        body: bytes | None = None,
     ) -> Response:
-        """GET with the body of a 200 or 206 passed to `sink` piece by piece; `started` sees status and
-        headers first.
+        """GET, or POST of `body`, with the body of a 200 or 206 passed to `sink` piece by piece; `started`
+        sees status and headers first.
 
         The body of any other status is in the response, cut at 64 KiB. After an error the pieces that the
         sink got are worth nothing. What `sink` or `started` raise comes through.
@@ -169,7 +170,8 @@ class HTTPClient:
                 started(response)
             return sink
 
-        response = self._exchange(Request("GET", url, dict(headers or {}), None, max_bytes), choose)
+        method = "GET" if body is None else "POST"
+        response = self._exchange(Request(method, url, dict(headers or {}), body, max_bytes), choose)
         return replace(response, body=refused.body)
 
     def describe(self) -> list[str]:

@@ -32,6 +32,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _VARIABLE = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 
 
+UpstreamKind = Literal["maven", "conan", "oci", "git"]
+"""An ecosystem, or `git` for repositories that rebuilds take sources from; a node serves none of those."""
+
+
 @dataclass(frozen=True)
 class Upstream:
     """A repository that is not ours, by the name under which this instance serves it.
@@ -42,7 +46,7 @@ class Upstream:
     """
 
     name: str
-    ecosystem: Literal["maven", "conan", "oci"]
+    ecosystem: UpstreamKind
     identity: str
     url: str = AUTO
     record: bool = False

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions import VCS, Definition
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.schema import Reader
 from touchplate.builder.stabilize.registry import JAR_STABILIZERS
@@ -11,7 +11,8 @@ from touchplate.verify.jcs import JSONValue
 FORM = DefinitionForm(
     required=("command",),
     optional=("tools", "stabilizers"),
-    source_kinds=("source-release", "sources-jar"),  # a release tree, or sources jar + POM (the weaker claim)
+    # A release tree, sources jar + POM (the weaker claim), or the tree of a commit.
+    source_kinds=("source-release", "sources-jar", VCS),
     upstreams=("central",),
 )
 

@@ -114,6 +114,6 @@ def _forbidden(
 def _repository_ids(tree: Path) -> tuple[str, ...]:
     path = tree / POM_NAME
     try:
-        return parse_pom(path.read_bytes()).repositories if path.is_file() else ()
+        return parse_pom(path.read_bytes()).repositories if path.is_file() and not path.is_symlink() else ()
     except DefinitionError:  # Maven will say what is wrong with it, as the build's own failure
         return ()

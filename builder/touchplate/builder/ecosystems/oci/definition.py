@@ -4,7 +4,7 @@ asked."""
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions import VCS, Definition
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.ecosystems.oci.names import RepositoryPath, image_path, parse_place
 from touchplate.builder.errors import DefinitionError
@@ -15,7 +15,7 @@ from touchplate.verify.names import format_upstream_uri
 FORM = DefinitionForm(
     required=("image", "tools"),
     optional=(),
-    source_kinds=("source-release",),
+    source_kinds=("source-release", VCS),
     upstreams=(),
     unused=("environment", "upstreams", "allow_metadata"),
 )
@@ -159,7 +159,7 @@ def check_definition(reader: Reader, definition: Definition) -> None:
             "source.files", "an image's source is one archive, with the context and the Containerfile"
         )
     for file in definition.source.files:
-        if not file.uri.endswith(f"/blobs/sha256:{file.sha256}"):
+        if definition.source.kind != VCS and not file.uri.endswith(f"/blobs/sha256:{file.sha256}"):
             reader.mistake("source.files", "the uri names another digest than sha256; a blob has one")
     try:
         image_path(definition.package)
