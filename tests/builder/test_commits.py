@@ -1,4 +1,4 @@
-"""A git commit as the source of a rebuild: real repositories over loopback, and everything that one may hold."""
+"""A git commit as the source of a rebuild: real repositories over loopback, and what one may hold."""
 
 import hashlib
 import os

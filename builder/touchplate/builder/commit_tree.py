@@ -97,7 +97,7 @@ def _check_not_gits(name: str) -> None:
 
 
 def _check_link(name: str, target: str) -> None:
-    """A link may lead nowhere, but not away: read from outside the sandbox, it would be a file of the host."""
+    """A link may lead nowhere, but not away: outside the sandbox it would name a file of the host."""
     inner = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if target.startswith("/") or inner == ".." or inner.startswith("../"):
         raise ArchiveError(f"link {name[:80]!r} leads out of the tree, to {target[:80]!r}")

@@ -76,7 +76,8 @@ def fetch_commit(workshop: Workshop, file: SourceFile) -> CommitTree:
             raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
         if found != file.sha256:
             raise DefinitionError(
-                f"commit {file.commit} of {file.uri} has the tree digest {found}, and {file.sha256} is asked for"
+                f"commit {file.commit} of {file.uri} has the tree digest {found}, "
+                f"and {file.sha256} is asked for"
             )
         kept.keep(sha256)
     return CommitTree(file.uri, path, data, file.commit, file.sha256)

@@ -3,9 +3,9 @@
     python3 -I -S git_export.py COMMIT MAX_FILES MAX_BYTES
 
 Reads `pack` and writes `tree.tar` in the working directory. Nothing is ever checked out, so no hook, filter,
-attribute or submodule has a say: entries are listed, and blobs are copied as they are stored. Standard library
-and git only, since the sandbox shows nothing of touchplate. Exit code 3 and one last line: a commit that is
-refused; any other but 0: a pack that git does not take.
+attribute or submodule has a say: entries are listed, and blobs are copied as they are stored. Standard
+library and git only, since the sandbox shows nothing of touchplate. Exit code 3 and one last line: a commit
+that is refused; any other but 0: a pack that git does not take.
 """
 
 import subprocess

@@ -17,6 +17,8 @@ source:
   # source-release: one archive with the release tree, whose single top folder is stripped.
   # sources-jar: the -sources.jar and the .pom, in this order; a weaker claim, and counted only by readers
   # who say so.
+  # vcs: the tree of a git commit; one file with the uri of the repository, commit (the full id), sha256 (the
+  # tree digest) and no size.
   kind: source-release
   files:
     - uri: "{source}"
