@@ -77,7 +77,7 @@ def test_definition_of_an_image_is_read() -> None:
         (f"debian/manifests/sha256:{DIGEST}", "debian/manifests/12", "line 16: image.bases.0.uri"),
         (f"debian/manifests/sha256:{DIGEST}", f"debian/blobs/sha256:{DIGEST}", "/manifests/sha256:<digest>"),
         ("app/blobs/", "app/manifests/", "line 7: source.files.0.uri"),
-        ("source-release", "vcs", "source.kind: 'vcs' is unknown"),
+        ("source-release", "vcs", "source.files.0: lacks commit; add it"),
         ("{buildah: 1.28.2}", "{buildah: newest}", "line 18: tools.buildah"),
         ("{buildah: 1.28.2}", "{docker: 20}", "tools.docker: is unknown; known here: buildah"),
         ("path: manifest.json", "path: image.tar", "an image has one output: path manifest.json"),

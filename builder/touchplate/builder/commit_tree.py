@@ -9,6 +9,7 @@ import io
 import os
 import posixpath
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from touchplate.builder.archives import ArchiveLimits, check_member_name
@@ -42,6 +43,24 @@ def unpack_tree(data: bytes, target: Path) -> str:
             if not (path := Path(folder, name)).is_symlink():
                 os.utime(path, (FILE_TIME, FILE_TIME))
     return tree_digest(target)
+
+
+def list_files(data: bytes) -> dict[str, int]:
+    """Size by path of the regular files in a commit's tar. Raises ArchiveError."""
+    return {name: member.size for name, member, _ in _regular(data)}
+
+
+def read_files(data: bytes, names: frozenset[str]) -> dict[str, bytes]:
+    """Content of those regular files in a commit's tar. Raises ArchiveError."""
+    return {name: b"".join(reader.pieces(member)) for name, member, reader in _regular(data) if name in names}
+
+
+def _regular(data: bytes) -> Iterator[tuple[str, tarfile.TarInfo, TarReader]]:
+    reader = TarReader(io.BytesIO(data), len(data))
+    try:
+        yield from ((one.name, one, reader) for one in reader.members() if one.isreg())
+    except TAR_DAMAGE as error:
+        raise ArchiveError(f"the commit cannot be read: {error}") from error
 
 
 def _unpack(data: bytes, target: Path) -> None:

@@ -62,25 +62,36 @@ def fetch_commit(workshop: Workshop, file: SourceFile) -> CommitTree:
     Raises DefinitionError when the repository has no such commit, or when its tree has another digest;
     PhaseFailed (phase `definition`) for a tree that is refused; HostLack.
     """
-    identity, path = parse_upstream_uri(file.uri)
+    remote = open_remote(workshop, file.uri)
+    data = _Kept(workshop, file).find()
+    if data is not None and _digest(workshop, data) == file.sha256:  # else the disk changed it
+        return CommitTree(file.uri, parse_upstream_uri(file.uri)[1], data, file.commit, file.sha256)
+    found = read_commit(workshop, remote, file.commit)
+    if found.tree != file.sha256:
+        raise DefinitionError(
+            f"commit {file.commit} of {file.uri} has the tree digest {found.tree}, "
+            f"and {file.sha256} is asked for"
+        )
+    return found
+
+
+def open_remote(workshop: Workshop, uri: str) -> Remote:
+    """The repository `uri`. Raises HostLack when nobody has named an upstream for it."""
+    identity, path = parse_upstream_uri(uri)
     upstream = workshop.repositories.of_identity(identity, GIT).upstream
-    kept = _Kept(workshop, file)
-    data = kept.find()
-    if data is None or _digest(workshop, data) != file.sha256:  # or the disk changed it
-        workshop.display.step(f"source: commit {file.commit[:12]} of {file.uri}")
-        url = f"{upstream.url.rstrip('/')}/{encode_name(path, slash=True)}"
-        try:
-            sha256, data = _fetch(workshop, Remote(workshop.client, url, file.uri), file.commit)
-            found = _digest(workshop, data)
-        except ArchiveError as error:
-            raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
-        if found != file.sha256:
-            raise DefinitionError(
-                f"commit {file.commit} of {file.uri} has the tree digest {found}, "
-                f"and {file.sha256} is asked for"
-            )
-        kept.keep(sha256)
-    return CommitTree(file.uri, path, data, file.commit, file.sha256)
+    return Remote(workshop.client, f"{upstream.url.rstrip('/')}/{encode_name(path, slash=True)}", uri)
+
+
+def read_commit(workshop: Workshop, remote: Remote, commit: str) -> CommitTree:
+    """The tree of `commit`, whatever its digest, from its repository. Raises as `fetch_commit` does."""
+    workshop.display.step(f"source: commit {commit[:12]} of {remote.name}")
+    try:
+        sha256, data = _fetch(workshop, remote, commit)
+        tree = _digest(workshop, data)
+    except ArchiveError as error:
+        raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
+    _Kept(workshop, SourceFile(remote.name, tree, 0, commit)).keep(sha256)
+    return CommitTree(remote.name, parse_upstream_uri(remote.name)[1], data, commit, tree)
 
 
 def place_commit(source: CommitTree, folder: Path) -> None:

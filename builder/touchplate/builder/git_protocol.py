@@ -20,6 +20,10 @@ COMMIT = r"(?:[0-9a-f]{40}|[0-9a-f]{64})"
 MAX_PACK_BYTES = 512 * MIB
 """Of an answer: one commit without its history, packed; as much as a source archive may have."""
 
+MAX_REFS_BYTES = MIB
+"""Of the tags whose names begin like the one that is asked for: 10,000 of them."""
+
+_TAGS = "refs/tags/"
 _SERVICE = "git-upload-pack"
 _HEADERS = {
     "Git-Protocol": "version=2",
@@ -55,23 +59,41 @@ class Remote:
         Raises DefinitionError when there is no such repository or commit, ArchiveError when it is too large,
         HostLack when the server cannot be read or speaks otherwise. What was written is then worth nothing.
         """
-        pack = PackReader(write)
+        self._ask(fetch_request(commit), PackReader(write), MAX_PACK_BYTES)
+
+    def find_tag(self, tag: str) -> str | None:
+        """Id of the commit that `tag` names now; None when there is no such tag.
+
+        Raises as `fetch` does.
+        """
+        body = request("ls-refs", ["peel", f"ref-prefix {_TAGS}{tag}"])
+        lines: list[bytes] = []
+        reader = LineReader(lines.append)
+        self._ask(body, reader, MAX_REFS_BYTES)
+        for line in lines:
+            oid, _, rest = line.decode(errors="replace").strip().partition(" ")
+            name, *attributes = rest.split(" ")
+            if name == f"{_TAGS}{tag}":
+                peeled = [one.removeprefix("peeled:") for one in attributes if one.startswith("peeled:")]
+                found = (peeled or [oid])[0]
+                if re.fullmatch(COMMIT, found) is None:
+                    raise HostLack(f"{self.name} gives {found[:80]!r} for a tag", reason="upstream-failed")
+                return found
+        return None
+
+    def _ask(self, body: bytes, reader: "LineReader", max_bytes: int) -> None:
         url = f"{self.url}/{_SERVICE}"
         try:
-            response = self.client.stream(
-                url, pack.take, max_bytes=MAX_PACK_BYTES, headers=_HEADERS, body=fetch_request(commit)
-            )
+            response = self.client.stream(url, reader.take, max_bytes=max_bytes, headers=_HEADERS, body=body)
             if response.status == 200:
-                pack.finish()
+                reader.finish()
         except ResponseTooLargeError as error:
-            raise ArchiveError(
-                f"{self.name} gives more than {MAX_PACK_BYTES} bytes for one commit"
-            ) from error
+            raise ArchiveError(f"{self.name} answers with more than {max_bytes} bytes") from error
         except FetchError as error:
             raise HostLack(f"{self.name} cannot be read: {error}", reason="upstream-failed") from error
         except ServerSaysError as error:
             if any(text in str(error) for text in _NO_COMMIT):
-                raise DefinitionError(f"{self.name} has no commit {commit}: {error}") from error
+                raise DefinitionError(f"{self.name} has no such commit: {error}") from error
             raise HostLack(f"{self.name} refuses: {error}", reason="upstream-failed") from error
         except MalformedAnswerError as error:
             detail = f"{self.name} does not speak git's protocol version 2: {error}"
@@ -84,9 +106,14 @@ class Remote:
 
 def fetch_request(commit: str) -> bytes:
     """The body that asks for `commit` alone."""
-    capabilities = ["command=fetch", *(["object-format=sha256"] if len(commit) == 64 else [])]
-    arguments = ["no-progress", "ofs-delta", "deepen 1", f"want {commit}", "done"]
-    lines = [*(_line(one) for one in capabilities), b"0001", *(_line(one) for one in arguments), b"0000"]
+    form = ["object-format=sha256"] if len(commit) == 64 else []
+    return request("fetch", ["no-progress", "ofs-delta", "deepen 1", f"want {commit}", "done"], form)
+
+
+def request(command: str, arguments: list[str], capabilities: list[str] | None = None) -> bytes:
+    """The body of a request."""
+    head = [f"command={command}", *(capabilities or [])]
+    lines = [*(_line(one) for one in head), b"0001", *(_line(one) for one in arguments), b"0000"]
     return b"".join(lines)
 
 
@@ -95,14 +122,12 @@ def _line(text: str) -> bytes:
     return b"%04x" % (len(data) + 4) + data
 
 
-class PackReader:
-    """Takes the answer to `fetch_request` as it comes, and passes the pack on."""
+class LineReader:
+    """Takes an answer as it comes, and passes each line of it on."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._buffer = bytearray()
-        self._section = ""
-        self._has_pack = False
         self._is_done = False
 
     def take(self, chunk: bytes) -> None:
@@ -125,8 +150,6 @@ class PackReader:
         """Raise MalformedAnswerError unless the answer was whole."""
         if self._buffer or not self._is_done:
             raise MalformedAnswerError("the answer ends in the middle")
-        if not self._has_pack:
-            raise MalformedAnswerError("the answer has no pack")
 
     def _length(self, text: bytes) -> int:
         if self._is_done:
@@ -136,12 +159,35 @@ class PackReader:
         return length
 
     def _end(self, mark: int) -> None:
+        if mark != _FLUSH:
+            raise MalformedAnswerError("a mark where none belongs")
+        self._is_done = True
+
+    def _packet(self, data: bytes) -> None:
+        if data.startswith(b"ERR "):
+            raise ServerSaysError(_shown(data[4:].decode(errors="replace").strip()))
+        self._write(data)
+
+
+class PackReader(LineReader):
+    """Takes the answer to `fetch_request` as it comes, and passes the pack on."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        super().__init__(write)
+        self._section = ""
+        self._has_pack = False
+
+    def finish(self) -> None:
+        """Raise MalformedAnswerError unless the answer was whole, and held a pack."""
+        super().finish()
+        if not self._has_pack:
+            raise MalformedAnswerError("the answer has no pack")
+
+    def _end(self, mark: int) -> None:
         if mark == _DELIMITER and self._section != "packfile":
             self._section = ""
-        elif mark == _FLUSH:
-            self._is_done = True
         else:
-            raise MalformedAnswerError("a mark where none belongs")
+            super()._end(mark)
 
     def _packet(self, data: bytes) -> None:
         if self._section == "packfile":

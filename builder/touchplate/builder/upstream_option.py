@@ -65,8 +65,9 @@ def _parse_named(name: str, rest: str) -> Upstream:
 def _ecosystem(name: str, given: str | None) -> UpstreamKind:
     """As given, else that of which `name` is the default upstream."""
     kinds: tuple[UpstreamKind, ...] = get_args(UpstreamKind)
+    defaults = {str(ecosystem): identity for ecosystem, identity in DEFAULT_UPSTREAMS.items()}
     for ecosystem in kinds:
-        if given == ecosystem or (given is None and DEFAULT_UPSTREAMS.get(ecosystem) == name):
+        if given == ecosystem or (given is None and defaults.get(ecosystem) == name):
             return ecosystem
     known = "|".join(kinds)
     said = f"{given!r} is no ecosystem" if given is not None else "which ecosystem is it of?"

@@ -20,6 +20,7 @@ from touchplate.builder.ecosystems.maven.definition import (
 from touchplate.builder.ecosystems.maven.failure import explain_failure
 from touchplate.builder.ecosystems.maven.infer import infer
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
+from touchplate.builder.ecosystems.maven.scm import ScmFinder
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.template import make_template
 from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
@@ -92,7 +93,12 @@ class Maven:
         jdk = hints.get("jdk")
         if jdk is not None and not jdk.isdecimal():
             raise DefinitionError(f"jdk {jdk[:40]!r} is not a major version, as 17")
-        return infer(package, workshop.repositories.named("central"), jdk=None if jdk is None else int(jdk))
+        return infer(
+            package,
+            workshop.repositories.named("central"),
+            jdk=None if jdk is None else int(jdk),
+            find_commit=ScmFinder(workshop).find,
+        )
 
     def fetch_published(self, workshop: Workshop, package: PackageURL, sha256: str | None) -> RemoteFile:
         """The file at the one repository path that belongs to a package URL."""

@@ -1,13 +1,16 @@
 """A definition for a released library, from what was published with it: nobody writes one by hand.
 
 Read are the published jar's manifest (which JDK), the POM with its parents (which goals) and the source (a
-release archive, its own or its parent's, else the sources jar with the POM). What was inferred is saved,
+release archive, its own or its parent's; else the commit of a tag, where its repository was named; else the
+sources jar with the POM). What was inferred is saved,
 shown and attested.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from touchplate.builder.definitions import make_definition
+from touchplate.builder.commits import CommitTree
+from touchplate.builder.definitions import VCS, make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates, coordinates_of
 from touchplate.builder.ecosystems.maven.definition import MavenTool
@@ -27,7 +30,8 @@ from touchplate.builder.ecosystems.maven.sources import (
 )
 from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import Repository
+from touchplate.builder.repository import RemoteFile, Repository
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import PackageURL
 
 _MVN = ("mvn", "-B", "-ntp")  # no questions, no progress lines
@@ -44,13 +48,30 @@ _CRLF = {"JAVA_TOOL_OPTIONS": "'-Dline.separator=\r\n'"}
 
 _CRLF_NOTE = "line separator CRLF (pom.properties of the published jar, which Maven wrote with its machine's)"
 
+_TREES = (SOURCE_RELEASE, VCS)
+"""Kinds of source that are the publisher's own tree."""
+
 _JAR_PACKAGINGS = ("jar", "bundle", "maven-plugin", "ejb")
 
 
+FindCommit = Callable[[Coordinates, Sequence[Pom]], tuple[FoundSource | None, str]]
+"""The commit of a release, and why it is that one or none; see `scm.ScmFinder.find`."""
+
+
+def _no_commit(coordinates: Coordinates, chain: Sequence[Pom]) -> tuple[FoundSource | None, str]:
+    return None, ""
+
+
 def infer(
-    package: PackageURL, repository: Repository, *, jdk: int | None = None, maven: MavenTool = DEFAULT_MAVEN
+    package: PackageURL,
+    repository: Repository,
+    *,
+    jdk: int | None = None,
+    maven: MavenTool = DEFAULT_MAVEN,
+    find_commit: FindCommit = _no_commit,
 ) -> Inference:
-    """Infer how `package` (a main jar) was built. `jdk` overrides what the published manifest says.
+    """Infer how `package` (a main jar) was built. `jdk` overrides what the published manifest says;
+    `find_commit` is asked where no source release was published.
 
     Raises DefinitionError when the release does not tell enough, HostLack when the upstream cannot be read.
     """
@@ -65,11 +86,11 @@ def infer(
     major = jdk if jdk is not None else _jdk_major(traces, package)
     crlf = uses_crlf(published.data, coordinates)
     chain = read_chain(repository, project)
-    source = (
-        find_release(repository, coordinates)
-        or find_parents_release(repository, coordinates, chain)
-        or need_sources_jar(repository, coordinates, pom)
-    )
+    commit_note = ""
+    source = find_release(repository, coordinates) or find_parents_release(repository, coordinates, chain)
+    if source is None:
+        source, commit_note = find_commit(coordinates, chain)
+    source = source or need_sources_jar(repository, coordinates, pom)
     tree = source.names()
     if not tree - {POM_NAME}:
         raise DefinitionError(f"the {source.kind} of {coordinates.folder} holds nothing to build")
@@ -77,7 +98,7 @@ def infer(
     names = frozenset(name.removeprefix(folder) for name in tree if name.startswith(folder))
     model = effective_model(chain, Host(jdk_major=major, file_exists=lambda path: _exists(names, path)))
     _check_model(model, coordinates)
-    way = _release_way(folder) if source.kind == SOURCE_RELEASE else _sources_way(model)
+    way = _release_way(folder) if source.kind in _TREES else _sources_way(model)
     definition = make_definition(
         {
             "version": 1,
@@ -85,9 +106,7 @@ def infer(
             "package": str(package),
             "source": {
                 "kind": source.kind,
-                "files": [
-                    {"uri": file.uri, "sha256": file.sha256, "size": len(file.data)} for file in source.files
-                ],
+                "files": [_described(file) for file in source.files],
             },
             "tools": {"jdk": major, "maven": {"version": maven.version, "sha256": maven.sha256}},
             "command": way.command,
@@ -100,18 +119,31 @@ def infer(
     jdk_note = f"JDK {major} ({'asked for' if jdk is not None else 'Build-Jdk-Spec of the manifest'})"
     jdk_note = ", ".join((jdk_note, *_said_of_tools(traces)))
     found = (_CRLF_NOTE,) if crlf else ()
-    notes = (f"source: {source.kind}", jdk_note, *found, *way.notes)
-    return Inference(definition, (published,), notes, _reasons(source, way, jdk_note, found))
+    said = (commit_note,) if commit_note else ()
+    notes = (f"source: {source.kind}", *said, jdk_note, *found, *way.notes)
+    reasons = _reasons(source, way, jdk_note, found)
+    if commit_note:
+        reasons["source.kind"] += f"; {commit_note}"
+    return Inference(definition, (published,), notes, reasons)
+
+
+def _described(file: RemoteFile) -> dict[str, JSONValue]:
+    what: dict[str, JSONValue] = (
+        {"commit": file.commit} if isinstance(file, CommitTree) else {"size": len(file.data)}
+    )
+    return {"uri": file.uri, "sha256": file.sha256, **what}
 
 
 def _reasons(source: FoundSource, way: "_Way", jdk_note: str, environment: tuple[str, ...]) -> dict[str, str]:
     """Why the values are what they are, for the person who reads the definition."""
     kinds = {
         SOURCE_RELEASE: "the release tree that was published with this release or its parent's",
+        VCS: "no source release was published; the tree of a commit in a repository that was named here",
         SOURCES_JAR: "no source release was published; the POM stands beside the sources, laid out again",
     }
     commands = {
         SOURCE_RELEASE: "the publisher's own build, without what does not shape the jar",
+        VCS: "the publisher's own build, without what does not shape the jar",
         SOURCES_JAR: "the goals that shape the jar, as the POM and its parents bind them",
     }
     return {
@@ -163,7 +195,7 @@ def _said_of_tools(traces: BuildTraces) -> tuple[str, ...]:
 
 def _project_folder(source: FoundSource, coordinates: Coordinates) -> str:
     """Where in the source tree the project stands: empty for the top, else with a final slash."""
-    if source.kind != SOURCE_RELEASE:
+    if source.kind not in _TREES:
         return ""
     folder = module_folder(source, coordinates.group, coordinates.artifact)
     if folder is None:

@@ -92,6 +92,14 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class Scm:
+    """`<scm>`: where the sources are, as written. `places`: connection, developerConnection, url."""
+
+    places: tuple[str, ...]
+    tag: str | None
+
+
+@dataclass(frozen=True)
 class Pom:
     """One POM as written; `group` and `version` None = inherited."""
 
@@ -106,6 +114,7 @@ class Pom:
     modules: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
     """Ids of `<repositories>` and `<pluginRepositories>`."""
+    scm: Scm | None = None
 
 
 def parse_pom(data: bytes) -> Pom:
@@ -138,6 +147,7 @@ def parse_pom(data: bytes) -> Pom:
             for item in _items(root, outer, inner)
             if (identifier := _text(item, "id"))
         ),
+        scm=_read_scm(_child(root, "scm")),
     )
 
 
@@ -179,6 +189,13 @@ def _read_parent(element: Element) -> Parent:
     if group is None or artifact is None or version is None:
         raise DefinitionError("the POM's <parent> lacks groupId, artifactId or version")
     return Parent(group, artifact, version)
+
+
+def _read_scm(element: Element | None) -> Scm | None:
+    if element is None:
+        return None
+    names = ("connection", "developerConnection", "url")
+    return Scm(tuple(text for name in names if (text := _text(element, name))), _text(element, "tag"))
 
 
 def _read_properties(element: Element) -> dict[str, str]:

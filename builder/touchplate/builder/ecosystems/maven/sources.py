@@ -1,10 +1,12 @@
 """The source of a release: its source-release archive, else the sources jar with the POM; as a tree."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.builder.archives import Member, SafeZip, checked_files, unpack
+from touchplate.builder.commit_tree import list_files, read_files
+from touchplate.builder.commits import CommitTree
 from touchplate.builder.definitions import Source
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.layout import place_source
@@ -29,6 +31,8 @@ class FoundSource:
 
     def names(self) -> frozenset[str]:
         """Paths of the source tree that the files make."""
+        if isinstance(commit := self.files[0], CommitTree):
+            return frozenset(list_files(commit.data))
         archive = SafeZip(self.files[0].data)
         if self.kind == SOURCES_JAR:
             resources = _resources(self.files[1], archive)
@@ -42,6 +46,9 @@ class FoundSource:
 
         Those of its tests are left out: fixtures are no modules, and may claim to be any.
         """
+        if isinstance(commit := self.files[0], CommitTree):
+            yield from _poms_of_commit(commit)
+            return
         archive = SafeZip(self.files[0].data)
         top = _top_folder(archive)
         found = {
@@ -51,8 +58,22 @@ class FoundSource:
             and member.size <= MAX_POM_BYTES
             and not is_test_file(member.name)
         }
-        for name in sorted(found, key=lambda name: (name.count("/"), name))[:_MAX_MODULES]:
+        for name in _topmost(found):
             yield name, archive.read(found[name])
+
+
+def _poms_of_commit(commit: CommitTree) -> Iterator[tuple[str, bytes]]:
+    names = _topmost(
+        name
+        for name, size in list_files(commit.data).items()
+        if name.rpartition("/")[2] == POM_NAME and size <= MAX_POM_BYTES and not is_test_file(name)
+    )
+    found = read_files(commit.data, frozenset(names))
+    yield from ((name, found[name]) for name in names)
+
+
+def _topmost(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (name.count("/"), name))[:_MAX_MODULES]
 
 
 def find_release(repository: Repository, coordinates: Coordinates) -> FoundSource | None:
