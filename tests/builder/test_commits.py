@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.builder.gitparts import GitSite, Repository, git_site
+from tests.builder.imageparts import ImageScene
 from tests.builder.mavenparts import pom, publish, served
 from tests.builder.rebuildparts import COMMON, JAR, PACKAGE, PUBLISHED
 from tests.builder.sandboxes import require_sandbox
@@ -426,12 +427,14 @@ def test_an_image_is_rebuilt_from_a_commit(images: ImageScene, site: GitSite, re
     context = {"Containerfile": b"FROM scratch\nCOPY hello.txt /\n", "hello.txt": b"hello\n"}
     published = images.publisher.publish("team/committed", context)
     commit = repository.commit_files(context)
-    hub = Repository_(parse_upstream(f"hub={site.url},identity=git.example.org,ecosystem=git"), images)
-    workshop = replace(images.workshop, repositories=hub)
-    digest = found_digest(workshop, commit)
-    value = normalise_definition(images.define(published))
-    value["source"] = {"kind": "vcs", "files": [{"uri": URI, "sha256": digest, "commit": commit}]}
-    done = run(workshop, make_definition(value))
+    hub = parse_upstream(f"git={site.url},identity=git.example.org,ecosystem=git")
+    upstreams = (*images.workshop.repositories.upstreams, hub)
+    site.folder.chmod(0o755)
+    with open_workshop(site.folder / "images", QuietProgress(), upstreams=upstreams) as workshop:
+        digest = found_digest(workshop, commit)
+        value = normalise_definition(images.define(published))
+        value["source"] = {"kind": "vcs", "files": [{"uri": URI, "sha256": digest, "commit": commit}]}
+        done = run(workshop, make_definition(value))
+        assert list(workshop.work.iterdir()) == []
     assert done.result == "identical"
     assert [one.digests["gitCommit"] for one in done.sources] == [commit]
-    images.assert_clean()
