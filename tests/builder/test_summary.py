@@ -42,6 +42,7 @@ from touchplate.verify.entry import Entry
 from touchplate.verify.jcs import JSON, format_json, parse_json
 from touchplate.verify.keys import format_private_pem, load_signer, parse_public_pem
 from touchplate.verify.predicates.summary import Summary
+from touchplate.verify.purl import maven_purl
 from touchplate.verify.sigstore import sigstore_bundle
 from touchplate.verify.sources import add_envelope, open_source
 from touchplate.verify.statements import parse_statement
@@ -191,6 +192,18 @@ def test_a_log_that_holds_nothing_about_a_file_makes_a_failure(desk: Desk) -> No
     log = in_log(desk)
     summary = desk.made("--log", str(log.folder), "--state", str(desk.folder / "state"), code=1)
     assert (summary.result, summary.inputs) == ("FAILED", ())
+
+
+def test_other_packages_with_the_same_bytes_do_not_crowd_out_the_one_that_is_asked_for(desk: Desk) -> None:
+    others = []
+    for number in range(40):  # more than a bundle takes, all believed and all earlier in the log
+        package = maven_purl("org.example", "lib", f"2.{number}")
+        others += [provenance(uri=package, note=str(number)), second(uri=package, note=str(number))]
+    good = [provenance(), *equivalent_by_b()]
+    log = in_log(desk, *others, *good)
+    desk.trust.write_text(trust_text('stabilizers = ["zip-entry-times@1"]'))
+    summary = desk.made("--log", str(log.folder), "--state", str(desk.folder / "state"))
+    assert (summary.result, input_digests(summary)) == ("PASSED", [digest_of(entry) for entry in good])
 
 
 @pytest.mark.parametrize("damage", ["remove", "flip"])

@@ -161,7 +161,10 @@ def _search(args: argparse.Namespace, file: FileDigests, package: PackageURL, tr
     client = open_log(args, args.log, Reader(trust.policy, trust.max_checkpoint_age, trust))
     client.checkpoint()
     found = find_entries(client, file.sha256, search_progress(client.head.size))
-    return format_bundle(make_bundle(client, most_useful(found, trust), file, package))
+    chosen = most_useful(found, trust, package)
+    if len(chosen) < len(found):
+        print_note(f"{len(found)} entries are about this file; the {len(chosen)} most useful are checked")
+    return format_bundle(make_bundle(client, chosen, file, package))
 
 
 def _log_url(args: argparse.Namespace, trust: TrustFile) -> str:
