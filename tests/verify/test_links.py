@@ -25,6 +25,7 @@ from tests.verify.links import (
 from tests.verify.support import OTHER, PUBLISHED, digests_of, make_provenance, sign, statement_signer
 
 from touchplate.verify import cli
+from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import MalformedError, RefusedError, VerifyError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.jcs import JSON
@@ -193,6 +194,35 @@ def test_rebuilderds_own_form_of_a_key_is_the_same_key() -> None:
     for bad in (pem(DAEMON, ED25519_NULL_PREFIX + b"\0"), pem(DAEMON, b"")):
         with pytest.raises(MalformedError):
             parse_rebuilderd_pem(bad)
+
+
+WEAK_KEYS = {
+    "identity": "01" + "00" * 31,
+    "identity with a sign": "01" + "00" * 30 + "80",
+    "identity above p": "ee" + "ff" * 30 + "7f",
+    "order 2": "ec" + "ff" * 30 + "7f",
+    "order 4": "00" * 32,
+    "order 4 with a sign": "00" * 31 + "80",
+    "order 4 above p": "ed" + "ff" * 30 + "7f",
+    "order 8": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "order 8 with a sign": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "order 8, other y": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "order 8, other y, with a sign": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+}
+
+
+@pytest.mark.parametrize("raw", WEAK_KEYS.values(), ids=WEAK_KEYS)
+def test_a_key_under_which_anybody_can_sign_is_refused_in_every_block(raw: str) -> None:
+    weak = pem(DAEMON, ED25519_PREFIX).replace(
+        encode_base64(ED25519_PREFIX + DAEMON.public_key().public_bytes_raw()),
+        encode_base64(ED25519_PREFIX + bytes.fromhex(raw)),
+    )
+    listed = block(DEBIAN, DAEMON, prefix=ED25519_PREFIX).replace(pem(DAEMON, ED25519_PREFIX), weak)
+    with pytest.raises(TrustMistakesError, match="small order"):
+        trusting(listed)
+    for kind in ("verifier", "recorder"):
+        with pytest.raises(TrustMistakesError, match="small order"):
+            trusting(listed.replace("[[rebuilderd]]", f"[[{kind}]]") + 'ecosystems = ["maven"]\n')
 
 
 def test_a_key_that_rebuilderd_cannot_have_is_refused_with_the_remedy() -> None:

@@ -34,6 +34,16 @@ ED25519_NULL_PREFIX = bytes.fromhex("302c300706032b65700500032100")
 
 ED25519_SIGNATURE_BYTES = 64
 
+ED25519_FIELD = 2**255 - 19
+"""p of Curve25519 (RFC 8032 5.1): coordinates are below it."""
+
+_ORDER_8_Y = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+ED25519_SMALL_ORDER_Y = frozenset({0, 1, ED25519_FIELD - 1, _ORDER_8_Y, ED25519_FIELD - _ORDER_8_Y})
+"""y of the eight points whose order divides 8. Under such a key anybody signs: R = identity and s = 0 hold for
+every message under one of them, and for one of eight messages or more under the others."""
+
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """n of P-256 (SEC 2, 2.4.2): (r, s) and (r, n - s) are both valid, so s is taken from the lower half."""
 
@@ -171,9 +181,10 @@ def parse_spki(spki: bytes) -> StatementKey:
 def parse_public_pem(text: str) -> StatementKey:
     """The key of PEM text with one `PUBLIC KEY` block (RFC 7468 13) and nothing else.
 
-    Line ends may be CRLF, and white space around the block is ignored. Raises MalformedError.
+    Line ends may be CRLF, and white space around the block is ignored. Raises MalformedError, for an Ed25519
+    key under which anybody can sign, too.
     """
-    return parse_spki(_pem_bytes(text))
+    return _require_strong(parse_spki(_pem_bytes(text)))
 
 
 def parse_rebuilderd_pem(text: str) -> StatementKey:
@@ -189,6 +200,23 @@ def parse_rebuilderd_pem(text: str) -> StatementKey:
         raise MalformedError(
             f"rebuilderd signs with ed25519, and this key is {key.algorithm}", reason="bad-key"
         )
+    return _require_strong(key)
+
+
+def _require_strong(key: StatementKey) -> StatementKey:
+    """Refuse points of small order, and second spellings of a point (which the library takes).
+
+    Where people list keys, not where leaves are read: no list, no leaf that counts.
+    """
+    if key.algorithm == "ed25519":
+        raw = int.from_bytes(key.spki[len(ED25519_PREFIX) :], "little")
+        y = raw & ~(1 << 255)  # the highest bit is the sign of x
+        if y >= ED25519_FIELD or y in ED25519_SMALL_ORDER_Y:
+            raise MalformedError(
+                "key is a point of small order, under which anybody can sign, or none in its one form: "
+                f"{shown(key.spki.hex())}",
+                reason="bad-key",
+            )
     return key
 
 
