@@ -33,7 +33,7 @@ from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, sign_envelope
 from touchplate.verify.errors import MalformedError, RefusedError, VerifyError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.jcs import JSONValue
-from touchplate.verify.keys import StatementSigner
+from touchplate.verify.keys import StatementSigner, format_public_pem
 from touchplate.verify.predicates.summary import (
     SUMMARY_TYPE,
     Described,
@@ -44,7 +44,13 @@ from touchplate.verify.predicates.summary import (
 )
 from touchplate.verify.statements import make_statement, make_subject, parse_statement
 from touchplate.verify.summary import SummaryQuestion, check_summary
-from touchplate.verify.trust import TrustFile, TrustMistakesError, parse_admission, parse_trust
+from touchplate.verify.trust import (
+    TrustFile,
+    TrustMistakesError,
+    load_trust,
+    parse_admission,
+    parse_trust,
+)
 from touchplate.verify.values import replace
 
 VERIFIER = "https://verify.example.org"
@@ -182,6 +188,30 @@ def test_a_verifiers_block_is_held_to_the_rules_of_the_others(block: str, what: 
         parse_trust(trust_text(blocks=[*default_blocks(), block]), no_files)
 
 
+def test_a_verifiers_key_listed_twice_is_refused_with_what_to_write() -> None:
+    twice = [verifier_block(), verifier_block(ecosystems="oci")]
+    with pytest.raises(TrustMistakesError, match="stands in .* 1 already; list it once") as caught:
+        trusting(*twice)
+    assert "range" not in str(caught.value)  # such a block has none
+
+
+def test_a_file_that_changes_while_a_trust_file_is_read_is_believed_as_it_was_seen(tmp_path: Path) -> None:
+    first, other = (format_public_pem(statement_signer(name).key) for name in ("first", "other"))
+    (tmp_path / "k.pem").write_text(first)
+    blocks = [
+        rebuilder_block(operator, "x").replace(f'"""\n{format_public_pem(statement_signer("x").key)}"""', '"k.pem"')
+        for operator in ("https://a.example.org", "https://b.example.org")
+    ]
+    (tmp_path / "trust.toml").write_text(trust_text(blocks=blocks))
+
+    def swap(name: str, data: bytes) -> None:
+        if name == "k.pem":  # it was read for the first block, and the second one names it, too
+            (tmp_path / "k.pem").write_text(other)
+
+    with pytest.raises(TrustMistakesError, match="stands under the operator"):
+        load_trust(tmp_path / "trust.toml", swap)
+
+
 def test_entries_by_a_verifiers_key_count_for_nothing() -> None:
     from touchplate.verify.judge import gather
 
@@ -208,7 +238,6 @@ def test_a_summary_counts_for_nothing_as_an_entry() -> None:
 def test_a_good_summary_passes(algorithm: str) -> None:
     signer: StatementSigner = statement_signer("verifier", algorithm)  # type: ignore[arg-type]
     pem = statement_signer("verifier").key
-    from touchplate.verify.keys import format_public_pem
 
     block = verifier_block().replace(format_public_pem(pem), format_public_pem(signer.key))
     checked = check_summary(sign_envelope(payload(), signer), question(), trusting(block))
