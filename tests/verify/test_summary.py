@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from tests.verify.cases import (
     default_blocks,
     make_trust,
@@ -29,11 +30,11 @@ from tests.verify.support import (
 )
 
 from touchplate.verify import cli
-from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, sign_envelope
+from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, format_envelope, parse_envelope, sign_envelope
 from touchplate.verify.errors import MalformedError, RefusedError, VerifyError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.jcs import JSONValue
-from touchplate.verify.keys import StatementSigner, format_public_pem
+from touchplate.verify.keys import P256_ORDER, StatementSigner, format_public_pem
 from touchplate.verify.predicates.summary import (
     SUMMARY_TYPE,
     Described,
@@ -130,6 +131,9 @@ def test_fields_that_are_not_known_are_ignored() -> None:
         (["verifiedLevels"], [], "verifiedLevels"),
         (["verifiedLevels"], "SLSA_BUILD_LEVEL_2", "verifiedLevels"),
         (["verifiedLevels"], ["FAILED"], "beside the result"),
+        (["verifiedLevels"], ["SLSA_BUILD_LEVEL_UNEVALUATED", "SLSA_BUILD_LEVEL_2"], "two levels of one track"),
+        (["verifiedLevels"], ["A, SLSA_BUILD_LEVEL_3"], "no plain word"),
+        (["verifiedLevels"], ["A\nverified"], "no plain word"),
         (["verifiedLevels"], ["FAILED", "SLSA_BUILD_LEVEL_2"], "beside the result"),
         (["verifiedLevels"], ["SLSA_BUILD_LEVEL_2", "SLSA_BUILD_LEVEL_3"], "two levels of one track"),
         (["verifiedLevels"], ["X", "X"], "twice"),
@@ -324,7 +328,8 @@ def test_step_7_asks_for_each_level() -> None:
 def test_step_7_asks_for_the_age_when_told_to() -> None:
     assert check_summary(signed(), question(max_age=60), trusting()).summary == SUMMARY
     assert refused(signed(), question(max_age=59)) == "7 stale"
-    assert refused(signed(), question(max_age=60, now=MADE - 301)) == "7 stale"
+    assert check_summary(signed(), question(max_age=60, now=MADE - 300), trusting()).summary == SUMMARY
+    assert refused(signed(), question(max_age=60, now=MADE - 301)) == "7 from-future"
     assert refused(signed(replace(SUMMARY, time=None)), question(max_age=60)) == "7 no-time"
 
 
@@ -361,6 +366,35 @@ def test_the_command_refuses_with_step_and_remedy(tmp_path: Path, capsys: Captur
     assert json.loads(shown.out)["reason"] == "unknown-key"
     assert "step 1" in shown.err
     assert run_check(tmp_path, "--artifact", str(tmp_path / "lib.jar"), "--max-age", "1h") == 1
+
+
+def test_a_refusal_has_the_remedy_of_its_reason(tmp_path: Path, capsys: Captured) -> None:
+    wrong_level = edited(payload(), "predicate", "verifiedLevels", value=[1])
+    with_keyid = signed().replace(b'{"sig"', b'{"keyid":"k","sig"')
+    parsed = parse_envelope(signed())
+    r, s = decode_dss_signature(parsed.signature)
+    high = format_envelope(parsed.payload, encode_dss_signature(r, P256_ORDER - s))
+    future = signed(replace(SUMMARY, time=32_503_680_000))
+    for envelope, reason, remedy in (
+        (with_keyid, "malformed", "in this form"),
+        (sign_envelope(wrong_level, statement_signer("verifier")), "malformed", "in this form"),
+        (high, "high-s", "n - s"),
+        (future, "from-future", "clock"),
+    ):
+        (tmp_path / "vsa.json").write_bytes(envelope)
+        asked = ["--max-age", "1h", "--digest", f"sha256:{FILE.sha256}", "--json"]
+        assert run_check(tmp_path, *asked) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert told["reason"] == reason
+        assert remedy in told["remedy"] + told["error"]
+
+
+def test_a_level_by_its_name_in_a_trust_file_is_a_usage_error_that_says_the_other(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "vsa.json").write_bytes(signed())
+    assert run_check(tmp_path, "--digest", f"sha256:{FILE.sha256}", "--require", "reproduced") == 64
+    assert "TOUCHPLATE_REPRODUCED" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

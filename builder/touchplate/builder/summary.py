@@ -34,7 +34,7 @@ from touchplate.verify.predicates.summary import (
 )
 from touchplate.verify.purl import PackageURL
 from touchplate.verify.statements import make_statement, make_subject, parse_statement
-from touchplate.verify.summary import RECORDED_LEVEL, REPRODUCED_LEVEL
+from touchplate.verify.summary import OWN_LEVELS
 from touchplate.verify.trust import TrustFile, load_trust
 
 SLSA_VERSIONS = ("1.2", "1.0")
@@ -44,7 +44,6 @@ BUILD_LEVEL_1 = "SLSA_BUILD_LEVEL_1"
 BUILD_UNEVALUATED = "SLSA_BUILD_LEVEL_UNEVALUATED"
 
 _SUBJECT_DIGESTS = ("sha256", "sha512")
-_OWN_LEVELS = {"recorded": RECORDED_LEVEL, "reproduced": REPRODUCED_LEVEL}
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def summary_levels(levels: Levels, slsa_version: str) -> tuple[str, ...]:
     said = [BUILD_LEVEL_1 if exact else BUILD_UNEVALUATED]
     if levels.slsa_reproduced and slsa_version != "1.0":
         said.append(SLSA_REPRODUCED)
-    return (*said, *(_OWN_LEVELS[level] for level in levels.reached))
+    return (*said, *(OWN_LEVELS[level] for level in levels.reached))
 
 
 def make_summary(outcome: Outcome, verifier: Verifier, wording: Wording) -> Summary:
