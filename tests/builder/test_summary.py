@@ -40,7 +40,7 @@ from touchplate.verify.dsse import parse_envelope, sign_envelope
 from touchplate.verify.encoding import decode_base64
 from touchplate.verify.entry import Entry
 from touchplate.verify.jcs import JSON, format_json, parse_json
-from touchplate.verify.keys import format_private_pem, load_signer, parse_public_pem
+from touchplate.verify.keys import format_private_pem, format_public_pem, load_signer, parse_public_pem
 from touchplate.verify.predicates.summary import Summary
 from touchplate.verify.purl import maven_purl
 from touchplate.verify.sigstore import sigstore_bundle
@@ -142,6 +142,33 @@ def test_names_of_a_trust_file_have_their_digests_beside_it(desk: Desk) -> None:
     summary = desk.made()
     assert summary.policy.files == {"policy.txt": hashlib.sha256(policy.encode()).hexdigest()}
     assert summary.inputs[1].uri == "https://log.example.org/log/entry/1"
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@log.example.org/", "https://log.example.org/?token=secret"])
+def test_a_password_in_the_policys_address_of_the_log_is_not_published(
+    url: str, desk: Desk, capsys: Captured
+) -> None:
+    policy = f"log {verifier_key(log_signer())} {url}\nquorum none\n"
+    desk.trust.write_text(trust_text(policy=policy))
+    desk.bundle(provenance(), second())
+    assert [one.uri for one in desk.made().inputs] == [None, None]
+    assert "is not told" in capsys.readouterr().err
+    assert b"secret" not in parse_envelope(desk.envelope).payload
+
+
+def test_a_trust_file_of_too_many_files_signs_nothing_and_says_what_to_write(
+    desk: Desk, capsys: Captured
+) -> None:
+    desk.bundle(provenance(), second())
+    blocks = default_blocks()
+    for number in range(500):
+        name, key = f"{'k' * 40}{number}.pem", statement_signer(f"k{number}", "ed25519").key
+        (desk.folder / name).write_text(format_public_pem(key))
+        blocks.append(f'[[recorder]]\noperator = "https://r{number}.example.org"\nkey = "{name}"\n')
+        blocks.append('ecosystems = ["maven"]\n')
+    desk.trust.write_text(trust_text(blocks=blocks))
+    assert nothing(desk) == 2
+    assert "500 files of the trust file" in capsys.readouterr().err
 
 
 def test_a_bundle_in_sigstores_form_is_evidence_too(desk: Desk) -> None:

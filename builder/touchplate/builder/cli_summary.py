@@ -25,7 +25,15 @@ from touchplate.verify.cli_prove import search_progress
 from touchplate.verify.cli_reader import Reader, add_state, open_log
 from touchplate.verify.cli_summary import add_artifact, read_artifact, summary_json, summary_pairs
 from touchplate.verify.cli_verify import BUNDLE_SUFFIX, chosen_levels, chosen_package, prove_given
-from touchplate.verify.errors import MalformedError, RefusedError, ReportedError, VerifyError, shown
+from touchplate.verify.errors import (
+    MalformedError,
+    RefusedError,
+    ReportedError,
+    TransportError,
+    VerifyError,
+    shown,
+)
+from touchplate.verify.http_source import check_log_url
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import load_signer
 from touchplate.verify.names import check_operator
@@ -168,10 +176,19 @@ def _search(args: argparse.Namespace, file: FileDigests, package: PackageURL, tr
 
 
 def _log_url(args: argparse.Namespace, trust: TrustFile) -> str:
-    """Where entries can be fetched: the log that was read, else what the policy says; "" when nobody does."""
+    """Where entries can be fetched: the log that was read, else what the policy says; "" when nobody does.
+
+    What is no URL of a log is not signed: a password in it would be published.
+    """
     if args.log is not None and "://" in args.log:
-        return str(args.log).rstrip("/")
-    return next((log.url.rstrip("/") for log in trust.policy.logs if log.url), "")
+        return check_log_url(args.log)
+    for log in trust.policy.logs:
+        if log.url is not None:
+            try:
+                return check_log_url(log.url)
+            except TransportError as error:
+                print_note(f"the policy's address of the log is not told: {error}")
+    return ""
 
 
 def _show(args: argparse.Namespace, outcome: Outcome, summary: Summary, envelope: bytes) -> None:

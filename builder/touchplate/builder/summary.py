@@ -149,10 +149,14 @@ def sign_summary(summary: Summary, file: FileDigests, package: PackageURL, signe
     digests = {name: file.digests[name] for name in _SUBJECT_DIGESTS if name in file.digests}
     try:
         payload = make_statement([make_subject(package, digests)], SUMMARY_TYPE, format_summary(summary))
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise AttestError(
+                f"summary of {len(payload)} bytes is longer than {MAX_PAYLOAD_BYTES}: it names "
+                f"{len(summary.policy.files)} files of the trust file and {len(summary.inputs)} entries; write "
+                "keys into the trust file itself, in place of their files' names"
+            )
         if parse_summary(parse_statement(payload).predicate) != summary:
             raise AttestError("the summary does not read back as it was written")
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise AttestError(f"summary of {len(payload)} bytes is longer than {MAX_PAYLOAD_BYTES}")
         check_foreign(payload)
         return sign_envelope(payload, signer)
     except VerifyError as error:
