@@ -152,6 +152,13 @@ def test_truncated_oversized_and_duplicated_links_are_refused() -> None:
         {"products": {f"out/{NAME}": two(PUBLISHED)}, "name": f"rebuild out/{NAME}"},
         {"products": {"ü.deb": two(PUBLISHED)}, "name": "rebuild ü.deb"},
         {"products": {'a".deb': two(PUBLISHED)}, "name": 'rebuild a".deb'},
+        {"products": {"a\\b.deb": two(PUBLISHED)}, "name": "rebuild a\\b.deb"},
+        {"products": {"..": two(PUBLISHED)}, "name": "rebuild .."},
+        {"products": {"-rf": two(PUBLISHED)}, "name": "rebuild -rf"},
+        {"products": {" a.deb": two(PUBLISHED)}, "name": "rebuild  a.deb"},
+        {"materials": {"a.deb ": two(OTHER)}},
+        {"materials": {".": two(OTHER)}},
+        {"materials": {"../a.deb": two(OTHER)}},
         {"products": {NAME: {"sha256": two(PUBLISHED)["sha256"]}}},
     ],
 )
@@ -305,6 +312,21 @@ def test_too_few_operators_are_a_refusal_however_many_links_they_sent(
     assert capsys.readouterr().out.startswith("1 operator of 2 needed")
     assert run(tmp_path, {"d.json": link(data=OTHER)}, "--json") == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "refused"
+
+
+def test_each_refusal_has_its_remedy(tmp_path: Path, capsys: Captured) -> None:
+    links = {"a.json": b"{}", "b.json": link(STRANGER), "c.json": link(data=OTHER)}
+    assert run(tmp_path, links, "--json") == 1
+    shown = capsys.readouterr()
+    told = [one["remedy"] for one in json.loads(shown.out)["refused"]]
+    assert ["rebuilderd serves it" in told[0], "[[rebuilderd]]" in told[1], "this very file" in told[2]] == [True] * 3
+    assert all(remedy in shown.err for remedy in told)
+    bad = tmp_path / "bad.toml"
+    bad.write_text("x")
+    assert run(tmp_path, links, "--trust", str(bad), "--json") == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["step"] == 0
+    assert "correct the trust file" in shown.err
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--operators", "0"], 64), (["--digest", "sha256:00"], 64)])
