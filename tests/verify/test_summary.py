@@ -325,6 +325,13 @@ def test_step_7_asks_for_each_level() -> None:
     assert check_summary(signed(), question("SLSA_BUILD_LEVEL_1"), trusting()).summary == SUMMARY
 
 
+def test_step_7_asks_for_the_policy_when_told_to() -> None:
+    known = SUMMARY.policy.uri
+    assert check_summary(signed(), question(policy=known), trusting()).summary == SUMMARY
+    lenient = signed(replace(SUMMARY, policy=Policy(known + "/lenient", "ab" * 32)))
+    assert refused(lenient, question(policy=known)) == "7 wrong-policy"
+
+
 def test_step_7_asks_for_the_age_when_told_to() -> None:
     assert check_summary(signed(), question(max_age=60), trusting()).summary == SUMMARY
     assert refused(signed(), question(max_age=59)) == "7 stale"
@@ -406,6 +413,8 @@ def test_a_level_by_its_name_in_a_trust_file_is_a_usage_error_that_says_the_othe
         (["--artifact", "no-such-file"], 2),
         (["--digest", f"sha256:{FILE.sha256}", "--max-age", "soon"], 64),
         (["--digest", f"sha256:{FILE.sha256}", "--require", ","], 64),
+        (["--digest", f"sha256:{FILE.sha256}", "--policy-uri", "https://verify.example.org/lenient"], 1),
+        (["--digest", "sha256:00", "--trust", __file__], 64),  # no trust file, but the command is wrong first
     ],
 )
 def test_what_is_not_understood_or_not_there_is_no_verdict(

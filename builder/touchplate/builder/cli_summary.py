@@ -98,10 +98,10 @@ def run(args: argparse.Namespace) -> int:
     need = chosen_levels(args.require)
     package = chosen_package(args.package)
     _check_usage(args)
+    file = read_artifact(args)
     trust, policy = load_policy(args.trust, args.policy_uri)
     verifier = _verifier(args)
     check_verifier(verifier, trust)
-    file = read_artifact(args)
     now = int(time.time())
     try:
         proved = _prove(args, file, package, trust, now)

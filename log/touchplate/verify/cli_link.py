@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--operators: at least 1")
     if len(args.links) > MAX_LINKS:
         raise UsageError(f"at most {MAX_LINKS} links at a time")
+    file = read_artifact(args)
     try:
         trust = trusted(args.trust)
     except RefusedError as error:
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             print_json({"verdict": "refused", **_refusal_json(error)})
         print_refusal(error, _REMEDIES[error.step], [])
         return REFUSED
-    answer = _check(args.links, read_artifact(args), trust, args.operators)
+    answer = _check(args.links, file, trust, args.operators)
     if args.json:
         print_json(_json(answer))
     else:

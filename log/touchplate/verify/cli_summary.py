@@ -22,6 +22,7 @@ _REASON_REMEDIES = {
     "malformed": "give the summary as `touchplate vsa` wrote it; ask the verifier for one in this form",
     "too-large": "give a verification summary: they are small",
     "wrong-package": "is --package what you meant to get?",
+    "wrong-policy": "ask for a summary by this policy, or give the uri of one that you know and accept",
     "no-time": "ask for a summary that says when it was made, or leave --max-age out",
     "from-future": "set this machine's clock; when it is right, the verifier's is wrong: tell him",
 }
@@ -57,6 +58,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-age", metavar="AGE", help="refuse an older summary; a number with s, m, h or d"
     )
+    parser.add_argument(
+        "--policy-uri",
+        metavar="URI",
+        help="refuse a summary by another policy of the verifier: levels mean what its policy asks for",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -76,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
     levels = _levels(args.require)
     package = chosen_package(args.package)
     max_age = _max_age(args.max_age)
+    file = read_artifact(args)
     try:
         trust = trusted(args.trust)
-        file = read_artifact(args)
         envelope = read_at_most(args.summary, MAX_ENVELOPE_BYTES + 1).removesuffix(b"\n")
-        question = SummaryQuestion(file, package, levels, int(time.time()), max_age)
+        question = SummaryQuestion(file, package, levels, int(time.time()), max_age, args.policy_uri)
         checked = check_summary(envelope, question, trust)
     except RefusedError as error:
         remedy = _REASON_REMEDIES.get(error.reason) or _STEP_REMEDIES[error.step]

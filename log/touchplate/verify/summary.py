@@ -7,7 +7,8 @@
     4  the verifier is the one that the key is listed for                   check_summary
     5  the resource is the package asked for                                check_summary
     6  the result is PASSED                                                 check_summary
-    7  the levels hold what is needed; and, when asked, it is young enough  check_summary
+    7  the levels hold what is needed; and, when asked, its policy is the one that is known to the reader, and
+       it is young enough                                                   check_summary
 
 It comes down to the verifier's word: no entry, no proof and no quorum is looked at. `check` does that.
 """
@@ -42,13 +43,15 @@ MAX_AHEAD_SECONDS = 300
 
 @value
 class SummaryQuestion:
-    """What a summary is held against. `levels`: all of them are needed; `max_age`: seconds, None for any."""
+    """What a summary is held against. `levels`: all of them are needed; `max_age`: seconds, None for any;
+    `policy`: the uri of the policy by which it was made, None for any."""
 
     file: FileDigests
     package: PackageURL
     levels: tuple[str, ...]
     now: int
     max_age: int | None = None
+    policy: str | None = None
 
 
 @value
@@ -125,6 +128,10 @@ def _check_said(summary: Summary, signer: TrustedKey, question: SummaryQuestion)
         )
     if summary.result != "PASSED":
         raise RefusedError(6, "failed", f"{summary.verifier} found that the policy is not met")
+    if question.policy is not None and summary.policy.uri != question.policy:
+        raise RefusedError(
+            7, "wrong-policy", f"it was made by {shown(summary.policy.uri)}, not by {shown(question.policy)}"
+        )
     missing = [level for level in question.levels if not summary.has(level)]
     if missing:
         said = ", ".join(summary.levels)
