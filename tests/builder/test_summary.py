@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -144,7 +146,9 @@ def test_names_of_a_trust_file_have_their_digests_beside_it(desk: Desk) -> None:
     assert summary.inputs[1].uri == "https://log.example.org/log/entry/1"
 
 
-@pytest.mark.parametrize("url", ["https://me:secret@log.example.org/", "https://log.example.org/?token=secret"])
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@log.example.org/", "https://log.example.org/?token=secret"]
+)
 def test_a_password_in_the_policys_address_of_the_log_is_not_published(
     url: str, desk: Desk, capsys: Captured
 ) -> None:
@@ -343,6 +347,7 @@ def test_a_key_that_others_can_read_signs_nothing(desk: Desk, capsys: Captured) 
         ["--policy-uri", "not a uri"],
         ["--slsa-version", "2.0"],
         ["--package", "pkg:npm/x@1"],
+        ["--package", "pkg:conan/zlib@1.3"],
         ["--digest", f"sha256:{SHA256}"],
     ],
 )
@@ -357,6 +362,16 @@ def test_an_existing_file_is_never_touched(desk: Desk) -> None:
     out.write_bytes(b"mine")
     assert desk.run("--out", str(out)) == 2
     assert out.read_bytes() == b"mine"
+
+
+def test_an_answer_that_cannot_be_printed_leaves_no_summary(desk: Desk) -> None:
+    desk.bundle(provenance(), second())
+    out = desk.folder / "out.json"
+    command = [sys.executable, "-m", "touchplate.verify", *desk.command("--out", str(out))]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, out.exists()) == (2, False)
+    assert b"no space left" in ended.stderr
 
 
 def test_json_tells_all_and_holds_the_envelope_when_it_has_no_file(desk: Desk, capsys: Captured) -> None:

@@ -240,7 +240,7 @@ def test_a_key_that_rebuilderd_cannot_have_is_refused_with_the_remedy() -> None:
 
 def test_a_key_listed_twice_is_refused_in_whatever_form() -> None:
     twice = [block(DEBIAN, DAEMON), block(DEBIAN, DAEMON, prefix=ED25519_PREFIX)]
-    with pytest.raises(TrustMistakesError, match="stands in .* 1 already; list it once"):
+    with pytest.raises(TrustMistakesError, match=r"stands in .* 1 already; list it once"):
         trusting(*twice)
     with pytest.raises(TrustMistakesError, match="one key speaks for one operator"):
         trusting(block(DEBIAN, DAEMON), block(OTHERS, DAEMON))
@@ -319,7 +319,9 @@ def test_each_refusal_has_its_remedy(tmp_path: Path, capsys: Captured) -> None:
     assert run(tmp_path, links, "--json") == 1
     shown = capsys.readouterr()
     told = [one["remedy"] for one in json.loads(shown.out)["refused"]]
-    assert ["rebuilderd serves it" in told[0], "[[rebuilderd]]" in told[1], "this very file" in told[2]] == [True] * 3
+    assert ["rebuilderd serves it" in told[0], "[[rebuilderd]]" in told[1], "this very file" in told[2]] == [
+        True
+    ] * 3
     assert all(remedy in shown.err for remedy in told)
     bad = tmp_path / "bad.toml"
     bad.write_text("x")

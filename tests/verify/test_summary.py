@@ -131,7 +131,11 @@ def test_fields_that_are_not_known_are_ignored() -> None:
         (["verifiedLevels"], [], "verifiedLevels"),
         (["verifiedLevels"], "SLSA_BUILD_LEVEL_2", "verifiedLevels"),
         (["verifiedLevels"], ["FAILED"], "beside the result"),
-        (["verifiedLevels"], ["SLSA_BUILD_LEVEL_UNEVALUATED", "SLSA_BUILD_LEVEL_2"], "two levels of one track"),
+        (
+            ["verifiedLevels"],
+            ["SLSA_BUILD_LEVEL_UNEVALUATED", "SLSA_BUILD_LEVEL_2"],
+            "two levels of one track",
+        ),
         (["verifiedLevels"], ["A, SLSA_BUILD_LEVEL_3"], "no plain word"),
         (["verifiedLevels"], ["A\nverified"], "no plain word"),
         (["verifiedLevels"], ["FAILED", "SLSA_BUILD_LEVEL_2"], "beside the result"),
@@ -194,7 +198,7 @@ def test_a_verifiers_block_is_held_to_the_rules_of_the_others(block: str, what: 
 
 def test_a_verifiers_key_listed_twice_is_refused_with_what_to_write() -> None:
     twice = [verifier_block(), verifier_block(ecosystems="oci")]
-    with pytest.raises(TrustMistakesError, match="stands in .* 1 already; list it once") as caught:
+    with pytest.raises(TrustMistakesError, match=r"stands in .* 1 already; list it once") as caught:
         trusting(*twice)
     assert "range" not in str(caught.value)  # such a block has none
 
@@ -203,7 +207,7 @@ def test_a_file_that_changes_while_a_trust_file_is_read_is_believed_as_it_was_se
     first, other = (format_public_pem(statement_signer(name).key) for name in ("first", "other"))
     (tmp_path / "k.pem").write_text(first)
     blocks = [
-        rebuilder_block(operator, "x").replace(f'"""\n{format_public_pem(statement_signer("x").key)}"""', '"k.pem"')
+        rebuilder_block(operator, "first").replace(f'"""\n{first}"""', '"k.pem"')
         for operator in ("https://a.example.org", "https://b.example.org")
     ]
     (tmp_path / "trust.toml").write_text(trust_text(blocks=blocks))

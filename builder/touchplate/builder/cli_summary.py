@@ -37,7 +37,15 @@ from touchplate.verify.http_source import check_log_url
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import load_signer
 from touchplate.verify.names import check_operator
-from touchplate.verify.output import error_json, print_error, print_json, print_note, print_pairs, print_text
+from touchplate.verify.output import (
+    error_json,
+    flush_output,
+    print_error,
+    print_json,
+    print_note,
+    print_pairs,
+    print_text,
+)
 from touchplate.verify.predicates.summary import Summary
 from touchplate.verify.purl import PackageURL
 from touchplate.verify.reading import read_at_most
@@ -96,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     What refuses everything (steps 0 to 2) is no word about the file: nothing is signed then.
     """
     need = chosen_levels(args.require)
-    package = chosen_package(args.package)
+    package = _chosen_file(args.package)
     _check_usage(args)
     file = read_artifact(args)
     trust, policy = load_policy(args.trust, args.policy_uri)
@@ -114,8 +122,24 @@ def run(args: argparse.Namespace) -> int:
     envelope = sign_summary(summary, file, package, verifier.signer)
     if args.out is not None:
         write_new(args.out, envelope, PUBLIC_MODE)
-    _show(args, outcome, summary, envelope)
+    try:
+        _show(args, outcome, summary, envelope)
+        flush_output()
+    except OSError:  # 2 says that there is no summary: an answer that nobody could take is none
+        if args.out is not None:
+            args.out.unlink(missing_ok=True)
+        raise
     return OK if outcome.refused is None else REFUSED
+
+
+def _chosen_file(text: str) -> PackageURL:
+    """The package of --package, which names a file: a summary's subject is one. Raises UsageError."""
+    package = chosen_package(text)
+    try:
+        _ = package.file_name
+    except MalformedError as error:
+        raise UsageError(f"--package: {error}") from error
+    return package
 
 
 def _check_usage(args: argparse.Namespace) -> None:

@@ -152,8 +152,8 @@ def sign_summary(summary: Summary, file: FileDigests, package: PackageURL, signe
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise AttestError(
                 f"summary of {len(payload)} bytes is longer than {MAX_PAYLOAD_BYTES}: it names "
-                f"{len(summary.policy.files)} files of the trust file and {len(summary.inputs)} entries; write "
-                "keys into the trust file itself, in place of their files' names"
+                f"{len(summary.policy.files)} files of the trust file and {len(summary.inputs)} entries; "
+                "write keys into the trust file itself, in place of their files' names"
             )
         if parse_summary(parse_statement(payload).predicate) != summary:
             raise AttestError("the summary does not read back as it was written")

@@ -9,7 +9,14 @@ from touchplate.verify.errors import RefusedError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.links import MAX_LINK_BYTES, CheckedLink, agreeing_operators, check_link
-from touchplate.verify.output import error_json, print_json, print_line, print_note, print_pairs, print_refusal
+from touchplate.verify.output import (
+    error_json,
+    print_json,
+    print_line,
+    print_note,
+    print_pairs,
+    print_refusal,
+)
 from touchplate.verify.reading import read_at_most
 from touchplate.verify.trust import TrustFile
 from touchplate.verify.usage import OK, REFUSED, UsageError

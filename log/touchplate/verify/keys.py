@@ -41,8 +41,8 @@ _ORDER_8_Y = int.from_bytes(
     bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
 )
 ED25519_SMALL_ORDER_Y = frozenset({0, 1, ED25519_FIELD - 1, _ORDER_8_Y, ED25519_FIELD - _ORDER_8_Y})
-"""y of the eight points whose order divides 8. Under such a key anybody signs: R = identity and s = 0 hold for
-every message under one of them, and for one of eight messages or more under the others."""
+"""y of the eight points whose order divides 8. Under such a key anybody signs: R = identity and s = 0 hold
+for every message under one of them, and for one of eight messages or more under the others."""
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """n of P-256 (SEC 2, 2.4.2): (r, s) and (r, n - s) are both valid, so s is taken from the lower half."""

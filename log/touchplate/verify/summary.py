@@ -29,9 +29,7 @@ from touchplate.verify.values import value
 
 REPRODUCED_LEVEL = "TOUCHPLATE_REPRODUCED"
 RECORDED_LEVEL = "TOUCHPLATE_RECORDED"
-OWN_LEVELS: Mapping[str, str] = MappingProxyType(
-    {"recorded": RECORDED_LEVEL, "reproduced": REPRODUCED_LEVEL}
-)
+OWN_LEVELS: Mapping[str, str] = MappingProxyType({"recorded": RECORDED_LEVEL, "reproduced": REPRODUCED_LEVEL})
 """The levels of `levels.LEVELS` as a summary says them: `SLSA_` names are SLSA's to give."""
 
 DEFAULT_LEVELS = (REPRODUCED_LEVEL,)
