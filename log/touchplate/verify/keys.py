@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from touchplate.verify.ed25519 import check_public
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import MalformedError, SignatureError, shown
 
@@ -33,16 +34,6 @@ ED25519_NULL_PREFIX = bytes.fromhex("302c300706032b65700500032100")
 """The same with NULL as parameters, which RFC 8410 3 forbids: rebuilderd (in-toto-rs) writes its keys so."""
 
 ED25519_SIGNATURE_BYTES = 64
-
-ED25519_FIELD = 2**255 - 19
-"""p of Curve25519 (RFC 8032 5.1): coordinates are below it."""
-
-_ORDER_8_Y = int.from_bytes(
-    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
-)
-ED25519_SMALL_ORDER_Y = frozenset({0, 1, ED25519_FIELD - 1, _ORDER_8_Y, ED25519_FIELD - _ORDER_8_Y})
-"""y of the eight points whose order divides 8. Under such a key anybody signs: R = identity and s = 0 hold
-for every message under one of them, and for one of eight messages or more under the others."""
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """n of P-256 (SEC 2, 2.4.2): (r, s) and (r, n - s) are both valid, so s is taken from the lower half."""
@@ -204,19 +195,9 @@ def parse_rebuilderd_pem(text: str) -> StatementKey:
 
 
 def _require_strong(key: StatementKey) -> StatementKey:
-    """Refuse points of small order, and second spellings of a point (which the library takes).
-
-    Where people list keys, not where leaves are read: no list, no leaf that counts.
-    """
+    """Where people list keys, not where leaves are read: no list, no leaf that counts."""
     if key.algorithm == "ed25519":
-        raw = int.from_bytes(key.spki[len(ED25519_PREFIX) :], "little")
-        y = raw & ~(1 << 255)  # the highest bit is the sign of x
-        if y >= ED25519_FIELD or y in ED25519_SMALL_ORDER_Y:
-            raise MalformedError(
-                "key is a point of small order, under which anybody can sign, or none in its one form: "
-                f"{shown(key.spki.hex())}",
-                reason="bad-key",
-            )
+        check_public(key.spki[len(ED25519_PREFIX) :])
     return key
 
 
