@@ -328,6 +328,10 @@ def test_a_key_of_another_role_or_verifier_signs_no_summary(desk: Desk, capsys: 
     desk.trust.write_text(trust_text(blocks=[*default_blocks(), block]))
     assert nothing(desk) == 2
     assert "for the verifier https://other.example.org" in capsys.readouterr().err
+    oci = recorder_block(VERIFIER, "verifier", ecosystems=("oci",)).replace("[[recorder]]", "[[verifier]]")
+    desk.trust.write_text(trust_text(blocks=[*default_blocks(), oci]))
+    assert nothing(desk) == 2
+    assert "lists the key for oci" in capsys.readouterr().err
 
 
 def test_a_key_that_others_can_read_signs_nothing(desk: Desk, capsys: Captured) -> None:

@@ -307,7 +307,7 @@ def test_a_search_that_finds_more_than_fits_into_memory_says_so(
     auditor = logged(tmp_path, [provenance(note=f"{n}") for n in range(5)])
     monkeypatch.setattr("touchplate.verify.search.MAX_FOUND", 4)
     assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 2
-    assert "name some of them with --index" in capsys.readouterr().err
+    assert "name some of them with `touchplate prove --index`" in capsys.readouterr().err
     monkeypatch.setattr("touchplate.verify.search.MAX_FOUND", 5)
     assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 0
 

@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     file = read_artifact(args)
     trust, policy = load_policy(args.trust, args.policy_uri)
     verifier = _verifier(args)
-    check_verifier(verifier, trust)
+    check_verifier(verifier, trust, package.ecosystem)
     now = int(time.time())
     try:
         proved = _prove(args, file, package, trust, now)

@@ -163,12 +163,20 @@ def sign_summary(summary: Summary, file: FileDigests, package: PackageURL, signe
         raise AttestError(f"the summary cannot be signed: {error}") from error
 
 
-def check_verifier(verifier: Verifier, trust: TrustFile) -> None:
-    """That the key has no other role in the trust file, nor another verifier's name. Raises AttestError."""
+def check_verifier(verifier: Verifier, trust: TrustFile, ecosystem: str) -> None:
+    """That the key has no other role in the trust file, nor another verifier's name or other ecosystems.
+
+    A key that is not listed may sign: readers list it. Raises AttestError.
+    """
     for block in trust.find(verifier.signer.key.spki):
         if block.kind != "verifier":
             raise AttestError(f"the key is a {block.kind}'s in the trust file; make one for each role")
         if block.operator != verifier.id:
             raise AttestError(f"the trust file lists the key for the verifier {block.operator}")
+        if ecosystem not in block.ecosystems:
+            listed = ", ".join(block.ecosystems)
+            raise AttestError(
+                f"the trust file lists the key for {listed}, and this package is of {ecosystem}"
+            )
     if verifier.signer.key.spki in {ED25519_PREFIX + key.public for key in trust.policy.keys}:
         raise AttestError("the key is one of the log's policy, too; make one for each role")

@@ -61,7 +61,8 @@ def find_entries(
             found[index] = Found(index, entry, packages)
             if len(found) > MAX_FOUND:
                 raise VerifyError(
-                    f"more than {MAX_FOUND} entries are about {sha256}: name some of them with --index",
+                    f"more than {MAX_FOUND} entries are about {sha256}: "
+                    "name some of them with `touchplate prove --index`",
                     reason="too-many-entries",
                 )
         if identity is not None:
