@@ -195,11 +195,12 @@ class _Search:
     def _try(self, variations: Sequence[Variation]) -> Effect | None:
         """Build with these; None when the bytes are those of the first build."""
         factors = tuple(one.factor for one in variations)
-        self.builds += 1
         try:
             made = self._build(apply(self._plan, variations))
         except PhaseFailed as failed:
+            self.builds += 1
             return Effect(factors, failure=f"phase {failed.phase}, {failed.failure}: {failed.detail}")
+        self.builds += 1
         changed = tuple(
             self._changed(path, file, made.outputs[path])
             for path, file in self._first.outputs.items()
