@@ -138,7 +138,7 @@ class Maven:
     def compare_builds(
         self, workshop: Workshop, package: PackageURL, first: CollectedFile, other: CollectedFile
     ) -> Comparison:
-        """As `compare`."""
+        """As `compare`, with all stabilizers."""
         name = package.file_name
         return compare(first.path.read_bytes(), other.path.read_bytes(), name, self.stabilizers)
 

@@ -51,11 +51,10 @@ _INSIDE = f"{RESERVED_FOLDER}/inside.py"
 _STEPS = f"{RESERVED_FOLDER}/steps.json"
 
 
-FACTORS = frozenset(
-    {"timezone", "locale", "umask", "source-times", "file-order", "cpus", "build-path", "hostname"}
-)
+FACTORS = frozenset({"timezone", "locale", "umask", "file-order", "cpus", "build-path", "hostname"})
 """What is varied around buildah, which runs outside of the image. A RUN has user, home and variables from the
-image, and its programs could not load a library of the host."""
+image, and its programs could not load a library of the host. The times of a context are its archive's: they
+are an input, and go into the history of the image."""
 
 
 class Runc:
