@@ -26,6 +26,7 @@ from touchplate.builder.report import (
     rebuild_json,
     repeat_json,
 )
+from touchplate.builder.report_twice import NOT_STABLE
 from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.cli_reader import Reader, add_state, open_log
@@ -188,6 +189,8 @@ def _show(
     args: argparse.Namespace, done: Rebuild, inference: Inference | None, submission: Submission | None
 ) -> None:
     indexes = submission.indexes if submission else ()
+    if done.repeatability is not None and done.repeatability.again is not None:
+        print_note(f"{NOT_STABLE}; {done.result} is about the first build")
     if args.json:
         value = rebuild_json(done, inference.notes if inference else ())
         signed: dict[str, JSONValue] = {"identities": list(submission.identities) if submission else []}

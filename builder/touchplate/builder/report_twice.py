@@ -9,7 +9,7 @@ from touchplate.verify.jcs import JSONValue
 SHOWN_LINES = 4
 """Of a summary; all of it is in the report."""
 
-_NOT_STABLE = "NOT STABLE BY ITSELF: a build in the same way gave something else"
+NOT_STABLE = "NOT STABLE BY ITSELF: a build in the same way gave something else"
 
 
 def repeatability_json(found: Repeatability) -> dict[str, JSONValue]:
@@ -24,7 +24,7 @@ def repeatability_lines(found: Repeatability) -> list[tuple[str, str]]:
 
 def _lines(found: Repeatability) -> Iterator[tuple[str, str]]:
     if found.again is not None:
-        yield "repeatable", f"{_NOT_STABLE}; whatever the result above, it may not come again"
+        yield "repeatable", f"{NOT_STABLE}; whatever the result above, it may not come again"
         yield from _effect_lines("again", found.again)
     elif found.same:
         yield "repeatable", f"the same bytes when built again in the same way ({found.builds} builds)"

@@ -47,6 +47,9 @@ HOST_NAME = "elsewhere"
 USER_ID, USER_NAME = 4321, "somebody"
 
 MEMORY_FILES = Path("/dev/shm")  # noqa: S108  a tmpfs on every Linux
+SOURCES_ROOM = 8
+"""Free room there, in multiples of the source tree's size: what a build makes of it has to go in, too."""
+
 _FAKETIME = ("lib*/faketime/libfaketimeMT.so.1", "lib/*/faketime/libfaketimeMT.so.1")
 
 Change = Callable[[BuildPlan], BuildPlan]
@@ -152,16 +155,22 @@ def _source_times(plan: BuildPlan, work: Path) -> "Variation | str":
 
 
 def _file_order(plan: BuildPlan, work: Path) -> "Variation | str":
-    folder = next((one for one in (work, MEMORY_FILES) if _lists_as_made(one)), None)
+    room = SOURCES_ROOM * _size(plan.source)
+    folder = next((one for one in (work, MEMORY_FILES) if _lists_as_made(one, room)), None)
     if folder is None:
-        return f"where builds can run, in {work} and {MEMORY_FILES}, files are listed by their names"
+        return f"{work} and {MEMORY_FILES} list files by their names, or have too little room for a build"
     after = f"backwards, in {folder}"
     return Variation("file-order", "as listed", after, lambda plan: _around(plan, order_in=folder))
 
 
-def _lists_as_made(folder: Path) -> bool:
+def _size(tree: Path) -> int:
+    return sum(Path(parent, name).lstat().st_size for parent, _, files in os.walk(tree) for name in files)
+
+
+def _lists_as_made(folder: Path, room: int) -> bool:
     try:
-        if os.statvfs(folder).f_flag & os.ST_NOEXEC or not is_free(folder):
+        disk = os.statvfs(folder)
+        if disk.f_flag & os.ST_NOEXEC or not is_free(folder) or disk.f_bavail * disk.f_frsize < room:
             return False
         remove_abandoned(folder, ELSEWHERE)
         with locked_folder(folder, ELSEWHERE) as own:

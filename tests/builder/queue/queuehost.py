@@ -119,7 +119,7 @@ class Host:
         self.evidence.store(made.sha256, made.data)
         return made.data
 
-    def worker(self, number: int, *, slots: int = 2, log: str | None = None) -> Process:
+    def worker(self, number: int, *, slots: int = 2, log: str | None = None, twice: bool = False) -> Process:
         """One worker with a data folder of its own, until the queue is empty."""
         return Process([
             "builder", "work", "--server", self.url, "--token-file", str(self.folder / "shed.token"),
@@ -127,6 +127,7 @@ class Host:
             "--operator", OPERATOR_A, "--upstream", self.upstream,
             "--data", str(self.open_folder / f"data{number}"),
             *(("--log", log) if log is not None else ()),
+            *(("--twice",) if twice else ()),
         ])  # fmt: skip
 
 
