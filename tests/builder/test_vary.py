@@ -183,13 +183,13 @@ def test_a_copy_is_listed_the_other_way_round_at_every_depth(tmp_path: Path) -> 
         for name in NAMES:
             (folder / name).write_text(name)
     (source / "link").symlink_to("a")
-    with open_folder() as usual, tempfile.TemporaryDirectory(dir=MEMORY_FILES) as name:
-        other = Path(name)
+    with open_folder() as usual, tempfile.TemporaryDirectory(dir=MEMORY_FILES) as made:
+        other = Path(made)
         if find_listing(other) == "fixed":
             pytest.skip(f"FILE ORDER NOT VARIED: {MEMORY_FILES} lists files by their names")
         lay_out(source, usual / "build", USUAL, usual=usual)
         lay_out(source, other / "build", Surroundings(order_in=other), usual=usual)
-        for folder in ("", "in", "in/deep"):
-            one, two = ([path.name for path in (top / "build" / folder).iterdir()] for top in (usual, other))
+        for inner in ("", "in", "in/deep"):
+            one, two = ([path.name for path in (top / "build" / inner).iterdir()] for top in (usual, other))
             assert one == two[::-1]
         assert (other / "build/link").readlink() == Path("a")
