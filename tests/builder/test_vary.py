@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,12 @@ from touchplate.builder.vary import (
     EVERYWHERE,
     FACTORS,
     HOME_PATH,
-    MEMORY_FILES,
     YEAR_AND_MORE,
     Variations,
     apply,
     find_variations,
 )
-from touchplate.builder.workspace import ELSEWHERE
+from touchplate.builder.workspace import ELSEWHERE, MEMORY_FILES, locked_folder, tidy
 
 LOOK = r"""
 import ctypes, json, os, pathlib, socket, subprocess, time
@@ -161,6 +161,26 @@ def test_nothing_of_a_varied_build_is_left(guest: Rig) -> None:
     assert [
         path for path in MEMORY_FILES.glob(f"{ELSEWHERE}*") if os.path.lexists(path / "build/look.py")
     ] == []
+
+
+def test_what_a_killed_supervisor_left_in_memory_is_removed_and_nothing_of_others(tmp_path: Path) -> None:
+    left = MEMORY_FILES / f"{ELSEWHERE}killed-{os.getpid()}"
+    other = MEMORY_FILES / f"{ELSEWHERE}other-{os.getpid()}"
+    for folder in (left, other):
+        (folder / "build/deep").mkdir(parents=True)
+        (folder / "build/deep/file").write_text("big")
+    if os.getuid() == 0:
+        os.chown(left / "build/deep/file", 31_999, 31_999)
+        os.chown(other, 31_998, 31_998)
+    try:
+        with locked_folder(MEMORY_FILES, ELSEWHERE) as living:
+            tidy(tmp_path)
+            assert living.is_dir()
+        assert not left.exists()
+        assert other.exists() == (os.getuid() == 0)
+    finally:
+        shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(other, ignore_errors=True)
 
 
 def test_factors_that_a_backend_does_not_know_are_said_to_be_left_out(guest: Rig) -> None:

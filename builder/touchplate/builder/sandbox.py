@@ -27,7 +27,7 @@ from touchplate.builder.workspace import (
     check_searchable,
     is_free,
     open_workspace,
-    remove_abandoned,
+    tidy,
 )
 
 INSIDE_UID = USUAL.uid
@@ -214,7 +214,7 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
     """
     config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
     check_searchable(config.work)
-    remove_abandoned(config.work)
+    tidy(config.work)
     sandbox = Sandbox(config)
     sandbox.probe = probe_sandbox(sandbox)
     return sandbox

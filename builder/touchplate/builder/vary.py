@@ -15,7 +15,7 @@ from pathlib import Path
 from touchplate.builder.layout import find_listing
 from touchplate.builder.plan import RESERVED_FOLDER, BuildPlan, Phase
 from touchplate.builder.sandbox import BASE_ENVIRONMENT
-from touchplate.builder.workspace import ELSEWHERE, is_free, locked_folder, remove_abandoned
+from touchplate.builder.workspace import ELSEWHERE, MEMORY_FILES, is_free, locked_folder
 
 FACTORS = (
     *("timezone", "locale", "umask", "clock", "source-times", "file-order", "cpus"),
@@ -46,7 +46,6 @@ HOME_PATH = f"{RESERVED_FOLDER}/elsewhere/another-home"
 HOST_NAME = "elsewhere"
 USER_ID, USER_NAME = 4321, "somebody"
 
-MEMORY_FILES = Path("/dev/shm")  # noqa: S108  a tmpfs on every Linux
 SOURCES_ROOM = 8
 """Free room there, in multiples of the source tree's size: what a build makes of it has to go in, too."""
 
@@ -172,7 +171,6 @@ def _lists_as_made(folder: Path, room: int) -> bool:
         disk = os.statvfs(folder)
         if disk.f_flag & os.ST_NOEXEC or not is_free(folder) or disk.f_bavail * disk.f_frsize < room:
             return False
-        remove_abandoned(folder, ELSEWHERE)
         with locked_folder(folder, ELSEWHERE) as own:
             return find_listing(own) != "fixed"
     except OSError:

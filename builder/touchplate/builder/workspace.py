@@ -45,6 +45,9 @@ TREE_DEPTH = 200
 JOB = "job-"
 """Prefix of job folders."""
 
+MEMORY_FILES = Path("/dev/shm")  # noqa: S108
+"""A tmpfs on every Linux; where folders elsewhere are, unless they are in the work folder."""
+
 ELSEWHERE = "touchplate-job-"
 """Prefix of a build folder that lies in a place shared with other programs (`Surroundings.order_in`)."""
 
@@ -213,6 +216,13 @@ def is_free(work: Path, *, share: int = 1) -> bool:
     disk = os.statvfs(work)
     has_entries = disk.f_files == 0 or disk.f_favail >= FREE_ENTRIES // share  # 0: made when needed
     return has_entries and disk.f_bavail * disk.f_frsize >= FREE_BYTES // share
+
+
+def tidy(work: Path) -> None:
+    """Remove what killed supervisors left of jobs that were run in `work`."""
+    remove_abandoned(work)
+    for place in (work, MEMORY_FILES):
+        remove_abandoned(place, ELSEWHERE)
 
 
 def remove_abandoned(folder: Path, prefix: str = JOB) -> None:
