@@ -162,6 +162,11 @@ def test_the_report_is_evidence_and_is_sent_with_it(here: Scene) -> None:
     assert sha256 in submission.parcel.evidence
 
 
+def test_nothing_about_this_host_s_folders_is_in_the_report(here: Scene) -> None:
+    done = run(here, DEPENDS["home"])
+    assert str(here.workshop.data) not in shown(done).format().decode()
+
+
 def test_without_twice_nothing_is_built_again(here: Scene) -> None:
     definition = scripted(here, CLEAN)
     done = rebuild(here.workshop, definition, fetch_published(here.workshop, definition))
@@ -249,7 +254,7 @@ def test_a_lack_of_the_host_ends_it_and_keeps_what_was_found(tmp_path: Path) -> 
     found, _ = search(tmp_path, make)
     assert found.same
     assert found.changed_by == FACTORS[:1]
-    assert found.unfinished == "disk-full: the disk is full"
+    assert found.unfinished == "disk-full"
     assert found.untested == FACTORS[1:]
     assert "not known: whether also" in said(found)
 

@@ -72,7 +72,8 @@ class Repeatability:
     untested: tuple[str, ...] = ()
     """Factors that may change it, too: the number of builds was used up."""
     unfinished: str = ""
-    """What this host lacked, so that not all of this was found out."""
+    """What this host lacked, in a word, so that not all of this was found out. Evidence is public, and the
+    rest is the host's own matter."""
 
     @property
     def same(self) -> bool:
@@ -130,7 +131,8 @@ def check_twice(
     try:
         search.run(variations)
     except HostLack as lack:
-        search.unfinished = f"{lack.reason}: {lack}"
+        say(f"twice: not finished: {lack}")
+        search.unfinished = lack.reason
     return Repeatability(
         outputs={path: file.sha256 for path, file in first.outputs.items()},
         again=search.again,

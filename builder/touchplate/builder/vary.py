@@ -157,8 +157,8 @@ def _file_order(plan: BuildPlan, work: Path) -> "Variation | str":
     room = SOURCES_ROOM * _size(plan.source)
     folder = next((one for one in (work, MEMORY_FILES) if _lists_as_made(one, room)), None)
     if folder is None:
-        return f"{work} and {MEMORY_FILES} list files by their names, or have too little room for a build"
-    after = f"backwards, in {folder}"
+        return f"work folder and {MEMORY_FILES} list files by their names, or lack room for a build"
+    after = "backwards" if folder == work else f"backwards, in {folder}"
     return Variation("file-order", "as listed", after, lambda plan: _around(plan, order_in=folder))
 
 
