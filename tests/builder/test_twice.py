@@ -202,6 +202,10 @@ def compare_files(path: str, first: CollectedFile, other: CollectedFile) -> Comp
     return compare(first.path.read_bytes(), other.path.read_bytes(), path)
 
 
+def say(line: str) -> None:
+    """Nobody listens."""
+
+
 def plan_of(folder: Path) -> BuildPlan:
     return BuildPlan(source=folder, command=("true",), outputs=("out",))
 
@@ -218,7 +222,9 @@ def switches() -> Variations:
 def search(folder: Path, make: Callable[[BuildPlan], bytes]) -> tuple[Repeatability, Bench]:
     bench = Bench(folder, make)
     plan = plan_of(folder)
-    found = check_twice(plan, bench.build(plan), switches(), bench.build, compare_files, lambda line: None)
+    found = check_twice(
+        plan, bench.build(plan), switches(), build=bench.build, compare=compare_files, say=say
+    )
     return found, bench
 
 
@@ -293,7 +299,9 @@ def test_what_cannot_be_varied_is_said_with_the_reason(tmp_path: Path) -> None:
     bench = Bench(tmp_path, lambda plan: b"made")
     plan = plan_of(tmp_path)
     variations = find_variations(plan, tmp_path, {"umask"})
-    found = check_twice(plan, bench.build(plan), variations, bench.build, compare_files, lambda line: None)
+    found = check_twice(
+        plan, bench.build(plan), variations, build=bench.build, compare=compare_files, say=say
+    )
     assert found.builds == 3
     assert "varied: umask" in said(found)
     assert "clock: not for packages of this kind" in said(found)

@@ -228,11 +228,11 @@ class _Attempt:
             self.plan,
             outcome.result,
             find_variations(self.plan, workshop.work, self.backend.factors),
-            lambda plan: self.backend.build(plan, lock, workshop.cache, self.display),
-            lambda path, first, other: definition.ecosystem.compare_builds(
+            build=lambda plan: self.backend.build(plan, lock, workshop.cache, self.display),
+            compare=lambda path, first, other: definition.ecosystem.compare_builds(
                 workshop, packages[path], first, other
             ),
-            workshop.display.step,
+            say=workshop.display.step,
         )
         workshop.evidence.put(found.format())
         self.clock.lap("twice")

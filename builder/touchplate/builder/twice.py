@@ -124,10 +124,16 @@ def _effect_json(effect: Effect) -> JSONValue:
 
 
 def check_twice(
-    plan: BuildPlan, first: BuildResult, variations: Variations, build: Build, compare: Compare, say: Say
+    plan: BuildPlan,
+    first: BuildResult,
+    variations: Variations,
+    *,
+    build: Build,
+    compare: Compare,
+    say: Say,
 ) -> Repeatability:
     """Find out whether `first`, built by `plan`, repeats. A lack of the host ends it early, and is said."""
-    search = _Search(plan, first, build, compare, say)
+    search = _Search(plan, first, build=build, compare=compare, say=say)
     try:
         search.run(variations)
     except HostLack as lack:
@@ -149,7 +155,9 @@ def check_twice(
 class _Search:
     """What is known so far."""
 
-    def __init__(self, plan: BuildPlan, first: BuildResult, build: Build, compare: Compare, say: Say) -> None:
+    def __init__(
+        self, plan: BuildPlan, first: BuildResult, *, build: Build, compare: Compare, say: Say
+    ) -> None:
         self._plan = plan
         self._first = first
         self._build = build
