@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.builder.sandboxes import Rig, open_folder, open_rig, own_ranges
+from tests.builder.sandboxes import SECONDS, Rig, open_folder, open_rig, own_ranges
 
 from touchplate.base.environment import read_environment
+from touchplate.builder.errors import PhaseFailed
 from touchplate.builder.gvisor import open_gvisor_sandbox
 from touchplate.builder.layout import find_listing, lay_out
-from touchplate.builder.plan import HOME_FOLDER, USUAL, BuildPlan, Surroundings
+from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, BuildPlan, Limits, Surroundings
 from touchplate.builder.sandbox import Sandbox, SandboxConfig
 from touchplate.builder.vary import (
     BUILD_PATH,
@@ -161,6 +162,20 @@ def test_nothing_of_a_varied_build_is_left(guest: Rig) -> None:
     assert [
         path for path in MEMORY_FILES.glob(f"{ELSEWHERE}*") if os.path.lexists(path / "build/look.py")
     ] == []
+
+
+@pytest.mark.parametrize("how", ["> big", "> gone"])
+def test_a_build_folder_in_memory_is_limited_like_any_other(guest: Rig, how: str) -> None:
+    plan = guest.plan(
+        f"exec 3{how}; rm -f gone; head -c 40000000 /dev/zero >&3; sleep {SECONDS / 2}",
+        limits=Limits(wall_seconds=SECONDS, workspace_bytes=8 * MIB),
+    )
+    varied = [one for one in possible(guest).possible if one.factor == "file-order"]
+    if not varied:
+        pytest.skip(f"FILE ORDER NOT VARIED: {MEMORY_FILES} lists files by their names")
+    with pytest.raises(PhaseFailed) as caught:
+        guest.build(apply(plan, varied))
+    assert caught.value.failure == "too-large"
 
 
 def test_what_a_killed_supervisor_left_in_memory_is_removed_and_nothing_of_others(tmp_path: Path) -> None:
