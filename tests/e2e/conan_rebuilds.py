@@ -127,7 +127,7 @@ def published_lz4(world: ConanWorld) -> Iterator[LZ4]:
         raise MissingToolError("root, without which rebuilds are not signed,")
     for name in ("bwrap", "cmake", "make"):
         tool(name)
-    tarball = fetch_source("lz4", f"{VERSION}-1", TARBALL, SHA256)
+    tarball = fetch_source("lz4", TARBALL, SHA256)
     folder = world.folder / "sources"
     folder.mkdir()
     (folder / SHA256).write_bytes(tarball.read_bytes())

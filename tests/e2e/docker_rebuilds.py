@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from tests.builder.imageparts import (
     write_context,
 )
 from tests.e2e.docker_world import IDENTITY, DockerWorld
+from tests.e2e.offline import check_offline
 from tests.e2e.worlds import (
     TOUCHPLATE,
     MissingToolError,
@@ -126,8 +127,12 @@ def rebuild(world: DockerWorld, image: Published, number: int) -> tuple[int, dic
     return output.code, _json(output)
 
 
-def rebuild_all(world: DockerWorld, images: Rebuildable) -> None:
-    """Two operators rebuild what comes out again; one is not enough, and a forgery comes out different."""
+def rebuild_all(world: DockerWorld, images: Rebuildable) -> dict[str, list[str]]:
+    """Two operators rebuild what comes out again; one is not enough, and a forgery comes out different.
+
+    Returns where the log has what they said of each honest image, by its name.
+    """
+    indexes: dict[str, list[str]] = {image.name: [] for image in images.honest}
     for number, (operator, _) in enumerate(OPERATORS):
         for image in images.honest:
             code, found = rebuild(world, image, number)
@@ -135,6 +140,9 @@ def rebuild_all(world: DockerWorld, images: Rebuildable) -> None:
                 (code, found["result"], found["backend"]) == (0, "identical", "runc"),
                 f"{operator}: {image.name}: exit {code}, {json.dumps(found)[:1500]}",
             )
+            signed = found["signed"]
+            assert isinstance(signed, dict)
+            indexes[image.name] += signed["indexes"]
         reply = world.get(f"/v2/{images.app.name}/manifests/1")
         expect(reply.status == (403, 200)[number], f"after {number + 1} operators: {reply.status}")
     for number, _ in enumerate(OPERATORS):
@@ -143,6 +151,22 @@ def rebuild_all(world: DockerWorld, images: Rebuildable) -> None:
         assert isinstance(listed, list)
         expect((code, found["result"]) == (1, "different"), f"a forged image: exit {code}, {found}")
         expect(listed[0]["causes"] == ["content", "history"], f"causes of a forged image: {listed}")
+    return indexes
+
+
+def verify_offline(world: DockerWorld, images: Rebuildable, indexes: Mapping[str, Sequence[str]]) -> None:
+    """The log and a trust file are enough to see that both operators rebuilt each honest image."""
+    for image in images.honest:
+        report = check_offline(
+            image.manifest,
+            image.purl,
+            indexes[image.name],
+            world.folder / f"auditor-{image.definition.stem}",
+            log=f"http://{world.host}/log",
+            trust=world.folder / "trust.toml",
+        )
+        found = [(one["operator"], one["how"]) for one in report["operators"]]
+        expect(found == [(operator, "identical") for operator, _ in OPERATORS], f"of {image.name}: {found}")
 
 
 def repeat(world: DockerWorld, image: Published) -> None:

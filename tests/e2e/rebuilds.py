@@ -3,7 +3,8 @@
 Each run is the command itself, signs, and writes to a log of its own; a host lack must log nothing. Exit 1 on
 any surprise. `--data` is shared between runs: inputs that two releases have in common are fetched once. The
 log is new each time under the same origin and key, so what is remembered of it may not be shared: an earlier
-run's checkpoint would rightly be called a fork.
+run's checkpoint would rightly be called a fork. What came out identical is verified offline by the entries of
+that very run, and a flipped byte of it refused (`tests.e2e.offline`).
 """
 
 import argparse
@@ -17,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.builder.loghost import LogHost, log_host
+from tests.e2e.offline import check_offline
+from tests.e2e.worlds import StepFailedError
 
 from touchplate.base.environment import read_environment
-from touchplate.builder.workshop import default_data
+from touchplate.base.progress import open_progress
+from touchplate.builder.ecosystems.registry import find_ecosystem
+from touchplate.builder.workshop import default_data, open_workshop
+from touchplate.verify.purl import parse_purl
 
 RUN_SECONDS = 900  # one rebuild on a busy machine, ten times what it takes on an idle one
 
@@ -118,8 +124,8 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
     )
 
 
-def run(case: Case, host: LogHost, data: Path) -> Row:
-    """Rebuild, and compare with what is expected."""
+def run(case: Case, host: LogHost, data: Path, folder: Path) -> Row:
+    """Rebuild, and compare with what is expected. `folder`: for what the offline check leaves."""
     before = len(host.service.entries_after(0))
     start = time.monotonic()
     anew = ("--refetch",) if case.refetch else ()
@@ -136,7 +142,33 @@ def run(case: Case, host: LogHost, data: Path) -> Row:
         "another published file": bool(case.sha256) and _published(answer) != case.sha256,
         f"not {case.entries} new entries": len(host.service.entries_after(0)) - before != case.entries,
     }
-    return Row(case.name, result, seconds, cause, tuple(text for text, wrong in found.items() if wrong))
+    mistakes = [text for text, wrong in found.items() if wrong]
+    if result == "identical" and not mistakes:
+        mistakes += offline_mistakes(answer, host, data, folder)
+    return Row(case.name, result, seconds, cause, tuple(mistakes))
+
+
+def offline_mistakes(answer: dict[str, Any], host: LogHost, data: Path, folder: Path) -> list[str]:
+    """What is wrong with the entries of this rebuild for somebody who has them, the file and no network."""
+    indexes = answer["signed"]["indexes"]
+    package = parse_purl(answer["outputs"][0]["package"])
+    with (
+        open_progress(quiet=True) as display,
+        open_workshop(data, display) as workshop,
+    ):
+        published = find_ecosystem(package.type).fetch_published(workshop, package, _published(answer))
+    try:
+        check_offline(
+            published.data,
+            str(package),
+            indexes,
+            folder / f"auditor-{indexes[0]}",
+            log=f"{host.url}/log",
+            trust=host.reader,
+        )
+    except StepFailedError as error:
+        return [str(error)]
+    return []
 
 
 def cause_of(answer: dict[str, Any]) -> str:
@@ -198,7 +230,7 @@ def main() -> int:
         print("e2e: GVISOR NOT TESTED: this needs runsc", flush=True)
         cases = [case for case in cases if case.backend != "gvisor"]
     with tempfile.TemporaryDirectory() as folder, log_host(Path(folder) / "host") as host:
-        rows = [run(case, host, args.data.absolute()) for case in cases]
+        rows = [run(case, host, args.data.absolute(), Path(folder)) for case in cases]
         if len(host.service.entries_after(0)) > 1:
             rows.append(repeat(host, args.data.absolute(), Path(folder) / "state"))
     show(rows)
