@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.worlds import TOUCHPLATE, expect, tool
+from tests.e2e.worlds import TOUCHPLATE, StepFailedError, expect, tool
 
 CHECK_SECONDS = 120
 """One command on a busy machine; on an idle one it takes half a second."""
@@ -65,6 +65,22 @@ def check_offline(
     artifact.write_bytes(data)
     _check_no_network(folder, *prove)
     return report
+
+
+def offline_mistakes(
+    answer: dict[str, Any], data: bytes, folder: Path, *, log: str, trust: Path
+) -> list[str]:
+    """What is wrong, if anything, with the entries of a signed rebuild of `data`; `answer`: its JSON.
+
+    `folder`: one that several may share.
+    """
+    indexes = answer["signed"]["indexes"]
+    package = answer["outputs"][0]["package"]
+    try:
+        check_offline(data, package, indexes, folder / f"by-{indexes[0]}", log=log, trust=trust)
+    except StepFailedError as error:
+        return [str(error)]
+    return []
 
 
 def _check_no_network(folder: Path, *prove: str | Path) -> None:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.builder.loghost import LogHost, log_host
-from tests.e2e.offline import check_offline
-from tests.e2e.worlds import StepFailedError
+from tests.e2e.offline import offline_mistakes
 
 from touchplate.base.environment import read_environment
 from touchplate.base.progress import open_progress
@@ -102,7 +101,7 @@ CASES = (
     ),
 )
 
-CODES = {"identical": 0, "different": 1, "not-built": 1, "host lack": 2}
+CODES = {"identical": 0, "equivalent": 1, "different": 1, "not-built": 1, "host lack": 2}
 
 
 @dataclass(frozen=True)
@@ -144,31 +143,17 @@ def run(case: Case, host: LogHost, data: Path, folder: Path) -> Row:
     }
     mistakes = [text for text, wrong in found.items() if wrong]
     if result == "identical" and not mistakes:
-        mistakes += offline_mistakes(answer, host, data, folder)
+        log = f"{host.url}/log"
+        mistakes += offline_mistakes(answer, read_published(answer, data), folder, log=log, trust=host.reader)
     return Row(case.name, result, seconds, cause, tuple(mistakes))
 
 
-def offline_mistakes(answer: dict[str, Any], host: LogHost, data: Path, folder: Path) -> list[str]:
-    """What is wrong with the entries of this rebuild for somebody who has them, the file and no network."""
-    indexes = answer["signed"]["indexes"]
+def read_published(answer: dict[str, Any], data: Path) -> bytes:
+    """The published file that a rebuild was compared with, from its upstream."""
     package = parse_purl(answer["outputs"][0]["package"])
-    with (
-        open_progress(quiet=True) as display,
-        open_workshop(data, display) as workshop,
-    ):
-        published = find_ecosystem(package.type).fetch_published(workshop, package, _published(answer))
-    try:
-        check_offline(
-            published.data,
-            str(package),
-            indexes,
-            folder / f"auditor-{indexes[0]}",
-            log=f"{host.url}/log",
-            trust=host.reader,
-        )
-    except StepFailedError as error:
-        return [str(error)]
-    return []
+    with open_progress(quiet=True) as display, open_workshop(data, display) as workshop:
+        file = find_ecosystem(package.type).fetch_published(workshop, package, _published(answer))
+    return file.data
 
 
 def cause_of(answer: dict[str, Any]) -> str:

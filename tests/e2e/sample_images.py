@@ -1,0 +1,5 @@
+"""x"""
+
+
+def image_rows(*a):
+    return iter(())
