@@ -99,13 +99,13 @@ def publish_all(world: DockerWorld) -> Rebuildable:
         "greeting": b"world\nhello\n",
     }
     plain = {"Containerfile": b"FROM scratch\nCOPY greeting /\n", "greeting": b"hello\n"}
-    base_manifest = _push(world, "team/base", base)
-    pinned = [_base(base_name, base_manifest)]
+    base_manifest = push(world, "team/base", base)
+    pinned = [base_of(base_name, "team/base", base_manifest)]
     return Rebuildable(
-        plain=_published(world, "team/plain", plain, plain, []),
-        app=_published(world, "team/built", app, app, pinned),
+        plain=publish(world, "team/plain", plain, plain, []),
+        app=publish(world, "team/built", app, app, pinned),
         # What stands in the registry was not made from the source that is given for it.
-        forged=_published(world, "team/forged", {**app, "greeting": b"evil\n"}, app, pinned),
+        forged=publish(world, "team/forged", {**app, "greeting": b"evil\n"}, app, pinned),
     )
 
 
@@ -119,7 +119,7 @@ def rebuild(world: DockerWorld, image: Published, number: int) -> tuple[int, dic
     output = world.run(
         TOUCHPLATE, "rebuild", "--definition", image.definition, "--json", "--quiet",
         "--data", world.folder / f"operator-{number}",
-        "--upstream", _upstream(world),
+        "--upstream", upstream_option(world),
         "--key", path, "--operator", operator,
         "--log", f"http://{world.host}/log", "--evidence", f"http://{world.host}/builder/evidence",
         "--token", f"file:{world.folder / 'worker.token'}",
@@ -177,7 +177,7 @@ def repeat(world: DockerWorld, image: Published) -> None:
     output = world.run(
         TOUCHPLATE, "rebuild", "--from", index, "--json", "--quiet",
         "--data", world.folder / "third", "--state", world.folder / "third-state",
-        "--upstream", _upstream(world), "--trust", world.folder / "trust.toml",
+        "--upstream", upstream_option(world), "--trust", world.folder / "trust.toml",
         "--log", f"http://{world.host}/log", "--evidence", f"http://{world.host}/builder/evidence",
     )  # fmt: skip
     found = _json(output)
@@ -190,7 +190,8 @@ def _quoted(image: Published) -> str:
     return quote(image.purl, safe="")
 
 
-def _upstream(world: DockerWorld) -> str:
+def upstream_option(world: DockerWorld) -> str:
+    """Where rebuilds read the images: what `--upstream` is given."""
     return f"hub=http://127.0.0.1:{world.upstream.port},identity={IDENTITY},ecosystem=oci"
 
 
@@ -204,15 +205,17 @@ def _json(output: Output) -> dict[str, object]:
     return value
 
 
-def _published(
+def publish(
     world: DockerWorld,
     name: str,
     context: Mapping[str, bytes],
     source: Mapping[str, bytes],
     bases: list[dict[str, object]],
 ) -> Published:
-    manifest = _push(world, name, context)
-    archive = _archive(source)
+    """Push an image built from `context`, and write a definition which says it was built from `source`, on
+    `bases`."""
+    manifest = push(world, name, context)
+    archive = archive_of(source)
     world.upstream.blob(name, sha256(archive), archive)
     path = world.folder / f"{name.rpartition('/')[2]}.json"
     published = Published(name, manifest, path)
@@ -245,12 +248,13 @@ def _published(
     return published
 
 
-def _base(name: str, manifest: bytes) -> dict[str, object]:
-    uri = f"upstream:{IDENTITY}/team/base/manifests/sha256:{sha256(manifest)}"
+def base_of(name: str, repository: str, manifest: bytes) -> dict[str, object]:
+    """A base image as definitions have it; `name`: as Containerfiles name it."""
+    uri = f"upstream:{IDENTITY}/{repository}/manifests/sha256:{sha256(manifest)}"
     return {"name": name, "uri": uri, "size": len(manifest)}
 
 
-def _push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
+def push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
     """Build as a publisher does, and push; the manifest as the registry has it."""
     here = world.folder / "publisher" / name
     write_context(here / "context", context)
@@ -270,7 +274,7 @@ def _push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
          f"dir:{here / 'image'}", f"docker://127.0.0.1:{world.upstream.port}/{name}:1"],
     ):  # fmt: skip
         done = subprocess.run(
-            command, env=environment, umask=0o077, cwd=here, capture_output=True, text=True, timeout=120,
+            command, env=environment, umask=0o077, cwd=here, capture_output=True, text=True, timeout=600,
             stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         expect(done.returncode == 0, f"the publisher's {command[0]}: {done.stderr[-1500:]}")
@@ -279,7 +283,8 @@ def _push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
     return reply.body
 
 
-def _archive(context: Mapping[str, bytes]) -> bytes:
+def archive_of(context: Mapping[str, bytes]) -> bytes:
+    """A context as the archive that is its source."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for path, data in context.items():

@@ -59,24 +59,14 @@ class Scene:
     world: ConanWorld
     sources: Path
     """Folder of source archives, each named by its sha256."""
+    usual: OtherUser
+    """The publisher of all Release builds: a stock client."""
     runner: Runner
     host: LogHost
 
-    def publisher(self, name: str, hook: str = "") -> OtherUser:
-        """Somebody with a client, the source archives, and Conan's hook `hook` if it is given."""
-        person = OtherUser(self.world, self.world.folder / name / "some/where/else")
-        self.world.publisher(person)
-        shutil.copytree(self.sources, person.home / "downloads/s")
-        with (person.home / "global.conf").open("a") as settings:
-            settings.write(f"core.sources:download_cache = {person.home}/downloads\n")
-        if hook:
-            folder = person.home / "extensions/hooks"
-            folder.mkdir(parents=True)
-            (folder / "hook_publisher.py").write_text(hook)
-        return person
-
     def publish(self, person: OtherUser, library: Library, *options: str) -> Published:
         """Build and upload; what then is the newest package at the upstream."""
+        shutil.copy(self.sources / library.sha256, person.home / "downloads/s")
         folder = person.home / "recipes" / library.name
         folder.mkdir(parents=True)
         (folder / "conanfile.py").write_text(library.recipe)
@@ -87,6 +77,20 @@ class Scene:
         return package
 
 
+def new_publisher(world: ConanWorld, name: str, hook: str = "") -> OtherUser:
+    """Somebody with a client, and Conan's hook `hook` if it is given."""
+    person = OtherUser(world, world.folder / name / "some/where/else")
+    world.publisher(person)
+    (person.home / "downloads/s").mkdir(parents=True)
+    with (person.home / "global.conf").open("a") as settings:
+        settings.write(f"core.sources:download_cache = {person.home}/downloads\n")
+    if hook:
+        folder = person.home / "extensions/hooks"
+        folder.mkdir(parents=True)
+        (folder / "hook_publisher.py").write_text(hook)
+    return person
+
+
 def conan_rows(host: LogHost, data: Path, words: list[str]) -> Iterator[SampleRow]:
     """All rows, or those of libraries whose name holds one of `words`; of `data` the tools are shared."""
     libraries = [one for one in (*LIBRARIES, WITH_DEBUG) if _wanted(one.name, words)]
@@ -95,11 +99,12 @@ def conan_rows(host: LogHost, data: Path, words: list[str]) -> Iterator[SampleRo
     try:
         with _scene(host, data, libraries) as scene:
             for library in libraries:
-                yield from _with_debug(scene) if library == WITH_DEBUG else _release(scene, library)
+                try:
+                    yield from _with_debug(scene) if library == WITH_DEBUG else _release(scene, library)
+                except StepFailedError as error:
+                    yield SampleRow(_name(library), "not published", 0.0, "", (str(error),))
     except MissingToolError as error:
         yield not_tested("Conan packages", f"{error} is not installed (deploy/dev/setup conan)")
-    except StepFailedError as error:
-        yield SampleRow("Conan packages", "no result", 0.0, "", (str(error),))
 
 
 def _wanted(name: str, words: list[str]) -> bool:
@@ -128,23 +133,24 @@ def _scene(host: LogHost, data: Path, libraries: list[Library]) -> Iterator[Scen
                 "--upstream", f"team=http://127.0.0.1:{world.upstream.port},identity={IDENTITY},ecosystem=conan",
                 "--upstream", f"sources=http://127.0.0.1:{port},ecosystem=conan",
             )  # fmt: skip
-            yield Scene(world, sources, Runner(host, own, world.folder, options), host)
+            runner = Runner(host, own, world.folder, options)
+            yield Scene(world, sources, new_publisher(world, "publisher"), runner, host)
 
 
 def _release(scene: Scene, library: Library) -> Iterator[SampleRow]:
     """A Release build of a stock client; of one library also what a forger made of it."""
-    package = scene.publish(scene.publisher(f"publisher-of-{library.name}"), library)
+    package = scene.publish(scene.usual, library)
     run = scene.runner.infer(purl_of(package))
     mistakes = offline_of(scene, package, run)
     yield release_row(library, package, run, mistakes)
     if library.name == FORGED:
-        forged = scene.publish(scene.publisher("forger", FLIP), library)
+        forged = scene.publish(new_publisher(scene.world, "forger", FLIP), library)
         yield forged_row(library, forged, scene.runner.infer(purl_of(forged)), package, run)
 
 
 def _with_debug(scene: Scene) -> Iterator[SampleRow]:
     """A Debug build by a publisher who has our hook: only the time is not known from what is published."""
-    person = scene.publisher("publisher-with-hook", HOOK.read_text())
+    person = new_publisher(scene.world, "publisher-with-hook", HOOK.read_text())
     person.uid, person.hides = INSIDE_UID, NAMES
     person.variables["SOURCE_DATE_EPOCH"] = str(EPOCH)
     package = scene.publish(person, WITH_DEBUG, "-s", "build_type=Debug")
