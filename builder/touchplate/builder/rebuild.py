@@ -174,7 +174,7 @@ class _Outcome:
         verdicts = []
         for output, file in zip(definition.outputs, published, strict=True):
             rebuilt = self.result.outputs[output.path]
-            comparison = definition.ecosystem.compare(workshop, output.package, file, rebuilt)
+            comparison = definition.ecosystem.compare(workshop, definition, output.package, file, rebuilt)
             verdicts.append(OutputVerdict(file, rebuilt, comparison))
         for data in (
             definition.data,
