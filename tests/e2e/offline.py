@@ -57,14 +57,22 @@ def check_offline(
 
     artifact.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     flipped = _offline(folder, *verify)
-    said = json.loads(flipped.stdout)
     expect(
-        (flipped.returncode, {name: said.get(name) for name in FLIPPED}) == (1, FLIPPED),
-        f"{package} with a flipped byte: exit code {flipped.returncode}, {flipped.stdout!r}",
+        is_refused(flipped.returncode, flipped.stdout),
+        f"{package} with a flipped byte: {_last_words(flipped)}",
     )
     artifact.write_bytes(data)
     _check_no_network(folder, *prove)
     return report
+
+
+def is_refused(code: int, printed: bytes) -> bool:
+    """Whether `touchplate verify --json` refused a file because of its bytes: by exit code and reason."""
+    try:
+        said = json.loads(printed)
+    except ValueError:
+        return False
+    return code == 1 and {name: said.get(name) for name in FLIPPED} == FLIPPED
 
 
 def offline_mistakes(
