@@ -289,6 +289,8 @@ def archive_of(context: Mapping[str, bytes]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for path, data in context.items():
             member = tarfile.TarInfo(f"source-1/{path}")
-            member.size, member.mode, member.mtime = len(data), 0o644, TIMESTAMP
+            # As the publisher's files have them.
+            mode = 0o755 if data[:4] == b"\x7fELF" else 0o644
+            member.size, member.mode, member.mtime = len(data), mode, TIMESTAMP
             archive.addfile(member, io.BytesIO(data))
     return buffer.getvalue()

@@ -112,7 +112,7 @@ def _context(name: str, base: str) -> dict[str, bytes]:
             f"FROM {base}",
             "COPY metals /srv/",
             "COPY show /usr/local/bin/",
-            "RUN sort /srv/metals > /srv/sorted && chmod 755 /usr/local/bin/show && ls -l /srv > /srv/list",
+            "RUN sort /srv/metals > /srv/sorted && chmod 755 /usr/local/bin/show && ls /srv > /srv/list",
             "USER 1000",
             'CMD ["/usr/local/bin/show"]',
         ]
