@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.e2e.worlds import MissingToolError, tool
 
 PACKAGES = ("base-files", "coreutils", "dash", "libc6-dev", "tcc")
-"""A shell, what sorts and lists, and a C compiler with what a static program is linked with: 75 MB."""
+"""A shell, what sorts and lists, and a C compiler with what a program is linked with: 75 MB."""
 
 SUITE = "bookworm"
 EPOCH = "1700000000"

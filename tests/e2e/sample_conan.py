@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def new_publisher(world: ConanWorld, name: str, hook: str = "") -> OtherUser:
     return person
 
 
-def conan_rows(host: LogHost, data: Path, words: list[str]) -> Iterator[SampleRow]:
+def conan_rows(host: LogHost, data: Path, words: Sequence[str]) -> Iterator[SampleRow]:
     """All rows, or those of libraries whose name holds one of `words`; of `data` the tools are shared."""
     libraries = [one for one in (*LIBRARIES, WITH_DEBUG) if _wanted(one.name, words)]
     if not libraries:
@@ -107,7 +107,7 @@ def conan_rows(host: LogHost, data: Path, words: list[str]) -> Iterator[SampleRo
         yield not_tested("Conan packages", f"{error} is not installed (deploy/dev/setup conan)")
 
 
-def _wanted(name: str, words: list[str]) -> bool:
+def _wanted(name: str, words: Sequence[str]) -> bool:
     return not words or any(word in name for word in words)
 
 

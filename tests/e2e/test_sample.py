@@ -189,7 +189,7 @@ def test_a_missing_jdk_is_a_loud_skip_and_a_failure_in_ci() -> None:
     here, ci = (skipped("demo", LACK, in_ci=in_ci) for in_ci in (False, True))
     assert (here.result, here.cause) == ("SKIPPED", "needs JDK 25; this host has 17")
     assert summary([released(SAME, run("identical"), None), here]) == (
-        f"{OK}: 1 identical, 0 different and named, 1 skipped, 0 unexplained, 0 surprises"
+        f"{OK}: 1 identical, 0 equivalent, 0 different and named, 1 skipped, 0 unexplained, 0 surprises"
     )
     assert not summary([ci]).startswith(OK)
 
