@@ -4,7 +4,7 @@ A conan_server on loopback is the upstream. Publishers build as others users, be
 Debian's upstream archives; nobody writes a definition. A published archive holds by whom and when it was
 packed, so a Release build is to come out `equivalent` by exactly those stabilizers, with the package revision
 as published. One publisher has our hook (builder/docs/buildtype-conan.md) and builds with debug information;
-one has compiled another source than the recipe names.
+one like him has compiled another source than the recipe names.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.e2e.conan_world import ConanWorld, new_upstream
 from tests.e2e.controls import Edit, published
 from tests.e2e.debian_source import fetch_source
 from tests.e2e.offline import offline_mistakes
+from tests.e2e.rebuilds import cause_of
 from tests.e2e.sample import Run, Runner, SampleRow, controlled, make_row, not_tested
 from tests.e2e.sample_recipes import LIBRARIES, WITH_DEBUG, Library
 from tests.e2e.worlds import MissingToolError, StepFailedError, tool
@@ -38,14 +39,11 @@ INSIDE_UID = "1000"
 NAMES = ("/etc/passwd", "/etc/group")
 """A container has a uid 1000 without a name, as the sandbox has: then nothing differs but the time."""
 
-FORGED = "cjson"
 FLIP = """
-from pathlib import Path
-
 
 def post_source(conanfile):
-    path = Path(conanfile.source_folder, "cJSON.c")
-    path.write_bytes(path.read_bytes().replace(b'"null"', b'"nulL"', 1))
+    path = Path(conanfile.source_folder, "utf8proc.c")
+    path.write_bytes(path.read_bytes().replace(b'"Memory for', b'"memory for', 1))
 """
 """A hook of a publisher who changes one byte of what Conan has just checked by its sha256."""
 
@@ -138,30 +136,35 @@ def _scene(host: LogHost, data: Path, libraries: list[Library]) -> Iterator[Scen
 
 
 def _release(scene: Scene, library: Library) -> Iterator[SampleRow]:
-    """A Release build of a stock client; of one library also what a forger made of it."""
+    """A Release build of a stock client."""
     package = scene.publish(scene.usual, library)
     run = scene.runner.infer(purl_of(package))
     mistakes = offline_of(scene, package, run)
     yield release_row(library, package, run, mistakes)
-    if library.name == FORGED:
-        forged = scene.publish(new_publisher(scene.world, "forger", FLIP), library)
-        yield forged_row(library, forged, scene.runner.infer(purl_of(forged)), package, run)
 
 
 def _with_debug(scene: Scene) -> Iterator[SampleRow]:
-    """A Debug build by a publisher who has our hook: only the time is not known from what is published."""
-    person = new_publisher(scene.world, "publisher-with-hook", HOOK.read_text())
-    person.uid, person.hides = INSIDE_UID, NAMES
-    person.variables["SOURCE_DATE_EPOCH"] = str(EPOCH)
-    package = scene.publish(person, WITH_DEBUG, "-s", "build_type=Debug")
+    """A Debug build by a publisher who has our hook: only the time is not known from what is published. Then
+    what a forger made of it, who compiled another source."""
+    hook, debug, edit = HOOK.read_text(), ("-s", "build_type=Debug"), with_epoch(EPOCH)
+    package = scene.publish(_in_container(scene.world, "with-hook", hook), WITH_DEBUG, *debug)
     run = scene.runner.infer(purl_of(package))
-    edit = with_epoch(EPOCH)
     control = scene.runner.edited(run, edit)
     found = {"not by the times alone": stabilizers_of(run.answer) != {"tar-times@1"}}
     yield make_row(
         _name(WITH_DEBUG), run, {**_package_mistakes(package, run, "equivalent"), **found}, edit.says, control
     )
     yield controlled(edit, control)
+    forged = scene.publish(_in_container(scene.world, "forger", hook + FLIP), WITH_DEBUG, *debug)
+    inferred = scene.runner.infer(purl_of(forged))
+    yield forged_row(forged, scene.runner.edited(inferred, edit), package, control)
+
+
+def _in_container(world: ConanWorld, name: str, hook: str) -> OtherUser:
+    person = new_publisher(world, name, hook)
+    person.uid, person.hides = INSIDE_UID, NAMES
+    person.variables["SOURCE_DATE_EPOCH"] = str(EPOCH)
+    return person
 
 
 def release_row(library: Library, package: Published, run: Run, offline: list[str]) -> SampleRow:
@@ -175,30 +178,33 @@ def release_row(library: Library, package: Published, run: Run, offline: list[st
     return make_row(_name(library), run, found, "", None)
 
 
-def forged_row(library: Library, forged: Published, run: Run, package: Published, control: Run) -> SampleRow:
+def forged_row(forged: Published, run: Run, package: Published, control: Run) -> SampleRow:
     """The row of what was compiled from another source than the recipe names.
 
-    Its control is what an honest publisher made of the same recipe revision: from that recipe the same
-    package revision was rebuilt both times, and there it is the published one.
+    Its control is what an honest publisher made of the same recipe revision: there the very same bytes were
+    rebuilt, and they are the published ones.
     """
-    says = "lib/libcjson.so"
-    same = (
-        forged.revision.rrev == package.revision.rrev
-        and control.result == "equivalent"
-        and revision_of(run.answer)[0] == revision_of(control.answer)[0] == package.revision.prev
+    says = "lib/libutf8proc.a"
+    named = (
+        run.result == "different"
+        and control.result == "identical"
+        and forged.revision.rrev == package.revision.rrev
+        and _rebuilt(run.answer) == _rebuilt(control.answer)
     )
     found = {
         **_package_mistakes(forged, run, "different"),
-        f"does not say {says!r}": says not in str(run.answer.get("outputs")),
-        "no control": not same,
+        f"does not say {says!r}": says not in cause_of(run.answer),
+        "no control": not named,
     }
     row = make_row("  with one byte of its source flipped", run, found, "", None)
-    if not same:
+    if not named:
         return row
-    cause = f"control: {control.result} ({library.reference} of the same recipe); " + row.cause.removeprefix(
-        "unexplained: "
-    )
+    cause = f"control: identical (honest, of the same recipe); {cause_of(run.answer)}"
     return SampleRow(row.name, row.result, row.seconds, cause, row.mistakes)
+
+
+def _rebuilt(answer: dict[str, Any]) -> list[str]:
+    return [one["rebuilt"]["sha256"] for one in answer["outputs"]]
 
 
 def _package_mistakes(package: Published, run: Run, result: str) -> dict[str, bool]:
