@@ -150,7 +150,8 @@ def _with_debug(scene: Scene) -> Iterator[SampleRow]:
     package = scene.publish(_in_container(scene.world, "with-hook", hook), WITH_DEBUG, *debug)
     run = scene.runner.infer(purl_of(package))
     control = scene.runner.edited(run, edit)
-    found = {"not by the times alone": stabilizers_of(run.answer) != {"tar-times@1"}}
+    # Another tar is packed to other bytes, so the gzip around it goes with the times.
+    found = {"not by the times alone": stabilizers_of(run.answer) != {"gzip-header@1", "tar-times@1"}}
     yield make_row(
         _name(WITH_DEBUG), run, {**_package_mistakes(package, run, "equivalent"), **found}, edit.says, control
     )
