@@ -41,7 +41,7 @@ OK = "rebuild-sample: ok"
 SETUP_JDK = 17
 """The JDK that `make setup` installs: lacking it is no reason to skip."""
 
-NAME_WIDTH = 36
+NAME_WIDTH = 42
 """Characters of the table's first column: rows are printed before the later names are known."""
 
 
