@@ -40,6 +40,7 @@ from tests.images import OCI_MANIFEST
 from tests.verify.support import OPERATOR_A, OPERATOR_B, statement_signer
 
 from touchplate.api.docker.layout import image_purl
+from touchplate.builder.definition_path import definition_path
 from touchplate.verify.keys import format_private_pem
 
 TIMESTAMP = 1700000000
@@ -117,7 +118,7 @@ def rebuild(world: DockerWorld, image: Published, number: int) -> tuple[int, dic
         path.touch(0o600)
         path.write_bytes(format_private_pem(statement_signer(key)))
     output = world.run(
-        TOUCHPLATE, "rebuild", "--definition", image.definition, "--json", "--quiet",
+        TOUCHPLATE, "rebuild", image.purl, "--folder", _definitions(world), "--json", "--quiet",
         "--data", world.folder / f"operator-{number}",
         "--upstream", upstream_option(world),
         "--key", path, "--operator", operator,
@@ -161,7 +162,7 @@ def verify_offline(world: DockerWorld, images: Rebuildable, indexes: Mapping[str
             image.manifest,
             image.purl,
             indexes[image.name],
-            world.folder / f"auditor-{image.definition.stem}",
+            world.folder / "auditor" / image.hex,
             log=f"http://{world.host}/log",
             trust=world.folder / "trust.toml",
         )
@@ -217,7 +218,9 @@ def publish(
     manifest = push(world, name, context)
     archive = archive_of(source)
     world.upstream.blob(name, sha256(archive), archive)
-    path = world.folder / f"{name.rpartition('/')[2]}.json"
+    place = definition_path(image_purl(IDENTITY, name, sha256(manifest)))
+    path = _definitions(world) / place  # JSON is YAML
+    path.parent.mkdir(parents=True, exist_ok=True)
     published = Published(name, manifest, path)
     definition = {
         "version": 1,
@@ -246,6 +249,11 @@ def publish(
     }
     path.write_text(json.dumps(definition))
     return published
+
+
+def _definitions(world: DockerWorld) -> Path:
+    """The operators' folder of definitions, in which each stands at the place of its package."""
+    return world.folder / "definitions"
 
 
 def base_of(name: str, repository: str, manifest: bytes) -> dict[str, object]:

@@ -231,7 +231,7 @@ def make_row(name: str, run: Run, found: dict[str, bool], says: str, control: Ru
     cause = cause_of(run.answer)
     if run.result == "equivalent":
         cause = f"equal after {', '.join(equal_after(run.answer))}"
-    if run.result != "different" and control is None:
+    if run.result != "different" and (run.result != "equivalent" or control is None):
         return SampleRow(name, run.result, run.seconds, cause, mistakes)
     if control is None or not is_control(run.answer, control.answer):
         return SampleRow(name, run.result, run.seconds, f"unexplained: {cause}", mistakes, unexplained=True)

@@ -1,8 +1,8 @@
 """The Conan packages of `make rebuild-sample`: libraries that a stock client built and uploaded, rebuilt.
 
-A conan_server on loopback is the upstream. Publishers build as others users, below other folders, from
+A conan_server on loopback is the upstream. Publishers build as other users, below other folders, from
 Debian's upstream archives; nobody writes a definition. A published archive holds by whom and when it was
-packed, so a Release build is to come out `equivalent` by exactly those stabilizers, with the package revision
+packed, so a Release build is to come out `equivalent` by those stabilizers only, with the package revision
 as published. One publisher has our hook (builder/docs/buildtype-conan.md) and builds with debug information;
 one like him has compiled another source than the recipe names.
 """
@@ -37,7 +37,8 @@ EPOCH = 1_700_000_000  # what the publisher with the hook sets SOURCE_DATE_EPOCH
 
 INSIDE_UID = "1000"
 NAMES = ("/etc/passwd", "/etc/group")
-"""A container has a uid 1000 without a name, as the sandbox has: then nothing differs but the time."""
+"""What the publisher with the hook does not see: as in many containers, and in the sandbox, his uid has no
+name. Then nothing of his packages differs but the time."""
 
 FLIP = """
 
@@ -123,8 +124,10 @@ def _scene(host: LogHost, data: Path, libraries: list[Library]) -> Iterator[Scen
                 fetch_source(library.source, library.tarball, library.sha256), sources / library.sha256
             )
         own = world.folder / "data"
-        own.mkdir()
-        (data / "tools").mkdir(parents=True, exist_ok=True)
+        for folder in (data, data / "tools", own):
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                folder.chmod(0o755)  # whatever the umask is: builds run as other users
         (own / "tools").symlink_to(data / "tools")
         with serving(sources) as port:
             options = (

@@ -120,6 +120,7 @@ def test_what_is_equivalent_is_named_only_by_an_identical_control() -> None:
     assert named.cause == "control: identical (the time); equal after tar-times@1"
     assert make_row("a", varied, {}, "the time", run(package())).unexplained
     assert not make_row("a", varied, {}, "", None).unexplained
+    assert not make_row("a", same, {}, "the time", varied).unexplained
 
 
 def test_the_time_that_a_definition_has_is_the_only_thing_that_its_edit_changes() -> None:
