@@ -258,6 +258,7 @@ def checked_offline(world: DockerWorld, images: Images) -> None:
         manifest.write_bytes(image.manifest)
         package = str(image_purl(IDENTITY, "team/app", good.hex))
         output = world.run(
+            "unshare", "-n", "-r", "--",
             TOUCHPLATE, "verify", manifest, "--bundle", world.folder / "bundle.json",
             "--trust", world.folder / "trust.toml", "--package", package, "--require", "reproduced",
         )  # fmt: skip
