@@ -152,6 +152,17 @@ def test_jdk_can_be_asked_for(here: Scene) -> None:
     assert details_of(inferred(here, jdk=25).definition).jdk == 25
 
 
+def test_a_toolchain_is_said_and_not_inferred(here: Scene) -> None:
+    lines = ("Build-Jdk-Spec: 17", "Build-Tool-Jdk-Spec: 21", "Created-By: Maven JAR Plugin 3.4.1")
+    publish(here.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest(*lines)}))
+    found = inferred(here)
+    assert details_of(found.definition).jdk == 17
+    assert found.reasons["tools.jdk"] == (
+        "JDK 17 (Build-Jdk-Spec of the manifest), published by Maven JAR Plugin 3.4.1, "
+        "under JDK 21 with a toolchain, which is not inferred"
+    )
+
+
 PROPERTIES = "META-INF/maven/org.example/demo/pom.properties"
 
 

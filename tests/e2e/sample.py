@@ -243,8 +243,9 @@ def equal_after(answer: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for one in answer["outputs"] for name in one["stabilizers"]))
 
 
-def summary(rows: Sequence[Row]) -> str:
-    """The last line; it starts with `OK` only when nothing failed."""
+def summary(rows: Sequence[Row], *, whole: bool = True) -> str:
+    """The last line; it starts with `OK` only when nothing failed. `whole`: whether no release was left out,
+    so that the part of them that is identical says something."""
     sample = [row for row in rows if isinstance(row, SampleRow)]
     surprises = sum(bool(row.mistakes) for row in rows)
     unexplained = sum(row.unexplained for row in sample)
@@ -260,16 +261,13 @@ def summary(rows: Sequence[Row]) -> str:
     releases = [row for row in sample if row.project]
     same = [row for row in releases if row.result == "identical"]
     # Where everything was skipped, nothing was found out.
-    failed = (
-        surprises
-        or unexplained
-        or not any(row.result in ("identical", "equivalent") for row in sample)
-        or len(same) < IDENTICAL_SHARE * len(releases)
-    )
-    word = "rebuild-sample: FAILED" if failed else OK
+    failed = surprises or unexplained or not any(row.result in ("identical", "equivalent") for row in sample)
+    too_few = whole and len(same) < IDENTICAL_SHARE * len(releases)
+    word = "rebuild-sample: FAILED" if failed or too_few else OK
     projects = len({row.project for row in same})
-    inferred = f"by inference {len(same)} of {len(releases)} releases, of {projects} projects"
-    return f"{word}: {', '.join(f'{count} {what}' for count, what in counts)}; {inferred}"
+    inferred = f"; by inference {len(same)} of {len(releases)} releases, of {projects} projects"
+    counted = ", ".join(f"{count} {what}" for count, what in counts)
+    return f"{word}: {counted}{inferred if releases else ''}"
 
 
 def write_page(path: Path, rows: Sequence[Row], last: str) -> None:
@@ -353,7 +351,7 @@ def main() -> int:
     for row in chain(_maven_rows(cases, data, max(args.lanes, 1)), _made_here(data, args.words)):
         rows.append(row)
         show_row(row, NAME_WIDTH)
-    last = summary(rows)
+    last = summary(rows, whole=not args.words)
     print(last)
     if args.page is not None:
         write_page(args.page, rows, last)

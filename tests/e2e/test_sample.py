@@ -225,6 +225,7 @@ def test_fewer_than_four_of_five_identical_releases_are_no_success() -> None:
     assert summary([good] * 4 + [bad]).startswith(OK)
     assert summary([good] * 4 + [bad]).endswith("by inference 4 of 5 releases, of 1 projects")
     assert not summary([good] * 3 + [bad]).startswith(OK)
+    assert summary([good, bad], whole=False).startswith(OK)  # some were picked
     # Controls and variations are no releases, and cannot make up for them.
     assert not summary([good] * 3 + [bad, controlled(CONTROL, run("identical"))]).startswith(OK)
 

@@ -97,8 +97,8 @@ def infer(
             "outputs": [{"path": f"{way.folder}{model.output}.jar", "package": str(package)}],
         }
     )
-    said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
-    jdk_note = f"JDK {major} ({'asked for' if jdk is not None else 'Build-Jdk-Spec of the manifest'}), {said}"
+    jdk_note = f"JDK {major} ({'asked for' if jdk is not None else 'Build-Jdk-Spec of the manifest'})"
+    jdk_note = ", ".join((jdk_note, *_said_of_tools(traces)))
     found = (_CRLF_NOTE,) if crlf else ()
     notes = (f"source: {source.kind}", jdk_note, *found, *way.notes)
     return Inference(definition, (published,), notes, _reasons(source, way, jdk_note, found))
@@ -152,6 +152,13 @@ def _jdk_major(traces: BuildTraces, package: PackageURL) -> int:
     if traces.jdk_major is None:
         raise DefinitionError(f"the manifest of {package} does not say which JDK built it; give --jdk N")
     return traces.jdk_major
+
+
+def _said_of_tools(traces: BuildTraces) -> tuple[str, ...]:
+    said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
+    if traces.tool_jdk is None:
+        return (said,)
+    return (said, f"under JDK {traces.tool_jdk[:20]} with a toolchain, which is not inferred")
 
 
 def _project_folder(source: FoundSource, coordinates: Coordinates) -> str:
