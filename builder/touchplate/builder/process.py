@@ -63,6 +63,8 @@ class Contained:
     umask: int
     own_uid: bool
     pass_fds: Sequence[int] = ()
+    cpus: frozenset[int] = frozenset()
+    """Processors that it may use; empty: all that the supervisor may."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,8 @@ def _start(contained: Contained, status_write: int) -> "subprocess.Popen[bytes]"
 
 def _open_gate(process: "subprocess.Popen[bytes]", contained: Contained) -> None:
     try:
+        if contained.cpus:
+            os.sched_setaffinity(process.pid, contained.cpus)
         set_resource_limits(process.pid, contained.limits, contained.groups, own_uid=contained.own_uid)
         contained.groups.add(process.pid)
     except OSError as error:
@@ -377,10 +381,12 @@ class _Log:
             self._lines(data[:room])
 
     def text(self) -> bytes:
-        if not self.dropped:
-            return bytes(self._kept)
-        note = f"\n[cut after {self._cap} bytes; {self.dropped} more were not kept]\n"
-        return bytes(self._kept) + note.encode()
+        """The log; for once, at the end. The pieces are given up for it: a log is not held twice for longer
+        than it takes to copy it."""
+        kept, self._kept = self._kept, bytearray()
+        if self.dropped:
+            kept += f"\n[cut after {self._cap} bytes; {self.dropped} more were not kept]\n".encode()
+        return bytes(kept)
 
     def _lines(self, data: bytes) -> None:
         *whole, rest = data.split(b"\n", self._lines_left)
