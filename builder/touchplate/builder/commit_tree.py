@@ -17,8 +17,9 @@ from touchplate.builder.errors import ArchiveError, HostLack
 from touchplate.builder.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.trees import tree_digest
 
-FILE_TIME = 315_619_200
-"""Modification time of everything, 1980-01-02T00:00:00Z: a commit has none, and a zip none before 1980."""
+FILE_TIME = 1_000_000_000
+"""Modification time of everything, 2001-09-09T01:46:40Z: a commit has none, and a zip none before 1980,
+also not in a build that is varied by a year (`vary.py`)."""
 
 MAX_FILES = 100_000
 """As many as a source archive may have entries."""
