@@ -1,4 +1,4 @@
-"""Inference of the commit that a POM's <scm> names: only in repositories that were named on the command line."""
+"""Inference of the commit that a POM's <scm> names: only in repositories that were named to us."""
 
 from collections.abc import Iterator
 

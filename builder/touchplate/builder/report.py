@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from touchplate.builder.rebuild import OutputVerdict, Rebuild
 from touchplate.builder.repeat import Repeat
-from touchplate.builder.repository import RemoteFile
 from touchplate.builder.report_twice import repeatability_json, repeatability_lines
+from touchplate.builder.repository import RemoteFile
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import print_line, print_pairs
 
