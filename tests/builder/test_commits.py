@@ -2,6 +2,10 @@
 
 import hashlib
 import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.progress import QuietProgress
 from touchplate.builder.attest import Operator
-from touchplate.builder.commits import fetch_commit
+from touchplate.builder.commits import fetch_commit, open_remote, read_commit
 from touchplate.builder.definitions import Definition, SourceFile, make_definition
 from touchplate.builder.errors import DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.normalise import normalise_definition
@@ -285,7 +289,7 @@ def test_ten_gigabytes_of_nothing_are_refused_before_they_are_written(
 ) -> None:
     blob = repository.blob(bytes(600 << 20))
     commit = repository.commit([("100644", f"{number}", blob) for number in range(17)])
-    assert "17 files of" in refusal(workshop, commit)
+    assert "17 files have" in refusal(workshop, commit)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -438,3 +442,75 @@ def test_an_image_is_rebuilt_from_a_commit(images: ImageScene, site: GitSite, re
         assert list(workshop.work.iterdir()) == []
     assert done.result == "identical"
     assert [one.digests["gitCommit"] for one in done.sources] == [commit]
+
+
+def test_a_link_through_links_does_not_climb_out(workshop: Workshop, repository: Repository) -> None:
+    up = repository.blob(b"../../../top")
+    inner = repository.tree([("120000", "up", up)])
+    middle = repository.tree([("40000", "c", inner)])
+    outer = repository.tree([("40000", "b", middle)])
+    top = repository.tree([("100644", "file", repository.blob(b""))])
+    away = repository.blob(b"a/b/c/up/../../../etc/passwd")
+    commit = repository.commit([("40000", "a", outer), ("40000", "top", top), ("120000", "away", away)])
+    assert "leads out of the tree" in refusal(workshop, commit)
+
+
+def test_a_tree_that_holds_itself_over_and_over_is_refused(
+    workshop: Workshop, repository: Repository
+) -> None:
+    """Ten folders in each of ten, nine deep: some kilobytes, and a thousand million files."""
+    tree = repository.tree([("100644", "file", repository.blob(b""))])
+    for _ in range(9):
+        tree = repository.tree([("40000", f"{number}", tree) for number in range(10)])
+    commit = repository.commit([("40000", "all", tree)])
+    assert "more than 100000 files" in refusal(workshop, commit)
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from touchplate.base.progress import QuietProgress
+from touchplate.builder.commits import open_remote, read_commit
+from touchplate.builder.upstream_option import parse_upstream
+from touchplate.builder.workshop import open_workshop
+data, central, hub, uri, commit = sys.argv[1:]
+upstreams = [parse_upstream(central), parse_upstream(hub)]
+with open_workshop(Path(data), QuietProgress(), upstreams=upstreams) as workshop:
+    read_commit(workshop, open_remote(workshop, uri), commit)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("step", ["asked", "unpacking", "in the sandbox", "kept"])
+def test_nothing_is_left_of_a_fetch_that_was_killed(
+    site: GitSite, workshop: Workshop, repository: Repository, step: str
+) -> None:
+    files = {f"{number}": os.urandom(10_000) for number in range(60)}
+    commit = repository.commit_files(files)
+    data, free = workshop.data, threading.Event()
+
+    def hold(body: bytes) -> bytes:
+        free.wait(60)
+        return body
+
+    reached = {
+        "asked": lambda: bool(site.asked),
+        "unpacking": lambda: any(data.glob("tree-*/pack")),
+        "in the sandbox": lambda: any((data / "work").glob("*/build/repository")),
+        "kept": lambda: any((data / "commits").glob("*")),
+    }[step]
+    site.alter = hold if step == "asked" else None
+    hub = f"hub={site.url},identity=git.example.org,ecosystem=git"
+    command = [sys.executable, "-c", _CHILD, str(data), "http://127.0.0.1:9/", hub, URI, commit]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        try:
+            while not reached():
+                assert child.poll() is None, "it ended before it came so far"
+                time.sleep(0.001)
+        finally:
+            child.kill()
+    free.set()
+    site.alter = None
+    digest = read_commit(workshop, open_remote(workshop, URI), commit).tree
+    assert fetch_commit(workshop, SourceFile(URI, digest, 0, commit)).commit == commit
+    assert all(not one.name.startswith(".") for one in (data / "commits").iterdir())

@@ -32,6 +32,7 @@ BEYOND = (
     "C preprocessor", "has an id above", "a name stands twice", "has another digest than the name",
     "the uri names another digest", "an image has one output", "an image's source is one archive",
     "is not of the form upstream:",  # of images: a digest at the end
+    "lacks size", "lacks commit",  # of a file and of a commit
     "is no file of a recipe", "is no file of the recipe revision",
     "lack out/", "are out/", "lack conanfile.py",
     "name a file twice", "lacks SOURCE_DATE_EPOCH", "names no file of a revision", "belong together",
@@ -55,7 +56,7 @@ STRIDE = 5
 def good() -> dict[str, dict[str, Any]]:
     """A full document of each ecosystem: the example of the docs with every default written out, and more."""
     found: dict[str, dict[str, Any]] = {}
-    for example in re.findall(r"```yaml\n(.*?)```", DEFINITIONS, re.DOTALL):
+    for example in re.findall(r"```yaml\n(version.*?)```", DEFINITIONS, re.DOTALL):
         definition = parse_definition(example.encode())
         found[definition.ecosystem.name] = dict(normalise_definition(definition))
     for document in found.values():
@@ -159,3 +160,13 @@ def test_what_a_definition_means_is_written_out_whole() -> None:
         assert normalise_definition(again) == normalise_definition(definition)
         assert again.details == definition.details
         assert parse_yaml(again.data).value == normalise_definition(definition)
+
+
+@pytest.mark.parametrize(("ecosystem", "takes"), [("maven", True), ("oci", True), ("conan", False)])
+def test_parser_and_schema_agree_on_a_commit_as_source(ecosystem: str, takes: bool) -> None:
+    commit = {"uri": "upstream:git.example.org/a.git", "sha256": "ab" * 32, "commit": "c" * 40}
+    document = good()[ecosystem] | {"source": {"kind": "vcs", "files": [commit]}}
+    assert Draft202012Validator(definition_schema()).is_valid(document) is takes
+    assert (mistakes(document) == []) is takes
+    document["source"]["files"] = [commit | {"commit": "main"}]
+    assert not Draft202012Validator(definition_schema()).is_valid(document)

@@ -43,6 +43,7 @@ def unpack_tree(data: bytes, target: Path) -> str:
         for name in folders:
             if not (path := Path(folder, name)).is_symlink():
                 os.utime(path, (FILE_TIME, FILE_TIME))
+    _check_ends(target)
     return tree_digest(target)
 
 
@@ -108,6 +109,16 @@ def _make_folders(name: str, target: Path, kinds: dict[str, str]) -> None:
             kinds[folder] = "folder"
         elif kind != "folder":
             raise ArchiveError(f"{name[:80]!r} lies behind a {kind}")
+
+
+def _check_ends(target: Path) -> None:
+    """Where each link leads in the end: one that goes through others can climb further than it says."""
+    root = Path(os.path.realpath(target))
+    for folder, folders, files in os.walk(target):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                raise ArchiveError(f"link {str(path.relative_to(target))[:80]!r} leads out of the tree")
 
 
 def _check_not_gits(name: str) -> None:

@@ -112,9 +112,12 @@ def _fetch(workshop: Workshop, remote: Remote, commit: str) -> tuple[str, bytes]
         raise HostLack(f"git is {git}; sandboxes need the one of the package, /usr/bin/git", reason="no-tool")
     sandbox = workshop.open_sandbox()
     with locked_folder(workshop.data, TREE) as folder:
-        with (folder / _PACK).open("xb") as pack:
-            remote.fetch(commit, pack.write)
-        (folder / _SCRIPT).write_bytes(Path(__file__).with_name(_SCRIPT).read_bytes())
+        try:
+            with (folder / _PACK).open("xb") as pack:
+                remote.fetch(commit, pack.write)
+            (folder / _SCRIPT).write_bytes(Path(__file__).with_name(_SCRIPT).read_bytes())
+        except OSError as error:
+            raise HostLack(f"cannot write the commit: {error.strerror}", reason="disk-full") from error
         with sandbox.workspace(folder) as workspace:
             (folder / _PACK).unlink()  # copied: not on the disk twice while git makes its own
             command = (PYTHON, "-I", "-S", _SCRIPT, commit, str(MAX_FILES), str(MAX_FILE_BYTES))

@@ -41,6 +41,9 @@ MAX_TARGET_BYTES = 4096
 """Of a link's target: PATH_MAX."""
 
 
+READ_BYTES = 256 * 1024
+
+
 class RefusedError(Exception):
     """The commit is not taken; the text says why."""
 
@@ -69,10 +72,27 @@ def read_pack(commit: str) -> None:
         raise RefusedError(f"{commit} is no commit")
 
 
-def entries(commit: str) -> Iterator[tuple[str, str, int, str]]:
+def listed(commit: str, max_files: int) -> list[bytes]:
+    """Lines of `git ls-tree`; a tree may hold another a thousand times, and that one a third."""
+    command = (GIT, *OPTIONS, "-C", REPOSITORY, "ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+    lines: list[bytes] = []
+    rest = b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as listing:
+        assert listing.stdout is not None
+        while chunk := listing.stdout.read(READ_BYTES):
+            *whole, rest = (rest + chunk).split(b"\0")
+            lines += whole
+            if len(lines) > max_files:
+                listing.kill()
+                raise RefusedError(f"it has more than {max_files} files")
+    if listing.returncode or rest:
+        raise SystemExit(1)
+    return lines
+
+
+def entries(commit: str, max_files: int) -> Iterator[tuple[str, str, int, str]]:
     """(mode, id, size, path) of all files and links, sorted by git."""
-    listed = git("-C", REPOSITORY, "ls-tree", "-r", "-l", "-z", "--full-tree", commit)
-    for line in listed.split(b"\0")[:-1]:
+    for line in listed(commit, max_files):
         head, _, name = line.partition(b"\t")
         path = name.decode(errors="surrogateescape")
         mode, _, oid, size = head.decode().split()
@@ -87,12 +107,10 @@ def entries(commit: str) -> Iterator[tuple[str, str, int, str]]:
 
 def write_tar(commit: str, max_files: int, max_bytes: int) -> None:
     """All of it as one tar, each header the same on every host."""
-    found = list(entries(commit))
+    found = list(entries(commit, max_files))
     total = sum(size for _, _, size, _ in found)
-    if len(found) > max_files or total > max_bytes:
-        raise RefusedError(
-            f"it has {len(found)} files of {total} bytes; {max_files} of {max_bytes} are taken"
-        )
+    if total > max_bytes:
+        raise RefusedError(f"its {len(found)} files have {total} bytes; {max_bytes} are taken")
     command = (GIT, *OPTIONS, "-C", REPOSITORY, "cat-file", "--batch")
     with (
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as batch,
