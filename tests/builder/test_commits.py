@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -493,12 +493,13 @@ def test_nothing_is_left_of_a_fetch_that_was_killed(
         free.wait(60)
         return body
 
-    reached = {
+    steps: dict[str, Callable[[], bool]] = {
         "asked": lambda: bool(site.asked),
         "unpacking": lambda: any(data.glob("tree-*/pack")),
         "in the sandbox": lambda: any((data / "work").glob("*/build/repository")),
         "kept": lambda: any((data / "commits").glob("*")),
-    }[step]
+    }
+    reached = steps[step]
     site.alter = hold if step == "asked" else None
     hub = f"hub={site.url},identity=git.example.org,ecosystem=git"
     command = [sys.executable, "-c", _CHILD, str(data), "http://127.0.0.1:9/", hub, URI, commit]
