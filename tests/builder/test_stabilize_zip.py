@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from touchplate.builder.compare import compare
 from touchplate.builder.errors import StabilizeError
 from touchplate.builder.stabilize.registry import JAR_STABILIZERS, find_shortest, stabilize
-from touchplate.builder.stabilize.zipparts import read_zip, write_zip
+from touchplate.builder.stabilize.zipparts import ZipArchive, read_zip, write_zip
 
 PACKING, TIMES, MODES, ORDER, DATE = JAR_STABILIZERS
 POM_PROPERTIES = "META-INF/maven/org.example/a/pom.properties"
@@ -133,6 +134,98 @@ def test_two_members_of_one_name_keep_their_order() -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         other = zip_of([Item("a", b"2"), Item("a", b"1")])
     assert shortest(one, other) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("x.sh", "./x.sh"),
+        ("x.sh", "X.sh"),
+        ("a/x", "a//x"),
+        ("a/x", "a\\x"),
+        ("x", "a/../x"),
+        ("x", "x."),
+        ("caf\u00e9", "cafe\u0301"),
+        ("a", "a/"),
+        ("a", "a/b/c"),
+        ("a", "A/b"),
+        ("x", "y" * 1025),
+    ],
+)
+def test_two_members_that_unpack_to_one_file_keep_their_order(name: str, other: str) -> None:
+    items = [Item(name, b"1"), Item("a!", b"3"), Item(other, b"" if other.endswith("/") else b"2")]
+    assert shortest(zip_of(items), zip_of(items[::-1])) is None
+
+
+def test_what_unzip_takes_for_one_file_is_not_put_in_order(tmp_path: Path) -> None:
+    items = [Item("x", b"good"), Item("./x", b"evil")]
+    made, unpacked = [zip_of(items), zip_of(items[::-1])], []
+    for number, data in enumerate(made):
+        path = tmp_path / f"{number}.zip"
+        path.write_bytes(data)
+        subprocess.run(["unzip", "-qo", path, "-d", tmp_path / str(number)], check=True)
+        unpacked.append((tmp_path / str(number) / "x").read_bytes())
+    assert unpacked == [b"evil", b"good"]
+    assert shortest(*made) is None
+
+
+def one_member(**change: object) -> bytes:
+    plain = read_zip(zip_of([Item("d", b"text", method=zipfile.ZIP_STORED)]))
+    return write_zip(ZipArchive((replace(plain.entries[0], **change),), b""))  # type: ignore[arg-type]
+
+
+SIZES = struct.pack("<3I", zlib.crc32(b"text"), 4, 4)
+ONE_MEMBER = {
+    "a folder by its Unix mode": {"external": 0o40755 << 16},
+    "a folder by its DOS attributes": {"external": 0x10, "made_by": 20},
+    "a file by its mode, a folder by its name": {"name": b"d/", "external": 0o100644 << 16},
+    "a version that unzip leaves out": {"needed": (99, 99)},
+    "a system in the version that is needed": {"needed": (0x0A14, 0x0A14)},
+    "a stream without an end": {"flags": 8, "zeroed": True, "descriptor": SIZES},
+}
+
+
+@pytest.mark.parametrize("name", ONE_MEMBER)
+def test_what_makes_readers_take_a_member_for_something_else_is_not_hidden(name: str) -> None:
+    change = ONE_MEMBER[name]
+    plain = {"name": b"d/", "external": 0o40755 << 16} if change.get("name") else {}
+    assert shortest(one_member(**plain), one_member(**change)) is None
+
+
+def test_names_that_are_read_by_the_packers_system_keep_it() -> None:
+    # Info-ZIP takes byte 0x82 for an accented letter when DOS made the archive, and for itself when Unix did.
+    one, other = (one_member(name=b"caf\x82", made_by=system << 8 | 20) for system in (0, 3))
+    assert shortest(one, other) is None
+    one, other = (one_member(name=b"caf\x82", made_by=version) for version in (20, 25))
+    assert shortest(one, other) is None
+
+
+def test_lines_of_pom_properties_that_only_java_ends_are_not_dropped() -> None:
+    one, other = (zip_of([Item(POM_PROPERTIES, text + b"version=1\n")]) for text in (b"#x\r", b"#y\n"))
+    assert shortest(one, other) is None
+
+
+def test_a_second_end_in_a_comment_is_refused() -> None:
+    # Python's zipfile believes an end of Zip64 wherever it stands, and reads another directory than others do.
+    member = zip_of([Item("evil", b"EVIL", method=zipfile.ZIP_STORED)])
+    start = member.index(b"PK\x01\x02")
+    directory = bytearray(member[start : member.index(b"PK\x05\x06")])
+    directory[42:46] = struct.pack("<I", 31)  # in the one that is to be seen
+
+    def archive(length: int) -> bytes:
+        at = length - 22 - 76
+        end = (b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, len(directory), at - len(directory))
+        comment = bytes(directory) + struct.pack("<4sQHHIIQQQQ", *end)
+        comment += struct.pack("<4sIQI", b"PK\x06\x07", 0, at, 1)
+        inner = member[:start]
+        sizes = {"packed": inner, "size": len(inner), "crc": zlib.crc32(inner)}
+        return one_member(comment=comment, **sizes)
+
+    data = archive(len(archive(999)))
+    with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        assert opened.namelist() == ["evil"]
+    with pytest.raises(StabilizeError, match="Zip64"):
+        read_zip(data)
 
 
 @pytest.mark.parametrize("number", range(len(HIDDEN)))
