@@ -18,7 +18,7 @@ it), comments, text flags, extra fields and, above all, signatures below META-IN
   date. It could hide the text of such comments.
 
 Refused, since it is no accident: links and special files, setuid and setgid bits, folders by mode that are
-none by name, two members whose names some system takes for one, extra fields of times that are longer than
+none by name, two members to put in order whose names some system takes for one or that are not ASCII, extra fields of times that are longer than
 times, lines of pom.properties that go on in the next one or end as only some readers know. So are names that
 are neither ASCII nor marked as UTF-8 where the packer's system or version goes, by which they are read.
 """
@@ -26,7 +26,6 @@ are neither ASCII nor marked as UTF-8 where the packer's system or version goes,
 import re
 import stat
 import struct
-import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -51,9 +50,6 @@ NEUTRAL_DATE = (1 << 5) | 1
 
 MAX_PROPERTIES_BYTES = 64 * 1024
 """Of a pom.properties: those of Maven have 120."""
-
-MAX_NAME_BYTES = 1024
-"""Of a member that is put in order: names are made comparable, which takes the square of their length."""
 
 _DEFLATE_OPTIONS = 0x0006  # flags 1 and 2: how hard it was tried
 _UNIX_TIMES, _NTFS = 0x5455, 0x000A  # extra fields
@@ -121,13 +117,14 @@ def _each(data: bytes, change: Callable[[ZipEntry], ZipEntry]) -> bytes:
 def _place(entry: ZipEntry) -> tuple[str, ...]:
     """Folders and name of a member, the same for two that are unpacked to one file on any system.
 
-    Systems differ in case, in the form of accents, in what separates folders, and in which ends of names they
-    leave out; `./`, `//` and `..` lead unpackers to a file of another name.
+    Systems differ in case and in which ends of names they leave out; `./`, `//` and `..` lead unpackers to a
+    file of another name. How they compare letters beyond ASCII changes with each version of Unicode.
     """
-    if len(entry.name) > MAX_NAME_BYTES:
-        raise StabilizeError(f"a member's name of {len(entry.name)} bytes is longer than {MAX_NAME_BYTES}")
-    name = entry.name.decode("utf-8" if entry.flags & UTF8 else "cp437", "backslashreplace")
-    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).partition("\0")[0]
+    if not entry.name.isascii():
+        raise StabilizeError(
+            f"{entry.name[:80]!r} is not ASCII: systems differ about which names are the same"
+        )
+    plain = entry.name.decode("ascii").lower().partition("\0")[0]
     parts: list[str] = []
     for part in plain.replace("\\", "/").split("/"):
         if part == "..":

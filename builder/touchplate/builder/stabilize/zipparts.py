@@ -26,8 +26,8 @@ ENCRYPTED, HAS_DESCRIPTOR, STRONG, MASKED = 0x0001, 0x0008, 0x0040, 0x2000  # ge
 UTF8 = 0x0800  # flag 11
 
 MAX_NEEDED = 45
-"""Version that an entry may say it needs, 4.4.3: that of Zip64, which careful packers write. Of a later one some
-readers take no notice, and others leave the entry out."""
+"""Version that an entry may say it needs, 4.4.3: that of Zip64, which careful packers write. Of a later one
+some readers take no notice, and others leave the entry out."""
 
 _LOCAL = struct.Struct("<4s5H3I2H")  # signature, needed, flags, method, time, date, CRC, sizes, lengths
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
