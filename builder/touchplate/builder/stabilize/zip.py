@@ -18,9 +18,10 @@ it), comments, text flags, extra fields and, above all, signatures below META-IN
   date. It could hide the text of such comments.
 
 Refused, since it is no accident: links and special files, setuid and setgid bits, folders by mode that are
-none by name, two members to put in order whose names some system takes for one or that are not ASCII, extra fields of times that are longer than
-times, lines of pom.properties that go on in the next one or end as only some readers know. So are names that
-are neither ASCII nor marked as UTF-8 where the packer's system or version goes, by which they are read.
+none by name, extra fields of times that are longer than times, lines of pom.properties that go on in the next
+one or end as only some readers know. To put in order: two members whose names some system takes for one, and
+names beyond ASCII. Where the packer's system or version goes: names that are read by these, being neither
+ASCII nor marked as UTF-8.
 """
 
 import re
