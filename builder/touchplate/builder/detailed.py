@@ -10,16 +10,17 @@ import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from touchplate.base.environment import read_environment
+from touchplate.base.errors import StorageError
 from touchplate.builder.cache import Cache
 from touchplate.builder.collect import collect
 from touchplate.builder.compare import Comparison
-from touchplate.builder.errors import PhaseFailed
+from touchplate.builder.errors import HostLack, PhaseFailed
 from touchplate.builder.plan import GIB, MIB, Bind, Limits
 from touchplate.builder.process import run_tool
 from touchplate.builder.sandbox import Job, Sandbox
+from touchplate.builder.workspace import JOB, locked_folder
 from touchplate.verify.jcs import JSONValue, format_json, parse_json
 
 PROGRAM = "diffoscope"
@@ -42,6 +43,9 @@ SOFT_SECONDS = 60
 LIMITS = Limits(wall_seconds=180, memory_bytes=2 * GIB, processes=128, log_bytes=MIB, workspace_bytes=4 * GIB)
 """Of one look: it unpacks archives several times over, and a jar of 50 MB needs 1 GB on disk."""
 
+MAX_LOOKS = 4
+"""Outputs of one rebuild that are explained: it may have 64, and each may take `LIMITS.wall_seconds`."""
+
 _SHOWN = ("/etc/ld.so.cache", "/etc/alternatives", *(f"/etc/java-{major}-openjdk" for major in (11, 17, 21)))
 """What it needs of the host beside /usr, where that is there: its libraries by name, and javap."""
 
@@ -62,9 +66,13 @@ class Detailer:
     def detail(self, found: Comparison, published: bytes, rebuilt: Path, name: str) -> Comparison:
         """`found`, with a report that names diffoscope's text, or the reason why there is none.
 
-        `name`: of the file, for its ending alone. Raises HostLack when the sandbox cannot be started.
+        `name`: of the file, for its ending alone. Raises HostLack when the sandbox cannot be started, or
+        there is no room for both files.
         """
-        text = self._run(published, rebuilt, _suffix(name))
+        try:
+            text = self._run(published, rebuilt, _suffix(name))
+        except (OSError, StorageError) as error:
+            raise HostLack(f"cannot lay both files out for {PROGRAM}: {error}", reason="disk-full") from error
         if isinstance(text, str):
             return _with(found, {"version": self.version, "missing": text})
         digest = hashlib.sha256(text).hexdigest()
@@ -73,8 +81,8 @@ class Detailer:
 
     def _run(self, published: bytes, rebuilt: Path, suffix: str) -> bytes | str:
         """The text, or why there is none."""
-        with TemporaryDirectory(prefix="detail-", dir=self.sandbox.config.work) as name:
-            tree = Path(name)
+        # Named and locked as a job's folder, so that whoever tidies up finds what a killed rebuild left.
+        with locked_folder(self.sandbox.config.work, JOB) as tree:
             (tree / f"published{suffix}").write_bytes(published)
             shutil.copyfile(rebuilt, tree / f"rebuilt{suffix}")
             with self.sandbox.workspace(tree) as workspace:
