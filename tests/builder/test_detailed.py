@@ -132,6 +132,14 @@ def test_nothing_is_left_of_it(here: Scene, detailer: Detailer, tmp_path: Path) 
     assert sorted(here.workshop.work.iterdir()) == before
 
 
+def test_a_text_commands_no_terminal(detailer: Detailer, tmp_path: Path) -> None:
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b31m\u202e\r"
+    files = ({f"{hostile}.txt": f"{number}\t{hostile}\n".encode()} for number in range(2))
+    text, _ = look(detailer, tmp_path, *map(zip_bytes, files))
+    assert b"title" in text
+    assert all(character.isprintable() or character in "\n\t" for character in text.decode())
+
+
 class Endless(Detailer):
     """A diffoscope that comes to no end."""
 

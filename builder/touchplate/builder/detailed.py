@@ -16,6 +16,7 @@ from touchplate.base.errors import StorageError
 from touchplate.builder.cache import Cache
 from touchplate.builder.collect import collect
 from touchplate.builder.compare import Comparison
+from touchplate.builder.contents import printable
 from touchplate.builder.errors import HostLack, PhaseFailed
 from touchplate.builder.plan import GIB, MIB, Bind, Limits
 from touchplate.builder.process import run_tool
@@ -96,6 +97,7 @@ class Detailer:
                     return failed.failure
                 with made[_TEXT].path.open("rb") as stream:
                     text = stream.read(MAX_TEXT_BYTES + 1)
+                text = _plain(text)
                 return text if len(text) <= MAX_TEXT_BYTES else text[: MAX_TEXT_BYTES - len(CUT)] + CUT
 
     def _command(self, suffix: str) -> tuple[str, ...]:
@@ -120,6 +122,12 @@ def _with(found: Comparison, detailed: dict[str, JSONValue]) -> Comparison:
     report = parse_json(found.report, max_bytes=len(found.report))
     assert isinstance(report, dict)  # `compare` wrote it
     return replace(found, report=format_json({**report, PROGRAM: detailed}))
+
+
+def _plain(text: bytes) -> bytes:
+    """What a terminal can show: names and contents of strangers may hold what would command it."""
+    lines = text.decode("utf-8", "backslashreplace").split("\n")
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines).encode()
 
 
 def _suffix(name: str) -> str:
