@@ -17,7 +17,7 @@ MAX_TRIES = 200_000
 """Files times patterns: each is tried on each. A jar of 20,000 files under a POM of ten patterns is large."""
 
 MAX_STEPS = 500_000_000
-"""Characters of all patterns times characters of all names, which bounds what trying them can cost: two minutes
+"""Characters of all patterns times characters of all names, which bounds what trying them costs: two minutes
 for patterns and names made for it. A jar of 20,000 files under ten patterns may reach a tenth of it."""
 
 _BASE = ("${project.basedir}", "${basedir}", "${pom.basedir}")
