@@ -380,8 +380,8 @@ BASE = b"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\nENV PATH
 
 
 @contextlib.contextmanager
-def open_image_scene() -> Iterator[ImageScene]:
-    """A scene with everything of its own; needs the tools."""
+def open_image_scene(*others: Upstream) -> Iterator[ImageScene]:
+    """A scene with everything of its own; needs the tools. `others`: upstreams beside the registry."""
     require_image_tools()
     registry = ImageRegistry()
     try:
@@ -389,7 +389,7 @@ def open_image_scene() -> Iterator[ImageScene]:
             publisher = Publisher(registry, Path(pub))
             base = publisher.publish("team/base", {"Containerfile": BASE, "busybox": BUSYBOX.read_bytes()})
             upstream = Upstream("hub", "oci", IDENTITY, registry.url)
-            with open_workshop(folder / "data", QuietProgress(), upstreams=(upstream,)) as workshop:
+            with open_workshop(folder / "data", QuietProgress(), upstreams=(upstream, *others)) as workshop:
                 yield ImageScene(registry, publisher, workshop, base)
     finally:
         registry.close()

@@ -40,6 +40,7 @@ from touchplate.builder.lock import (
 )
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
+from touchplate.builder.replay import NotServedError, locate, refuse_method
 
 CLIENTS = 64
 """Connections that the build may hold at once, and so threads of the mirror; more wait."""
@@ -153,6 +154,8 @@ class Recorder:
 
     def ask(self, target: str) -> Answer:
         """Answer GET for a request target as it came over the wire."""
+        if self._plan.proxied:
+            return self._ask_proxied(target)
         if not target.startswith("/") or "?" in target or "#" in target:
             return self.refuse(
                 400, f"{target[:200]!r}: a plain path without a query is all this mirror answers"
@@ -166,6 +169,21 @@ class Recorder:
         if name not in self._clients.upstreams or not path:
             return self.refuse(403, f"{target[:200]!r}: no upstream of this build is called {name[:80]!r}")
         return self._once(name, path)
+
+    def _ask_proxied(self, target: str) -> Answer:
+        try:
+            name, path = locate(target, self._plan.proxied)
+            check_input_path(path)
+        except NotServedError as refused:
+            return self.refuse(refused.status, str(refused))
+        except DefinitionError as error:
+            return self.refuse(400, str(error))
+        return self._once(name, path)
+
+    def refuse_method(self, method: str, target: str) -> Answer:
+        """Refuse a request that is neither GET nor HEAD."""
+        refused = refuse_method(method, target)
+        return self.refuse(refused.status, str(refused))
 
     def refuse(self, status: int, text: str) -> Answer:
         """Note and refuse a request that nothing will be asked upstream for."""
