@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from tests.builder.aptarchive import Archive, apt_root, require_apt_tools
 from tests.builder.imageparts import ImageScene, Published, open_image_scene, tar_bytes
 from tests.builder.sandboxes import Site
 
@@ -24,6 +27,10 @@ class AptScene:
 
     site: Site
     images: ImageScene
+
+    archive: Archive
+    debian: Published
+    """A base image in which apt runs, with `archive` as its source."""
 
     @property
     def address(self) -> str:
@@ -66,9 +73,22 @@ class AptScene:
 @contextlib.contextmanager
 def open_apt_scene() -> Iterator[AptScene]:
     """A scene with everything of its own; needs the tools."""
+    require_apt_tools()
     site = Site()
     try:
-        with open_image_scene(Upstream(ARCHIVE, "apt", ARCHIVE, site.url)) as images:
-            yield AptScene(site, images)
+        with (
+            open_image_scene(Upstream(ARCHIVE, "apt", ARCHIVE, site.url)) as images,
+            tempfile.TemporaryDirectory(prefix="touchplate-apt-") as folder,
+            contextlib.closing(Archive(site, Path(folder) / "archive")) as archive,
+        ):
+            archive.add(
+                "greeting", "1.0", {"usr/bin/greeting": "#!/bin/sh\necho hello\n"}, "date > /var/log/made"
+            )
+            archive.release()
+            context = {
+                "Containerfile": b"FROM scratch\nADD root.tar.gz /\n",
+                "root.tar.gz": apt_root(archive),
+            }
+            yield AptScene(site, images, archive, images.publisher.publish("team/debian", context))
     finally:
         site.close()
