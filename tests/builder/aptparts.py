@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from tests.builder.sandboxes import Site
 
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions import Definition
-from touchplate.builder.rebuild import Rebuild
+from touchplate.builder.lock import InputLock
+from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.verify.jcs import JSONValue
 
 ARCHIVE = "archive"
@@ -42,9 +43,10 @@ class AptScene:
         """`image.apt` of the definitions."""
         return {self.address.removeprefix("http://"): ARCHIVE}
 
-    def publish(self, name: str, script: str, base: Published | None = None) -> Published:
+    def publish(self, name: str, script: str, base: Published | None = None, *options: str) -> Published:
         """An image with one RUN, by a publisher whose network is open."""
-        return self.images.publisher.publish(name, self._context(script, base), "--network", "host")
+        context = self._context(script, base)
+        return self.images.publisher.publish(name, context, "--network", "host", *options)
 
     def define(self, published: Published, base: Published | None = None, **image: JSONValue) -> Definition:
         """The definition that rebuilds it."""
@@ -52,15 +54,35 @@ class AptScene:
         bases = [(self._name(base), base)]
         return self.images.define(published, bases=bases, **{"apt": self.places, **image})
 
-    def runs(self, script: str, **image: JSONValue) -> Rebuild:
-        """What becomes of a rebuild with this RUN; it is set beside another image, from which it differs."""
-        definition = self.images.define(
+    def definition_of(
+        self,
+        script: str,
+        *,
+        base: Published | None = None,
+        limits: Mapping[str, int] | None = None,
+        **image: JSONValue,
+    ) -> Definition:
+        """A definition with this RUN, of another image, from which it differs."""
+        base = base or self.images.base
+        return self.images.define(
             self.images.other,
-            archive=tar_bytes(self._context(script, None)),
-            bases=[(self._name(self.images.base), self.images.base)],
+            archive=tar_bytes(self._context(script, base)),
+            bases=[(self._name(base), base)],
+            limits=limits,
             **{"apt": self.places, **image},
         )
-        return self.images.rebuild(definition)
+
+    def runs(self, script: str, *, limits: Mapping[str, int] | None = None) -> Rebuild:
+        """What becomes of a rebuild with this RUN."""
+        return self.images.rebuild(self.definition_of(script, limits=limits))
+
+    def rebuild_from(self, definition: Definition, lock: InputLock) -> Rebuild:
+        """Build alone, from this lock."""
+        workshop = self.images.workshop
+        published = fetch_published(workshop, definition)
+        done = rebuild(workshop, definition, published, get_lock=lambda plan, backend, display: lock)
+        self.images.assert_clean()
+        return done
 
     def _context(self, script: str, base: Published | None) -> dict[str, bytes]:
         name = self._name(base or self.images.base)

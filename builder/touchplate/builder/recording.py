@@ -196,6 +196,12 @@ class Recorder:
         """For the sandbox: "refused" as soon as nothing can make this Fetch good any more."""
         return "refused" if self._failed is not None else ""
 
+    @property
+    def inputs(self) -> tuple[LockedInput, ...]:
+        """What was given so far."""
+        with self._lock:
+            return tuple(self._inputs.values())
+
     def close(self) -> None:
         """Give up downloads that still run. Call it before waiting for the mirror's threads."""
         self._closed.set()

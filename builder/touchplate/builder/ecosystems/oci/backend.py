@@ -19,6 +19,7 @@ from touchplate.builder.ecosystems.oci.apt import (
     files_for_runs,
     split_lock,
 )
+from touchplate.builder.ecosystems.oci.archives import check_archives
 from touchplate.builder.ecosystems.oci.bases import (
     FindReader,
     check_lock,
@@ -115,6 +116,9 @@ class Runc:
             job = bridged(_job(plan, workspace, bases, "fetch"), workspace)
             with serve_mirror(workspace.mirror, workspace.owner, recorder, cache):
                 outcome = self._sandbox.run(workspace, job, watch=recorder.stop_word, on_line=progress.line)
+        if outcome.exit_code and not outcome.stopped:
+            given = recorder.inputs
+            check_archives(given, {one.sha256: cache.inputs.path(one.sha256) for one in given})
         lock = recorder.finish(outcome)
         _check_tools(outcome)
         if outcome.stopped:
