@@ -24,19 +24,13 @@ ARCHIVE = "archive"
 
 @dataclass
 class AptScene:
-    """An archive, and the registry, publisher and rebuilder of a scene of images."""
+    """An archive, and the registry, publisher and rebuilder of a scene of images.
 
-    site: Site
+    `address`: what stands in an image's sources; the publisher's network leads there.
+    """
+
     images: ImageScene
-
-    archive: Archive
-    debian: Published
-    """A base image in which apt runs, with `archive` as its source."""
-
-    @property
-    def address(self) -> str:
-        """What stands in an image's sources: the publisher's network leads there."""
-        return self.site.url
+    address: str
 
     @property
     def places(self) -> dict[str, JSONValue]:
@@ -92,25 +86,45 @@ class AptScene:
         return f"{self.images.registry.host}/{base.name}:1"
 
 
+@dataclass
+class SiteScene(AptScene):
+    """A scene whose archive is a site on loopback."""
+
+    site: Site
+
+
 @contextlib.contextmanager
-def open_apt_scene() -> Iterator[AptScene]:
-    """A scene with everything of its own; needs the tools."""
-    require_apt_tools()
+def open_plain_scene() -> Iterator[SiteScene]:
+    """A scene with everything of its own; needs the tools. Its base has no apt, and its archive nothing."""
     site = Site()
     try:
-        with (
-            open_image_scene(Upstream(ARCHIVE, "apt", ARCHIVE, site.url)) as images,
-            tempfile.TemporaryDirectory(prefix="touchplate-apt-") as folder,
-            contextlib.closing(Archive(site, Path(folder) / "archive")) as archive,
-        ):
-            archive.add(
-                "greeting", "1.0", {"usr/bin/greeting": "#!/bin/sh\necho hello\n"}, "date > /var/log/made"
-            )
-            archive.release()
-            context = {
-                "Containerfile": b"FROM scratch\nADD root.tar.gz /\n",
-                "root.tar.gz": apt_root(archive),
-            }
-            yield AptScene(site, images, archive, images.publisher.publish("team/debian", context))
+        with open_image_scene(Upstream(ARCHIVE, "apt", ARCHIVE, site.url)) as images:
+            yield SiteScene(images, site.url, site)
     finally:
         site.close()
+
+
+@dataclass
+class DebianScene(SiteScene):
+    """A scene whose archive is real. `debian`: a base image in which apt runs, with it as its source."""
+
+    archive: Archive
+    debian: Published
+
+
+@contextlib.contextmanager
+def open_apt_scene() -> Iterator[DebianScene]:
+    """As `open_plain_scene`, with apt."""
+    require_apt_tools()
+    with (
+        open_plain_scene() as plain,
+        tempfile.TemporaryDirectory(prefix="touchplate-apt-") as folder,
+        contextlib.closing(Archive(plain.site, Path(folder) / "archive")) as archive,
+    ):
+        archive.add(
+            "greeting", "1.0", {"usr/bin/greeting": "#!/bin/sh\necho hello\n"}, "date > /var/log/made"
+        )
+        archive.release()
+        context = {"Containerfile": b"FROM scratch\nADD root.tar.gz /\n", "root.tar.gz": apt_root(archive)}
+        debian = plain.images.publisher.publish("team/debian", context)
+        yield DebianScene(plain.images, plain.address, plain.site, archive, debian)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.builder.aptarchive import SETTINGS, architecture
-from tests.builder.aptparts import ARCHIVE, AptScene, open_apt_scene
+from tests.builder.aptparts import ARCHIVE, DebianScene, open_apt_scene
 
 from touchplate.builder.definitions import parse_definition
 from touchplate.builder.errors import DefinitionError, HostLack
@@ -24,13 +24,13 @@ INSTALL = (
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[AptScene]:
+def scene() -> Iterator[DebianScene]:
     with open_apt_scene() as opened:
         yield opened
 
 
 @pytest.fixture(autouse=True)
-def _same_archive(scene: AptScene) -> Iterator[None]:
+def _same_archive(scene: DebianScene) -> Iterator[None]:
     pages = dict(scene.site.pages)
     yield
     scene.site.pages.clear()
@@ -52,7 +52,7 @@ def without(lock: InputLock, end: str) -> InputLock:
     return replace(lock, inputs=left)
 
 
-def test_run_is_given_in_both_phases_what_the_publisher_fetched_directly(scene: AptScene) -> None:
+def test_run_is_given_in_both_phases_what_the_publisher_fetched_directly(scene: DebianScene) -> None:
     scene.site.pages["pool/a.deb"] = b"a package\n"
     published = scene.publish("team/fetched", f"busybox wget -q -O /fetched {scene.address}/pool/a.deb")
     done = scene.images.rebuild(scene.define(published))
@@ -60,7 +60,9 @@ def test_run_is_given_in_both_phases_what_the_publisher_fetched_directly(scene: 
     assert locked(done) == {"pool/a.deb"}
 
 
-def test_package_of_a_signed_archive_is_installed_again_and_then_from_the_lock_alone(scene: AptScene) -> None:
+def test_package_of_a_signed_archive_is_installed_again_and_then_from_the_lock_alone(
+    scene: DebianScene,
+) -> None:
     published = scene.publish("team/greeting", INSTALL, scene.debian)
     definition = scene.define(published, scene.debian)
     done = scene.images.rebuild(definition)
@@ -85,7 +87,7 @@ def test_package_of_a_signed_archive_is_installed_again_and_then_from_the_lock_a
 
 
 def test_archive_whose_release_has_expired_since_gives_the_same_image(
-    scene: AptScene, tmp_path: Path
+    scene: DebianScene, tmp_path: Path
 ) -> None:
     """The publisher's apt is told so by a file over one that its base has, which leaves no trace."""
     scene.archive.release(valid_for=timedelta(hours=-1), by_hash=True)
@@ -99,7 +101,7 @@ def test_archive_whose_release_has_expired_since_gives_the_same_image(
     assert any("/by-hash/SHA256/" in path for path in locked(done))
 
 
-def test_what_apt_only_tries_may_be_absent_in_both_phases(scene: AptScene) -> None:
+def test_what_apt_only_tries_may_be_absent_in_both_phases(scene: DebianScene) -> None:
     script = f"busybox wget -q {scene.address}/debian/dists/stable/Release.gpg || echo absent"
     done = scene.runs(script)
     assert locked(done) == set()
@@ -107,7 +109,7 @@ def test_what_apt_only_tries_may_be_absent_in_both_phases(scene: AptScene) -> No
     assert b"\nabsent" in done.built.result.log
 
 
-def test_file_outside_the_lock_ends_a_build_that_goes_on_without_it(scene: AptScene) -> None:
+def test_file_outside_the_lock_ends_a_build_that_goes_on_without_it(scene: DebianScene) -> None:
     scene.site.pages["pool/b.deb"] = b"another package\n"
     script = f"busybox wget -q -O /b {scene.address}/pool/b.deb || echo none"
     definition = scene.definition_of(script)
@@ -118,7 +120,7 @@ def test_file_outside_the_lock_ends_a_build_that_goes_on_without_it(scene: AptSc
     assert scene.rebuild_from(definition, lock).built is not None  # the control
 
 
-def test_lock_of_another_host_is_fetched_by_its_digests(scene: AptScene) -> None:
+def test_lock_of_another_host_is_fetched_by_its_digests(scene: DebianScene) -> None:
     scene.site.pages["pool/c.deb"] = b"a third package\n"
     definition = scene.definition_of(f"busybox wget -q -O /c {scene.address}/pool/c.deb")
     lock = lock_of(scene.images.rebuild(definition))
@@ -137,8 +139,8 @@ def test_lock_of_another_host_is_fetched_by_its_digests(scene: AptScene) -> None
     [
         (
             "busybox wget -q http://pypi.example.org/simple/x",
-            r"http://pypi\.example\.org/simple/x is in no archive that the definition names: when apt asks "
-            r"for it, add pypi\.example\.org and its folder to image\.apt; put any other file into",
+            r"http://pypi\.example\.org/simple/x is in no archive that the definition names\. When apt asks "
+            r"for it, add pypi\.example\.org and its folder to image\.apt, and put any other file into the",
         ),
         (
             r"printf 'CONNECT crates.example.org:443 HTTP/1.1\r\n\r\n' | busybox nc 127.0.0.1 3128; false",
@@ -146,14 +148,14 @@ def test_lock_of_another_host_is_fetched_by_its_digests(scene: AptScene) -> None
         ),
     ],
 )
-def test_any_other_fetch_is_refused_with_host_and_remedy(scene: AptScene, script: str, said: str) -> None:
+def test_any_other_fetch_is_refused_with_host_and_remedy(scene: DebianScene, script: str, said: str) -> None:
     done = scene.runs(script)
     assert done.failure is not None
     assert (done.failure.phase, done.failure.reason) == ("fetch", "exit-status")
     assert re.search(said, done.failure.detail), done.failure.detail
 
 
-def test_variables_of_a_run_leave_those_of_the_image(scene: AptScene) -> None:
+def test_variables_of_a_run_leave_those_of_the_image(scene: DebianScene) -> None:
     script = "http_proxy=mine; busybox env | busybox grep -E 'proxy|APT' | busybox sort; busybox ls /dev"
     done = scene.runs(script)
     assert done.built is not None
@@ -167,7 +169,7 @@ def test_variables_of_a_run_leave_those_of_the_image(scene: AptScene) -> None:
         assert each in lines
 
 
-def test_archive_without_an_upstream_is_a_lack_of_this_host(scene: AptScene) -> None:
+def test_archive_without_an_upstream_is_a_lack_of_this_host(scene: DebianScene) -> None:
     definition = scene.definition_of("true", apt={"archive.example.org/debian": "other"})
     with pytest.raises(HostLack, match=r"no apt upstream 'other' .* --upstream other=URL,ecosystem=apt"):
         rebuild(scene.images.workshop, definition, fetch_published(scene.images.workshop, definition))
@@ -183,12 +185,12 @@ def test_archive_without_an_upstream_is_a_lack_of_this_host(scene: AptScene) -> 
         ({"a.example/b": "A b"}, "to names of upstreams"),
     ],
 )
-def test_places_of_archives_have_one_spelling(scene: AptScene, places: dict[str, str], said: str) -> None:
+def test_places_of_archives_have_one_spelling(scene: DebianScene, places: dict[str, str], said: str) -> None:
     with pytest.raises(DefinitionError, match=said):
         scene.definition_of("true", apt=dict(places))
 
 
-def test_name_of_an_archive_may_not_be_that_of_a_registry(scene: AptScene) -> None:
+def test_name_of_an_archive_may_not_be_that_of_a_registry(scene: DebianScene) -> None:
     data = scene.definition_of("true", apt={"a.example/debian": "hub"}).data
     with pytest.raises(DefinitionError, match="'hub' has the name of a base image's registry"):
         parse_definition(
@@ -196,8 +198,23 @@ def test_name_of_an_archive_may_not_be_that_of_a_registry(scene: AptScene) -> No
         )
 
 
-def test_mirror_that_changes_between_index_and_package_says_nothing_about_the_image(scene: AptScene) -> None:
+def test_mirror_that_changes_between_index_and_package_says_nothing_about_the_image(
+    scene: DebianScene,
+) -> None:
     path = "debian/pool/main/greeting_1.0_all.deb"
     scene.site.pages[path] = scene.site.pages[path][:-1] + b"?"
     with pytest.raises(HostLack, match="changed while it was read, or is damaged: debian/pool/main/greeting"):
         scene.images.rebuild(scene.definition_of(INSTALL, base=scene.debian))
+
+
+def test_what_apt_leaves_behind_is_named_as_the_cause(scene: DebianScene) -> None:
+    script = INSTALL.partition(" && rm ")[0]
+    published = scene.publish("team/unclean", script, scene.debian)
+    done = scene.images.rebuild(scene.define(published, scene.debian))
+    assert done.built is not None, (done.failure, done.log[-3000:])
+    found = done.built.verdicts[0].comparison
+    assert {"logs", "caches"} <= set(found.causes)
+    assert "content" not in found.causes
+    assert any(
+        "apt/history.log: a log, with the times of the build; remove it" in one for one in found.summary
+    )

@@ -75,8 +75,9 @@ def locate(target: str, places: Mapping[str, str]) -> tuple[str, str]:
             return places[place], whole[len(place) + 1 :]
     raise NotServedError(
         403,
-        f"{_SCHEME}{whole[:200]} is in no archive that the definition names: when apt asks for it, add "
-        f"{host[:80]} and its folder to image.apt; put any other file into the context",
+        # Without a semicolon, at which a failure's detail may be cut.
+        f"{_SCHEME}{whole[:200]} is in no archive that the definition names. When apt asks for it, add "
+        f"{host[:80]} and its folder to image.apt, and put any other file into the context",
     )
 
 
@@ -86,7 +87,7 @@ def refuse_method(method: str, target: str) -> NotServedError:
         return NotServedError(
             403,
             f"https to {target[:200]!r} is encrypted, and cannot be recorded: for apt write http:// into "
-            "the image's sources (it checks signatures); put any other file into the context",
+            "the image's sources (it checks signatures), and put any other file into the context",
         )
     return NotServedError(405, f"{method[:20]} {target[:200]!r}: only GET and HEAD are answered")
 
