@@ -182,8 +182,10 @@ class Recorder:
 
     def refuse_method(self, method: str, target: str) -> Answer:
         """Refuse a request that is neither GET nor HEAD."""
-        refused = refuse_method(method, target)
-        return self.refuse(refused.status, str(refused))
+        if self._plan.proxied:
+            refused = refuse_method(method, target)
+            return self.refuse(refused.status, str(refused))
+        return self.refuse(405, f"{method[:20]} {target[:200]!r}: this mirror answers GET and HEAD only")
 
     def refuse(self, status: int, text: str) -> Answer:
         """Note and refuse a request that nothing will be asked upstream for."""
