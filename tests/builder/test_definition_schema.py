@@ -60,7 +60,7 @@ def good() -> dict[str, dict[str, Any]]:
         found[definition.ecosystem.name] = dict(normalise_definition(definition))
     for document in found.values():
         document["sandbox"] = {"backend": "bubblewrap", "needs": ["seccomp"]}
-    found["maven"] |= {"allow_metadata": True}
+    found["maven"] |= {"allow_metadata": True, "stabilizers": ["zip-entry-times@1"]}
     found["conan"] |= {"allow_metadata": False}
     found["oci"]["image"] |= {
         "context": "folder", "target": "stage", "owner": "1000:1000", "layers": True,
