@@ -139,8 +139,8 @@ def test_lock_of_another_host_is_fetched_by_its_digests(scene: DebianScene) -> N
     [
         (
             "busybox wget -q http://pypi.example.org/simple/x",
-            r"http://pypi\.example\.org/simple/x is in no archive that the definition names\. When apt asks "
-            r"for it, add pypi\.example\.org and its folder to image\.apt, and put any other file into the",
+            r"'http://pypi\.example\.org/simple/x' is in no archive that the definition names\. When apt "
+            r"asks for it, add 'pypi\.example\.org' and its folder to image\.apt, and put any other file",
         ),
         (
             r"printf 'CONNECT crates.example.org:443 HTTP/1.1\r\n\r\n' | busybox nc 127.0.0.1 3128; false",

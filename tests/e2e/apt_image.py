@@ -18,6 +18,7 @@ from tests.builder.aptparts import AptScene
 from tests.builder.imageparts import Published, open_image_scene
 from tests.e2e.worlds import MissingToolError, StepFailedError, expect, tool
 
+from touchplate.base.errors import TouchplateError
 from touchplate.base.upstreams import Upstream
 
 INSTALL = "apt-get update && apt-get install -y --no-install-recommends hello && hello"
@@ -127,7 +128,7 @@ def main() -> int:
     except MissingToolError as lack:
         print(f"APT IN IMAGES NOT RUN: this needs {lack}", file=sys.stderr)
         return 1 if os.environ.get("CI") == "true" else 0
-    except StepFailedError as failed:
+    except (StepFailedError, TouchplateError) as failed:
         print(f"apt in an image: FAILED: {failed}", file=sys.stderr)
         return 1
     return 0

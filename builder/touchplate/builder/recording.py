@@ -120,12 +120,14 @@ def _rules(upstream: Upstream) -> AddressRules:
 
     Private addresses are refused where only a name server vouches for them. With https the certificate proves
     that the named host answers, wherever it stands (a company's mirror); a loopback name means just that.
+    Archives for apt are asked by http everywhere, mirrors of companies too, and apt checks their signatures.
     """
     parts = urlsplit(upstream.url)
     host = parts.hostname or ""
     if host in ("localhost", "127.0.0.1", "::1"):
         return AddressRules.parse(["127.0.0.0/8", "::1/128"])
-    return AddressRules(hosts=frozenset({host})) if parts.scheme == "https" else AddressRules()
+    is_vouched_for = parts.scheme == "https" or upstream.ecosystem == "apt"
+    return AddressRules(hosts=frozenset({host})) if is_vouched_for else AddressRules()
 
 
 class Recorder:

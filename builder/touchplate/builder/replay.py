@@ -67,18 +67,18 @@ def locate(target: str, places: Mapping[str, str]) -> tuple[str, str]:
         raise NotServedError(400, f"{target[:200]!r} is not utf-8") from None
     # A single dot is what apt asks for where its sources name a flat repository (RFC 3986 5.2.4).
     parts = [part for part in path.split("/") if part != "."]
+    whole = "/".join((host, *parts))
+    place = max((place for place in places if whole.startswith(f"{place}/")), key=len, default=None)
+    if place is None:
+        raise NotServedError(
+            403,
+            # Without a semicolon, at which a failure's detail may be cut.
+            f"{target[:200]!r} is in no archive that the definition names. When apt asks for it, add "
+            f"{host[:80]!r} and its folder to image.apt, and put any other file into the context",
+        )
     if not all(parts) or ".." in parts or "\\" in path or not path.isprintable():
         raise NotServedError(400, f"{target[:200]!r} is not a plain path")
-    whole = "/".join((host, *parts))
-    for place in sorted(places, key=len, reverse=True):
-        if whole.startswith(f"{place}/"):
-            return places[place], whole[len(place) + 1 :]
-    raise NotServedError(
-        403,
-        # Without a semicolon, at which a failure's detail may be cut.
-        f"{_SCHEME}{whole[:200]} is in no archive that the definition names. When apt asks for it, add "
-        f"{host[:80]} and its folder to image.apt, and put any other file into the context",
-    )
+    return places[place], whole[len(place) + 1 :]
 
 
 def refuse_method(method: str, target: str) -> NotServedError:
