@@ -116,10 +116,7 @@ class Runc:
             job = bridged(_job(plan, workspace, bases, "fetch"), workspace)
             with serve_mirror(workspace.mirror, workspace.owner, recorder, cache):
                 outcome = self._sandbox.run(workspace, job, watch=recorder.stop_word, on_line=progress.line)
-        if outcome.exit_code and not outcome.stopped:
-            given = recorder.inputs
-            check_archives(given, {one.sha256: cache.inputs.path(one.sha256) for one in given})
-        lock = recorder.finish(outcome)
+        lock = _finish(recorder, outcome, cache)
         _check_tools(outcome)
         if outcome.stopped:
             raise phase_failure("fetch", outcome, plan.limits)
@@ -161,6 +158,21 @@ class Runc:
 
     def _bases(self, plan: ImagePlan, store: DigestFolder, progress: Progress) -> tuple[PinnedImage, ...]:
         return fetch_bases(plan, self._find_reader, store, progress)
+
+
+def _finish(recorder: Recorder, outcome: Outcome, cache: Cache) -> InputLock:
+    """As the recorder's, but a RUN that failed because its archive does not fit together is no failure."""
+    given = recorder.inputs
+    folder = {one.sha256: cache.inputs.path(one.sha256) for one in given}
+    try:
+        lock = recorder.finish(outcome)
+    except PhaseFailed as failed:
+        if failed.failure == "exit-status":
+            check_archives(given, folder)
+        raise
+    if outcome.exit_code and not outcome.stopped:
+        check_archives(given, folder)
+    return lock
 
 
 def _give(workspace: Workspace, owner: tuple[int, int]) -> None:
