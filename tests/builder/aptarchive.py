@@ -218,9 +218,9 @@ def _links(files: set[str]) -> dict[str, str]:
                 found[entry.path.lstrip("/")] = os.path.relpath(target, folder)
     found["usr/bin/awk"] = "mawk"
     interpreter = Path("/lib64")
-    for entry in interpreter.iterdir() if interpreter.is_dir() else ():
-        if os.path.realpath(entry) in files:
-            found[f"usr/lib64/{entry.name}"] = os.path.realpath(entry)
+    for path in interpreter.iterdir() if interpreter.is_dir() else ():
+        if os.path.realpath(path) in files:
+            found[f"usr/lib64/{path.name}"] = os.path.realpath(path)
     return found
 
 

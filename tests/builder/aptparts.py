@@ -42,11 +42,17 @@ class AptScene:
         context = self._context(script, base)
         return self.images.publisher.publish(name, context, "--network", "host", *options)
 
-    def define(self, published: Published, base: Published | None = None, **image: JSONValue) -> Definition:
+    def define(
+        self,
+        published: Published,
+        base: Published | None = None,
+        apt: JSONValue = None,
+        **image: JSONValue,
+    ) -> Definition:
         """The definition that rebuilds it."""
         base = base or self.images.base
         bases = [(self._name(base), base)]
-        return self.images.define(published, bases=bases, **{"apt": self.places, **image})
+        return self.images.define(published, bases=bases, apt=apt or self.places, **image)
 
     def definition_of(
         self,
@@ -54,6 +60,7 @@ class AptScene:
         *,
         base: Published | None = None,
         limits: Mapping[str, int] | None = None,
+        apt: JSONValue = None,
         **image: JSONValue,
     ) -> Definition:
         """A definition with this RUN, of another image, from which it differs."""
@@ -63,7 +70,8 @@ class AptScene:
             archive=tar_bytes(self._context(script, base)),
             bases=[(self._name(base), base)],
             limits=limits,
-            **{"apt": self.places, **image},
+            apt=apt or self.places,
+            **image,
         )
 
     def runs(self, script: str, *, limits: Mapping[str, int] | None = None) -> Rebuild:
