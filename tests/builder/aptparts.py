@@ -52,7 +52,9 @@ class AptScene:
         """The definition that rebuilds it."""
         base = base or self.images.base
         bases = [(self._name(base), base)]
-        return self.images.define(published, bases=bases, apt=apt or self.places, **image)
+        return self.images.define(
+            published, archive=None, bases=bases, limits=None, apt=apt or self.places, **image
+        )
 
     def definition_of(
         self,
