@@ -17,7 +17,7 @@ from touchplate.builder.errors import HostLack
 from touchplate.builder.lock import LockedInput
 
 MAX_INDEX_BYTES = 1024 * 1024 * 1024
-"""Unpacked bytes of an index that are looked at: twelve times Debian's own list of packages."""
+"""Unpacked bytes of all indexes together that are looked at: twenty times Debian's list of packages."""
 
 MAX_LINE_BYTES = 64 * 1024
 """Of a line that is read at once; the longest real ones (dependencies) have 10 kB."""
@@ -38,12 +38,13 @@ def check_archives(inputs: Iterable[LockedInput], folder: Mapping[str, Path]) ->
 
     `folder`: where each input's bytes are, by sha256. Only for a build that failed: it reads all indexes.
     """
+    reader = _Reader()
     by_upstream: dict[str, dict[str, LockedInput]] = {}
     for one in inputs:
         by_upstream.setdefault(one.upstream, {})[one.path] = one
     for files in by_upstream.values():
         for one in files.values():
-            for path, sha256 in _promised(one, folder[one.sha256]):
+            for path, sha256 in reader.promised(one, folder[one.sha256]):
                 given = files.get(path)
                 if given is not None and given.sha256 != sha256:
                     raise HostLack(
@@ -53,50 +54,48 @@ def check_archives(inputs: Iterable[LockedInput], folder: Mapping[str, Path]) ->
                     )
 
 
-def _promised(one: LockedInput, data: Path) -> Iterator[tuple[str, str]]:
-    """(path, sha256) of the files that this one names."""
-    if match := _BY_HASH.fullmatch(one.path):
-        yield one.path, match[2]
-    parent, _, name = one.path.rpartition("/")
-    if name in ("InRelease", "Release"):
-        yield from _read_release(data, f"{parent}/" if parent else "")
-    elif _INDEX.fullmatch(one.path):
-        top, found, _ = one.path.rpartition("dists/")
-        yield from _read_packages(data, top if found else f"{parent}/" if parent else "")
+class _Reader:
+    """Reads indexes, all together up to MAX_INDEX_BYTES."""
 
+    def __init__(self) -> None:
+        self._left = MAX_INDEX_BYTES
 
-def _read_release(data: Path, folder: str) -> Iterator[tuple[str, str]]:
-    with data.open("rb") as file:
-        for line in _lines(file):
+    def promised(self, one: LockedInput, data: Path) -> Iterator[tuple[str, str]]:
+        """(path, sha256) of the files that this one names."""
+        if match := _BY_HASH.fullmatch(one.path):
+            yield one.path, match[2]
+        parent, _, name = one.path.rpartition("/")
+        folder = f"{parent}/" if parent else ""
+        try:
+            with data.open("rb") as file:
+                if name in ("InRelease", "Release"):
+                    yield from self._read_release(file, folder)
+                elif _INDEX.fullmatch(one.path):
+                    top, found, _ = one.path.rpartition("dists/")
+                    yield from self._read_packages(file, top if found else folder)
+        except _DAMAGED:
+            return  # what apt made of it is in its log
+
+    def _read_release(self, file: IO[bytes], folder: str) -> Iterator[tuple[str, str]]:
+        for line in self._lines(file):
             if match := _LISTED.fullmatch(line.rstrip()):
                 yield folder + match[2].decode(errors="replace"), match[1].decode()
 
-
-def _read_packages(data: Path, folder: str) -> Iterator[tuple[str, str]]:
-    path = sha256 = ""
-    with data.open("rb") as packed:
+    def _read_packages(self, packed: IO[bytes], folder: str) -> Iterator[tuple[str, str]]:
         start = packed.read(8)
         packed.seek(0)
         opener = next((opener for magic, opener in _OPENERS if start.startswith(magic)), None)
-        try:
-            for line in _lines(opener(packed, "rb") if opener else packed):
-                key, _, value = line.partition(b":")
-                if key == b"Filename":
-                    path = value.strip().decode(errors="replace").removeprefix("./")
-                elif key == b"SHA256":
-                    sha256 = value.strip().decode(errors="replace")
-                elif not line.strip():
-                    if path and sha256:
-                        yield folder + path, sha256
-                    path = sha256 = ""
-        except _DAMAGED:
-            return  # what apt made of it is in its log
-    if path and sha256:
-        yield folder + path, sha256
+        path = ""
+        for line in self._lines(opener(packed, "rb") if opener else packed):
+            key, _, value = line.partition(b":")
+            if key == b"Filename":
+                path = value.strip().decode(errors="replace").removeprefix("./")
+            elif key == b"SHA256" and path:  # behind it, as every program that makes indexes has it
+                yield folder + path, value.strip().decode(errors="replace")
+            elif not line.strip():
+                path = ""
 
-
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    left = MAX_INDEX_BYTES
-    while left > 0 and (line := file.readline(MAX_LINE_BYTES)):
-        left -= len(line)
-        yield line
+    def _lines(self, file: IO[bytes]) -> Iterator[bytes]:
+        while self._left > 0 and (line := file.readline(MAX_LINE_BYTES)):
+            self._left -= len(line)
+            yield line
