@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 from tests.builder.aptarchive import SETTINGS, architecture
 from tests.builder.aptparts import ARCHIVE, DebianScene, open_apt_scene
+from tests.builder.sandboxes import open_folder
 
 from touchplate.builder.definitions import parse_definition
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.lock import InputLock
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.verify.cli import main
 
 INSTALL = (
     "apt-get update && apt-get install -y --no-install-recommends greeting && greeting && "
@@ -218,3 +221,20 @@ def test_what_apt_leaves_behind_is_named_as_the_cause(scene: DebianScene) -> Non
     assert any(
         "apt/history.log: a log, with the times of the build; remove it" in one for one in found.summary
     )
+
+
+def test_command_line_names_the_archive(
+    scene: DebianScene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.site.pages["pool/d.deb"] = b"a fourth package\n"
+    published = scene.publish("team/by-hand", f"busybox wget -q -O /d {scene.address}/pool/d.deb")
+    definition = tmp_path / "app.json"
+    definition.write_bytes(scene.define(published).data)
+    registry = f"hub={scene.images.registry.url},identity=registry.example.org,ecosystem=oci"
+    command = ["rebuild", "--definition", str(definition), "--upstream", registry, "--json"]
+    with open_folder() as folder:
+        command += ["--data", str(folder / "data")]
+        assert main([*command, "--upstream", f"{ARCHIVE}={scene.address},ecosystem=apt"]) == 0
+        assert json.loads(capsys.readouterr().out)["result"] == "identical"
+        assert main(command) == 2
+        assert "no apt upstream 'archive' is configured here" in capsys.readouterr().err
