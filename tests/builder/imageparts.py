@@ -156,6 +156,8 @@ class Publisher:
     registry: ImageRegistry
     folder: Path
     built: int = 0
+    seconds: float = 120.0
+    """Until a command is given up."""
 
     def publish(
         self,
@@ -183,24 +185,28 @@ class Publisher:
         stamp = [] if timestamp is None else ["--timestamp", str(timestamp)]
         common = ["--tls-verify=false", "--runtime", "runc", "--isolation", "oci", "-t", "localhost/p:1"]
         network = [] if "--network" in options else network_option()
-        _run(
+        self._run(
             [*buildah, "build", "-q", *stamp, *network, *common, *options, str(here / "context")], umask, env
         )
-        _run([*buildah, "push", "-q", "localhost/p:1", f"dir:{here / 'out'}"], umask, env)
-        _run([*buildah, "rmi", "-a", "-f"], umask, env)
+        self._run([*buildah, "push", "-q", "localhost/p:1", f"dir:{here / 'out'}"], umask, env)
+        self._run([*buildah, "rmi", "-a", "-f"], umask, env)
         files = {path.name: path.read_bytes() for path in (here / "out").iterdir()}
         shutil.rmtree(here)
         manifest = files["manifest.json"]
         self.registry.push(name, "1", manifest, {key: data for key, data in files.items() if len(key) == 64})
         return Published(name, manifest, context)
 
-
-def _run(command: list[str], umask: int, env: Mapping[str, str] | None) -> None:
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **(env or {})}
-    done = subprocess.run(
-        command, umask=umask, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+    def _run(self, command: list[str], umask: int, env: Mapping[str, str] | None) -> None:
+        done = subprocess.run(
+            command,
+            umask=umask,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=self.seconds,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
 
 
 def write_context(folder: Path, context: Mapping[str, bytes]) -> None:

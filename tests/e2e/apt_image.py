@@ -102,6 +102,7 @@ def run() -> None:
     upstream = Upstream("archive", "apt", "archive", debian.site)
     with open_image_scene(upstream) as images:
         scene = AptScene(images, debian.site)
+        images.publisher.seconds = SECONDS
         context = {"Containerfile": b"FROM scratch\nADD root.tar /\n", "root.tar": make_root(debian)}
         base = images.publisher.publish("team/debian", context)
         for step in (rebuild_twice, name_causes):
