@@ -162,17 +162,24 @@ class Runc:
 
 def _finish(recorder: Recorder, outcome: Outcome, cache: Cache) -> InputLock:
     """As the recorder's, but a RUN that failed because its archive does not fit together is no failure."""
-    given = recorder.inputs
-    folder = {one.sha256: cache.inputs.path(one.sha256) for one in given}
     try:
         lock = recorder.finish(outcome)
     except PhaseFailed as failed:
         if failed.failure == "exit-status":
-            check_archives(given, folder)
+            _check_archives(recorder, outcome, cache)
         raise
     if outcome.exit_code and not outcome.stopped:
-        check_archives(given, folder)
+        _check_archives(recorder, outcome, cache)
     return lock
+
+
+def _check_archives(recorder: Recorder, outcome: Outcome, cache: Cache) -> None:
+    given = recorder.inputs
+    try:
+        check_archives(given, {one.sha256: cache.inputs.path(one.sha256) for one in given})
+    except HostLack as lack:
+        lack.log = outcome.log
+        raise
 
 
 def _give(workspace: Workspace, owner: tuple[int, int]) -> None:
