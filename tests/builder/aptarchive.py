@@ -20,7 +20,7 @@ from touchplate.base.environment import read_environment
 
 PACKAGES = (
     *("apt", "dpkg", "tar", "coreutils", "dash", "bash", "libc-bin", "gpgv", "sed", "grep", "findutils"),
-    *("debianutils", "mawk", "diffutils", "hostname", "perl-base", "gzip", "xz-utils"),
+    *("debianutils", "mawk", "diffutils", "perl-base", "gzip"),
 )
 """Of this host: what apt and dpkg need to run. Their libraries follow from the programs."""
 
