@@ -99,7 +99,7 @@ class ImageRegistry:
 def _handler(registry: ImageRegistry) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 10
+        timeout = 60  # a client on a busy machine is slow to take a large layer
 
         def do_GET(self) -> None:
             registry.asked.append(self.path)
