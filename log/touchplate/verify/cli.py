@@ -32,6 +32,13 @@ COMMANDS = {
         "touchplate.verify.cli_inspect", "", "show what a node knows about a package or digest"
     ),
     "prove": Command("touchplate.verify.cli_prove", "", "make proofs from a log or a mirror, and check them"),
+    "vsa": Command(
+        "touchplate.builder.cli_summary", "builder", "check a file and sign a summary of it (VSA)"
+    ),
+    "vsa check": Command("touchplate.verify.cli_summary", "", "check a verification summary (VSA), offline"),
+    "link check": Command(
+        "touchplate.verify.cli_link", "", "check links of rebuilderd about a file, offline"
+    ),
     "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
