@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, cast
 
 from touchplate.verify.errors import RefusedError, ReportedError, TransportError, VerifyError
 from touchplate.verify.output import flush_output, print_error, print_text
-from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError
+from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError, read_version
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -109,7 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
         print_text(_help())
         return OK if arguments else USAGE
     if name == "--version":
-        print_text(f"touchplate {_version()}\n")
+        print_text(f"touchplate {read_version()}\n")
         return OK
     # A command of two words belongs to another part than its first word does.
     if (longer := " ".join(arguments[:2])) in COMMANDS:
@@ -158,15 +158,6 @@ def _help() -> str:
             "",
         ]
     )
-
-
-def _version() -> str:
-    from importlib import metadata  # on use: it costs as much as the rest of the start
-
-    try:
-        return metadata.version("touchplate")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _close_output() -> None:
