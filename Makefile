@@ -57,7 +57,9 @@ pages:          ## every page looked at in a browser (needs chromium); pictures 
 	@deploy/dev/setup browser
 	$(PYTHON) -m tests.e2e.pages
 
-rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
+rebuild-sample: setup  ## more releases of more projects, Conan packages and images; each difference explained by a control build
+	@deploy/dev/setup conan
+	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.sample
 
 hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained

@@ -59,7 +59,7 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     """
     check_source(plan, cache)
     recorder = Recorder(plan, cache, progress)
-    with sandbox.workspace(plan.source) as workspace:
+    with sandbox.workspace(plan.source, plan.surroundings) as workspace:
         job = bridged(_job(plan, workspace, "fetch", {}, plan.command), workspace)
         progress.started("fetch")
         with serve_mirror(workspace.mirror, workspace.owner, recorder, cache):
@@ -82,7 +82,7 @@ def run_build(
     check_lock(plan, lock)
     fetch_locked(lock, plan.upstreams, cache, progress)
     check_inputs(plan, lock, cache)
-    with sandbox.workspace(plan.source) as workspace:
+    with sandbox.workspace(plan.source, plan.surroundings) as workspace:
         show_inputs(plan, lock, cache, workspace.repo)
         job = _job(plan, workspace, "build", {REPOSITORY_FOLDER: workspace.repo}, plan.command)
         progress.started("build")
@@ -138,7 +138,15 @@ def _job(
     for number, (inside, content) in enumerate(sorted(plan.files(phase).items()), start=1):
         check_inside(inside)
         files[inside] = workspace.place(number, content)
-    return Job(command, plan.binds, files, plan.environment, plan.umask, plan.limits)
+    return Job(
+        command=command,
+        binds=plan.binds,
+        shown=files,
+        environment=plan.environment,
+        umask=plan.umask,
+        surroundings=plan.surroundings,
+        limits=plan.limits,
+    )
 
 
 def check_source(plan: BuildPlan, cache: Cache) -> None:

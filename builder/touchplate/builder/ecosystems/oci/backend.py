@@ -72,6 +72,12 @@ _INSIDE = f"{RESERVED_FOLDER}/inside.py"
 _STEPS = f"{RESERVED_FOLDER}/steps.json"
 
 
+FACTORS = frozenset({"timezone", "locale", "umask", "file-order", "cpus", "build-path", "hostname"})
+"""What is varied around buildah, which runs outside of the image. A RUN has user, home and variables from the
+image, and its programs could not load a library of the host. The times of a context are its archive's: they
+are an input, and go into the history of the image."""
+
+
 class Runc:
     """The sandbox of images as a backend (`builder/runc.py`)."""
 
@@ -94,6 +100,11 @@ class Runc:
         """The sandbox's."""
         return self._sandbox.probe
 
+    @property
+    def factors(self) -> frozenset[str]:
+        """See `FACTORS`."""
+        return FACTORS
+
     def fetch(self, plan: BuildPlan, cache: Cache, progress: Progress) -> InputLock:
         """Read the base images. Raises PhaseFailed (phase `fetch`), HostLack."""
         assert isinstance(plan, ImagePlan)
@@ -110,7 +121,7 @@ class Runc:
     ) -> InputLock:
         """Build the image with the recording mirror as its only way out; what apt was given."""
         recorder = Recorder(replace(plan, upstreams=plan.archives), cache, progress)
-        with self._sandbox.workspace(plan.source) as workspace:
+        with self._sandbox.workspace(plan.source, plan.surroundings) as workspace:
             lay_out(bases, cache.inputs, workspace.repo)
             _give(workspace, plan.details.owner)
             job = bridged(_job(plan, workspace, bases, "fetch"), workspace)
@@ -135,7 +146,7 @@ class Runc:
         check_lock(base_lock, bases)
         fetch_locked(apt_lock, plan.archives, cache, progress)
         check_inputs(plan, apt_lock, cache)
-        with self._sandbox.workspace(plan.source) as workspace:
+        with self._sandbox.workspace(plan.source, plan.surroundings) as workspace:
             lay_out(bases, cache.inputs, workspace.repo)
             make_open(workspace.repo / "apt")
             show_inputs(plan, apt_lock, cache, workspace.repo / "apt")
@@ -211,6 +222,7 @@ def _job(
         shown={**shown, REPOSITORY_FOLDER: workspace.repo},
         environment={**plan.environment, **ENVIRONMENT, "PATH": PATH},
         umask=plan.umask,
+        surroundings=plan.surroundings,
         limits=plan.limits,
     )
 
