@@ -47,6 +47,7 @@ e2e-trillian: auditor  ## the demo with its log in a real Trillian (builds it on
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.docker
+	$(PYTHON) -m tests.e2e.apt_image
 
 e2e-conan:      ## packages through touchplate, lz4 rebuilt: a stock conan_server and client; two minutes
 	@deploy/dev/setup conan

@@ -136,6 +136,9 @@ class BuildPlan:
     umask: int = 0o022
     upstreams: tuple[Upstream, ...] = ()
     """The only places that Fetch can reach, by name."""
+    proxied: Mapping[str, str] = field(default_factory=dict)
+    """Where the build asks through a proxy, which the mirror then is: host and folder of addresses → name of
+    the upstream that they mean (`replay.locate`). Empty: by the mirror's own address."""
     files: Callable[[Phase], Mapping[str, bytes]] = _no_files
     """Read-only files for the phase: absolute inside path → content (for example /settings.xml)."""
     outputs: tuple[str, ...] = ()
