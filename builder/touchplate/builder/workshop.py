@@ -94,9 +94,9 @@ def open_workshop(
 
     Raises HostLack when a folder cannot be made or entered, UpstreamError when no upstream is known.
     """
-    _make_folders(data)
+    make_enterable(data)
     work = work or data / "work"
-    _make_folders(work)
+    make_enterable(work)
     resolved = _resolve(upstreams)
     # The upstreams' hosts are configured on this machine, or were named by the person at it, whatever their
     # address; no other host is ever asked, since redirects away from them are refused.
@@ -130,7 +130,7 @@ def _resolve(upstreams: Sequence[Upstream]) -> tuple[Upstream, ...]:
         return resolved
 
 
-def _make_folders(folder: Path) -> None:
+def make_enterable(folder: Path) -> None:
     """`folder` with its parents, enterable by other uids where we make it; HostLack otherwise."""
     resolved = folder.resolve()
     if not SHOWN.isdisjoint((resolved, *resolved.parents)):
