@@ -19,7 +19,9 @@ from touchplate.verify.usage import OK, UsageError
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands of `touchplate builder root`."""
     commands = parser.add_subparsers(dest="root_command", required=True, metavar="COMMAND")
-    lock = commands.add_parser("lock", help="choose packages by this machine's apt, make the root twice, lock it")
+    lock = commands.add_parser(
+        "lock", help="choose packages by this machine's apt, make the root twice, lock it"
+    )
     lock.add_argument("--suite", required=True, metavar="NAME", help="Debian suite, such as bookworm")
     lock.add_argument(
         "--include",
@@ -28,8 +30,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="PACKAGE,…",
         help="beside what is essential; NAME or NAME=VERSION; may be repeated",
     )
-    lock.add_argument("--epoch", type=int, metavar="SECONDS", help="time of the root; default: the suite's newest")
-    lock.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the root lock is written")
+    lock.add_argument(
+        "--epoch", type=int, metavar="SECONDS", help="time of the root; default: the suite's newest"
+    )
+    lock.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="where the root lock is written"
+    )
     make = commands.add_parser("make", help="make the root of a lock, or check the one that is there")
     make.add_argument("file", type=Path, metavar="FILE", help="the root lock")
     for each in (lock, make):
@@ -40,8 +46,12 @@ def register(parser: argparse.ArgumentParser) -> None:
             metavar="NAME=URL",
             help="where packages of this archive are fetched from (debian, debian-security); default: apt's own",
         )
-        each.add_argument("--data", type=Path, metavar="DIR", help="where roots, packages and evidence are kept")
-        each.add_argument("--work", type=Path, metavar="DIR", help="where roots are made; default: below --data")
+        each.add_argument(
+            "--data", type=Path, metavar="DIR", help="where roots, packages and evidence are kept"
+        )
+        each.add_argument(
+            "--work", type=Path, metavar="DIR", help="where roots are made; default: below --data"
+        )
         each.add_argument("--json", action="store_true", help="print the result as JSON")
         each.add_argument("--quiet", action="store_true", help="no progress")
 

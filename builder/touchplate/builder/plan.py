@@ -80,6 +80,17 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class ShownRoot:
+    """A build root: `usr`, `etc` and `var` of the folder `path` stand inside in place of the host's tools.
+
+    `sha256`: its tree digest. Readable and searchable as a Bind.
+    """
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Forbidden:
     """The answer, which may never be an input: the published files that outputs are compared with."""
 
@@ -106,6 +117,8 @@ class BuildPlan:
     command: tuple[str, ...]
     """Arguments as started inside, without a shell; the working directory is /build."""
     binds: tuple[Bind, ...] = ()
+    root: ShownRoot | None = None
+    """None: the host's /usr is shown."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Complete, except that HOME, PATH, TZ, LANG, LC_ALL have defaults (/usr/bin:/bin, UTC, C.UTF-8)."""
     umask: int = 0o022

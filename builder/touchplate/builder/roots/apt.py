@@ -66,7 +66,9 @@ def resolve(suite: str, include: Sequence[str], folder: Path) -> Resolved:
     """
     for name in include:
         if not _NAME.fullmatch(name):
-            raise HostLack(f"{name[:80]!r} is no package name; write NAME or NAME=VERSION", reason="no-package")
+            raise HostLack(
+                f"{name[:80]!r} is no package name; write NAME or NAME=VERSION", reason="no-package"
+            )
     architecture = machine_architecture()
     with _own_apt(suite, folder) as apt:
         wanted = [ESSENTIAL.format(architecture), *BASE, *include]
@@ -118,10 +120,16 @@ def _own_apt(suite: str, folder: Path) -> Iterator[_Apt]:
 
 def _sources(suite: str) -> list[str]:
     """The machine's own sources of `suite`, in the form of sources.list(5)."""
-    found = _ask("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
+    found = _ask(
+        "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"
+    )
     suites = [form.format(suite) for form in _SUITES]
     key = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
-    lines = {f"deb {key}{line}" for line in found.splitlines() if line.split(" ")[1:2] and line.split(" ")[1] in suites}
+    lines = {
+        f"deb {key}{line}"
+        for line in found.splitlines()
+        if line.split(" ")[1:2] and line.split(" ")[1] in suites
+    }
     if not lines:
         raise HostLack(
             f"apt of this machine has no source of the suite {suite!r}; add one to /etc/apt/sources.list.d",
@@ -132,7 +140,9 @@ def _sources(suite: str) -> list[str]:
 
 def _archives(apt: _Apt) -> Iterator[tuple[str, str]]:
     """Address → name: the label of its Release file, in lower case (`debian-security`)."""
-    for line in apt.get("indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages").splitlines():
+    for line in apt.get(
+        "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"
+    ).splitlines():
         url, _, label = line.partition(" ")
         yield url, re.sub(r"[^a-z0-9._-]+", "-", label.lower())
 
@@ -144,7 +154,9 @@ def _printed(text: str, archives: Mapping[str, str]) -> Iterator[tuple[str, str]
             continue
         url = next((url for url in archives if found["uri"].startswith(url)), None)
         if url is None:
-            raise HostLack(f"apt would fetch {found['file']} from nowhere that it has lists of", reason="no-package")
+            raise HostLack(
+                f"apt would fetch {found['file']} from nowhere that it has lists of", reason="no-package"
+            )
         yield unquote(found["uri"][len(url) :]), archives[url]
 
 
@@ -176,5 +188,7 @@ def _newest_release(lists: Path) -> int:
 def _ask(name: str, *arguments: str) -> str:
     program = read_environment().find_program(name)
     if program is None:
-        raise HostLack(f"{name} is not installed: roots are made of Debian packages, on Debian", reason="no-apt")
+        raise HostLack(
+            f"{name} is not installed: roots are made of Debian packages, on Debian", reason="no-apt"
+        )
     return ask_tool([str(program), *arguments], seconds=APT_SECONDS)

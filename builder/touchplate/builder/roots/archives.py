@@ -46,7 +46,9 @@ def _fetch(one: RootPackage, archive: str, client: HTTPClient, store: DigestFold
     try:
         response = client.get(url, max_bytes=one.size)
     except FetchError as error:
-        raise HostLack(f"archive {one.upstream!r} does not give {one.path}: {error}", reason="archive-failed") from error
+        raise HostLack(
+            f"archive {one.upstream!r} does not give {one.path}: {error}", reason="archive-failed"
+        ) from error
     if response.status != 200:
         raise HostLack(
             f"archive {one.upstream!r} answers {response.status} for {one.path}: what was superseded leaves "

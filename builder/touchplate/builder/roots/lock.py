@@ -144,7 +144,9 @@ def parse_root_lock(data: bytes) -> RootLock:
     except VerifyError as error:
         raise DefinitionError(f"root lock: {error}") from error
     if _number(members["version"], "version") != VERSION:
-        raise DefinitionError(f"root lock: version {members['version']!r} is not known here; this is {VERSION}")
+        raise DefinitionError(
+            f"root lock: version {members['version']!r} is not known here; this is {VERSION}"
+        )
     lock = make_root_lock(
         _text(members["suite"], "suite"),
         _text(members["architecture"], "architecture"),

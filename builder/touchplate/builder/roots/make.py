@@ -49,7 +49,11 @@ _INSIDE, _JOB = f"{RESERVED_FOLDER}/root.py", f"{RESERVED_FOLDER}/root.json"
 _USERS = b"root:x:0:0:root:/root:/bin/sh\n_apt:x:100:65534::/nonexistent:/usr/sbin/nologin\n"
 _GROUPS = b"root:x:0:\nnogroup:x:65534:\n"
 _ENVIRONMENT = MappingProxyType(
-    {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": f"{HOME_FOLDER}/tmp", "DEBIAN_FRONTEND": "noninteractive"}
+    {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "TMPDIR": f"{HOME_FOLDER}/tmp",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
 )
 
 

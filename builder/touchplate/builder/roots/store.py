@@ -69,9 +69,7 @@ class Roots:
         self._display.step(f"resolve: {suite}, {', '.join(include) or 'what is essential'}")
         self._make_folder()
         resolved = resolve(suite, include, self._data)
-        recipe = Recipe(
-            resolved.architecture, resolved.epoch if epoch is None else epoch, resolved.packages
-        )
+        recipe = Recipe(resolved.architecture, resolved.epoch if epoch is None else epoch, resolved.packages)
         # Before minutes of work: what apt says must be what a lock can say.
         make_root_lock(suite, recipe.architecture, recipe.epoch, recipe.packages, "0" * 64)
         self._fetch(recipe, suite)
@@ -145,7 +143,9 @@ class Roots:
         need_mmdebstrap()
         here = machine_architecture()
         if lock.architecture != here:
-            raise HostLack(f"the root is of {lock.architecture}, and this machine of {here}", reason="no-root")
+            raise HostLack(
+                f"the root is of {lock.architecture}, and this machine of {here}", reason="no-root"
+            )
 
     def _fetch(self, recipe: Recipe, suite: str) -> None:
         def find() -> Mapping[str, str]:
@@ -186,7 +186,9 @@ class Roots:
             found = b"".join(tree_lines(home))
             task.finish()
             if hashlib.sha256(found).hexdigest() != lock.tree:
-                where = first_difference(listing, found) if listing is not None else "(no listing of it is here)"
+                where = (
+                    first_difference(listing, found) if listing is not None else "(no listing of it is here)"
+                )
                 raise HostLack(
                     f"the root {home} is not what it was when it was made: {where}; remove the folder, and it "
                     "is made again",
@@ -233,8 +235,4 @@ def _differs(lock: RootLock, listing: bytes, expected: bytes | None, again: byte
         where = f"it is another each time: {here}"
     else:
         where = "it is the same each time here; the lock was made with other tools, or is wrong"
-    return HostLack(
-        f"the root became {found}, and its lock says {lock.tree}: {where}", reason="root-differs"
-    )
-
-
+    return HostLack(f"the root became {found}, and its lock says {lock.tree}: {where}", reason="root-differs")
