@@ -19,9 +19,7 @@ from touchplate.verify.usage import OK, UsageError
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands of `touchplate builder root`."""
     commands = parser.add_subparsers(dest="root_command", required=True, metavar="COMMAND")
-    lock = commands.add_parser(
-        "lock", help="choose packages by this machine's apt, make the root twice, lock it"
-    )
+    lock = commands.add_parser("lock", help="choose packages by apt, make the root twice, lock it")
     lock.add_argument("--suite", required=True, metavar="NAME", help="Debian suite, such as bookworm")
     lock.add_argument(
         "--include",
@@ -44,7 +42,7 @@ def register(parser: argparse.ArgumentParser) -> None:
             action="append",
             default=[],
             metavar="NAME=URL",
-            help="where packages of this archive are fetched from (debian, debian-security); default: apt's own",
+            help="where the archive NAME (debian, debian-security) is; default: where apt finds it",
         )
         each.add_argument(
             "--data", type=Path, metavar="DIR", help="where roots, packages and evidence are kept"

@@ -31,12 +31,13 @@ class Logged:
     index: int
     definition: Definition
     lock: InputLock | None
-    root: RootLock | None
     rebuilt: dict[str, str]
     """sha256 by package URL of each output; empty when it was not built."""
     published: dict[str, str]
     """sha256 of the published file by package URL, where a comparison is known."""
     result: str
+    root: RootLock | None = None
+    """Of the definition's build root; None for the host's tools."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def read_logged(client: LogClient, index: int, server: EvidenceServer) -> Logged
         statement = parse_statement(entry.payload)
         rebuilt = {str(subject.uri): subject.sha256 for subject in statement.subjects}
         definition = parse_definition(server.fetch(predicate.one("definition").digests["sha256"]))
-        lock, root = _lock(predicate, server), fetch_root_lock(definition, server)
-        return _checked(Logged(index, definition, lock, root, rebuilt, {}, "built"))
+        locked, root = _lock(predicate, server), fetch_root_lock(definition, server)
+        return _checked(Logged(index, definition, locked, rebuilt, {}, "built", root))
     if not isinstance(predicate, Comparison):
         raise RepeatError(f"the entry at index {index} is neither a provenance nor a comparison")
     package = str(predicate.package)
@@ -82,7 +83,7 @@ def read_logged(client: LogClient, index: int, server: EvidenceServer) -> Logged
     rebuilt = {package: predicate.rebuilt.sha256} if predicate.rebuilt else {}
     published = {package: predicate.published.sha256}
     root = fetch_root_lock(definition, server)
-    return _checked(Logged(index, definition, lock, root, rebuilt, published, predicate.result))
+    return _checked(Logged(index, definition, lock, rebuilt, published, predicate.result, root))
 
 
 def repeat(workshop: Workshop, logged: Logged) -> Repeat:

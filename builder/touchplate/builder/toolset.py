@@ -1,4 +1,4 @@
-"""Tools of the host or of a build root as a provenance names them, whatever the ecosystem: by digest, and whether pinned."""
+"""Tools of the host or of a build root as a provenance names them: by digest, and whether they are pinned."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run inside the sandbox in which a root is made: an archive of the locked packages alone, and mmdebstrap on it.
+"""Run inside the sandbox in which a root is made: an archive of the locked packages, and mmdebstrap on it.
 
     inside.py FILE
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         job = json.load(file)
     os.makedirs(ARCHIVE)  # noqa: PTH103
     os.makedirs(os.environ["TMPDIR"], exist_ok=True)  # noqa: PTH103
-    os.symlink("/repo", f"{ARCHIVE}/pool")
+    os.symlink("/repo", f"{ARCHIVE}/pool")  # noqa: PTH211
     with open(f"{ARCHIVE}/Packages", "wb") as index:  # noqa: PTH123
         for one in job["packages"]:
             control = _control(one["file"])

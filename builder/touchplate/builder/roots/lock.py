@@ -1,14 +1,14 @@
-"""The root lock: which Debian packages a build root is made of, and which tree they give (root lock format 1).
+"""The root lock: which Debian packages a build root is made of, and which tree they give (format 1).
 
 RFC 8785 JSON, no final newline:
 
     {"architecture":"amd64","packages":[{"arch","name","path","sha256","size","upstream","version"}],
      "source_date_epoch":1700000000,"suite":"bookworm","tree":"<sha256>","version":1}
 
-Packages are sorted by the bytes of (name, arch), none twice. `upstream` is an archive by name (`debian`,
-`debian-security`), `path` the place of the file in it. `tree` is the tree digest of the root, which is also the
-SHA-256 of its listing (`listing.py`). A definition names a lock by the SHA-256 of these bytes, so there is
-exactly one spelling.
+Packages are sorted by the bytes of their names, none twice. `upstream` is an archive by name (`debian`,
+`debian-security`), `path` the place of the file in it. `tree` is the tree digest of the root, which is also
+the SHA-256 of its listing (`listing.py`). A definition names a lock by the SHA-256 of these bytes, so there
+is exactly one spelling.
 """
 
 import hashlib
@@ -67,7 +67,10 @@ class RootPackage:
 
 @dataclass(frozen=True)
 class RootLock:
-    """A root. `tree`: its tree digest, lower-case hex. `source_date_epoch`: Unix seconds; no file is newer."""
+    """A root. `tree`: its tree digest, lower-case hex. `source_date_epoch`: Unix seconds; no file is newer.
+
+    Make it with `make_root_lock` or `parse_root_lock`.
+    """
 
     suite: str
     architecture: str
@@ -134,7 +137,7 @@ def format_root_lock(lock: RootLock) -> bytes:
 
 
 def parse_root_lock(data: bytes) -> RootLock:
-    """Read a lock. Raises DefinitionError unless the bytes are exactly what `format_root_lock` would write."""
+    """Read a lock. Raises DefinitionError unless the bytes are exactly what `format_root_lock` writes."""
     try:
         members = take_object(parse_json(data, max_bytes=LOCK_BYTES), "the lock", _LOCK)
         packages = [

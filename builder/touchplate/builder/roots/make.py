@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from touchplate.base.durable import DigestFolder
@@ -24,7 +24,7 @@ from touchplate.builder.roots.inside import BROKEN
 from touchplate.builder.roots.lock import RootPackage
 from touchplate.builder.sandbox import Job, Sandbox
 from touchplate.builder.workspace import Workspace, remove_tree
-from touchplate.verify.jcs import format_json
+from touchplate.verify.jcs import JSONValue, format_json
 
 LIMITS = Limits(workspace_bytes=40 * GIB, memory_bytes=4 * GIB, wall_seconds=3600.0)
 """A root of a compiler and a JDK takes 0.8 GB, less memory and a minute."""
@@ -42,8 +42,9 @@ REMOVED = (
     *("var/lib/dpkg/diversions-old", "var/lib/dpkg/statoverride-old", "var/lib/dpkg/status-old"),
     "etc/ssl/certs/java/cacerts",
 )
-"""Files of a root that are not kept: of the making, of the machine, or other bytes each time, as Java's own
-store of certificates, whose entries bear the time at which they were put in. No build reaches a TLS server."""
+"""Files of a root that are not kept: of the making, of the machine, or other bytes each time, as Java's
+own store of certificates, whose entries bear the time at which they were put in. No build reaches a
+TLS server."""
 
 _INSIDE, _JOB = f"{RESERVED_FOLDER}/root.py", f"{RESERVED_FOLDER}/root.json"
 _USERS = b"root:x:0:0:root:/root:/bin/sh\n_apt:x:100:65534::/nonexistent:/usr/sbin/nologin\n"
@@ -51,7 +52,7 @@ _GROUPS = b"root:x:0:\nnogroup:x:65534:\n"
 _ENVIRONMENT = MappingProxyType(
     {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "TMPDIR": f"{HOME_FOLDER}/tmp",
+        "TMPDIR": f"{HOME_FOLDER}/tmp",  # noqa: S108
         "DEBIAN_FRONTEND": "noninteractive",
     }
 )
@@ -96,6 +97,8 @@ def make_root(recipe: Recipe, debs: DigestFolder, sandbox: Sandbox, target: Path
         _check_outcome(outcome)
         task.finish(f"{outcome.seconds:.0f} seconds")
         made = workspace.build / "root"
+        if not _is_folder(made):
+            raise HostLack("the root could not be made: mmdebstrap left none", reason="root-not-made")
         try:
             tidy_root(made, recipe.epoch)
             _move(made, target)
@@ -104,14 +107,12 @@ def make_root(recipe: Recipe, debs: DigestFolder, sandbox: Sandbox, target: Path
 
 
 def _job(recipe: Recipe, debs: DigestFolder, workspace: Workspace) -> Job:
-    packages = []
+    packages: list[JSONValue] = []
     for one in recipe.packages:
         file = f"{one.sha256}.deb"
         _show(debs.path(one.sha256), workspace.repo / file, one)
-        packages.append(
-            {"arch": one.arch, "file": file, "name": one.name, "sha256": one.sha256, "size": one.size}
-            | {"version": one.version}
-        )
+        fields = ("arch", "name", "sha256", "size", "version")
+        packages.append({"file": file, **{field: getattr(one, field) for field in fields}})
     files = {
         _INSIDE: Path(__file__).with_name("inside.py").read_bytes(),
         _JOB: format_json({"architecture": recipe.architecture, "packages": packages}),
@@ -140,8 +141,8 @@ def _show(source: Path, target: Path, one: RootPackage) -> None:
         raise HostLack(f"cannot read {one.name} {one.version}: {error}", reason="cache-damaged") from error
     if (found, size) != (one.sha256, one.size):
         raise HostLack(
-            f"{one.name} {one.version} has {size} bytes and sha256 {found}, and the root lock says {one.size} "
-            f"and {one.sha256}",
+            f"{one.name} {one.version} has {size} bytes and sha256 {found}, and the root lock says "
+            f"{one.size} and {one.sha256}",
             reason="wrong-digest",
         )
 
@@ -157,17 +158,26 @@ def _check_outcome(outcome: Outcome) -> None:
 
 
 def tidy_root(root: Path, epoch: int) -> None:
-    """Take out what is not kept; root's files, 0644 or 0755, none newer than `epoch`. Raises OSError."""
+    """Take out what is not kept; root's files, 0644 or 0755, none newer than `epoch`. Raises OSError.
+
+    The packages may be a stranger's: no link of the tree is followed. Nothing may write to it any more.
+    """
     for name in EMPTIED:
-        if _is_folder(root / name):
+        if _stands_in(root, name) and _is_folder(root / name):
             remove_tree(root / name)
             (root / name).mkdir()
     for name in REMOVED:
-        (root / name).unlink(missing_ok=True)
+        if _stands_in(root, name):
+            (root / name).unlink(missing_ok=True)
     for folder, folders, files in os.walk(root, topdown=False):
         for name in (*files, *folders):
             _level(Path(folder, name), epoch)
     _level(root, epoch)
+
+
+def _stands_in(root: Path, name: str) -> bool:
+    """Whether all folders on the way from `root` to `name` are folders, not links that lead elsewhere."""
+    return all(_is_folder(root / parent) for parent in list(PurePosixPath(name).parents)[:-1])
 
 
 def _is_folder(path: Path) -> bool:

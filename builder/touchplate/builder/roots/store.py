@@ -190,8 +190,8 @@ class Roots:
                     first_difference(listing, found) if listing is not None else "(no listing of it is here)"
                 )
                 raise HostLack(
-                    f"the root {home} is not what it was when it was made: {where}; remove the folder, and it "
-                    "is made again",
+                    f"the root {home} is not what it was when it was made: {where}; remove the folder, "
+                    "and it is made again",
                     reason="root-changed",
                 )
             self._put(found)

@@ -27,7 +27,7 @@ def find_root(workshop: "Workshop", definition: "Definition") -> Root | None:
     if not definition.root:
         return None
     root = workshop.roots.need(definition.root)
-    if not (root.path / PYTHON.lstrip("/")).is_file():
+    if resolve_inside(root.path, PYTHON) is None:
         raise DefinitionError(f"the build root has no {PYTHON}, on which Fetch runs; include python3-minimal")
     return root
 
@@ -68,7 +68,8 @@ def digest_of_program(root: Root, path: str) -> str:
 
 def resolve_inside(top: Path, path: str) -> str | None:
     """Where `path` leads inside a root, without a leading slash; None for nowhere. Never out of `top`."""
-    parts, done, links = path.strip("/").split("/"), [], 0
+    parts, links = path.strip("/").split("/"), 0
+    done: list[str] = []
     while parts:
         part = parts.pop(0)
         if part in ("", "."):

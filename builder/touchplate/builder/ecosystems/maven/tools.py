@@ -96,10 +96,11 @@ def need_jdk(major: int, roots: Sequence[Path] = JDK_ROOTS) -> JDK:
 def need_jdk_of(root: Root, major: int) -> JDK:
     """The JDK of this major version in a build root. Raises DefinitionError when it has none."""
     for jdk in find_jdks([root.path / str(folder).lstrip("/") for folder in JDK_ROOTS]):
-        if jdk.major == major:
+        # A root may be a stranger's: no link of its own leads to a folder of this host.
+        if jdk.major == major and _is_below(jdk.home.resolve(), root.path.resolve()):
             return replace(jdk, root=root)
     raise DefinitionError(
-        f"needs JDK {major}, and the build root has none; include openjdk-{major}-jdk-headless in the root lock"
+        f"needs JDK {major}, and the build root has none; include openjdk-{major}-jdk-headless in its lock"
     )
 
 
