@@ -162,7 +162,12 @@ class Joinery:
         return self.bench
 
     def compare(
-        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+        self,
+        workshop: Workshop,
+        definition: Definition,
+        package: PackageURL,
+        published: RemoteFile,
+        rebuilt: CollectedFile,
     ) -> Comparison:
         return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
 

@@ -26,11 +26,12 @@ PUBLISHED = zip_bytes({"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17"), "
 COMMON = """
 import io, pathlib, sys, urllib.request, zipfile
 phase = "build" if pathlib.Path("/repo").exists() else "fetch"
-def jar(content, manifest=b"Manifest-Version: 1.0\\r\\nBuild-Jdk-Spec: 17\\r\\n\\r\\n"):
+WHEN = (2024, 1, 2, 3, 4, 6)
+def jar(content, manifest=b"Manifest-Version: 1.0\\r\\nBuild-Jdk-Spec: 17\\r\\n\\r\\n", time=WHEN):
     pathlib.Path("target").mkdir()
     with zipfile.ZipFile("target/demo-1.0.jar", "w") as archive:
         for name, data in (("META-INF/MANIFEST.MF", manifest), ("content.txt", content)):
-            info = zipfile.ZipInfo(name, (2024, 1, 2, 3, 4, 6))
+            info = zipfile.ZipInfo(name, time)
             info.external_attr = 0o100644 << 16
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, data)
@@ -77,6 +78,7 @@ def scripted(
     limits: dict[str, JSONValue] | None = None,
     allow_metadata: bool = False,
     sandbox: dict[str, JSONValue] | None = None,
+    stabilizers: list[str] | None = None,
 ) -> Definition:
     """A definition that runs `script` over a source release, with the published jar in place."""
     sources = zip_bytes({"demo-1.0/build.py": (COMMON + script).encode(), "demo-1.0/pom.xml": pom("demo")})
@@ -98,6 +100,8 @@ def scripted(
         value["limits"] = limits
     if sandbox is not None:
         value["sandbox"] = sandbox
+    if stabilizers is not None:
+        value["stabilizers"] = list[JSONValue](stabilizers)
     if allow_metadata:
         value["allow_metadata"] = True
     return make_definition(value)

@@ -20,7 +20,7 @@ from touchplate.verify.jcs import format_json
 from touchplate.verify.purl import ECOSYSTEMS
 
 BUILDER = Path(__file__).resolve().parents[2] / "builder"
-README = (BUILDER / "README.md").read_text(encoding="utf-8")
+DEFINITIONS = (BUILDER / "docs" / "definitions.md").read_text(encoding="utf-8")
 
 BEYOND = (
     "is not a file of pkg:",  # another package
@@ -53,14 +53,14 @@ STRIDE = 5
 
 
 def good() -> dict[str, dict[str, Any]]:
-    """A full document of each ecosystem: the README's example with every default written out, and more."""
+    """A full document of each ecosystem: the example of the docs with every default written out, and more."""
     found: dict[str, dict[str, Any]] = {}
-    for example in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
+    for example in re.findall(r"```yaml\n(.*?)```", DEFINITIONS, re.DOTALL):
         definition = parse_definition(example.encode())
         found[definition.ecosystem.name] = dict(normalise_definition(definition))
     for document in found.values():
         document["sandbox"] = {"backend": "bubblewrap", "needs": ["seccomp"]}
-    found["maven"] |= {"allow_metadata": True}
+    found["maven"] |= {"allow_metadata": True, "stabilizers": ["zip-entry-times@1"]}
     found["conan"] |= {"allow_metadata": False}
     found["oci"]["image"] |= {
         "context": "folder", "target": "stage", "owner": "1000:1000", "layers": True,

@@ -263,10 +263,6 @@ def test_a_reader_counts_it_only_when_all_its_stabilizers_are_listed(
     assert not judgement.levels.slsa_reproduced
 
 
-def test_a_jar_is_compared_bit_for_bit() -> None:
-    assert find_ecosystem("maven").stabilizers == ()
-
-
 def test_a_package_of_a_type_that_nobody_builds_is_refused() -> None:
     with pytest.raises(DefinitionError, match=r"packages of type 'npm' are not rebuilt here; known: .*maven"):
         find_ecosystem("npm")

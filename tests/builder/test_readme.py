@@ -1,4 +1,4 @@
-"""The examples in the builder's README are true: definition, provenance, commands, table of options."""
+"""The examples in the builder's README and its pages are true: definitions, provenance, commands."""
 
 import argparse
 import json
@@ -20,15 +20,17 @@ from touchplate.verify.jcs import format_json
 from touchplate.verify.purl import parse_purl
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement
 
-README = Path(__file__).resolve().parents[2] / "builder" / "README.md"
+BUILDER = Path(__file__).resolve().parents[2] / "builder"
+DEFINITIONS = BUILDER / "docs" / "definitions.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def blocks(language: str, *pages: Path) -> list[str]:
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_definition_in_the_readme_is_one() -> None:
-    example, _, image = blocks("yaml")
+    example, _, image = blocks("yaml", DEFINITIONS)
     definition = parse_definition(example.encode())
     assert details_of(definition).maven is not None
     assert definition.limits.wall_seconds == 1800
@@ -38,7 +40,7 @@ def test_definition_in_the_readme_is_one() -> None:
 
 
 def test_conan_definition_in_the_readme_is_one() -> None:
-    _, example, _ = blocks("yaml")
+    _, example, _ = blocks("yaml", DEFINITIONS)
     definition = parse_definition(example.encode())
     assert definition.ecosystem.name == "conan"
     assert definition.upstreams == ("sources",)
@@ -46,13 +48,18 @@ def test_conan_definition_in_the_readme_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "backend"),
-    [(0, "sources-jar", "bubblewrap"), (1, "source-release", "runc"), (2, "source-release", "bubblewrap")],
+    ("ecosystem", "kind", "backend"),
+    [
+        ("maven", "sources-jar", "bubblewrap"),
+        ("oci", "source-release", "runc"),
+        ("conan", "source-release", "bubblewrap"),
+    ],
 )
-def test_provenance_in_the_readme_is_one(number: int, kind: str, backend: str) -> None:
-    examples = blocks("json")
-    assert len(examples) == 3
-    provenance = parse_predicate(parse_statement(format_json(json.loads(examples[number]))))
+def test_provenance_on_the_page_of_a_build_type_is_one(ecosystem: str, kind: str, backend: str) -> None:
+    (example,) = blocks("json", BUILDER / "docs" / f"buildtype-{ecosystem}.md")
+    document = json.loads(example)
+    provenance = parse_predicate(parse_statement(format_json(document)))
+    assert document["predicate"]["buildDefinition"]["buildType"].endswith(f"/{ecosystem}/v1")
     assert isinstance(provenance, Provenance)
     assert provenance.source_kinds == {kind}
     assert provenance.has_host_tools
@@ -63,7 +70,7 @@ def test_commands_on_definitions_do_what_the_readme_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (block,) = (one for one in blocks("console") if "definition check" in one)
+    (block,) = (one for one in blocks("console", DEFINITIONS) if "definition check" in one)
     lines = block.replace("…", "0").splitlines()  # ids are cut short for people
     codes = {}
     for line in lines:
@@ -71,7 +78,9 @@ def test_commands_on_definitions_do_what_the_readme_shows(
         if words[:3] == ["$", "touchplate", "definition"]:
             if words[3] == "infer":  # needs the upstream; what it would save is the first example
                 save_definition(
-                    Path(words[-1]), parse_purl(f"{words[4]}?type=jar"), blocks("yaml")[0].encode()
+                    Path(words[-1]),
+                    parse_purl(f"{words[4]}?type=jar"),
+                    blocks("yaml", DEFINITIONS)[0].encode(),
                 )
             else:
                 codes[words[3]] = main(words[2:])
@@ -86,7 +95,7 @@ def test_commands_in_the_readme_are_understood() -> None:
     parser = argparse.ArgumentParser(exit_on_error=False)
     register(parser)
     commands = []
-    for block in blocks("console"):
+    for block in blocks("console", BUILDER / "README.md", *sorted((BUILDER / "docs").glob("*.md"))):
         for line in block.replace("\\\n", "").splitlines():
             if line.startswith("$ touchplate "):
                 commands.append(shlex.split(line)[2:])

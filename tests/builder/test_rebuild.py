@@ -74,6 +74,29 @@ def test_other_bytes_are_different_with_the_cause(here: Scene) -> None:
     assert here.workshop.evidence.has(report.sha256)
 
 
+LATER = "jar(b'made from source\\n', time=(2024, 5, 6, 7, 8, 10))"
+
+
+def test_another_time_is_different_with_that_cause(here: Scene) -> None:
+    done = run(here, LATER)
+    assert done.result == "different"
+    assert done.built is not None
+    assert done.built.verdicts[0].comparison.causes == ("timestamps",)
+
+
+def test_another_time_is_equivalent_only_by_the_stabilizer_that_the_definition_names(here: Scene) -> None:
+    results = []
+    for name in ("zip-entry-times@1", "zip-entry-modes@1"):
+        definition = scripted(here, LATER, stabilizers=[name])
+        done = rebuild(here.workshop, definition, fetch_published(here.workshop, definition))
+        results.append(done.result)
+        _, comparison = statements(here, done)
+        assert isinstance(comparison, Comparison)
+        assert comparison.stabilizers == (() if done.result == "different" else (name,))
+        assert exit_code(done) == 1
+    assert results == ["equivalent", "different"]
+
+
 def test_a_failing_command_is_not_built_in_phase_build(here: Scene) -> None:
     done = run(here, "print('no such symbol: X'); sys.exit(3)")
     assert done.result == "not-built"

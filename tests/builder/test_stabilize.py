@@ -11,9 +11,15 @@ from tests.builder.tarparts import PACKAGE, Item, gzip_bytes, later, of, tar_byt
 
 import touchplate.builder
 from touchplate.builder.stabilize.gzip import wrap
-from touchplate.builder.stabilize.registry import STABILIZERS, Stabilized, find_shortest, stabilize
+from touchplate.builder.stabilize.registry import (
+    JAR_STABILIZERS,
+    STABILIZERS,
+    Stabilized,
+    find_shortest,
+    stabilize,
+)
 
-GZIP, TIMES, OWNERS = (one.name for one in STABILIZERS)
+GZIP, TIMES, OWNERS = (one.name for one in STABILIZERS if one.name not in JAR_STABILIZERS)
 ALL = (GZIP, TIMES, OWNERS)
 TAR = (TIMES, OWNERS)
 ROOT = (0, 0, "root", "root")
@@ -26,6 +32,14 @@ def shortest(published: bytes, rebuilt: bytes, allowed: tuple[str, ...] = ALL) -
 
 def test_names_and_order_stand_for_ever() -> None:
     assert ALL == ("gzip-header@1", "tar-times@1", "tar-owners@1")
+    assert JAR_STABILIZERS == (
+        "zip-compression@1",
+        "zip-entry-times@1",
+        "zip-entry-modes@1",
+        "zip-entry-order@1",
+        "pom-properties-date@1",
+    )
+    assert [one.name for one in STABILIZERS] == [*ALL, *JAR_STABILIZERS]
 
 
 def test_the_bytes_of_each_version_stay_what_they_are() -> None:

@@ -22,6 +22,7 @@ DOCS = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("*/README.md"),
         *ROOT.glob("tests/*/README.md"),
+        *ROOT.glob("*/docs/*.md"),
         ROOT / "log" / "OPERATING.md",
     ]
     if path.name != "CHANGELOG.md"
@@ -93,3 +94,21 @@ def test_links_between_documents_lead_somewhere() -> None:
         if not (path.parent / target).exists()
     ]
     assert broken == []
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_within_the_docs_lead_somewhere(path: Path) -> None:
+    astray = []
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", path.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        page = path.parent / target if target else path
+        if not page.exists() or (anchor and anchor not in anchors(page)):
+            astray.append(f"{target}#{anchor}")
+    assert astray == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Of each heading, as GitHub makes them: lower case, punctuation left out, spaces as hyphens."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -64,6 +64,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     logging.add_argument("--evidence", metavar="URL", help="where evidence is stored, …/builder/evidence")
     logging.add_argument("--token", metavar="REF", help="worker token: file:PATH or env:NAME")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--no-diffoscope", dest="diffoscope", action="store_false", help="differences are not shown in full"
+    )
     parser.add_argument("--verbose", action="store_true", help="show each line of the build's output")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -72,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
     """Rebuild, sign, submit, print. 0 identical (or repeated), 1 not, 2 cannot be determined, 64 usage."""
     _check_usage(args)
     operator = _operator(args)
-    with opened_workshop(args, work=args.work, verbose=args.verbose, backend=args.backend) as workshop:
+    with opened_workshop(
+        args, work=args.work, verbose=args.verbose, backend=args.backend, detailed=args.diffoscope
+    ) as workshop:
         if args.index is not None:
             return _repeat(args, workshop)
         inference = None

@@ -30,7 +30,12 @@ def add_workshop_options(parser: "argparse.ArgumentParser | argparse._ArgumentGr
 
 @contextmanager
 def opened_workshop(
-    args: argparse.Namespace, *, work: Path | None = None, verbose: bool = False, backend: str = ""
+    args: argparse.Namespace,
+    *,
+    work: Path | None = None,
+    verbose: bool = False,
+    backend: str = "",
+    detailed: bool = False,
 ) -> Iterator[Workshop]:
     """The workshop of these options."""
     with (
@@ -42,6 +47,7 @@ def opened_workshop(
             upstreams=parse_upstreams(args.upstream),
             verbose=verbose,
             backend=backend,
+            detailed=detailed,
         ) as workshop,
     ):
         yield workshop

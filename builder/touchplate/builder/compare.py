@@ -76,6 +76,8 @@ class Comparison:
     count: int = 0
     report: bytes = b""
     """When different: the difference report, RFC 8785 JSON: evidence, stored by digest."""
+    detailed: bytes = b""
+    """When different and asked for: diffoscope's text (`detailed.py`), which the report names; evidence."""
     matched: tuple[str, ...] = ()
     """Which parts of the two are the same, where a format has such parts (images)."""
 

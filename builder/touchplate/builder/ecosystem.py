@@ -87,7 +87,7 @@ class Ecosystem(Protocol):
 
     @property
     def stabilizers(self) -> tuple[str, ...]:
-        """What comparing may apply to find files `equivalent`, by name (`stabilize/registry.py`)."""
+        """What comparing may apply at most to find files `equivalent`, by name (`stabilize/registry.py`)."""
         ...
 
     def read_source_uri(self, reader: Reader, path: str) -> str:
@@ -160,10 +160,18 @@ class Ecosystem(Protocol):
         ...
 
     def compare(
-        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+        self,
+        workshop: Workshop,
+        definition: Definition,
+        package: PackageURL,
+        published: RemoteFile,
+        rebuilt: CollectedFile,
     ) -> Comparison:
-        """Set one rebuilt output beside its published file: `compare.compare` with `stabilizers`, unless an
-        output is more than one file. Raises HostLack when something that is needed cannot be read."""
+        """Set the output of `definition` that is to be `package` beside its published file.
+
+        `compare.compare` with those of `stabilizers` that the definition lets it try, unless an output is
+        more than one file. Raises HostLack when something that is needed cannot be read.
+        """
         ...
 
     def explain_failure(self, log: bytes) -> str | None:

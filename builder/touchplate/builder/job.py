@@ -169,6 +169,7 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
         upstreams=parse_upstreams(settings.upstreams),
         verbose=True,
         backend=settings.backend,
+        detailed=True,
     ) as workshop:
         definition, published = _find_definition(workshop, job, server)
         done = rebuild(workshop, definition, published, to_sign=True)

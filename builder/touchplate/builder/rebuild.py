@@ -15,6 +15,7 @@ from touchplate.builder.backend import Backend
 from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.demands import check_demands
+from touchplate.builder.detailed import open_detailer
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.known_locks import LockKey
@@ -174,14 +175,17 @@ class _Outcome:
         verdicts = []
         for output, file in zip(definition.outputs, published, strict=True):
             rebuilt = self.result.outputs[output.path]
-            comparison = definition.ecosystem.compare(workshop, output.package, file, rebuilt)
+            comparison = definition.ecosystem.compare(workshop, definition, output.package, file, rebuilt)
+            if comparison.report and workshop.detailed:
+                comparison = _detail(workshop, comparison, (file, rebuilt), output.package.file_name)
             verdicts.append(OutputVerdict(file, rebuilt, comparison))
+        found = (verdict.comparison for verdict in verdicts)
         for data in (
             definition.data,
             format_lock(self.lock),
             self.result.log,
             format_json(self.result.report),
-            *(verdict.comparison.report for verdict in verdicts if verdict.comparison.report),
+            *(data for one in found for data in (one.report, one.detailed) if data),
         ):
             workshop.evidence.put(data)
         return Built(tuple(verdicts), self.lock, self.result)
@@ -238,6 +242,22 @@ class _Clock:
         now = time.monotonic()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
+
+
+def _detail(
+    workshop: Workshop, found: Comparison, files: tuple[RemoteFile, CollectedFile], name: str
+) -> Comparison:
+    """`found`, explained by diffoscope where this host has it: what it lacks for that is no HostLack."""
+    published, rebuilt = files
+    try:
+        detailer = open_detailer(workshop.open_sandbox(), workshop.cache)
+        if detailer is None:
+            return found
+        workshop.display.step(f"compare: diffoscope {detailer.version}")
+        return detailer.detail(found, published.data, rebuilt.path, name)
+    except HostLack as lack:
+        workshop.display.line(f"    no report by diffoscope: {lack}")
+        return found
 
 
 def _source(workshop: Workshop, definition: Definition, file: SourceFile) -> RemoteFile:

@@ -1,5 +1,6 @@
 """What a rebuild shows: a table for people, JSON for programs, one exit code."""
 
+import hashlib
 from collections.abc import Sequence
 
 from touchplate.builder.rebuild import OutputVerdict, Rebuild
@@ -64,6 +65,13 @@ def _verdict_json(verdict: OutputVerdict) -> dict[str, JSONValue]:
         "differences": found.count,
         "matched": found.matched,
     }
+    if found.report:
+        value["report"] = {"sha256": hashlib.sha256(found.report).hexdigest(), "size": len(found.report)}
+    if found.detailed:
+        value["diffoscope"] = {
+            "sha256": hashlib.sha256(found.detailed).hexdigest(),
+            "size": len(found.detailed),
+        }
     if found.stabilized:
         value["stabilized"] = {"sha256": found.stabilized}
     return value
@@ -121,6 +129,9 @@ def _verdict_lines(rebuild: Rebuild) -> list[tuple[str, str]]:
         if found.result != "identical":
             lines.append(("causes", ", ".join(found.causes)))
             lines += [("" if number else "why", line) for number, line in enumerate(found.summary)]
+        if found.detailed:
+            digest = hashlib.sha256(found.detailed).hexdigest()
+            lines.append(("in full", f"evidence {digest}: diffoscope, {len(found.detailed)} bytes"))
     return [*lines, *rebuild.built.result.labels.items()]
 
 

@@ -125,7 +125,8 @@ def is_refused_for_good(error: AnswerError) -> bool:
 
 def _evidence_of(built: Built) -> dict[str, bytes]:
     files = [format_lock(built.lock), built.result.log, format_json(built.result.report)]
-    files += [verdict.comparison.report for verdict in built.verdicts if verdict.comparison.report]
+    for verdict in built.verdicts:
+        files += filter(None, (verdict.comparison.report, verdict.comparison.detailed))
     return {_sha256(data): data for data in files}
 
 

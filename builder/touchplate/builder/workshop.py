@@ -48,6 +48,8 @@ class Workshop:
     """Whether each line of the build's output is shown."""
     backend: str = ""
     """Which backend builds use where there is a choice; empty: the usual one."""
+    detailed: bool = False
+    """Whether differences are explained by diffoscope, too, where this host has it."""
     make_sandbox: Callable[[SandboxConfig], Sandbox] = field(default=open_sandbox)
 
     @property
@@ -91,6 +93,7 @@ def open_workshop(
     upstreams: Sequence[Upstream] = (),
     verbose: bool = False,
     backend: str = "",
+    detailed: bool = False,
 ) -> Iterator[Workshop]:
     """The workshop over the folder `data`, with `upstreams` and, unless one of them has its name, `central`.
 
@@ -118,6 +121,7 @@ def open_workshop(
             display=display,
             verbose=verbose,
             backend=backend,
+            detailed=detailed,
         )
 
 

@@ -13,6 +13,7 @@ from itertools import combinations
 from touchplate.builder.errors import StabilizeError
 from touchplate.builder.stabilize.gzip import neutralise_header
 from touchplate.builder.stabilize.tar import drop_owners, drop_times
+from touchplate.builder.stabilize.zip import STEPS as ZIP_STEPS
 
 MAX_ALLOWED = 6
 """Stabilizers that one comparison tries: all 63 choices of them are tried on bytes that may be many."""
@@ -31,8 +32,12 @@ STABILIZERS = (
     Stabilizer("gzip-header@1", neutralise_header),
     Stabilizer("tar-times@1", drop_times),
     Stabilizer("tar-owners@1", drop_owners),
+    *(Stabilizer(name, apply) for name, apply in ZIP_STEPS),
 )
 """In order of application: what lies outside comes first."""
+
+JAR_STABILIZERS = tuple(name for name, _ in ZIP_STEPS)
+"""Those that a zip or a jar can be made equal by."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,29 @@ def find_shortest(published: bytes, rebuilt: bytes, allowed: Sequence[str]) -> S
     assert len(allowed) <= MAX_ALLOWED
     assert set(allowed) <= {one.name for one in STABILIZERS}
     ordered = [one.name for one in STABILIZERS if one.name in allowed]
+    if _differ_after(published, rebuilt, ordered):
+        return None
     for count in range(1, len(ordered) + 1):
         for names in combinations(ordered, count):
-            try:
-                one, other = stabilize(published, names), stabilize(rebuilt, names)
-            except StabilizeError:  # not of this kind, damaged, or too much
-                continue
-            if one == other:
-                return Stabilized(names, hashlib.sha256(one).hexdigest())
+            made = _stabilize_both(published, rebuilt, names)
+            if made is not None and made[0] == made[1]:
+                return Stabilized(names, hashlib.sha256(made[0]).hexdigest())
     return None
+
+
+def _differ_after(published: bytes, rebuilt: bytes, names: Sequence[str]) -> bool:
+    """Whether no choice of `names` can help: all of them apply, and leave a difference.
+
+    Steps that apply together commute, and equal bytes stay equal under them. So what is left after all of
+    them is left after fewer, and a large jar that differs is not unpacked 31 times to find that out.
+    """
+    made = _stabilize_both(published, rebuilt, names)
+    return made is not None and made[0] != made[1]
+
+
+def _stabilize_both(published: bytes, rebuilt: bytes, names: Sequence[str]) -> tuple[bytes, bytes] | None:
+    """Both after the named steps; None when one of them does not apply."""
+    try:
+        return stabilize(published, names), stabilize(rebuilt, names)
+    except StabilizeError:  # not of this kind, damaged, or too much
+        return None

@@ -143,7 +143,12 @@ class ConanEcosystem:
         return open_sandboxed(workshop, demanded)
 
     def compare(
-        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+        self,
+        workshop: Workshop,
+        definition: Definition,
+        package: PackageURL,
+        published: RemoteFile,
+        rebuilt: CollectedFile,
     ) -> Comparison:
         """The archive and `conaninfo.txt`, each by itself."""
         return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)

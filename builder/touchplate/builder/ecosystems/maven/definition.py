@@ -1,15 +1,16 @@
-"""What a Maven definition says beside the common fields: a JDK of this host and an exact Maven."""
+"""What a Maven definition says beside the common fields: a JDK of this host, an exact Maven, stabilizers."""
 
 from dataclasses import dataclass
 
 from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.schema import Reader
+from touchplate.builder.stabilize.registry import JAR_STABILIZERS
 from touchplate.verify.jcs import JSONValue
 
 FORM = DefinitionForm(
     required=("command",),
-    optional=("tools",),
+    optional=("tools", "stabilizers"),
     source_kinds=("source-release", "sources-jar"),  # a release tree, or sources jar + POM (the weaker claim)
     upstreams=("central",),
 )
@@ -25,10 +26,15 @@ class MavenTool:
 
 @dataclass(frozen=True)
 class MavenDetails:
-    """Tools of the build. `jdk`: major version, taken from the host."""
+    """Tools of the build. `jdk`: major version, taken from the host.
+
+    `stabilizers`: which of `JAR_STABILIZERS` comparing may try. None by default: a jar that is not the
+    published one is `different`, whatever makes it so, until a person decides otherwise.
+    """
 
     jdk: int | None = None
     maven: MavenTool | None = None
+    stabilizers: tuple[str, ...] = ()
 
 
 def details_of(definition: Definition) -> MavenDetails:
@@ -38,9 +44,10 @@ def details_of(definition: Definition) -> MavenDetails:
 
 
 def read_details(reader: Reader) -> MavenDetails:
-    """Read `tools`; mistakes go to the reader."""
+    """Read `tools` and `stabilizers`; mistakes go to the reader."""
+    stabilizers = _read_stabilizers(reader)
     if not reader.has("tools"):
-        return MavenDetails()
+        return MavenDetails(stabilizers=stabilizers)
     reader.known("tools", optional=("jdk", "maven"))
     maven = None
     if reader.has("tools.maven"):
@@ -50,17 +57,24 @@ def read_details(reader: Reader) -> MavenDetails:
             sha256=reader.sha256("tools.maven.sha256"),
         )
     jdk = reader.number("tools.jdk", low=5, high=99) if reader.has("tools.jdk") else None
-    return MavenDetails(jdk=jdk, maven=maven)
+    return MavenDetails(jdk, maven, stabilizers)
+
+
+def _read_stabilizers(reader: Reader) -> tuple[str, ...]:
+    if not reader.has("stabilizers"):
+        return ()
+    items = reader.items("stabilizers", low=1, high=len(JAR_STABILIZERS))
+    return tuple(reader.choice(item, JAR_STABILIZERS) for item in items)
 
 
 def format_details(details: MavenDetails) -> dict[str, JSONValue]:
-    """The field that `read_details` reads."""
+    """The fields that `read_details` reads."""
     tools: dict[str, JSONValue] = {}
     if details.jdk is not None:
         tools["jdk"] = details.jdk
     if details.maven is not None:
         tools["maven"] = {"version": details.maven.version, "sha256": details.maven.sha256}
-    return {"tools": tools}
+    return {"tools": tools, **({"stabilizers": list(details.stabilizers)} if details.stabilizers else {})}
 
 
 def check_command(reader: Reader, definition: Definition) -> None:

@@ -29,6 +29,7 @@ from touchplate.builder.plan import BuildPlan, CollectedFile
 from touchplate.builder.repository import RemoteFile, Repositories
 from touchplate.builder.roots.use import find_root
 from touchplate.builder.schema import Reader
+from touchplate.builder.stabilize.registry import JAR_STABILIZERS
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency
@@ -60,14 +61,14 @@ class Maven:
 
     name: str = "maven"
     form: DefinitionForm = FORM
-    stabilizers: tuple[str, ...] = ()  # a jar is compared bit for bit
+    stabilizers: tuple[str, ...] = JAR_STABILIZERS
 
     def read_source_uri(self, reader: Reader, path: str) -> str:
         """Sources are files of a repository."""
         return reader.upstream_uri(path)
 
     def read_details(self, reader: Reader) -> MavenDetails:
-        """JDK and Maven."""
+        """JDK, Maven, and what comparing may leave aside."""
         return read_details(reader)
 
     def check_definition(self, reader: Reader, definition: Definition) -> None:
@@ -127,10 +128,16 @@ class Maven:
         return open_sandboxed(workshop, demanded)
 
     def compare(
-        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+        self,
+        workshop: Workshop,
+        definition: Definition,
+        package: PackageURL,
+        published: RemoteFile,
+        rebuilt: CollectedFile,
     ) -> Comparison:
-        """The jars themselves."""
-        return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
+        """The files themselves, bit for bit; with stabilizers only where the definition names them."""
+        allowed = details_of(definition).stabilizers
+        return compare(published.data, rebuilt.path.read_bytes(), package.file_name, allowed)
 
     def explain_failure(self, log: bytes) -> str | None:
         """Maven's own errors."""

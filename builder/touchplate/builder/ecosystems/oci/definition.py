@@ -59,7 +59,7 @@ class BaseImage:
 
 @dataclass(frozen=True)
 class ImageDetails:
-    """How buildah is asked. See `builder/README.md` for each."""
+    """How buildah is asked. See `builder/docs/definitions.md` for each."""
 
     buildah: str
     containerfile: str

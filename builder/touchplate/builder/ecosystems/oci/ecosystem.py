@@ -162,7 +162,12 @@ class OCI:
         return Runc(sandbox, lambda identity, store: _reader(workshop, identity, store))
 
     def compare(
-        self, workshop: Workshop, package: PackageURL, published: RemoteFile, rebuilt: CollectedFile
+        self,
+        workshop: Workshop,
+        definition: Definition,
+        package: PackageURL,
+        published: RemoteFile,
+        rebuilt: CollectedFile,
     ) -> Comparison:
         """Manifests; configs and layers too, when those differ."""
         place = image_path(package)
