@@ -58,6 +58,7 @@ pages:          ## every page looked at in a browser (needs chromium); pictures 
 
 rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
 	$(PYTHON) -m tests.e2e.sample
+	$(PYTHON) -m tests.e2e.roots
 
 hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained
 	$(PYTHON) -m tests.hostile

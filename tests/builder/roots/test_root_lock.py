@@ -67,7 +67,7 @@ MISTAKES: list[tuple[Callable[[Any], object], str]] = [
     (_of_package("sha256", "ab"), "is not 64 lower-case hex digits"),
     (_of_package("size", 0), "is not positive"),
     (_of_package("size", 1 << 40), "more than"),
-    (_of_package("size", 1.5), "size is not an integer"),
+    (_of_package("size", 1.5), "'1.5' is not an integer"),
     (_of_package("upstream", "https://x"), "is not the name of an archive"),
     (lambda value: value["packages"].reverse(), "not in its one form"),
     (lambda value: value["packages"].append(value["packages"][0]), "stands twice"),
