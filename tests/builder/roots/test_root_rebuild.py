@@ -19,7 +19,7 @@ from touchplate.builder.ecosystems.oci.definition import FORM as IMAGES
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.roots.lock import RootLock
-from touchplate.verify.jcs import format_json
+from touchplate.verify.jcs import JSONValue, format_json
 
 MADE = "jar(b'made from source\\n')"
 
@@ -54,7 +54,7 @@ def one() -> Iterator[Scene]:
         yield opened
 
 
-def in_root(definition: Definition, lock: RootLock, **more: object) -> Definition:
+def in_root(definition: Definition, lock: RootLock, **more: JSONValue) -> Definition:
     value = json.loads(definition.data)
     return make_definition({**value, "root": {"lock": lock.sha256}, **more})
 

@@ -10,7 +10,7 @@ refused; what changes it while a build runs is not seen by that build, but by th
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from touchplate.builder.roots.listing import first_difference
 from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, make_root_lock, parse_root_lock
 from touchplate.builder.roots.make import Recipe, make_root, need_mmdebstrap
 from touchplate.builder.runc import open_runc_sandbox
-from touchplate.builder.sandbox import SandboxConfig
+from touchplate.builder.sandbox import Sandbox, SandboxConfig
 from touchplate.builder.trees import tree_lines, tree_seal
 from touchplate.builder.workspace import locked_folder, remove_abandoned, rename_unless_there
 
@@ -51,6 +51,8 @@ class Roots:
         evidence: DigestFolder,
         display: Progress,
         archives: Mapping[str, str] | None = None,
+        *,
+        open_sandbox: Callable[[SandboxConfig], Sandbox] = open_runc_sandbox,
     ) -> None:
         self._data = data
         self._folder = data / "roots"
@@ -58,6 +60,7 @@ class Roots:
         self._evidence = evidence
         self._display = display
         self._archives = archives or {}
+        self._open_sandbox = open_sandbox
         self._seals: dict[str, str] = {}
 
     def lock(self, suite: str, include: Sequence[str], epoch: int | None = None) -> RootLock:
@@ -90,11 +93,11 @@ class Roots:
         that is there and was changed.
         """
         self.learn(lock)
+        self._make_folder()
         home = self._home(lock)
         if home.is_dir():
             return self._checked(lock)
         self._check_machine(lock)
-        self._make_folder()
         recipe = Recipe(lock.architecture, lock.source_date_epoch, lock.packages)
         self._fetch(recipe, lock.suite)
         with locked_folder(self._folder, _ASIDE) as aside:
@@ -160,7 +163,7 @@ class Roots:
 
     def _make(self, recipe: Recipe, target: Path) -> bytes:
         """Make a root as `target`; its listing."""
-        sandbox = open_runc_sandbox(SandboxConfig(work=self._work, uids=ID_RANGES))
+        sandbox = self._open_sandbox(SandboxConfig(work=self._work, uids=ID_RANGES))
         make_root(recipe, self._debs(), sandbox, target, self._display)
         return b"".join(tree_lines(target))
 
