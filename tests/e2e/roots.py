@@ -1,8 +1,9 @@
 """A real release rebuilt in a build root of Debian's packages: part of `make rebuild-sample`, minutes.
 
-Locks a root with a JDK by this machine's apt (made twice, the same), rebuilds commons-csv in it under both
-sandboxes, repeats that from the log alone in an empty folder, where the root is made from its lock again,
-and has a wrong package and a changed root refused. Ends with `roots: ok`, exit code 0.
+Locks a root with a JDK and gcc by this machine's apt (made twice, the same), rebuilds commons-csv in it
+under both sandboxes, and a small C library as a stock Conan client of this host publishes it; repeats the first from
+the log alone in an empty folder, where the root is made from its lock again; and has a wrong package and a
+changed root refused. Ends with `roots: ok`, exit code 0.
 """
 
 import argparse
@@ -17,15 +18,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.builder.conanparts import infer, need_tools, scene
 from tests.builder.loghost import LogHost, log_host
 
 from touchplate.base.environment import read_environment
+from touchplate.builder.definitions import make_definition
+from touchplate.builder.normalise import normalise_definition
+from touchplate.builder.rebuild import fetch_published, rebuild
+from touchplate.builder.roots.lock import parse_root_lock
 from touchplate.builder.workshop import default_data
 from touchplate.verify.jcs import format_json
 
 PACKAGE = "pkg:maven/org.apache.commons/commons-csv@1.12.0"
 SHA256 = "e11a33d65e5f2e92769c0b13c548e0c2da01e37c1581417ea3fd7d5d9474fee6"
-INCLUDE = "openjdk-17-jdk-headless"
+INCLUDE = "openjdk-17-jdk-headless,python3,gcc,g++,libc6-dev"
 RUN_SECONDS = 1800
 NEEDED = ("mmdebstrap", "runc", "apt-get")
 
@@ -80,6 +86,27 @@ class Steps:
         expect("root", [tool["sha256"] for tool in tools if tool["name"] == "build-root"], [self.root.name])
         self._index = found["signed"]["indexes"][0]
         return f"identical, all tools pinned, index {self._index}"
+
+    def conan(self) -> str:
+        """A C library, published by a stock client with this host's gcc, built with that of the root."""
+        tools = self._folder / "tools"
+        tools.mkdir(mode=0o755)
+        need_tools(tools)
+        with scene(tools) as one:
+            published = one.serve(one.other_client(uid=4711).publish())
+            lock = parse_root_lock(self._lock.read_bytes())
+            one.workshop.roots.learn(lock)
+            (one.workshop.data / "roots").mkdir()
+            shutil.copytree(self.root, one.workshop.data / "roots" / lock.tree, symlinks=True)
+            value = normalise_definition(infer(one, published).definition)
+            definition = make_definition({**value, "root": {"lock": lock.sha256}})
+            done = rebuild(one.workshop, definition, fetch_published(one.workshop, definition))
+            expect("result", done.failure or done.result, "equivalent")  # no client packs with our hook
+            assert done.built is not None
+            revision = f"{published.revision.prev}, as published"
+            expect("package revision", done.built.result.labels["revision"], revision)
+            expect("tools of the host", [tool.name for tool in done.tools if tool.is_host_tool], [])
+        return "equivalent, the same package revision"
 
     def repeat(self) -> str:
         """From the log and its evidence, in an empty folder: the root is made from its lock."""
@@ -148,6 +175,7 @@ def main() -> int:
                 else []
             ),
             ("repeated elsewhere", steps.repeat),
+            ("a C library by Conan", steps.conan),
             ("wrong package", steps.wrong_package),
             ("changed root", steps.changed),
         ]
