@@ -1,9 +1,9 @@
 """A real release rebuilt in a build root of Debian's packages: part of `make rebuild-sample`, minutes.
 
 Locks a root with a JDK and gcc by this machine's apt (made twice, the same), rebuilds commons-csv in it
-under both sandboxes, and a small C library as a stock Conan client of this host publishes it; repeats the first from
-the log alone in an empty folder, where the root is made from its lock again; and has a wrong package and a
-changed root refused. Ends with `roots: ok`, exit code 0.
+under both sandboxes, and a small C library as a stock Conan client of this host publishes it; repeats the
+first from the log alone in an empty folder, where the root is made from its lock again; and has a wrong
+package and a changed root refused. Ends with `roots: ok`, exit code 0.
 """
 
 import argparse
