@@ -132,7 +132,8 @@ def _sources(suite: str) -> list[str]:
     }
     if not lines:
         raise HostLack(
-            f"apt of this machine has no source of the suite {suite!r}; add one to /etc/apt/sources.list.d",
+            f"apt of this machine has no source of the suite {suite!r}; add one to "
+            "/etc/apt/sources.list.d, or (to make a root only) give --archive NAME=URL",
             reason="no-suite",
         )
     return sorted(lines)

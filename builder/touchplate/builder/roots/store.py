@@ -18,6 +18,7 @@ from touchplate.base.durable import DigestFolder, make_folder, sync_folder
 from touchplate.base.errors import StorageError
 from touchplate.base.progress import Progress
 from touchplate.builder.errors import HostLack
+from touchplate.builder.evidence import MAX_EVIDENCE_BYTES
 from touchplate.builder.ranged import ID_RANGES
 from touchplate.builder.roots.apt import find_archives, machine_architecture, resolve
 from touchplate.builder.roots.archives import fetch_packages
@@ -165,7 +166,14 @@ class Roots:
         """Make a root as `target`; its listing."""
         sandbox = self._open_sandbox(SandboxConfig(work=self._work, uids=ID_RANGES))
         make_root(recipe, self._debs(), sandbox, target, self._display)
-        return b"".join(tree_lines(target))
+        listing = b"".join(tree_lines(target))
+        if len(listing) > MAX_EVIDENCE_BYTES:  # it could never be published
+            raise HostLack(
+                f"the listing of the root has {len(listing)} bytes, more than {MAX_EVIDENCE_BYTES}; include "
+                "fewer packages",
+                reason="root-too-large",
+            )
+        return listing
 
     def _keep(self, lock: RootLock, listing: bytes, made: Path) -> None:
         """Give what was made its name; all of it is on disk before it has one."""
