@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from tests.fuzz import bundles, corpus, notes, packages, statements, trees
+from tests.fuzz import builds, bundles, corpus, notes, packages, statements, trees
 from tests.fuzz.jsonmutator import mutate_json
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
@@ -15,6 +16,11 @@ from tests.verify.support import mangle
 
 from touchplate.api.conan import answers, archive
 from touchplate.api.docker import manifests
+from touchplate.builder import lock
+from touchplate.builder.ecosystems.maven import pom
+from touchplate.builder.ecosystems.oci import containerfile
+from touchplate.builder.normalise import normalise_definition
+from touchplate.builder.stabilize.zipparts import ZipEntry
 from touchplate.log.witness import requests
 from touchplate.verify import forks, steps, tlog_proof
 from touchplate.verify import judge as judge_module
@@ -137,6 +143,11 @@ PLANTED: tuple[tuple[str, object, str, Callable[..., Any]], ...] = (
     ("conan-manifest", packages, "check_manifest", _accept),
     ("conan-answer", answers, "check_revision", str),
     ("conan-archive", archive, "_checked", lambda name: name.removeprefix("./").rstrip("/")),
+    ("definition", builds, "normalise_definition", lambda one: normalise_definition(one) | {"umask": "000"}),
+    ("input-lock", lock, "_check", _accept),
+    ("pom", pom, "parse_xml", ElementTree.fromstring),
+    ("containerfile", containerfile._Reader, "_check_add", _accept),
+    ("jar-stabilizer", ZipEntry, "content", lambda self: bytes(self.size)),
     ("signed-statement", judge_module, "judge_levels", _counts_all_sources),
 )
 """For each target a part of ours that breaks: (target, where it is used, its name, the broken one)."""

@@ -26,6 +26,9 @@ _KNOWN = frozenset(
 _DIRECTIVE = re.compile(r"#\s*(escape|syntax|check)\s*=", re.IGNORECASE)
 _FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?\Z")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/", re.IGNORECASE)
+_ODD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\r(?!\n)")
+"""What one reader takes for the end of a line or for space, and another one does not."""
+
 _HEREDOC = re.compile(r"<<-?[\"']?[A-Za-z_]")
 
 _FLAGS = {"ADD": ("chown", "chmod"), "COPY": ("chown", "chmod", "from"), "FROM": (), "RUN": ()}
@@ -62,6 +65,9 @@ def read_containerfile(data: bytes, name: str) -> Containerfile:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ContainerfileError(f"{name} is not utf-8 at byte {error.start}") from error
+    if odd := _ODD.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        raise ContainerfileError(f"{name} line {line}: {odd[0]!r} is no plain text; leave it out")
     reader = _Reader(name)
     for instruction in _instructions(text, name):
         reader.take(instruction)
@@ -92,6 +98,8 @@ class _Reader:
         for flag, _ in one.flags:
             if one.name in _FLAGS and flag not in _FLAGS[one.name]:
                 self._refuse(one, self._about_flag(one.name, flag))
+        if one.name in _FLAGS and one.rest.startswith("-"):
+            self._refuse(one, f"{one.rest.split()[0][:80]!r} is no flag that is understood; leave it out")
         if one.name == "FROM":
             self._begin(one)
         elif one.name == "ADD":
@@ -152,9 +160,9 @@ def _instructions(text: str, name: str) -> Iterator[Instruction]:
         word, _, rest = whole.partition(" ")
         flags = []
         rest = rest.strip()
-        while match := _FLAG.match(rest.partition(" ")[0]):
+        while rest and (match := _FLAG.match(rest.split()[0])):
             flags.append((match[1], match[2] or ""))
-            rest = rest.partition(" ")[2].strip()
+            rest = rest.removeprefix(match[0]).strip()
         yield Instruction(line, word.upper(), tuple(flags), rest)
 
 
