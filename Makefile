@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 # Test files at a time: tests of one file share servers and sandboxes. PROCESSES=0 runs them in one process.
 PROCESSES ?= 2
 
-.PHONY: hostile help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian
+.PHONY: hostile help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian bench-builder
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -75,11 +75,13 @@ torture: setup  ## kills at every durable step of every store (ROUNDS=3), 1,200 
 	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
 	@$(PYTHON) -m tests.torture.faults --each 12
 	@$(PYTHON) -m tests.torture.kills --sqlite 1000 --raw 100 --postgresql 100
+	@$(PYTHON) -m tests.torture.jobs --sqlite 200 --postgresql 100
 
 torture-short: setup  ## the same with each point once, minutes
 	@$(PYTHON) -m tests.torture --rounds 1
 	@$(PYTHON) -m tests.torture.faults --each 1
 	@$(PYTHON) -m tests.torture.kills --short
+	@$(PYTHON) -m tests.torture.jobs --sqlite 20
 
 bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or several names) runs a part
 	@deploy/dev/setup postgresql
@@ -87,6 +89,9 @@ bench: auditor  ## measurements beside their goals and peers; ONLY=gate (or seve
 
 bench-log: setup  ## the log beside Trillian and Tessera, in turns (builds them once; needs go); ONLY="queue http" runs a part, LONG=1 the long forms
 	$(PYTHON) -m tests.bench.log $(if $(LONG),--long) $(ONLY)
+
+bench-builder: setup  ## sandbox start, builds inside and outside, fetch proxy, log flood, warm and cold rebuild; ONLY="start proxy" runs a part
+	$(PYTHON) -m tests.bench.builder $(ONLY)
 
 SECONDS_EACH ?= 6
 fuzz: setup     ## coverage-guided fuzzing of all that reads untrusted bytes: SECONDS_EACH=6 for each target
@@ -123,7 +128,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test hostile fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test hostile fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench bench-builder  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -84,6 +84,14 @@ def test_finds_opens_lists_and_removes(folder: DigestFolder) -> None:
             ask(SHA256)
 
 
+def test_a_file_that_is_written_out_while_more_comes_is_whole(folder: DigestFolder) -> None:
+    pieces = [bytes([number]) * (durable.CHUNK_BYTES + number) for number in range(100)]  # 25 MiB
+    assert sum(map(len, pieces)) > 3 * durable.WRITE_BEHIND_BYTES
+    stored = folder.put(pieces)
+    assert stored.size == folder.size(stored.sha256) == sum(map(len, pieces))
+    assert hashlib.sha256(folder.path(stored.sha256).read_bytes()).hexdigest() == stored.sha256
+
+
 def test_a_wrong_digest_leaves_nothing_behind(folder: DigestFolder) -> None:
     with pytest.raises(WrongDigestError, match=SHA256) as caught:
         folder.put(DATA + b"x", expected=SHA256)

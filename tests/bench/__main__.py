@@ -24,7 +24,7 @@ Measure = Callable[[], list[Row]]
 
 FIGURES = (
     *("cold_start", "inclusion", "whole_check", "entry_check", "gate"),
-    *("raw_leaves", "storage", "trillian", "add", "files", "rebuild"),
+    *("raw_leaves", "storage", "trillian", "add", "files"),
 )
 """The modules of this folder, each with a function of its own name that returns rows; cheapest first."""
 

@@ -77,9 +77,9 @@ def _has_candidate() -> bool:
 
 
 @contextlib.contextmanager
-def running_nginx(folder: Path, root: Path, core: int) -> Iterator[tuple[Server, tuple[int, ...]]]:
-    """nginx serving the files below `root` with sendfile, one worker, on one core; and the pids of master and
-    worker."""
+def running_nginx(folder: Path, root: Path, core: int | None) -> Iterator[tuple[Server, tuple[int, ...]]]:
+    """nginx serving the files below `root` with sendfile, one worker, on one core if it is named; and the
+    pids of master and worker."""
     _, port = choose_port("127.0.0.1", 0)
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, port=port, root=root))

@@ -44,6 +44,17 @@ def test_says_where_the_answer_is(tmp_path: Path) -> None:
     assert find(tmp_path, b"") is None
 
 
+def test_a_digest_of_the_bytes_themselves_is_taken_and_that_of_a_name_is_not(tmp_path: Path) -> None:
+    path, name = tmp_path / "input", hashlib.sha256(b"what the file is called after").hexdigest()
+    path.write_bytes(PUBLISHED)
+    assert FINDER.find(path, name) == "is it"
+    assert FINDER.find(path, name, just_hashed=True) is None  # whoever says so has to be right
+    assert FINDER.find(path, hashlib.sha256(PUBLISHED).hexdigest(), just_hashed=True) == "is it"
+    path.write_bytes(outer := zipped("lib/a.jar", PUBLISHED))
+    digest = hashlib.sha256(outer).hexdigest()
+    assert FINDER.find(path, digest, just_hashed=True) == "holds it as 'lib/a.jar'"
+
+
 def test_looks_into_stored_and_compressed_members(tmp_path: Path) -> None:
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         assert find(tmp_path, zipped("a", PUBLISHED, method)) == "holds it as 'a'"

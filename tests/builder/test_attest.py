@@ -9,7 +9,6 @@ from touchplate.builder.attest import (
     BuildFacts,
     Compared,
     Operator,
-    check_foreign,
     comparison_payload,
     need_backend,
     provenance_payload,
@@ -17,6 +16,7 @@ from touchplate.builder.attest import (
 from touchplate.builder.compare import compare
 from touchplate.builder.definitions import Definition, parse_definition
 from touchplate.builder.errors import AttestError, HostLack
+from touchplate.builder.foreign import check_foreign
 from touchplate.builder.plan import CollectedFile
 from touchplate.builder.repository import RemoteFile
 from touchplate.verify.dsse import parse_envelope

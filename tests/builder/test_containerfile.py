@@ -58,6 +58,7 @@ def test_everything_that_needs_no_network_is_taken() -> None:
         ("FROM a\nRUN\t--network=host\tcurl a", 2, "--network is not supported"),
         ("FROM a\nRUN --Mount=type=bind true", 2, "'--Mount=type=bind' is no flag that is understood"),
         ('FROM a\nRUN --"mount"=type=bind true', 2, "is no flag that is understood"),
+        ("FROM a\nCOPY --from=-x /a /a", 2, "'-x' is no name of an image"),
         ("FROM --=a.org", 1, "'--=a.org' is no flag that is understood"),
         ("FROM a\nRUN true\u2028RUN --mount=type=bind true", 2, "is no plain text"),
         ("FROM a\nENV A=1\rUSER x", 2, "is no plain text"),

@@ -1,5 +1,6 @@
 """The helper that maps a range of user ids: it becomes the command, or says why not and ends."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -89,3 +90,35 @@ def test_range_that_was_given_to_a_user_of_the_host_is_passed_over(
         given.unlink()
         with workspace.open_workspace(folder / "work", folder / "locks", source, two[:1]) as job:
             assert job.uid == first  # the control
+
+
+def test_ids_that_have_processes_are_passed_over_and_taken_again_when_those_are_gone(tmp_path: Path) -> None:
+    require_sandbox()
+    first = 36_000 + os.getpid() % 1_000 * 4
+    source = tmp_path / "source"
+    source.mkdir()
+    with open_folder() as folder, contextlib.ExitStack() as stack:
+        (folder / "work").mkdir(mode=0o755)
+        uids = range(first, first + 3)
+        sleepers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    ["setpriv", f"--reuid={uid}", "--clear-groups", "cat"], stdin=subprocess.PIPE
+                )
+            )
+            for uid in uids[:2]
+        ]
+        while not all(workspace.processes_of(uid) for uid in uids[:2]):
+            assert all(one.poll() is None for one in sleepers)
+        for taken, given in ((uids, first + 2), (uids[1:], first + 2)):
+            with workspace.open_workspace(folder / "work", folder / "locks", source, taken) as job:
+                assert job.uid == given
+        with (
+            pytest.raises(HostLack, match="no free uid"),
+            workspace.open_workspace(folder / "work", folder / "locks", source, uids[:2]),
+        ):
+            pass
+        for one in sleepers:
+            one.communicate()
+        with workspace.open_workspace(folder / "work", folder / "locks", source, uids) as job:
+            assert job.uid == first

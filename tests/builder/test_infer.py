@@ -75,7 +75,8 @@ def test_a_source_release_is_preferred_and_built_whole(here: Scene) -> None:
     )
     definition = inferred(here).definition
     assert definition.source.kind == "source-release"
-    assert definition.command == ("mvn", "-B", "-ntp", "clean", "package", "-DskipTests", "-Drat.skip")
+    left_out = ("-DskipTests", "-Drat.skip", "-Dmaven.javadoc.skip")
+    assert definition.command == ("mvn", "-B", "-ntp", "clean", "package", *left_out)
 
 
 def test_a_module_of_a_source_release_is_found(here: Scene) -> None:
@@ -149,6 +150,73 @@ def test_files_that_activate_a_modules_profiles_are_those_of_the_module(here: Sc
 
 def test_jdk_can_be_asked_for(here: Scene) -> None:
     assert details_of(inferred(here, jdk=25).definition).jdk == 25
+
+
+def test_a_toolchain_is_said_and_not_inferred(here: Scene) -> None:
+    lines = ("Build-Jdk-Spec: 17", "Build-Tool-Jdk-Spec: 21", "Created-By: Maven JAR Plugin 3.4.1")
+    publish(here.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest(*lines)}))
+    found = inferred(here)
+    assert details_of(found.definition).jdk == 17
+    assert found.reasons["tools.jdk"] == (
+        "JDK 17 (Build-Jdk-Spec of the manifest), published by Maven JAR Plugin 3.4.1, "
+        "under JDK 21 with a toolchain, which is not inferred"
+    )
+
+
+PROPERTIES = "META-INF/maven/org.example/demo/pom.properties"
+
+
+def publish_jar(one: Scene, more: Mapping[str, bytes]) -> None:
+    publish(one.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17"), **more}))
+
+
+def test_the_publishers_line_separator_is_read_from_what_maven_wrote(here: Scene) -> None:
+    publish_jar(here, {PROPERTIES: b"artifactId=demo\r\nversion=1.0\r\n"})
+    found = inferred(here)
+    assert found.definition.environment["JAVA_TOOL_OPTIONS"] == "'-Dline.separator=\r\n'"
+    assert any("CRLF" in note and "pom.properties" in note for note in found.notes)
+    assert "CRLF (pom.properties of the published jar" in found.reasons["environment"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {PROPERTIES: b""},
+        {PROPERTIES: b"a=b\nc=d\n"},
+        {PROPERTIES: b"a=b\r\nc=d\n"},  # mixed: no machine's
+        {PROPERTIES.replace("demo", "shaded"): b"a=b\r\n"},  # another project's, packed into the jar
+        {"a.properties": b"a=b\r\n"},
+    ],
+)
+def test_no_line_separator_is_inferred_from_anything_else(here: Scene, more: Mapping[str, bytes]) -> None:
+    publish_jar(here, more)
+    found = inferred(here)
+    assert "JAVA_TOOL_OPTIONS" not in found.definition.environment
+    assert "CRLF" not in found.reasons["environment"]
+
+
+MARKER = "<!-- do_not_remove: published-with-gradle-metadata -->"
+
+
+def test_a_release_that_gradle_made_is_not_built_and_says_so(here: Scene) -> None:
+    publish(here.repository, POM, pom("demo", more=MARKER))
+    with pytest.raises(DefinitionError, match=r"^not built: Gradle made org/example/demo/1\.0") as caught:
+        inferred(here)
+    assert caught.value.reason == "gradle"
+    publish(here.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest()}))  # no JDK: said second
+    with pytest.raises(DefinitionError, match="Gradle made"):
+        inferred(here)
+
+
+def test_gradles_marker_in_mavens_pom_is_no_gradle(here: Scene) -> None:
+    publish(here.repository, "org/example/p/1/p-1.pom", pom("p", version="1"))
+    for one in (pom("demo", parent="p:1", more=MARKER), pom("demo", more=MARKER + build(BUNDLE))):
+        publish(here.repository, POM, one)
+        assert inferred(here).definition.command[0] == "mvn"
+    publish(here.repository, POM, pom("demo", more=MARKER))
+    publish_jar(here, {PROPERTIES: b"a=b\n"})
+    assert inferred(here).definition.command[0] == "mvn"
 
 
 def test_without_a_jdk_in_the_manifest_the_remedy_is_named(here: Scene) -> None:

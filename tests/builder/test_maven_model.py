@@ -13,6 +13,7 @@ RESOURCES = "org.apache.maven.plugins:maven-resources-plugin:resources@default-r
 COMPILE = "org.apache.maven.plugins:maven-compiler-plugin:compile@default-compile"
 JAR = "org.apache.maven.plugins:maven-jar-plugin:jar@default-jar"
 MANIFEST = "org.apache.felix:maven-bundle-plugin:manifest@bundle-manifest"
+DESCRIPTOR = "org.apache.maven.plugins:maven-plugin-plugin:descriptor@default-descriptor"
 MODULE_INFO = "org.moditect:moditect-maven-plugin:add-module-info@add-module-infos"
 
 
@@ -52,6 +53,26 @@ def goals(*poms: bytes, jdk: int = 17, files: frozenset[str] = frozenset()) -> t
 
 def test_plain_jar_has_the_life_cycles_goals() -> None:
     assert goals(pom("a")) == (RESOURCES, COMPILE, JAR)
+
+
+def test_a_maven_plugin_gets_its_descriptor_where_its_life_cycle_makes_it() -> None:
+    packaging = "<packaging>maven-plugin</packaging>"
+    assert goals(pom("a", more=packaging)) == (RESOURCES, COMPILE, DESCRIPTOR, JAR)
+    more = plugin("org.apache.maven.plugins:maven-plugin-plugin", execution("mine", "descriptor"))
+    assert goals(pom("a", more=packaging + build(more))) == (
+        RESOURCES,
+        COMPILE,
+        DESCRIPTOR,
+        DESCRIPTOR.replace("default-descriptor", "mine"),
+        JAR,
+    )
+
+
+def test_remote_resources_are_fetched_before_resources_are_copied() -> None:
+    bundle = plugin("org.apache.maven.plugins:maven-remote-resources-plugin", execution("bundles", "process"))
+    process = "org.apache.maven.plugins:maven-remote-resources-plugin:process@bundles"
+    parent = pom("parent", more=build(bundle))
+    assert goals(pom("a", parent="parent:1.0"), parent) == (process, RESOURCES, COMPILE, JAR)
 
 
 def test_goals_of_a_parent_and_its_profiles_are_placed_by_phase() -> None:

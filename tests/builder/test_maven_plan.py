@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.builder.mavenparts import pom, publish, zip_bytes
 from tests.builder.rebuildparts import JAR, PACKAGE, PUBLISHED, Scene, scene
 from tests.builder.sandboxes import require_sandbox
 
+from touchplate.base.durable import DigestFolder
 from touchplate.base.progress import QuietProgress
 from touchplate.base.xml import parse_xml
 from touchplate.builder.definitions import Definition, make_definition
@@ -19,6 +21,7 @@ from touchplate.builder.ecosystems.maven.settings import format_settings
 from touchplate.builder.ecosystems.maven.tools import JDK, need_maven
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.rebuild import fetch_published
+from touchplate.builder.repository import Repositories, Repository
 from touchplate.builder.trees import tree_digest
 from touchplate.builder.workshop import open_workshop
 
@@ -91,7 +94,7 @@ def test_plan_runs_the_pinned_maven_with_our_settings_and_forbids_the_answer(
     plan = make_plan(made, tmp_path, MavenTools(jdk, maven), here.workshop.repositories, published)
     assert plan.command == (
         *("/maven/bin/mvn", "-s", "/settings.xml", "-Dmaven.repo.local=/home/build/m2"),
-        *("-B", "package"),
+        *("-Dmaven.repo.local.tail=/repo/central", "-B", "package"),
     )
     assert plan.environment["MAVEN_OPTS"] == "-Duser.home=/home/build -XX:TieredStopAtLevel=1 -Xmx1g"
     assert plan.environment["JAVA_HOME"] == "/jdk"
@@ -99,6 +102,18 @@ def test_plan_runs_the_pinned_maven_with_our_settings_and_forbids_the_answer(
     assert [bind.inside for bind in plan.binds] == ["/maven", "/jdk"]
     assert plan.forbidden.digests == {hashlib.sha256(PUBLISHED).hexdigest()}
     assert plan.forbidden.paths == {("central", JAR)}
+
+
+def test_where_two_upstreams_can_answer_maven_is_told_which_one_does(here: Scene, tmp_path: Path) -> None:
+    # From a tail, a file of the one would be taken for the other's of the same path.
+    client, store = here.workshop.client, DigestFolder(tmp_path / "store")
+    other = Repository(replace(here.central.upstream, name="corporate", identity="corporate"), client, store)
+    repositories = Repositories([here.central, other])
+    made = definition(upstreams=["central", "corporate"])
+    plan = make_plan(made, tmp_path, MavenTools(None, None), repositories, ())
+    assert not [word for word in plan.command if "tail" in word]
+    plan = make_plan(definition(), tmp_path, MavenTools(None, None), repositories, ())
+    assert "-Dmaven.repo.local.tail=/repo/central" in plan.command
 
 
 def test_an_upstream_that_is_not_configured_is_a_lack_of_this_host(here: Scene, tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 import io
 import stat
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from tests.builder.mavenparts import manifest, zip_bytes
+from tests.builder.mavenparts import manifest, pom, zip_bytes
 
 from touchplate.builder.archives import ArchiveLimits, SafeZip, unpack
 from touchplate.builder.definitions import Source
@@ -19,6 +20,8 @@ from touchplate.builder.ecosystems.maven.coordinates import (
 )
 from touchplate.builder.ecosystems.maven.layout import place_source
 from touchplate.builder.ecosystems.maven.manifest import read_traces
+from touchplate.builder.ecosystems.maven.pom import parse_pom
+from touchplate.builder.ecosystems.maven.resources import Resource, check_tries, is_match
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.errors import ArchiveError, BuilderError, DefinitionError
 from touchplate.builder.repository import RemoteFile
@@ -250,3 +253,115 @@ def test_entry_with_a_wrong_checksum_does_not_unpack(tmp_path: Path) -> None:
     data[data.rindex(b"PK\1\2") + 16] ^= 1
     with pytest.raises(ArchiveError, match="does not unpack"):
         unpack(SafeZip(bytes(data)), tmp_path, lambda name: name)
+
+
+WHOLE = Resource("src/main/resources")
+OUTSIDE = Resource(None, "META-INF", ("LICENSE.txt",))
+AT_ROOT = Resource("", "META-INF", ("LICENSE.txt", "README.md"))
+AMONG_SOURCES = Resource("src/main/java", includes=("**/*.properties",), excludes=("**/own/*",))
+
+
+@pytest.mark.parametrize(
+    ("name", "resources", "place"),
+    [
+        ("META-INF/LICENSE.txt", (WHOLE, AT_ROOT), "LICENSE.txt"),
+        ("META-INF/README.md", (WHOLE, AT_ROOT), "README.md"),
+        ("META-INF/LICENSE.txt", (OUTSIDE, WHOLE), "src/main/resources/META-INF/LICENSE.txt"),
+        ("META-INF/NOTICE.txt", (AMONG_SOURCES,), "NOTICE.txt"),
+        ("org/x/a.properties", (WHOLE, AMONG_SOURCES), "src/main/java/org/x/a.properties"),
+        ("org/own/a.properties", (WHOLE, AMONG_SOURCES), "src/main/resources/org/own/a.properties"),
+        ("org/x/a.txt", (AMONG_SOURCES,), "src/main/java/org/x/a.txt"),
+        ("data/a.txt", (Resource("conf", "data"),), "conf/a.txt"),
+        ("pom.xml", (Resource(""),), "src/main/java/pom.xml"),
+        ("pom.xml/a", (Resource("", includes=("**",)), WHOLE), "src/main/resources/pom.xml/a"),
+        ("a", (Resource("pom.xml"),), "src/main/java/a"),
+        ("org/x/A.java", (WHOLE,), "src/main/java/org/x/A.java"),
+        ("org/x/P.jjt", (WHOLE,), "src/main/java/org/x/P.jjt"),
+        ("META-INF/MANIFEST.MF", (WHOLE,), None),
+    ],
+)
+def test_layout_follows_the_resources_that_the_pom_declares(
+    name: str, resources: tuple[Resource, ...], place: str | None
+) -> None:
+    assert place_source(name, resources) == place
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "matches"),
+    [
+        ("**/*.xml", "a.xml", True),
+        ("**/*.xml", "x/y/a.xml", True),
+        ("*.xml", "x/a.xml", False),
+        ("x/**", "x/y/z", True),
+        ("x/", "x/y/z", True),
+        ("x\\**\\z", "x/z", True),
+        ("x/**/z", "x/y/w", False),
+        ("a?.t[x]", "ab.t[x]", True),
+        ("a[b]", "ab", False),
+        ("**", "x", True),
+        ("x/y", "x", False),
+        ("**/" * 2000 + "b", "a/" * 2000 + "a", False),
+    ],
+)
+def test_patterns_are_those_of_ant(pattern: str, path: str, *, matches: bool) -> None:
+    assert is_match(pattern, path) is matches
+
+
+@pytest.mark.parametrize(
+    ("directory", "inside"),
+    [
+        ("${project.basedir}", ""),
+        ("${basedir}/src/x/", "src/x"),
+        ("./src", "src"),
+        ("${project.basedir}/..", None),
+        ("/etc", None),
+        ("src/../../x", None),
+        ("${somewhere}/x", None),
+    ],
+)
+def test_a_resource_outside_the_project_has_no_folder(directory: str, inside: str | None) -> None:
+    more = f"<build><resources><resource><directory>{directory}</directory></resource></resources></build>"
+    assert parse_pom(pom("a", more=more)).build.resources == (Resource(inside),)
+
+
+@pytest.mark.parametrize(
+    ("resource", "count", "files", "refused"),
+    [
+        ("<includes><include>**/a</include></includes>", 10, 10_000, False),
+        ("<includes><include>**/a</include></includes>", 10, 10_001, True),
+        ("", 200_001, 1, True),
+        (f"<excludes><exclude>{'*/' * 100}</exclude></excludes>", 1, 1, False),
+        (f"<excludes><exclude>{'*/' * 100}*</exclude></excludes>", 1, 1, True),
+    ],
+)
+def test_a_pom_whose_patterns_are_endless_work_is_refused(
+    resource: str, count: int, files: int, *, refused: bool
+) -> None:
+    more = f"<build><resources>{f'<resource>{resource}</resource>' * count}</resources></build>"
+    resources = parse_pom(pom("a", more=more)).build.resources if count < 1000 else (WHOLE,) * count
+    with pytest.raises(DefinitionError, match="the POM") if refused else nullcontext():
+        check_tries(resources, files)
+
+
+def test_endless_patterns_keep_a_sources_jar_from_being_laid_out(tmp_path: Path) -> None:
+    exclude = f"<excludes><exclude>{'a' * 201}</exclude></excludes>"
+    more = f"<build><resources><resource>{exclude}</resource></resources></build>"
+    files = [
+        remote("g/a/1/a-1-sources.jar", zip_bytes({"a": b""})),
+        remote("g/a/1/a-1.pom", pom("a", more=more)),
+    ]
+    with pytest.raises(DefinitionError, match="more than 200 characters"):
+        prepare_tree(Source("sources-jar", ()), files, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sources_jar_is_laid_out_by_its_pom(tmp_path: Path) -> None:
+    more = (
+        "<build><resources><resource><directory>conf</directory><targetPath>/x/</targetPath>"
+        "<includes><include>*.txt</include></includes></resource></resources></build>"
+    )
+    jar = zip_bytes({"x/a.txt": b"1", "x/b.bin": b"2"})
+    files = [remote("g/a/1/a-1-sources.jar", jar), remote("g/a/1/a-1.pom", pom("a", more=more))]
+    prepare_tree(Source("sources-jar", ()), files, tmp_path)
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert made == {"pom.xml", "conf/a.txt", "src/main/java/x/b.bin"}

@@ -20,6 +20,7 @@ PROGRAMS = {
     "sigstore": "./sigstore",
     "reader": "./reader",
     "vectors": "./vectors",
+    "summary": "./summary",
     "fsck": "github.com/transparency-dev/tessera/cmd/fsck",
     "hammer": "github.com/transparency-dev/tessera/internal/hammer",
 }

@@ -66,10 +66,9 @@ CASES = (
         backend="gvisor",
     ),
     Case(
-        "sling.discovery.api 1.0.6",
+        "sling.discovery.api 1.0.6, made where lines end with CRLF",
         "pkg:maven/org.apache.sling/org.apache.sling.discovery.api@1.0.6",
-        "different",
-        "pom.properties: line ends CRLF != LF",
+        "identical",
         sha256="fed0893109ab91fcdfdda8d0ad60452173e7a1e8fbd91daa37da04a99c536d3e",
     ),
     Case(

@@ -2,11 +2,12 @@
 
 Prints package → result → seconds → cause. A row that is `different` names its cause only when a control is
 `identical`: a second build, one edit of the definition apart, without that cause (`tests.e2e.controls`). Any
-other such row says `unexplained`. Exit 1 on an unexplained row or a surprise. A release whose JDK this host
-lacks is skipped, loudly; under CI=true that fails.
+other such row says `unexplained`. Exit 1 on an unexplained row or a surprise, and when fewer than four of
+five releases are identical. A release whose JDK this host lacks is skipped, loudly; under CI=true that fails.
 
 As in `tests.e2e.rebuilds`, every run is the command itself, signs, and writes to a log that is new each time;
-`--data` is shared between runs, what is remembered of the log is not.
+`--data` is shared between runs, what is remembered of the log is not. Two releases are rebuilt at a time,
+each beside a log of its own, so that what a run adds to its log can be counted.
 """
 
 import argparse
@@ -18,8 +19,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from tests.builder.loghost import LogHost, log_host
@@ -40,6 +44,12 @@ SETUP_JDK = 17
 
 NAME_WIDTH = 36
 """Characters of the table's first column: rows are printed before the later names are known."""
+
+LANES = 2
+"""Rebuilds at a time, unless said otherwise: each keeps about one core busy."""
+
+IDENTICAL_SHARE = 0.8
+"""Least part of the releases that must come out identical by inference, for it to be of use."""
 
 ENTRIES = {"identical": 2, "different": 2, "not-built": 1}
 """Result → entries that the log gets; none when this host lacks something."""
@@ -73,6 +83,8 @@ class SampleRow(Row):
 
     unexplained: bool = False
     skipped: bool = False
+    project: str = ""
+    """Of a release with its inferred definition; empty for controls and variations."""
 
 
 class Runner:
@@ -134,6 +146,8 @@ def rows_of(case: Case, runner: Runner) -> Iterator[SampleRow]:
 
 def released(case: Case, run: Run, control: Run | None) -> SampleRow:
     """The row of an inferred rebuild. `control`: the build without the cause that the row shows."""
+    if case.refused:
+        return refused(case, run)
     expected = "different" if case.says else "identical"
     kind = run.answer.get("source", {}).get("kind", "")
     found = {
@@ -143,7 +157,18 @@ def released(case: Case, run: Run, control: Run | None) -> SampleRow:
         "another published file": bool(published(run.answer))
         and set(published(run.answer).values()) != {case.sha256},
     }
-    return _row(case.name, run, found, case.control.says if case.control else "", control)
+    row = _row(case.name, run, found, case.control.says if case.control else "", control)
+    return replace(row, project=case.project)
+
+
+def refused(case: Case, run: Run) -> SampleRow:
+    """The row of a release for which inference refuses to make a definition: nothing is built."""
+    says = str(run.answer.get("reason"))
+    found = {
+        f"result {run.result}, where nothing can be built": "result" in run.answer,
+        f"refused as {says}, not {case.refused}": says != case.refused,
+    }
+    return replace(_row(case.name, run, found, "", None), result="not built", project=case.project)
 
 
 def different(name: str, run: Run, variation: Variation, control: Run) -> SampleRow:
@@ -184,22 +209,30 @@ def _row(name: str, run: Run, found: dict[str, bool], says: str, control: Run | 
     return SampleRow(name, run.result, run.seconds, f"control: identical ({says}); {cause}", mistakes)
 
 
-def summary(rows: Sequence[Row]) -> str:
-    """The last line; it starts with `OK` only when nothing failed."""
+def summary(rows: Sequence[Row], *, whole: bool = True) -> str:
+    """The last line; it starts with `OK` only when nothing failed. `whole`: whether no release was left out,
+    so that the part of them that is identical says something."""
     sample = [row for row in rows if isinstance(row, SampleRow)]
     surprises = sum(bool(row.mistakes) for row in rows)
     unexplained = sum(row.unexplained for row in sample)
     counts = [
         (sum(row.result == "identical" for row in sample), "identical"),
         (sum(row.result == "different" and not row.unexplained for row in sample), "different and named"),
+        (sum(row.result == "not built" for row in sample), "not built"),
         (sum(row.skipped for row in sample), "skipped"),
         (unexplained, "unexplained"),
         (surprises, "surprises"),
     ]
+    releases = [row for row in sample if row.project]
+    same = [row for row in releases if row.result == "identical"]
     # Where everything was skipped, nothing was found out.
     failed = surprises or unexplained or not any(row.result == "identical" for row in sample)
-    word = "rebuild-sample: FAILED" if failed else OK
-    return f"{word}: {', '.join(f'{count} {what}' for count, what in counts)}"
+    too_few = whole and len(same) < IDENTICAL_SHARE * len(releases)
+    word = "rebuild-sample: FAILED" if failed or too_few else OK
+    projects = len({row.project for row in same})
+    inferred = f"; by inference {len(same)} of {len(releases)} releases, of {projects} projects"
+    counted = ", ".join(f"{count} {what}" for count, what in counts)
+    return f"{word}: {counted}{inferred if releases else ''}"
 
 
 def write_page(path: Path, rows: Sequence[Row], last: str) -> None:
@@ -217,7 +250,7 @@ def write_page(path: Path, rows: Sequence[Row], last: str) -> None:
         f"- {last}",
         "",
         "Made by `make rebuild-sample`. Seconds are wall clock, with whatever else ran on the machine;",
-        "inputs that an earlier run had fetched came from the cache.",
+        "inputs that an earlier run had fetched came from the cache. Two rebuilds ran at a time.",
         "",
         "| package | result | seconds | cause |",
         "|---|---|---|---|",
@@ -228,27 +261,50 @@ def write_page(path: Path, rows: Sequence[Row], last: str) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def all_rows(cases: Sequence[Case], runners: Sequence[Runner]) -> Iterator[list[SampleRow]]:
+    """The rows of each case, in their order; as many cases at a time as there are runners."""
+    free: SimpleQueue[Runner] = SimpleQueue()
+    for runner in runners:
+        free.put(runner)
+
+    def one(case: Case) -> list[SampleRow]:
+        runner = free.get()
+        try:
+            return list(rows_of(case, runner))
+        finally:
+            free.put(runner)
+
+    with ThreadPoolExecutor(len(runners)) as pool:
+        yield from pool.map(one, cases)
+
+
+def _maven_rows(cases: Sequence[Case], data: Path, lanes: int) -> Iterator[Row]:
+    """As they come: a whole sample takes long. Then a repeat of what one of the logs holds."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        hosts = [stack.enter_context(log_host(folder / f"host-{lane}")) for lane in range(lanes)]
+        runners = [Runner(host, data, host.key.parent) for host in hosts]
+        for rows in all_rows(cases, runners):
+            yield from rows
+        if len(hosts[0].service.entries_after(0)) > 1:
+            yield repeat(hosts[0], data, folder / "state")
+
+
 def main() -> int:
     """Rebuild all, or those whose name holds one of the given words."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=default_data(), help="shared cache folder")
+    parser.add_argument("--lanes", type=int, default=LANES, metavar="N", help="rebuilds at a time")
     parser.add_argument("--page", type=Path, help="write the table there, as Markdown")
     parser.add_argument("words", nargs="*", help="only releases whose name holds one of these")
     args = parser.parse_args()
     cases = [case for case in CASES if not args.words or any(word in case.name for word in args.words)]
-    data = args.data.absolute()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name, log_host(Path(name) / "host") as host:
-        runner = Runner(host, data, Path(name))
-        show_head(NAME_WIDTH)
-        for case in cases:
-            for row in rows_of(case, runner):
-                rows.append(row)
-                show_row(row, NAME_WIDTH)  # as they come: a whole sample takes long
-        if len(host.service.entries_after(0)) > 1:
-            rows.append(repeat(host, data, Path(name) / "state"))
-            show_row(rows[-1], NAME_WIDTH)
-    last = summary(rows)
+    show_head(NAME_WIDTH)
+    for row in _maven_rows(cases, args.data.absolute(), max(args.lanes, 1)):
+        rows.append(row)
+        show_row(row, NAME_WIDTH)
+    last = summary(rows, whole=not args.words)
     print(last)
     if args.page is not None:
         write_page(args.page, rows, last)

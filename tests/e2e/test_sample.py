@@ -1,6 +1,7 @@
 """The sample's table cannot flatter: edits change one thing, and only an identical control names a cause."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.e2e.sample import (
     Run,
     Runner,
     SampleRow,
+    all_rows,
     controlled,
     different,
     released,
@@ -82,8 +84,10 @@ def run(result: str, **more: str) -> Run:
 
 LACK = Run({"error": "needs JDK 25; this host has 17", "reason": "jdk-missing"})
 CONTROL = Edit("the other way", lambda value: None)
-DIFFERS = Case("demo 1.0", PACKAGE, SHA256, says="x != y", control=CONTROL)
-SAME = Case("demo 1.0", PACKAGE, SHA256)
+DIFFERS = Case("demo 1.0", PACKAGE, SHA256, project="Demo", says="x != y", control=CONTROL)
+SAME = Case("demo 1.0", PACKAGE, SHA256, project="Demo")
+REFUSED = Case("demo 1.0", PACKAGE, SHA256, project="Demo", refused="gradle")
+NOT_INFERRED = Run({"error": "not built: Gradle made it", "reason": "gradle"})
 
 
 @pytest.mark.parametrize(
@@ -189,7 +193,8 @@ def test_a_missing_jdk_is_a_loud_skip_and_a_failure_in_ci() -> None:
     here, ci = (skipped("demo", LACK, in_ci=in_ci) for in_ci in (False, True))
     assert (here.result, here.cause) == ("SKIPPED", "needs JDK 25; this host has 17")
     assert summary([released(SAME, run("identical"), None), here]) == (
-        f"{OK}: 1 identical, 0 different and named, 1 skipped, 0 unexplained, 0 surprises"
+        f"{OK}: 1 identical, 0 different and named, 0 not built, 1 skipped, 0 unexplained, 0 surprises; "
+        "by inference 1 of 1 releases, of 1 projects"
     )
     assert not summary([ci]).startswith(OK)
 
@@ -200,6 +205,58 @@ def test_a_sample_without_a_build_and_a_surprise_of_another_row_are_no_success()
     good = released(SAME, run("identical"), None)
     assert summary([good]).startswith(OK)
     assert not summary([good, Row("repeat", "not the same", 1.0, "", ("not repeated",))]).startswith(OK)
+
+
+def test_a_release_that_inference_refuses_for_the_expected_reason_is_not_built() -> None:
+    row = released(REFUSED, NOT_INFERRED, None)
+    assert (row.result, row.cause, row.mistakes) == ("not built", "not built: Gradle made it", ())
+    for found in (
+        LACK,
+        run("not-built"),
+        run("identical"),
+        replace(NOT_INFERRED, entries=1),
+        replace(NOT_INFERRED, code=0),
+    ):
+        assert released(REFUSED, found, None).mistakes
+
+
+def test_fewer_than_four_of_five_identical_releases_are_no_success() -> None:
+    good, bad = released(SAME, run("identical"), None), released(REFUSED, NOT_INFERRED, None)
+    assert summary([good] * 4 + [bad]).startswith(OK)
+    assert summary([good] * 4 + [bad]).endswith("by inference 4 of 5 releases, of 1 projects")
+    assert not summary([good] * 3 + [bad]).startswith(OK)
+    assert summary([good, bad], whole=False).startswith(OK)  # some were picked
+    # Controls and variations are no releases, and cannot make up for them.
+    assert not summary([good] * 3 + [bad, controlled(CONTROL, run("identical"))]).startswith(OK)
+
+
+def test_rows_of_rebuilds_side_by_side_keep_their_order_and_their_logs() -> None:
+    class Lane(Runner):
+        """Answers at once, and notices when two releases share it."""
+
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+            self.asked: list[str] = []
+
+        def infer(self, package: str) -> Run:
+            assert self._lock.acquire(blocking=False), "two rebuilds beside one log"
+            self.asked.append(package)
+            both.wait(10)  # until another release runs beside this one
+            self._lock.release()
+            return run("identical")
+
+    both, lanes = threading.Barrier(2), [Lane(), Lane()]
+    cases = [replace(SAME, name=f"demo {number}", package=f"p{number}") for number in range(6)]
+    rows = [row.name for rows in all_rows(cases, lanes) for row in rows]
+    assert rows == [case.name for case in cases]
+    assert sorted(lanes[0].asked + lanes[1].asked) == [case.package for case in cases]
+    assert len(lanes[0].asked) == 3
+
+
+def test_the_sample_has_enough_releases_of_enough_projects() -> None:
+    assert len(CASES) >= 25
+    assert len({case.project for case in CASES if not case.refused}) >= 10
+    assert all(case.project for case in CASES)
 
 
 def test_an_edit_that_no_longer_fits_is_a_row_and_not_the_end_of_the_table(tmp_path: Path) -> None:

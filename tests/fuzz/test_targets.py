@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from tests.fuzz import builds, bundles, corpus, notes, packages, statements, trees
+from tests.fuzz import builds, bundles, corpus, notes, packages, statements, trees, unlogged
 from tests.fuzz.jsonmutator import mutate_json
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
@@ -22,17 +22,19 @@ from touchplate.builder.ecosystems.oci import containerfile
 from touchplate.builder.normalise import normalise_definition
 from touchplate.builder.stabilize.zipparts import ZipEntry
 from touchplate.log.witness import requests
-from touchplate.verify import forks, steps, tlog_proof
+from touchplate.verify import forks, links, steps, tlog_proof
 from touchplate.verify import judge as judge_module
 from touchplate.verify.checkpoints import parse_checkpoint_body
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.entry import parse_packed
 from touchplate.verify.errors import MalformedError
+from touchplate.verify.jcs import format_json
 from touchplate.verify.keys import StatementKey
 from touchplate.verify.levels import ReproducedRule, judge_levels
 from touchplate.verify.notes import open_note, parse_verifier_key
 from touchplate.verify.policy import format_policy
 from touchplate.verify.predicates.provenance import SOURCE_KINDS, format_provenance
+from touchplate.verify.predicates.summary import format_summary
 from touchplate.verify.purl import normalise_purl
 from touchplate.verify.tiles import parse_entry_bundle
 from touchplate.verify.trust import TrustFile
@@ -148,6 +150,8 @@ PLANTED: tuple[tuple[str, object, str, Callable[..., Any]], ...] = (
     ("pom", pom, "parse_xml", ElementTree.fromstring),
     ("containerfile", containerfile._Reader, "_check_add", _accept),
     ("jar-stabilizer", ZipEntry, "content", lambda self: bytes(self.size)),
+    ("link", links, "format_json", lambda signed: format_json({**signed, "command": ["make"]})),
+    ("summary", unlogged, "format_summary", lambda summary: format_summary(replace(summary, time=None))),
     ("signed-statement", judge_module, "judge_levels", _counts_all_sources),
 )
 """For each target a part of ours that breaks: (target, where it is used, its name, the broken one)."""

@@ -22,6 +22,7 @@ from touchplate.log.errors import STATUS, AdmissionError, LogError
 from touchplate.verify.dsse import PAYLOAD_TYPE, format_envelope, pae, parse_envelope, sign_envelope
 from touchplate.verify.jcs import JSONValue, format_json, parse_json
 from touchplate.verify.keys import P256_ORDER, generate_signer
+from touchplate.verify.predicates.summary import SUMMARY_TYPE
 from touchplate.verify.purl import parse_purl
 from touchplate.verify.statements import (
     STATEMENT_TYPE,
@@ -174,6 +175,7 @@ def test_asks_for_every_ecosystem_of_a_statement() -> None:
         (b"{}", "malformed"),
         (b"\xef\xbb\xbf" + record_payload(1), "malformed"),
         (changed(predicateType="https://example.org/other/v1"), "unknown-predicate"),
+        (changed(predicateType=SUMMARY_TYPE), "unknown-predicate"),  # a summary is no evidence
         (changed(_type="https://in-toto.io/Statement/v0.1"), "malformed"),
         (changed(predicate={}), "malformed"),
         (changed(subject=[]), "malformed"),

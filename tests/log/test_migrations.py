@@ -136,7 +136,7 @@ def test_refuses_a_database_of_a_newer_version(tmp_path: Path) -> None:
 def migrate_from_nothing(transaction: Connection) -> None:
     """All scripts in turn, as for a database that began with the first of them."""
     scripts = Path(migrations.__file__).parent / "versions"
-    migrations._versions.create(transaction)
+    migrations.MIGRATIONS.versions.create(transaction)
     context = MigrationContext.configure(transaction, opts={"version_table": VERSION_TABLE})
     from alembic.operations import Operations
 

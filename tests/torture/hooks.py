@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from tests.torture.points import (
     COMMIT,
     CREATE,
     DATABASE,
+    DETAILED,
     FOLDER,
     REMOVE,
     RENAME,
@@ -37,6 +39,9 @@ from tests.torture.power import Unsynced
 KILL, CUT = "kill", "cut"
 """SIGKILL; and SIGKILL after everything was undone that a power cut would take."""
 
+HOLD = "hold"
+"""The process waits there, so that another one can be killed meanwhile, until its orders are gone."""
+
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
 
 WRITES = re.compile(
@@ -44,6 +49,10 @@ WRITES = re.compile(
     r'|(DROP) (?:TABLE|INDEX))(?: IF (?:NOT )?EXISTS)? "?(\w+)'
 )
 """What a statement makes, drops or writes, and the name of that."""
+
+
+_COLUMNS = re.compile(r"UPDATE \w+ SET (.*?) WHERE ", re.DOTALL)
+_COLUMN = re.compile(r"(?:^|, )(\w+)=")
 
 
 @dataclass
@@ -59,7 +68,27 @@ class Plan:
     action: str = KILL
     armed: str = ""
     """File that lets the plan begin: nothing before it is there counts. Empty: from the start."""
+    orders: str = ""
+    """File that holds `NUMBER TAB SIDE TAB POINT` for as long as there is to be a HOLD at that point: so one
+    life has many. Empty: the plan is the one above."""
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _order: str = ""
+
+    def read_orders(self) -> None:
+        """Take over what is ordered now; each order counts anew."""
+        order = self.current_order()
+        if order != self._order:
+            self._order = order
+            self._seen.clear()
+            _, self.side, self.point = order.split("\t") if order else ("", "", "")
+            self.action = HOLD
+
+    def current_order(self) -> str:
+        """What stands in the file; empty when there is none."""
+        try:
+            return Path(self.orders).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
     @property
     def is_armed(self) -> bool:
@@ -126,6 +155,8 @@ class Hooks:
         plan, name = self._plan, point.name
         with self._lock:
             self._say(f"{side} {name}")
+            if plan.orders:
+                plan.read_orders()
             if not plan.is_armed:
                 return
             plan._seen[name, side] += 1
@@ -134,6 +165,12 @@ class Hooks:
             self._say(f"! {side} {name}")
             if plan.action in (KILL, CUT):
                 self._end()
+            order = plan._order
+        if order:
+            # Without the lock: the other threads of this process go on.
+            while plan.current_order() == order:
+                time.sleep(0.005)
+            return
         if point.call in (DATABASE, STATEMENT, COMMIT, CLOSE):
             raise sqlite3.OperationalError(f"{plan.action}, says the torture series")
         raise OSError(ERRORS[plan.action], os.strerror(ERRORS[plan.action]))
@@ -281,10 +318,13 @@ def _connection_class(hooks: Hooks) -> type[sqlite3.Connection]:
 
 
 def written_by(sql: str) -> str:
-    """The table that a statement writes, `create` or `drop` for one that makes or drops any, else ""."""
+    """The table that a statement writes, `create` or `drop` for one that makes or drops any, else "". For an
+    update of one of DETAILED with the columns: `jobs(result)`."""
     if not (found := WRITES.match(sql)):
         return ""
     created, dropped, table = found.groups()
+    if table in DETAILED and (assigned := _COLUMNS.match(sql)):
+        return f"{table}({','.join(sorted(_COLUMN.findall(assigned[1])))})"
     return "create" if created else "drop" if dropped else str(table)
 
 

@@ -2,7 +2,7 @@
 
 A step is one call: a file made, a file or folder synced, a name given or taken away, a transaction committed.
 `Table.find` gives the point of a call, or None for one that nobody has listed here: then the series fails.
-A new store (a job queue, say) is a few rows more.
+A new store is a few rows more.
 """
 
 import re
@@ -243,8 +243,34 @@ TRILLIAN_STORE: Sequence[Point] = (
 POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT, *IMPORT, *BACKUP, *TRILLIAN_STORE)
 """That the series of all stores hits."""
 
-KILLED: Sequence[Point] = (*BATCH, *SIGNED, *RAW, *SHARED)
-"""That only the series of the log under load hits (`kills/`)."""
+DETAILED = frozenset({"jobs"})
+"""Tables of which an update names its columns, too: they tell what is done to a job."""
+
+_LOST = "( jobs\\((lost|overruns)\\))?"
+
+_STEPS = {
+    "job added": "jobs",
+    "lease given": f"jobs\\(attempts,[^)]*\\){_LOST}",
+    "lease kept": "jobs\\(lease_until,leased(,phase)?\\)",
+    "result judged": "jobs\\(result\\)",
+    "statements stored": "jobs\\(parcel\\)",
+    "job finished": "jobs\\(detail,finished,indexes,lease_until,state\\)",
+    "job failed": "jobs\\(detail,finished,lease_until,state\\)",
+    "job given back": "jobs\\(detail,lease_until,not_before,state\\)( jobs\\(lacks\\))?",
+    "output stored": "job_output",
+    "worker noted": "workers",
+}
+"""What is committed to the queue's database."""
+
+QUEUE: Sequence[Point] = (
+    *_database("queue", "node/queue\\.sqlite", {"tables committed": "create( \\w+)*", **_STEPS}),
+    *(Point("shared queue", step, COMMIT, f"{_SHARED} {tables}") for step, tables in _STEPS.items()),
+    Point("shared queue", "tables committed", COMMIT, f"{_SHARED} create( \\w+)* queue_version( \\w+)*"),
+)
+"""The jobs of a node: in a file, or in a database on PostgreSQL."""
+
+KILLED: Sequence[Point] = (*BATCH, *SIGNED, *RAW, *SHARED, *QUEUE)
+"""That only the series under load hit (`kills/`, `jobs/`)."""
 
 SCRATCH = (
     # What a job or a tree holds: nothing of it is read by anybody after a crash, all of it is removed.

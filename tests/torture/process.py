@@ -67,13 +67,16 @@ class Launcher:
         roots: dict[str, Path],
         kill: Kill | None = None,
         armed: Path | None = None,
+        orders: Path | None = None,
     ) -> "Run":
-        """A process that runs `touchplate ARGV`. `armed`: file before which the plan does not begin."""
+        """A process that runs `touchplate ARGV`. `armed`: file before which the plan does not begin.
+        `orders`: file by which it is told again and again where to hold (`hooks.Plan`)."""
         base = self._folder / f"{next(self._numbers):05d}"
         plan = Plan({name: str(path) for name, path in roots.items()}, f"{base}.hits")
         if kill is not None:
             plan.point, plan.side, plan.number, plan.action = kill.point, kill.side, kill.number, kill.action
         plan.armed = "" if armed is None else str(armed)
+        plan.orders = "" if orders is None else str(orders)
         told = {name: value for name, value in asdict(plan).items() if not name.startswith("_")}
         return self._begin(
             {"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "plan": told}, base

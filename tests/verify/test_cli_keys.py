@@ -23,7 +23,7 @@ def keygen(role: str, out: Path, *arguments: str) -> int:
     return cli.main(["keygen", "--for", role, "--out", str(out), *arguments])
 
 
-@pytest.mark.parametrize("role", ["rebuilder", "recorder", "administrator"])
+@pytest.mark.parametrize("role", ["rebuilder", "recorder", "administrator", "verifier"])
 def test_makes_statement_keys(role: str, tmp_path: Path) -> None:
     assert keygen(role, tmp_path / "x.key") == 0
     signer = load_signer((tmp_path / "x.key").read_bytes(), None)

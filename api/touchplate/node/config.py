@@ -15,6 +15,7 @@ from touchplate.api.rebuilds import RebuildMode
 from touchplate.base.config import Duration, Secret, load_file
 from touchplate.base.postgresql import parse_address
 from touchplate.base.upstreams import AUTO, Upstream
+from touchplate.builder.queue.jobs import LONGEST_LEASE_SECONDS
 from touchplate.log.service import SQLITE, LogConfig
 from touchplate.log.witness.config import WitnessConfig
 from touchplate.verify.errors import MalformedError
@@ -27,6 +28,8 @@ _TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}\Z")
 EXISTING_LEVELS = ("recorded", "reproduced")
 RECORDS_PER_MINUTE = 6_000
 MAX_PORT = 65_535
+MAX_LEASE_SECONDS = 7 * 24 * 3600
+"""Longest `max_lease`: definitions may give each of their two phases a day."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,10 @@ class QueueSection:
     # Silence of a worker after which its job is another's, and how often that may happen to one job.
     lease: Duration = field(default=Duration(60))
     max_lost: int = 5
+    # Pause before a job is tried again that was not built, or whose worker lacked something.
+    retry: Duration = field(default=Duration(300))
+    # How long one lease may last, however often it is renewed: longer than any build of the definitions used.
+    max_lease: Duration = field(default=Duration(LONGEST_LEASE_SECONDS))
 
     def check(self) -> list[str]:
         """What concerns all tokens, and the form of the address."""
@@ -119,6 +126,10 @@ class QueueSection:
             found.append("token: nobody could use the queue; add a [[queue.token]]")
         if not 2 <= self.lease <= 3600:
             found.append('lease: write a time from "2s" to "1h"')
+        if not self.lease <= self.max_lease <= MAX_LEASE_SECONDS:
+            found.append('max_lease: write a time that is not less than lease, at most "7d"')
+        if not 1 <= self.retry <= 3600:
+            found.append('retry: write a time from "1s" to "1h"')
         if self.max_lost < 0:
             found.append("max_lost: write 0 or more")
         if self.definitions is not None and not self.definitions.is_dir():

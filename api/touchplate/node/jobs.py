@@ -22,14 +22,19 @@ DATABASE_NAME = "queue.sqlite"
 def open_jobs(section: QueueSection, data: Path) -> JobRoutes:
     """The queue and its routes. Raises ConfigError (tokens), StorageError."""
     tokens = _read_tokens(section)  # before a database is made
-    limits = QueueLimits(lease_seconds=int(section.lease), lost=section.max_lost)
+    limits = QueueLimits(
+        lease_seconds=int(section.lease),
+        longest_lease_seconds=int(section.max_lease),
+        lost=section.max_lost,
+        retry_seconds=int(section.retry),
+    )
     return JobRoutes(Queue(_open_engine(section, data), limits), tokens)
 
 
 def open_desk(section: QueueSection, jobs: JobRoutes, evidence: DigestFolder) -> RebuildDesk:
     """Where refused clients ask for rebuilds."""
     definitions = None if section.definitions is None else DefinitionIndex(section.definitions)
-    return RebuildDesk(Source(jobs.queue, jobs.tokens, definitions, evidence))
+    return RebuildDesk(Source(jobs.queue, jobs.tokens, definitions, evidence), clock=jobs.clock)
 
 
 def _open_engine(section: QueueSection, data: Path) -> Engine:

@@ -67,11 +67,12 @@ class AnswerFinder:
         self._known = known
         self._left = TOTAL_BYTES
 
-    def find(self, path: Path, sha256: str | None = None) -> str | None:
+    def find(self, path: Path, sha256: str | None = None, *, just_hashed: bool = False) -> str | None:
         """How the answer is in this file ("itself", "in a.zip!b.jar"-like member path), or None.
 
         Raises TooMuchError when the file cannot be looked through within the limits, HostLack when this host
-        cannot read it or has no room to unpack it. `sha256`: of the file, when it is known.
+        cannot read it or has no room to unpack it. `sha256`: of the file, when it is known; `just_hashed`:
+        that it comes from these very bytes, on their way to the disk, and is not only the file's name.
         """
         if not self._digests:
             return None
@@ -80,7 +81,7 @@ class AnswerFinder:
         search = _Search(self._digests, min(EXPANDED_BYTES, self._left))
         try:
             with path.open("rb") as file:
-                found = search.look(file, "", LAYERS)
+                found = search.look(file, "", LAYERS, sha256 if just_hashed else None)
             if self._known is not None and found is None and search.members and not search.troubles:
                 self._known.keep(search.outermost, search.seen)
             return found
@@ -147,21 +148,16 @@ class _Search:
         # Taken for damage of the archive, as they mostly are; a failing disk gives them too.
         self.troubles: list[OSError] = []
 
-    def look(self, file: IO[bytes], name: str, layers: int) -> str | None:
-        """Hash a seekable file; open it as far as `layers` go."""
-        file.seek(0)
-        hasher, entries = hashlib.sha256(), 0
-        while data := file.read(_CHUNK):
-            hasher.update(data)
-            entries += data.count(_ZIP_ENTRY)
-        digest = hasher.hexdigest()
+    def look(self, file: IO[bytes], name: str, layers: int, known: str | None = None) -> str | None:
+        """Hash a seekable file, unless its digest is known; open it as far as `layers` go."""
+        digest = known or _digest(file)
         self.outermost = self.outermost or digest
         self.seen.add(digest)
         if digest in self._digests:
             return f"holds it as {name!r}" if name else "is it"
         if layers == 0:
             return None
-        for open_members in _kinds(file, entries, self.troubles):
+        for open_members in _kinds(file, self.troubles):
             # A damaged archive gives what could be read before the damage.
             with _ignoring_damage(self.troubles):
                 for member, content in open_members(file):
@@ -184,6 +180,22 @@ class _Search:
         except OSError as error:
             # Our own disk, not the archive's damage: what was not looked through must not pass.
             raise _lack(error) from error
+
+
+def _digest(file: IO[bytes]) -> str:
+    file.seek(0)
+    hasher = hashlib.sha256()
+    while data := file.read(_CHUNK):
+        hasher.update(data)
+    return hasher.hexdigest()
+
+
+def _count_zip_entries(file: IO[bytes]) -> int:
+    file.seek(0)
+    entries = 0
+    while data := file.read(_CHUNK):
+        entries += data.count(_ZIP_ENTRY)
+    return entries
 
 
 def _lack(error: OSError) -> HostLack:
@@ -210,7 +222,7 @@ def _read(content: IO[bytes], troubles: list[OSError]) -> bytes:
 _Opener = Callable[[IO[bytes]], Iterator[tuple[str, IO[bytes]]]]
 
 
-def _kinds(file: IO[bytes], zip_entries: int, troubles: list[OSError]) -> Iterator[_Opener]:
+def _kinds(file: IO[bytes], troubles: list[OSError]) -> Iterator[_Opener]:
     """How to open the file, for each kind of container that it is."""
     file.seek(0)
     head = file.read(_TAR_HEADER_BYTES)
@@ -222,7 +234,7 @@ def _kinds(file: IO[bytes], zip_entries: int, troubles: list[OSError]) -> Iterat
         yield _open_tar
     is_listed = zipfile.is_zipfile(file)  # by its end: something may stand before an archive
     if is_listed:
-        if zip_entries > MEMBERS:
+        if _count_zip_entries(file) > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
         yield partial(_open_zip, troubles)
     if is_listed or head.startswith(MARK):

@@ -7,20 +7,14 @@ by our own reader and by in-toto's official bindings, so that nobody signs what 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from google.protobuf import json_format
-from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
-from in_toto_attestation.v1 import statement_pb2
-from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
-from in_toto_attestation.v1.statement import Statement as ForeignStatement
-
 from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition
 from touchplate.builder.errors import AttestError, HostLack
+from touchplate.builder.foreign import MAX_PAYLOAD_BYTES, check_foreign
 from touchplate.builder.plan import CollectedFile
 from touchplate.builder.repository import RemoteFile
 from touchplate.verify.dsse import sign_envelope
 from touchplate.verify.entry import make_entry
-from touchplate.verify.jcs import parse_json
 from touchplate.verify.keys import StatementSigner
 from touchplate.verify.names import format_builder
 from touchplate.verify.predicates.comparison import Comparison as ComparisonPredicate
@@ -32,9 +26,6 @@ from touchplate.verify.predicates.provenance import (
     format_provenance,
 )
 from touchplate.verify.statements import COMPARISON_TYPE, make_statement, make_subject
-
-MAX_PAYLOAD_BYTES = 48 * 1024
-"""Base64 of it must fit an envelope of 64 KiB; ours stay under 10 kB."""
 
 
 @dataclass(frozen=True)
@@ -157,32 +148,6 @@ class Compared:
             return None
         report = File({"sha256": self.report}, len(found.report))
         return Differences(found.count, found.causes, found.summary, report)
-
-
-def check_foreign(payload: bytes) -> None:
-    """Have in-toto's official bindings read a payload. Raises AttestError with what they say."""
-    try:
-        foreign = json_format.Parse(payload, statement_pb2.Statement())
-        ForeignStatement.copy_from_pb(foreign).validate()
-        if foreign.predicate_type == PROVENANCE_TYPE:
-            _check_foreign_provenance(payload)
-    except (json_format.Error, ValueError, TypeError) as error:
-        raise AttestError(f"in-toto's bindings refuse the statement: {error}") from error
-
-
-def _check_foreign_provenance(payload: bytes) -> None:
-    # From our own JSON: in the statement, protobuf has turned every number of the predicate into a float.
-    value = parse_json(payload, max_bytes=MAX_PAYLOAD_BYTES)
-    assert isinstance(value, dict)
-    predicate = value["predicate"]
-    assert isinstance(predicate, dict)
-    provenance = provenance_pb2.Provenance()
-    json_format.ParseDict(predicate, provenance)
-    described = [*provenance.build_definition.resolved_dependencies, *provenance.run_details.byproducts]
-    for descriptor in described:
-        ResourceDescriptor.copy_from_pb(descriptor).validate()
-    if not (provenance.build_definition.build_type and provenance.run_details.builder.id):
-        raise AttestError("in-toto's bindings find no build type or no builder id")
 
 
 def _payload(payload: bytes) -> bytes:

@@ -1,25 +1,19 @@
-"""`touchplate jobs`: add, list, show, cancel and watch the jobs of a queue."""
+"""`touchplate jobs`: add, list, show, cancel and watch the jobs of a queue, and see who works for it."""
 
 import argparse
-import hashlib
-import importlib
-import importlib.util
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.values import Secret
-from touchplate.builder.definitions import load_definition
-from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.cli_jobs_add import add_options, run_add
+from touchplate.builder.job_tables import print_job, print_jobs, print_workers
 from touchplate.builder.queue.address import add_server, server_url
 from touchplate.builder.queue.client import QueueClient
-from touchplate.builder.queue.jobs import CLOSED, MAX_LISTED, MAX_PRIORITY, STATES, Job
-from touchplate.builder.queue.wire import format_job
-from touchplate.verify.encoding import format_time
-from touchplate.verify.output import print_json, print_line, print_pairs, print_table
+from touchplate.builder.queue.jobs import CLOSED, MAX_LISTED, STATES, Job
+from touchplate.builder.queue.wire import format_job, format_worker
+from touchplate.verify.output import print_json, print_line
 from touchplate.verify.usage import OK, REFUSED, UsageError
 
 
@@ -30,11 +24,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     lister.add_argument("--state", choices=STATES, help="only those of this state")
     lister.add_argument("--limit", type=int, default=50, metavar="N", help="how many (50)")
     adder = _command(commands, "add", "ask for a rebuild")
-    adder.add_argument("package", nargs="?", metavar="PURL", help="pkg:maven/GROUP/ARTIFACT@VERSION")
-    adder.add_argument("--definition", type=Path, metavar="FILE", help="instead of one that is inferred")
-    adder.add_argument(
-        "--priority", type=int, default=0, metavar="N", help=f"0 to {MAX_PRIORITY}, the greater first (0)"
-    )
+    add_options(adder)
+    _command(commands, "workers", "who works for the queue")
     for name, summary in (("show", "one job"), ("cancel", "end an open job"), ("log", "a job's output")):
         one = _command(commands, name, summary)
         one.add_argument("number", type=int, metavar="N", help="its number")
@@ -58,8 +49,15 @@ def _command(
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it. 0, or 1 when `log --follow` saw a job end that is not in the log."""
-    run_command = {"list": _list, "add": _add, "show": _show, "cancel": _cancel, "log": _log}
+    """Do it. 0, or 1 when `log --follow` saw a job end that is not in the log; `add` has codes of its own."""
+    run_command = {
+        "list": _list,
+        "add": run_add,
+        "show": _show,
+        "cancel": _cancel,
+        "log": _log,
+        "workers": _workers,
+    }
     with _opened(args) as queue:
         return run_command[args.jobs_command](args, queue)
 
@@ -79,40 +77,25 @@ def _list(args: argparse.Namespace, queue: QueueClient) -> int:
     if args.json:
         print_json({"jobs": [format_job(job) for job in found]})
     else:
-        _print_jobs(found)
+        print_jobs(found)
     return OK
 
 
-def _add(args: argparse.Namespace, queue: QueueClient) -> int:
-    if (args.package is None) == (args.definition is None):
-        raise UsageError("give a PURL or --definition FILE: one of them")
-    package, digest = args.package, ""
-    if args.definition is not None:
-        definition = load_definition(args.definition)
-        package, digest = str(definition.package), definition.sha256
-        _upload(args, queue, definition.data)
-    job, is_new = queue.add(package, digest, args.priority)
+def _workers(args: argparse.Namespace, queue: QueueClient) -> int:
+    found = queue.workers()
     if args.json:
-        print_json({"job": format_job(job), "new": is_new})
+        print_json({"workers": [format_worker(one) for one in found]})
     else:
-        print_line(f"job {job.number}{'' if is_new else ' is open already'}: {job.package}")
+        print_workers(found)
     return OK
-
-
-def _upload(args: argparse.Namespace, queue: QueueClient, data: bytes) -> None:
-    """The definition goes where workers fetch it from: to the evidence."""
-    server = EvidenceServer(f"{server_url(args)}/builder/evidence", queue.client, queue.token)
-    server.store(hashlib.sha256(data).hexdigest(), data)
 
 
 def _show(args: argparse.Namespace, queue: QueueClient) -> int:
-    _print_job(args, queue.find(args.number))
-    return OK
+    return _show_job(args, queue.find(args.number))
 
 
 def _cancel(args: argparse.Namespace, queue: QueueClient) -> int:
-    _print_job(args, queue.cancel(args.number, signed=args.signed))
-    return OK
+    return _show_job(args, queue.cancel(args.number, signed=args.signed))
 
 
 def _log(args: argparse.Namespace, queue: QueueClient) -> int:
@@ -125,47 +108,6 @@ def _log(args: argparse.Namespace, queue: QueueClient) -> int:
     return REFUSED if job.state in CLOSED and job.state != "done" else OK
 
 
-def _print_job(args: argparse.Namespace, job: Job) -> None:
-    if args.json:
-        print_json(format_job(job))
-        return
-    print_pairs([
-        ("job", str(job.number)),
-        ("package", job.package),
-        ("definition", job.definition or "inferred"),
-        ("state", f"{job.state}{': ' + job.detail if job.detail else ''}"),
-        ("result", job.result or ""),
-        ("log entries", ", ".join(str(index) for index in job.indexes)),
-        ("worker", job.worker),
-        ("attempts", f"{job.attempts} ({_counts(job)})"),
-        ("priority", str(job.priority)),
-        ("created", format_time(job.created)),
-        ("finished", format_time(job.finished) if job.finished is not None else ""),
-    ])  # fmt: skip
-
-
-def _counts(job: Job) -> str:
-    counts = (("lost", job.lost), ("host lacks", job.lacks), ("not built", job.not_built))
-    said = [f"{count} {name}" for name, count in (*counts, ("different", job.different)) if count]
-    return ", ".join(said) or "none failed"
-
-
-def _print_jobs(jobs: Sequence[Job]) -> None:
-    heads = ("job", "state", "result", "tries", "age", "worker", "package")
-    now = int(time.time())
-    rows = [
-        (str(job.number), job.state, job.result or "", str(job.attempts), _age(now - job.created), job.worker,
-         job.package)
-        for job in jobs
-    ]  # fmt: skip
-    if sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
-        importlib.import_module("touchplate.base.table_rich").show_table(heads, rows)
-    else:
-        print_table(heads, rows)
-
-
-def _age(seconds: int) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{max(0, seconds)}s"
+def _show_job(args: argparse.Namespace, job: Job) -> int:
+    print_json(format_job(job)) if args.json else print_job(job)
+    return OK

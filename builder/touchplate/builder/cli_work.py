@@ -4,12 +4,15 @@ import argparse
 import os
 import signal
 import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from touchplate.base.progress import Progress, Task, open_progress
 from touchplate.base.values import Secret
 from touchplate.builder.cli_probe import add_backend
 from touchplate.builder.job import Settings, load_operator
@@ -19,7 +22,7 @@ from touchplate.builder.worker import Worker, WorkerSettings
 from touchplate.builder.workshop import default_data
 from touchplate.verify.names import check_operator
 from touchplate.verify.output import print_json, print_note
-from touchplate.verify.usage import OK, UsageError
+from touchplate.verify.usage import OK, UsageError, read_version
 
 MAX_SLOTS = 64
 """Builds at the same time on one machine: each may take 4 GiB of memory."""
@@ -69,13 +72,33 @@ def run(args: argparse.Namespace) -> int:
     )
     load_operator(settings)  # a key that cannot be used is told now, not by every job
     name = f"{args.name[:40]}.{os.getpid()}"
-    worker = Worker(WorkerSettings(settings, args.slots, name, args.until_empty), print_note)
-    with _stopping(worker):
-        print_note(f"working for {settings.server} in {args.slots} slots; Ctrl-C stops")
-        worker.run()
+    made = WorkerSettings(settings, args.slots, name, args.until_empty, read_version())
+    # Bars of what runs are for who watches; a log file has a line for each job.
+    is_watched = sys.stderr.isatty()
+    with open_progress(quiet=not is_watched) as progress:
+        worker = Worker(made, progress.line if is_watched else print_note, show=SlotBars(progress).show)
+        with _stopping(worker):
+            print_note(f"working for {settings.server} in {args.slots} slots; Ctrl-C stops")
+            worker.run()
     if args.json:
         print_json({"done": worker.done})
     return OK
+
+
+class SlotBars:
+    """A bar for each slot that has a job, with its phase; a line for each phase that is over."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[int, tuple[Task, float]] = {}
+
+    def show(self, slot: int, text: str) -> None:
+        """What the slot does from now on; called by its thread only."""
+        if (before := self._tasks.pop(slot, None)) is not None:
+            task, begun = before
+            task.finish(f"{time.monotonic() - begun:.0f} s")
+        if text:
+            self._tasks[slot] = (self._progress.task(f"slot {slot}: {text}"), time.monotonic())
 
 
 @contextmanager

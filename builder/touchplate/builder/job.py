@@ -202,13 +202,14 @@ def _find_definition(
 
 
 def _persist(call: Callable[[], T]) -> T:
-    """`call`, again while the queue does not answer. Raises ServerError in the end."""
+    """`call`, again while the queue does not answer. Raises ServerError in the end, and at once when the
+    token is nobody's any more."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return call()
         except ServerError as error:
-            if time.monotonic() > until:
+            if error.is_final or time.monotonic() > until:
                 raise
             _say(f"{error}; asking again")
             time.sleep(AGAIN_SECONDS)

@@ -404,10 +404,12 @@ class _Log:
             self._lines(data[:room])
 
     def text(self) -> bytes:
-        if not self.dropped:
-            return bytes(self._kept)
-        note = f"\n[cut after {self._cap} bytes; {self.dropped} more were not kept]\n"
-        return bytes(self._kept) + note.encode()
+        """The log; for once, at the end. The pieces are given up for it: a log is not held twice for longer
+        than it takes to copy it."""
+        kept, self._kept = self._kept, bytearray()
+        if self.dropped:
+            kept += f"\n[cut after {self._cap} bytes; {self.dropped} more were not kept]\n".encode()
+        return bytes(kept)
 
     def _lines(self, data: bytes) -> None:
         *whole, rest = data.split(b"\n", self._lines_left)

@@ -343,7 +343,7 @@ class Recorder:
         if self._failed is not None:
             return
         try:
-            check_input(self._finder, self._cache, sha256, self._plan.forbidden.digests)
+            check_input(self._finder, self._cache, sha256, self._plan.forbidden.digests, just_hashed=True)
         except RefusedInputError as error:
             self._fail("refused-input", f"{name}/{path} {error}")
         except HostLack as lack:
@@ -366,13 +366,23 @@ class Recorder:
         return _told(502, text)
 
 
-def check_input(finder: AnswerFinder, cache: Cache, sha256: str, digests: frozenset[str]) -> None:
-    """Raise RefusedInputError when a cached input is or holds a forbidden file; remembered per process."""
+def check_input(
+    finder: AnswerFinder,
+    cache: Cache,
+    sha256: str,
+    digests: frozenset[str],
+    *,
+    just_hashed: bool = False,
+) -> None:
+    """Raise RefusedInputError when a cached input is or holds a forbidden file; remembered per process.
+
+    `just_hashed`: see `AnswerFinder.find`. What has lain in the cache is hashed before it is looked through.
+    """
     if (sha256, digests) in cache.looked_through:
         return
     path: Path = cache.inputs.path(sha256)
     try:
-        found = finder.find(path, sha256)
+        found = finder.find(path, sha256, just_hashed=just_hashed)
     except TooMuchError as error:
         raise RefusedInputError(f"cannot be looked through for the answer: {error}") from error
     if found is not None:

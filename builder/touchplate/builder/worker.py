@@ -17,6 +17,8 @@ from touchplate.builder.job import MODULE, Settings, Task, open_queue
 from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
+from touchplate.builder.workshop import TREE
+from touchplate.builder.workspace import JOB, remove_abandoned
 
 POLL_SECONDS = 5.0
 """Pause between two questions of a slot that got no job: twenty slots ask four times a second."""
@@ -29,7 +31,16 @@ WAITING_BYTES = 1024 * 1024
 
 _ENDING_SECONDS = 0.05
 
+USUAL = "usual"
+"""What is shown as the backend of a worker that leaves the choice to each build."""
+
+_STEP = b"==> "
+"""Begins the lines by which a job says that a new phase begins (`base/progress`)."""
+
 Tell = Callable[[str], None]
+
+Show = Callable[[int, str], None]
+"""Told what a slot does now: the job and its phase; empty when it waits for one."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +51,29 @@ class WorkerSettings:
     slots: int
     name: str
     until_empty: bool = False
+    version: str = ""
+    """Of this program, for those who look at the queue's workers."""
+
+    @property
+    def slots_folder(self) -> Path:
+        """Holds the work folders of all slots; another worker may share it."""
+        return Path(self.job.data) / "slots"
 
 
 class Worker:
     """Runs until `stop`. Jobs that run then are ended; the queue gives them to somebody else."""
 
-    def __init__(self, settings: WorkerSettings, tell: Tell, *, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        tell: Tell,
+        *,
+        show: Show = lambda slot, text: None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
         self._settings = settings
         self._tell = tell
+        self._show = show
         self._poll = poll_seconds
         self._stopping = threading.Event()
         self.done = 0
@@ -59,6 +85,19 @@ class Worker:
 
     def run(self) -> None:
         """Work in all slots until `stop`, or until the queue is empty. Raises what the first slot met."""
+        self._tidy()
+        try:
+            self._run_slots()
+        finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what killed jobs left, of any slot: those that run have locked their folders."""
+        for slot in self._settings.slots_folder.glob("*"):
+            remove_abandoned(slot, JOB)
+        remove_abandoned(Path(self._settings.job.data), TREE)
+
+    def _run_slots(self) -> None:
         failures: list[Exception] = []
 
         def work(slot: int) -> None:
@@ -81,9 +120,11 @@ class Worker:
             quiet = True
             while not self._stopping.is_set():
                 try:
-                    lease = queue.lease(f"{self._settings.name}/{slot}")
+                    name = f"{self._settings.name}/{slot}"
+                    backend = self._settings.job.backend or USUAL
+                    lease = queue.lease(name, self._settings.version, backend)
                 except ServerError as error:
-                    if error.reason in ("unauthorized", "wrong-scope"):
+                    if error.is_final:
                         raise
                     if quiet:  # once, not every five seconds
                         self._tell(f"slot {slot}: {error}; asking again")
@@ -101,7 +142,7 @@ class Worker:
     def _do(self, slot: int, queue: QueueClient, lease: Lease) -> None:
         job = lease.job
         self._tell(f"slot {slot}: job {job.number}: {job.package}")
-        work = str(Path(self._settings.job.data) / "slots" / str(slot))
+        work = str(self._settings.slots_folder / str(slot))
         try:
             program = Program(MODULE, Task(self._settings.job, work, lease).format())
         except HostLack as error:
@@ -109,9 +150,13 @@ class Worker:
                 queue.give_back(job.number, lease.secret, str(error))
             return
         keeper = _Keeper(queue, lease, program, self._stopping)
-        code = keeper.follow()
+        self._show(slot, f"job {job.number}: {job.package}")
+        try:
+            code = keeper.follow(lambda phase: self._show(slot, f"job {job.number}: {phase}"))
+        finally:
+            self._show(slot, "")
         self.done += code == 0
-        said = f": {keeper.last}" if keeper.last else ""
+        said = f": {keeper.lost or keeper.last}" if keeper.lost or keeper.last else ""
         self._tell(f"slot {slot}: job {job.number}: {'ended' if code == 0 else f'died ({code})'}{said}")
 
 
@@ -124,10 +169,14 @@ class _Keeper:
         self._program = program
         self._stopping = stopping
         self._pieces: queues.Queue[bytes] = queues.Queue(WAITING_BYTES // 1024)
+        self._phase = self._told_phase = ""
         self.last = ""
+        self.lost = ""
+        """Why the job was ended: its lease is over. Empty while it is not."""
 
-    def follow(self) -> int:
-        """Until the process ended; its exit code."""
+    def follow(self, on_phase: Tell) -> int:
+        """Until the process ended; its exit code. `on_phase` is told of each new phase."""
+        shown = ""
         reader = threading.Thread(target=self._read)
         reader.start()
         beat = time.monotonic()
@@ -135,9 +184,14 @@ class _Keeper:
             while self._program.is_alive or reader.is_alive() or not self._pieces.empty():
                 if self._stopping.is_set():
                     self._program.kill()
-                if time.monotonic() - beat >= self._lease.seconds / 4:
+                waited = time.monotonic() - beat
+                is_new = self._phase != self._told_phase and waited >= TOLD_SECONDS
+                if not self.lost and (is_new or waited >= self._lease.seconds / 4):
                     beat = time.monotonic()
                     self._beat()
+                if shown != self._phase:
+                    shown = self._phase
+                    on_phase(shown)
                 self._send()
                 self._wait(reader)
         finally:
@@ -154,6 +208,8 @@ class _Keeper:
 
     def _read(self) -> None:
         while data := self._program.read():
+            steps = [line for line in data.splitlines() if line.startswith(_STEP)]
+            self._phase = printable(steps[-1].removeprefix(_STEP)) if steps else self._phase
             lines = [printable(line) for line in data.splitlines() if line.strip()]
             self.last = lines[-1] if lines else self.last
             for start in range(0, len(data), 1024):
@@ -163,12 +219,23 @@ class _Keeper:
                     break
 
     def _beat(self) -> None:
+        phase = self._phase
         try:
-            self._queue.heartbeat(self._lease.job.number, self._lease.secret)
-        except LeaseLostError:
-            self._program.kill()
+            self._queue.heartbeat(self._lease.job.number, self._lease.secret, phase)
+        except LeaseLostError as error:
+            self._end(str(error))
+        except ServerError as error:
+            # Another answer may come before the lease ends; if not, the next heartbeat says so.
+            if error.is_final:  # the token was taken away: nothing of what is built can be told any more
+                self._end(str(error))
         except QueueError:
-            return  # it may come back before the lease ends; if not, the next heartbeat says so
+            return
+        else:
+            self._told_phase = phase
+
+    def _end(self, why: str) -> None:
+        self.lost = why
+        self._program.kill()
 
     def _send(self) -> None:
         batch = b""

@@ -1,4 +1,5 @@
-"""The key blocks of trust files and admission lists: `[[rebuilder]]`, `[[recorder]]`, `[[administrator]]`.
+"""The key blocks of trust files and admission lists: `[[rebuilder]]`, `[[recorder]]`, `[[administrator]]`; in
+trust files `[[verifier]]` and `[[rebuilderd]]`, too.
 
 A reader of these lists should fix everything in one go, so mistakes are collected, each with where it stands,
 what is wrong and what to write instead; nothing is believed while there is one.
@@ -7,12 +8,19 @@ what is wrong and what to write instead; nothing is believed while there is one.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from touchplate.verify.errors import MalformedError, TrustError, VerifyError, shown
-from touchplate.verify.keys import StatementKey, parse_public_pem
+from touchplate.verify.keys import StatementKey, parse_public_pem, parse_rebuilderd_pem
 from touchplate.verify.names import check_operator, parse_builder
 from touchplate.verify.purl import ECOSYSTEMS
 from touchplate.verify.values import value
 
 KINDS = ("rebuilder", "recorder", "administrator")
+"""Kinds of key that a log's entries are signed by: the blocks of an admission list."""
+
+UNLOGGED = ("verifier", "rebuilderd")
+"""Kinds of key whose statements (verification summaries, links of rebuilderd) stand in no log: no index."""
+
+TRUST_KINDS = (*KINDS, *UNLOGGED)
+"""The blocks of a trust file. What is no entry of a log counts for no level, whoever signs it."""
 
 INDEX_LIMIT = 2**63
 """Entries. Tree indexes are below this in checkpoints and bundles, so a range cannot ask for more."""
@@ -24,6 +32,7 @@ Read = Callable[[str], str]
 """Reads a file named relative to the list. Raises OSError, UnicodeDecodeError or VerifyError."""
 
 _PEM_MARK = "-----BEGIN"
+_WITHOUT_ECOSYSTEMS = ("administrator", "rebuilderd")
 
 
 @value
@@ -52,7 +61,8 @@ class TrustedKey:
     """One block: a key, whose it is, and for what it counts.
 
     `builder` is the only `builder.id` that a rebuilder's key may sign for, None for other kinds; the range of
-    tree indexes is half-open, `until_index` None means no end; an administrator's block has no ecosystems.
+    tree indexes is half-open, `until_index` None means no end; blocks of `UNLOGGED` have no range, those of
+    administrators and of rebuilderd no ecosystems.
     """
 
     kind: str
@@ -168,11 +178,11 @@ def _why_unreadable(error: Exception) -> str:
     return str(error) if isinstance(error, VerifyError) else "it is not utf-8 text"
 
 
-def read_blocks(document: Table) -> tuple[TrustedKey, ...]:
-    """The keys of all blocks of a list; mistakes go to `document.mistakes`."""
+def read_blocks(document: Table, kinds: Sequence[str] = KINDS) -> tuple[TrustedKey, ...]:
+    """The keys of all blocks of a list that are of these `kinds`; mistakes go to `document.mistakes`."""
     keys: list[TrustedKey] = []
     places: list[str] = []
-    for kind in KINDS:
+    for kind in kinds:
         blocks = document.values.get(kind, [])
         if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
             document.mistakes.add(kind, "is not an array of tables", f"write [[{kind}]] above each block")
@@ -191,16 +201,18 @@ def read_blocks(document: Table) -> tuple[TrustedKey, ...]:
 
 
 def _read_block(kind: str, table: Table) -> TrustedKey | None:
-    known = ["operator", "key", "from_index", "until_index"]
+    known = ["operator", "key"]
+    if kind not in UNLOGGED:
+        known += ["from_index", "until_index"]
     if kind == "rebuilder":
         known.append("builder")
-    if kind != "administrator":
+    if kind not in _WITHOUT_ECOSYSTEMS:
         known.append("ecosystems")
     table.refuse_unknown(known)
     operator = _read_operator(table)
     builder = _read_builder(table, operator) if kind == "rebuilder" else None
-    key = _read_key(table)
-    ecosystems = _read_ecosystems(table) if kind != "administrator" else ()
+    key = _read_key(kind, table)
+    ecosystems = _read_ecosystems(table) if kind not in _WITHOUT_ECOSYSTEMS else ()
     start = table.integer("from_index", 0, 0) or 0
     end = table.integer("until_index", None, 0)
     if end is not None and end <= start:
@@ -244,7 +256,7 @@ def _read_builder(table: Table, operator: str | None) -> str | None:
     return builder
 
 
-def _read_key(table: Table) -> StatementKey | None:
+def _read_key(kind: str, table: Table) -> StatementKey | None:
     pem = table.content("key", lambda text: _PEM_MARK in text)
     if pem is None:
         return None
@@ -254,9 +266,10 @@ def _read_key(table: Table) -> StatementKey | None:
         )
         return None
     try:
-        return parse_public_pem(pem)
+        return parse_rebuilderd_pem(pem) if kind == "rebuilderd" else parse_public_pem(pem)
     except VerifyError as error:
-        table.mistakes.add(table.where, f"key: {error}", "use a key made by `touchplate keygen`")
+        source = "as the instance publishes it" if kind == "rebuilderd" else "made by `touchplate keygen`"
+        table.mistakes.add(table.where, f"key: {error}", f"use a key {source}")
         return None
 
 

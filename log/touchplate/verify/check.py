@@ -62,6 +62,7 @@ __all__ = [
     "first_cost",
     "gather",
     "judge",
+    "judge_proved",
     "prove_bundle",
     "prove_sigstore_bundle",
 ]
@@ -143,7 +144,7 @@ def check_bundle(
     1 and 2, LevelsMissingError (a RefusedError) when a level of `need` is not reached.
     """
     question = Question(file, now, fresh)
-    return _judge(prove_bundle(bundle, question, trust), file, package, trust, need)
+    return judge_proved(prove_bundle(bundle, question, trust), file, package, trust, need)
 
 
 def check_sigstore_bundle(
@@ -161,7 +162,7 @@ def check_sigstore_bundle(
     Stricter than stock verifiers: one form of envelope, key and signature, each field of the log entry right.
     """
     question = Question(file, now, fresh)
-    return _judge(prove_sigstore_bundle(bundle, question, trust), file, package, trust, need)
+    return judge_proved(prove_sigstore_bundle(bundle, question, trust), file, package, trust, need)
 
 
 def prove_bundle(data: bytes, question: Question, trust: TrustFile) -> Proved:
@@ -210,10 +211,10 @@ def _check_leaf(proved: Proved, index: int, leaf_data: bytes) -> Proved:
     return Proved(proved.checkpoint, proved.age, kept, (*proved.lost, warning))
 
 
-def _judge(
+def judge_proved(
     proved: Proved, file: FileDigests, package: PackageURL, trust: TrustFile, need: tuple[str, ...]
 ) -> Report:
-    """Steps 4 to 7."""
+    """Steps 4 to 7 over what the first steps left. Raises LevelsMissingError."""
     judgement = judge(proved.entries, file, package, trust, proved.lost)
     report = Report(file, need, proved.checkpoint, proved.age, judgement)
     refused = judgement.refusal(need)
@@ -236,7 +237,7 @@ def _check_age(checkpoint: Checkpoint, question: Question, trust: TrustFile) -> 
 def _check_label(bundle: Bundle, file: FileDigests) -> None:
     """Step 2."""
     artifact = bundle.artifact
-    if artifact.size != file.size:
+    if file.whole and artifact.size != file.size:
         raise RefusedError(
             2, "wrong-size", f"the file has {file.size} bytes, the bundle is about one of {artifact.size}"
         )

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, cast
 
 from touchplate.verify.errors import RefusedError, ReportedError, TransportError, VerifyError
 from touchplate.verify.output import flush_output, print_error, print_text
-from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError
+from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError, read_version
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -32,6 +32,13 @@ COMMANDS = {
         "touchplate.verify.cli_inspect", "", "show what a node knows about a package or digest"
     ),
     "prove": Command("touchplate.verify.cli_prove", "", "make proofs from a log or a mirror, and check them"),
+    "vsa": Command(
+        "touchplate.builder.cli_summary", "builder", "check a file and sign a summary of it (VSA)"
+    ),
+    "vsa check": Command("touchplate.verify.cli_summary", "", "check a verification summary (VSA), offline"),
+    "link check": Command(
+        "touchplate.verify.cli_link", "", "check links of rebuilderd about a file, offline"
+    ),
     "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
     "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
@@ -105,7 +112,7 @@ def _dispatch(arguments: list[str]) -> int:
         print_text(_help())
         return OK if arguments else USAGE
     if name == "--version":
-        print_text(f"touchplate {_version()}\n")
+        print_text(f"touchplate {read_version()}\n")
         return OK
     # A command of two words belongs to another part than its first word does.
     if (longer := " ".join(arguments[:2])) in COMMANDS:
@@ -154,15 +161,6 @@ def _help() -> str:
             "",
         ]
     )
-
-
-def _version() -> str:
-    from importlib import metadata  # on use: it costs as much as the rest of the start
-
-    try:
-        return metadata.version("touchplate")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _close_output() -> None:

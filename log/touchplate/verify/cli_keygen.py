@@ -13,7 +13,7 @@ from touchplate.verify.notes import format_signer_key, format_verifier_key, gene
 from touchplate.verify.output import print_json, print_pairs
 from touchplate.verify.usage import UsageError
 
-STATEMENT_ROLES = ("rebuilder", "recorder", "administrator")
+STATEMENT_ROLES = ("rebuilder", "recorder", "administrator", "verifier")
 NOTE_ROLES = ("log", "cosigner")
 
 PRIVATE_MODE = 0o600

@@ -112,10 +112,10 @@ def _named(args: argparse.Namespace, client: LogClient, digests: FileDigests) ->
 
 
 def _searched(client: LogClient, sha256: str) -> list[Found]:
-    return search_log(client, sha256, _progress(client.head.size))
+    return search_log(client, sha256, search_progress(client.head.size))
 
 
-def _progress(size: int) -> Callable[[int], None]:
+def search_progress(size: int) -> Callable[[int], None]:
     """Says on standard error how far a search is, now and then; a short one says nothing."""
     due = time.monotonic() + PROGRESS_SECONDS
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from touchplate.verify.blocks import UNLOGGED
 from touchplate.verify.cli_keygen import PUBLIC_MODE, refuse_existing, require_name, write_all_new, write_new
 from touchplate.verify.errors import shown
 from touchplate.verify.jcs import JSONValue
@@ -183,7 +184,8 @@ def _print_trust(trust: TrustFile) -> None:
 def _key_row(key: TrustedKey) -> tuple[str, ...]:
     end = "" if key.until_index is None else str(key.until_index)
     fingerprint = key.key.spki_sha256.hex()
-    return key.kind, key.operator, fingerprint, " ".join(key.ecosystems), f"{key.from_index}..{end}"
+    indexes = "" if key.kind in UNLOGGED else f"{key.from_index}..{end}"
+    return key.kind, key.operator, fingerprint, " ".join(key.ecosystems), indexes
 
 
 def _trust_json(trust: TrustFile) -> JSONValue:

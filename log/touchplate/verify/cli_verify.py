@@ -7,12 +7,12 @@ from touchplate.verify.bundle import MAX_BUNDLE_BYTES
 from touchplate.verify.check import (
     DEFAULT_NEED,
     LevelsMissingError,
+    Proved,
     Question,
     Report,
     attested_packages,
-    check_bundle,
-    check_sigstore_bundle,
     digest_file,
+    judge_proved,
     prove_bundle,
     prove_sigstore_bundle,
 )
@@ -63,18 +63,18 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the file. 0 verified, 1 refused, 2 when no package is named; raises OSError and UsageError."""
-    need = _levels(args.require)
-    package = _package(args.package)
+    need = chosen_levels(args.require)
+    package = None if args.package is None else chosen_package(args.package)
     try:
-        trust = _trust(args.trust)
+        trust = trusted(args.trust)
         with open_file(args.file) as file:
             bundle = read_at_most(args.bundle or args.file + BUNDLE_SUFFIX, MAX_BUNDLE_BYTES)
             digests = digest_file(file)
         now = int(time.time())
+        question = Question(digests, now, args.fresh)
         if package is None:
-            return _print_packages(bundle, Question(digests, now, args.fresh), trust, as_json=args.json)
-        check = check_sigstore_bundle if _is_sigstore(bundle) else check_bundle
-        report = check(bundle, digests, package, trust, now=now, need=need, fresh=args.fresh)
+            return _print_packages(bundle, question, trust, as_json=args.json)
+        report = judge_proved(prove_given(bundle, question, trust), digests, package, trust, need)
     except RefusedError as error:
         _print_refused(error, file_name(args.file), as_json=args.json)
         return REFUSED
@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _levels(values: list[str] | None) -> tuple[str, ...]:
-    """The needed levels, each once, in the order of `LEVELS`."""
+def chosen_levels(values: list[str] | None) -> tuple[str, ...]:
+    """The levels of --require, each once, in the order of `LEVELS`. Raises UsageError."""
     if values is None:
         return DEFAULT_NEED
     names = [name.strip() for value in values for name in value.split(",")]
@@ -93,16 +93,16 @@ def _levels(values: list[str] | None) -> tuple[str, ...]:
     return tuple(level for level in LEVELS if level in names)
 
 
-def _package(text: str | None) -> PackageURL | None:
-    if text is None:
-        return None
+def chosen_package(text: str) -> PackageURL:
+    """The package of --package, in its one spelling. Raises UsageError."""
     try:
         return normalise_purl(text)
     except MalformedError as error:
         raise UsageError(f"--package: {error}") from error
 
 
-def _trust(path: str) -> TrustFile:
+def trusted(path: str) -> TrustFile:
+    """Step 0: the trust file at `path`. Raises RefusedError, OSError."""
     try:
         return load_trust(path)
     except TrustError as error:
@@ -118,9 +118,14 @@ def _is_sigstore(bundle: bytes) -> bool:
     return isinstance(value, dict) and value.get("mediaType") == SIGSTORE_MEDIA_TYPE
 
 
-def _print_packages(bundle: bytes, question: Question, trust: TrustFile, *, as_json: bool) -> int:
+def prove_given(bundle: bytes, question: Question, trust: TrustFile) -> Proved:
+    """Steps 1 to 3 over a bundle in either of its forms. Raises RefusedError."""
     prove = prove_sigstore_bundle if _is_sigstore(bundle) else prove_bundle
-    packages = attested_packages(prove(bundle, question, trust).entries, question.file, trust)
+    return prove(bundle, question, trust)
+
+
+def _print_packages(bundle: bytes, question: Question, trust: TrustFile, *, as_json: bool) -> int:
+    packages = attested_packages(prove_given(bundle, question, trust).entries, question.file, trust)
     names = [str(package) for package in packages]
     if as_json:
         print_json({"verdict": "undetermined", "reason": "no-package", "packages": names})

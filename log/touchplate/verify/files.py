@@ -18,10 +18,15 @@ CHUNK_BYTES = 1 << 20
 
 @value
 class FileDigests:
-    """What was computed from the bytes of one file. `digests`: algorithm to lower-case hex, sha256 always."""
+    """What was computed from the bytes of one file. `digests`: algorithm to lower-case hex, sha256 always.
+
+    `whole`: False when the bytes are not at hand and only these digests are known: then `size` says nothing,
+    and no other digest is compared.
+    """
 
     size: int
     digests: Mapping[str, str]
+    whole: bool = True
 
     @property
     def sha256(self) -> str:
@@ -30,7 +35,7 @@ class FileDigests:
 
     def differing(self, claimed: Mapping[str, str]) -> tuple[str, ...]:
         """The algorithms of `ALGORITHMS` in `claimed` whose digest is another, or was not computed here."""
-        known = [name for name in ALGORITHMS if name in claimed]
+        known = [name for name in ALGORITHMS if name in claimed and (self.whole or name in self.digests)]
         return tuple(name for name in known if self.digests.get(name) != claimed[name])
 
 

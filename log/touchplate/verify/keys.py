@@ -29,6 +29,9 @@ ED25519_PREFIX = bytes.fromhex("302a300506032b6570032100")
 
 ED25519_SPKI_BYTES = 44
 
+ED25519_NULL_PREFIX = bytes.fromhex("302c300706032b65700500032100")
+"""The same with NULL as parameters, which RFC 8410 3 forbids: rebuilderd (in-toto-rs) writes its keys so."""
+
 ED25519_SIGNATURE_BYTES = 64
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -170,6 +173,26 @@ def parse_public_pem(text: str) -> StatementKey:
 
     Line ends may be CRLF, and white space around the block is ignored. Raises MalformedError.
     """
+    return parse_spki(_pem_bytes(text))
+
+
+def parse_rebuilderd_pem(text: str) -> StatementKey:
+    """The Ed25519 key of a rebuilderd instance, in the form of RFC 8410 or in rebuilderd's own.
+
+    Raises MalformedError, for keys of other types too: it has none.
+    """
+    spki = _pem_bytes(text)
+    if spki.startswith(ED25519_NULL_PREFIX):
+        spki = ED25519_PREFIX + spki[len(ED25519_NULL_PREFIX) :]
+    key = parse_spki(spki)
+    if key.algorithm != "ed25519":
+        raise MalformedError(
+            f"rebuilderd signs with ed25519, and this key is {key.algorithm}", reason="bad-key"
+        )
+    return key
+
+
+def _pem_bytes(text: str) -> bytes:
     if len(text) > PEM_LIMIT:
         raise MalformedError(f"a public key in pem is not {len(text)} characters long", reason="bad-key")
     lines = [line.strip() for line in text.strip().splitlines()]
@@ -178,7 +201,7 @@ def parse_public_pem(text: str) -> StatementKey:
         raise MalformedError(
             f"expected one block {_PEM_BEGIN!r} and nothing else, found {first}", reason="bad-key"
         )
-    return parse_spki(decode_base64("".join(lines[1:-1]), "public key"))
+    return decode_base64("".join(lines[1:-1]), "public key")
 
 
 def format_public_pem(key: StatementKey) -> str:

@@ -37,12 +37,21 @@ class Found:
 def search_log(
     client: LogClient, sha256: str, progress: Callable[[int], None] = lambda done: None
 ) -> list[Found]:
+    """As `find_entries`; raises NotFoundError, too, when there is none."""
+    found = find_entries(client, sha256, progress)
+    if not found:
+        raise NotFoundError(f"no entry of the log (size {client.head.size}) is about {sha256}")
+    return found
+
+
+def find_entries(
+    client: LogClient, sha256: str, progress: Callable[[int], None] = lambda done: None
+) -> list[Found]:
     """All entries of `client.head` about the file with this SHA-256 (lower-case hex), by index.
 
     Also the provenance that a comparison about it names by identity: such a comparison counts only together
-    with that (step 5 of the end-to-end check). `progress` is told how many entries were read. Raises
-    NotFoundError when there is none, and what `LogClient.entries` raises: a log that cannot be read whole
-    was not searched.
+    with that (step 5 of the end-to-end check). `progress` is told how many entries were read. Raises what
+    `LogClient.entries` raises: a log that cannot be read whole was not searched.
     """
     found = {}
     named: set[bytes] = set()
@@ -66,8 +75,6 @@ def search_log(
         if not missing:
             break
         progress(index + 1)
-    if not found:
-        raise NotFoundError(f"no entry of the log (size {client.head.size}) is about {sha256}")
     return [found[index] for index in sorted(found)]
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from touchplate.verify.blocks import (
     KINDS,
+    TRUST_KINDS,
     Mistake,
     Mistakes,
     Read,
@@ -96,10 +97,10 @@ def parse_trust(text: str, read: Read) -> TrustFile:
     Raises TrustMistakesError with every mistake found (trust file format 7).
     """
     document, mistakes = _open(text, read, "trust file")
-    document.refuse_unknown(("log", "levels", *KINDS))
+    document.refuse_unknown(("log", "levels", *TRUST_KINDS))
     policy, age = _read_log(document)
     rule = _read_levels(document)
-    keys = read_blocks(document)
+    keys = read_blocks(document, TRUST_KINDS)
     if policy is not None:
         _check_roles(policy, keys, mistakes)
     mistakes.check()
@@ -116,9 +117,23 @@ def parse_admission(text: str, read: Read) -> AdmissionList:
     return AdmissionList(keys)
 
 
-def load_trust(path: StrPath) -> TrustFile:
-    """The trust file at `path`; what it names is relative to its folder. Raises OSError, TrustError."""
-    return parse_trust(_read_bounded(path), _reader(path))
+def load_trust(path: StrPath, seen: Callable[[str, bytes], None] | None = None) -> TrustFile:
+    """The trust file at `path`; what it names is relative to its folder. Raises OSError, TrustError.
+
+    `seen` is told of each file that was read, in that order: the trust file first, as "", then those that it
+    names, by the names that it uses.
+    """
+    if seen is None:
+        return parse_trust(_read_bounded(path), _reader(path))
+
+    def read(name: str) -> str:
+        text = _read_bounded(beside(path, name))
+        seen(name, text.encode("utf-8"))
+        return text
+
+    text = _read_bounded(path)
+    seen("", text.encode("utf-8"))  # the very bytes: a file that is not UTF-8 was refused
+    return parse_trust(text, read)
 
 
 def load_admission(path: StrPath) -> AdmissionList:
@@ -183,15 +198,21 @@ def _read_age(log: Table) -> int | None:
     value = log.values.get("max_checkpoint_age")
     if value is None:
         return None
-    match = re.fullmatch(_AGE, value) if isinstance(value, str) else None
-    if match is None:
+    age = parse_age(value) if isinstance(value, str) else None
+    if age is None:
         log.mistakes.add(
             log.where,
             f"max_checkpoint_age is {shown(value)}",
             'write a number and s, m, h or d, such as "24h"',
         )
         return None
-    return int(match[1]) * _SECONDS[match[2]]
+    return age
+
+
+def parse_age(text: str) -> int | None:
+    """Seconds of a number with s, m, h or d, such as `24h`; None for any other text."""
+    match = re.fullmatch(_AGE, text)
+    return int(match[1]) * _SECONDS[match[2]] if match else None
 
 
 def _read_levels(document: Table) -> ReproducedRule:

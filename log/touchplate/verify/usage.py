@@ -45,3 +45,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the name of the command."""
         raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def read_version() -> str:
+    """The version of touchplate that is installed here."""
+    from importlib import metadata  # on use: it costs as much as the rest of the start
+
+    try:
+        return metadata.version("touchplate")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

@@ -91,6 +91,28 @@ def test_a_job_goes_from_its_request_to_the_log(face: Face) -> None:
     assert (job.state, job.indexes, job.result, job.worker) == ("done", (17,), "identical", "shed/one")
 
 
+def test_a_lease_that_lasted_as_long_as_one_may_is_refused_with_that_reason(face: Face) -> None:
+    face.add()
+    secret = face.lease()["secret"]
+    for _ in range(QueueLimits().longest_lease_seconds // 30):
+        assert face.report("heartbeat", secret, phase="build").status_code == 200
+        face.now += 30
+    answer = face.report("heartbeat", secret)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "overrun")
+    assert face.ask("GET", "/1", ADMIN).json()["overruns"] == 1
+
+
+def test_workers_are_listed_for_every_token(face: Face) -> None:
+    face.add()
+    face.ask("POST", "/lease", WORKER, {"worker": "one/0", "version": "1.0", "backend": "gvisor"})
+    face.ask("POST", "/lease", WORKER, {"worker": "one/1"})
+    for token in (WORKER, ADMIN):
+        one, other = face.ask("GET", "/workers", token).json()["workers"]
+        assert (one["name"], one["version"], one["backend"], one["job"]) == ("shed/one/0", "1.0", "gvisor", 1)
+        assert (other["name"], other["job"]) == ("shed/one/1", None)
+    assert face.ask("GET", "/workers", None).status_code == 401
+
+
 @pytest.mark.parametrize("token", [None, "", "wrong", WORKER + "x", WORKER[:-1], "ÿ"])
 def test_nothing_is_told_or_done_without_a_token(face: Face, token: str | None) -> None:
     face.add()
@@ -202,6 +224,7 @@ def test_output_is_streamed_as_events_and_goes_on_where_it_broke(face: Face) -> 
     text = "first\nevent: end\n\nübrig\r\nlast without end"
     output(face, text.encode(), secret)
     face.ask("POST", "/1/cancel", ADMIN, {})
+    face.now += live.LAST_SECONDS + 1
     answer = face.ask("GET", "/1/output", WORKER)
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = Events()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.builder.queue.suite import QueueSuite
+from tests.builder.queue.suite_leases import LeaseSuite
 
 from touchplate.base.errors import StorageError
 from touchplate.base.postgresql import parse_address, postgresql_engine
@@ -17,7 +18,21 @@ class TestSQLite(QueueSuite):
         return sqlite_engine(folder / "queue.sqlite")
 
 
+class TestLeasesOnSQLite(LeaseSuite):
+    def engine(self, folder: Path) -> Engine:
+        return sqlite_engine(folder / "queue.sqlite")
+
+
 class TestPostgreSQL(QueueSuite):
+    @pytest.fixture(autouse=True)
+    def _use(self, database: str) -> None:
+        self._url = database
+
+    def engine(self, folder: Path) -> Engine:
+        return postgresql_engine(parse_address(self._url))
+
+
+class TestLeasesOnPostgreSQL(LeaseSuite):
     @pytest.fixture(autouse=True)
     def _use(self, database: str) -> None:
         self._url = database

@@ -1,13 +1,10 @@
 """Workers on a real queue, with real builds: each job ends once in the log, whatever is killed on the way."""
 
-import contextlib
 import hashlib
 import json
-import os
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,14 +14,16 @@ from tests.builder.queue.queuehost import Host, Process, queue_host
 from tests.builder.queue.stucklog import stuck_log
 from tests.builder.rebuildparts import PACKAGE
 from tests.builder.sandboxes import require_sandbox
+from tests.torture.jobs.lives import SQLITE, choose_random, run_lives
+from tests.torture.jobs.promises import check_end, read_rows
+from tests.torture.jobs.tally import Tally
+from tests.torture.process import launching
 
+from touchplate.base.sql import sqlite_engine
 from touchplate.builder.queue.jobs import CLOSED
 from touchplate.verify.cli import main
-from touchplate.verify.dsse import parse_envelope
-from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
 
 KILLS = 20
-JOBS = 12
 SECONDS = 90.0
 
 
@@ -50,49 +49,27 @@ def wait_for_all(host: Host, workers: list[Process]) -> None:
 
 
 def check_log(host: Host, definitions: list[str]) -> None:
-    """Each job's provenance and comparison stand in the log once, under the indexes that the job names."""
-    seen: Counter[tuple[str, str]] = Counter()
-    envelopes = host.log()
-    for envelope in envelopes:
-        predicate = parse_predicate(parse_statement(parse_envelope(envelope).payload))
-        if isinstance(predicate, Provenance):
-            seen["provenance", predicate.one("definition").digests["sha256"]] += 1
-        else:
-            assert isinstance(predicate, Comparison)
-            seen["comparison", predicate.definition] += 1
-    assert seen == Counter({(kind, one): 1 for kind in ("provenance", "comparison") for one in definitions})
-    indexes = [index for job in host.queue.list() for index in job.indexes]
-    assert sorted(indexes) == list(range(len(envelopes)))
-
-
-def test_a_queue_of_jobs_survives_kills_at_random_and_logs_each_once(host: Host) -> None:
-    definitions = [add(host, f"job{number}")[1] for number in range(JOBS)]
-    chooser = random.Random(20)
-    workers = [host.worker(0), host.worker(1)]
-    killed = Counter[str]()
+    """Each job's provenance and comparison stand in the log once, as stored; all other jobs have failed."""
+    jobs = {job.definition: job.state for job in host.queue.list()}
+    assert {one for one, state in jobs.items() if state == "done"} == set(definitions)
+    engine = sqlite_engine(host.folder / "data" / "queue.sqlite")
     try:
-        for turn in range(KILLS):
-            time.sleep(chooser.uniform(0.3, 1.6))
-            number = turn % 2
-            jobs = workers[number].jobs()
-            if turn % 3 and jobs:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(chooser.choice(jobs), signal.SIGKILL)
-                killed["job"] += 1
-            else:
-                assert workers[number].end(signal.SIGKILL) == -signal.SIGKILL
-                workers[number] = host.worker(number)
-                killed["worker"] += 1
-        wait_for_all(host, workers)
-        for worker in workers:
-            worker.wait_ready()
+        rows = read_rows(engine)
     finally:
-        codes = [worker.end(signal.SIGTERM) for worker in workers]
-    assert codes == [0, 0], [worker.lines[-20:] for worker in workers]
-    assert sum(killed.values()) == KILLS
-    assert {job.state for job in host.queue.list()} == {"done"}
-    assert sum(job.lost for job in host.queue.list()) > 0
-    check_log(host, definitions)
+        engine.dispose()
+    assert [str(found) for found in check_end(rows, host.packed(), jobs)] == []
+
+
+def test_a_queue_of_jobs_survives_kills_at_random_and_logs_each_once(tmp_path: Path) -> None:
+    require_sandbox()
+    chooser = random.Random(20)
+    tally = Tally(SQLITE, choose_random(KILLS, chooser))
+    with launching(tmp_path / "runs") as launcher:
+        run_lives(tmp_path, tally, launcher, chooser)
+    assert ([str(one) for one in tally.findings], tally.missed(), tally.unlisted) == ([], [], set())
+    assert sum(tally.hits.values()) == KILLS
+    assert tally.jobs["done"] > 0
+    assert tally.attempts > sum(tally.jobs.values())
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -120,12 +97,16 @@ def test_what_was_signed_is_sent_by_the_next_worker_and_never_made_again(
 
 def test_a_job_is_followed_shown_and_listed(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     number, _ = add(host, "watched")
+    left = [host.data(0) / "slots" / "9" / "job-ab" / "build", host.data(0) / "tree-ab" / "files"]
+    for folder in left:  # of a slot that nobody has now
+        folder.mkdir(parents=True)
     worker = host.worker(0, slots=1)
     options = ["--server", host.url, "--token-file", str(host.folder / "boss.token")]
     try:
         assert main(["jobs", "log", "--follow", *options, str(number)]) == 0
     finally:
         assert worker.end(signal.SIGTERM) == 0
+    assert [folder for folder in left if folder.parent.exists()] == []
     shown = capsys.readouterr().out
     assert "a line of the build" in shown
     assert "job: result: identical" in shown

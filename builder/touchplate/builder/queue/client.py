@@ -19,6 +19,7 @@ from touchplate.builder.queue.jobs import (
     Result,
     State,
     TooManyRequestsError,
+    WorkerSlot,
 )
 from touchplate.builder.queue.wire import (
     MAX_STATEMENTS_BYTES,
@@ -27,19 +28,29 @@ from touchplate.builder.queue.wire import (
     parse_envelopes,
     parse_job,
     parse_lease,
+    parse_worker,
 )
 from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
 
 _KINDS = (BadJobError, NoJobError, LeaseLostError, QueueFullError, TooManyRequestsError)
-_ERRORS: dict[str, type[QueueError]] = {"too-late": BadJobError} | {one.default_reason: one for one in _KINDS}
+_ERRORS: dict[str, type[QueueError]] = {
+    "too-late": BadJobError,
+    "overrun": LeaseLostError,
+    **{one.default_reason: one for one in _KINDS},
+}
 
 
 class ServerError(QueueError):
     """The queue's server did not answer, or not as a queue does. What was asked may have been done."""
 
     default_reason = "queue-unreachable"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether asking again will not help: the token is nobody's (any more), or of another scope."""
+        return self.reason in ("unauthorized", "wrong-scope")
 
 
 @dataclass(frozen=True)
@@ -53,14 +64,14 @@ class QueueClient:
     client: HTTPClient
     token: str
 
-    def lease(self, worker: str) -> Lease | None:
-        """The next job for this worker; None when there is none."""
-        answer = self._post("lease", {"worker": worker})
+    def lease(self, worker: str, version: str = "", backend: str = "") -> Lease | None:
+        """The next job for this worker; None when there is none. What it is, is shown with the workers."""
+        answer = self._post("lease", {"worker": worker, "version": version, "backend": backend})
         return None if answer is None else parse_lease(answer)
 
-    def heartbeat(self, number: int, secret: str) -> None:
-        """Keep the lease."""
-        self._post(f"{number}/heartbeat", {"secret": secret})
+    def heartbeat(self, number: int, secret: str, phase: str = "") -> None:
+        """Keep the lease, and say where the build is."""
+        self._post(f"{number}/heartbeat", {"secret": secret, "phase": phase})
 
     def judge(self, number: int, secret: str, result: Result) -> bool:
         """Whether a build with this result is to be signed; otherwise the job is tried again later."""
@@ -89,9 +100,15 @@ class QueueClient:
         """A piece of output for those who watch."""
         self._post(f"{number}/output", {"secret": secret, "data": encode_base64(data)})
 
-    def add(self, package: str, definition: str, priority: int) -> tuple[Job, bool]:
-        """A job for a package and definition, and whether it is new."""
-        message: dict[str, JSONValue] = {"package": package, "definition": definition, "priority": priority}
+    def add(self, package: str, definition: str, priority: int, *, again: bool = True) -> tuple[Job, bool]:
+        """A job for a package and definition, and whether it is new. Not `again`: one that is done is
+        answered as it is."""
+        message: dict[str, JSONValue] = {
+            "package": package,
+            "definition": definition,
+            "priority": priority,
+            "again": again,
+        }
         answer = need_object(self._post("", message))
         return parse_job(answer.get("job")), answer.get("new") is True
 
@@ -108,6 +125,11 @@ class QueueClient:
         scope = f"&state={state}" if state is not None else ""
         found = need_object(self._get(f"?limit={limit}{scope}")).get("jobs")
         return [parse_job(one) for one in found] if isinstance(found, list) else []
+
+    def workers(self) -> Sequence[WorkerSlot]:
+        """Who has a job, or asked for one within a minute."""
+        found = need_object(self._get("/workers")).get("workers")
+        return [parse_worker(one) for one in found] if isinstance(found, list) else []
 
     def follow(self, number: int, *, wait: bool = True) -> Iterator[str]:
         """Lines of the job's output as they come, until the job is closed, or those there are."""

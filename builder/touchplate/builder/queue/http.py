@@ -1,12 +1,12 @@
 """The queue over HTTP, mounted under `/builder`: what workers and administrators ask of it, by tokens.
 
-`GET /jobs`, `GET /jobs/N` and the live output of a job are for every token; adding and cancelling for those
-of scope `admin`; leases, and reports of whoever holds one, for those of scope `work`.
+`GET /jobs`, `GET /jobs/N`, `GET /jobs/workers` and the live output of a job are for every token; adding and
+cancelling for those of scope `admin`; leases, and reports of whoever holds one, for those of scope `work`.
 """
 
 from __future__ import annotations
 
-import time
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from touchplate.base.status import (
 )
 from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.queue import jobs as queue_jobs
+from touchplate.builder.queue.clock import SteadyClock
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJobError, QueueError, Result
 from touchplate.builder.queue.live import LiveOutput
 from touchplate.builder.queue.outputs import Outputs
@@ -42,9 +43,11 @@ from touchplate.builder.queue.wire import (
     format_envelopes,
     format_job,
     format_lease,
+    format_worker,
     need_object,
     parse_envelopes,
 )
+from touchplate.builder.queue.workers import Workers
 from touchplate.verify.encoding import decode_base64, parse_decimal
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, parse_json
@@ -94,13 +97,15 @@ class JobRoutes:
     """The routes over one queue."""
 
     def __init__(
-        self, queue: Queue, tokens: BearerTokens[Caller], *, clock: Callable[[], float] = time.time
+        self, queue: Queue, tokens: BearerTokens[Caller], *, clock: Callable[[], float] | None = None
     ) -> None:
         self.queue = queue
         self._outputs = Outputs(queue)
+        self._workers = Workers(queue)
         self.tokens = tokens
-        self._clock = clock
-        self.live = LiveOutput(queue, self._outputs)
+        self.clock = clock or SteadyClock()
+        """The time of all jobs, also of those that others add to the queue of these routes."""
+        self.live = LiveOutput(queue, self._outputs, self.clock)
 
     def may_store(self, request: Request) -> bool:
         """Whether the request has a worker's or administrator's token: such a one may also store evidence."""
@@ -119,6 +124,7 @@ class JobRoutes:
             ("/jobs", "GET", self._list),
             ("/jobs", "POST", self._add),
             ("/jobs/lease", "POST", self._lease),
+            ("/jobs/workers", "GET", self._list_workers),
             ("/jobs/{number}", "GET", self._show),
             ("/jobs/{number}/output", "GET", self._watch),
             ("/jobs/{number}/cancel", "POST", self._cancel),
@@ -159,8 +165,13 @@ class JobRoutes:
         priority = message.get("priority", 0)
         if not isinstance(priority, int) or isinstance(priority, bool):
             raise BadJobError("priority: write a whole number")
+        again = message.get("again", True)
+        if not isinstance(again, bool):
+            raise BadJobError("again: write true or false")
         now = self._now()
-        job, is_new = await _run(lambda: self.queue.add(package, definition, now, priority=priority))
+        job, is_new = await _run(
+            lambda: self.queue.add(package, definition, now, priority=priority, again=again)
+        )
         return JSONResponse({"job": format_job(job), "new": is_new}, status_code=201 if is_new else 200)
 
     async def _cancel(self, request: Request) -> Response:
@@ -172,12 +183,28 @@ class JobRoutes:
 
     async def _lease(self, request: Request) -> Response:
         caller = self._caller(request, "work")
-        label = _text(await _body(request), "worker", "")
+        message = await _body(request)
+        label = _text(message, "worker", "")
+        version, backend = _text(message, "version", ""), _text(message, "backend", "")
         # The token's name comes first: nobody works under another's.
         name = f"{caller.name}/{label}" if label else caller.name
-        now = self._now()
-        lease = await _run(lambda: self.queue.lease(name[:MAX_NAME_CHARS], now))
+        name, now = name[:MAX_NAME_CHARS], self._now()
+
+        def lease_job() -> queue_jobs.Lease | None:
+            lease = self.queue.lease(name, now)
+            # After: only a name that the queue took. And it is worth no lease that nobody hears of.
+            with contextlib.suppress(StorageError):
+                self._workers.note(name, version, backend, now)
+            return lease
+
+        lease = await _run(lease_job)
         return Response(status_code=204) if lease is None else JSONResponse(format_lease(lease))
+
+    async def _list_workers(self, request: Request) -> Response:
+        self._caller(request, None)
+        now = self._now()
+        found = await _run(lambda: self._workers.list(now))
+        return JSONResponse({"workers": [format_worker(one) for one in found]})
 
     async def _report(self, request: Request) -> Response:
         """What the holder of a lease says about its job."""
@@ -201,7 +228,7 @@ class JobRoutes:
         return JSONResponse(value)
 
     def _heartbeat(self, number: int, secret: str, message: Message) -> dict[str, Any]:
-        self.queue.heartbeat(number, secret, self._now())
+        self.queue.heartbeat(number, secret, self._now(), phase=_text(message, "phase", ""))
         return {}
 
     def _verdict(self, number: int, secret: str, message: Message) -> dict[str, Any]:
@@ -244,7 +271,7 @@ class JobRoutes:
         return caller
 
     def _now(self) -> int:
-        return int(self._clock())
+        return int(self.clock())
 
 
 def _answering(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from touchplate.base.errors import TouchplateError
+from touchplate.builder.plan import Limits
 
 State = Literal["waiting", "leased", "done", "failed", "cancelled"]
 """`waiting` for a worker; `leased` to one; `done` and in the log; `failed` for good (a dead letter, for a
@@ -31,6 +32,9 @@ MAX_PACKAGE_CHARS = 2_000
 MAX_DETAIL_CHARS = 2_000
 """Of the reason why a job is back or failed: as long as `detail` of a failure in a statement."""
 
+MAX_PHASE_CHARS = 100
+"""Of what a worker says of where its build is: one line of a table."""
+
 MAX_PARCEL_BYTES = 16 * 1024 * 1024
 """Signed envelopes of one job together: as large as a parcel in a worker's outbox."""
 
@@ -39,6 +43,9 @@ MAX_OUTPUT_BYTES = 2 * 1024 * 1024
 
 MAX_BATCH_BYTES = 64 * 1024
 """Of output in one message of a worker."""
+
+LONGEST_LEASE_SECONDS = 3 * int(Limits().wall_seconds)
+"""Both phases of a build that uses up its wall clock, and as long again for what is fetched and compared."""
 
 ANONYMOUS = "anonymous "
 """Begins the name of a client that is known by its address only."""
@@ -65,6 +72,11 @@ class QueueLimits:
     """No request opens a job again that ended less than this ago: the inputs are hardly others by then."""
     lease_seconds: int = 60
     """Silence of a worker after which its job is another's: four heartbeats."""
+    longest_lease_seconds: int = LONGEST_LEASE_SECONDS
+    """Since its beginning, however often it is renewed: a worker that hangs, but says that it lives, must not
+    keep a job for ever."""
+    overruns: int = 1
+    """Leases of one job that may last so long in vain: it is the job's fault when it happens again."""
     lost: int = 5
     """Leases of one job that may end in silence: a job that kills its worker must not go round for ever."""
     lacks: int = 20
@@ -107,6 +119,28 @@ class Job:
     """Where the log holds its statements."""
     is_signed: bool
     """Whether its statements are stored here, to be sent and never to be made again."""
+    leased: int | None = None
+    """When the newest lease began."""
+    overruns: int = 0
+    """Leases that ended because they had lasted as long as one may."""
+    phase: str = ""
+    """What its worker said last of where the build is."""
+
+
+@dataclass(frozen=True)
+class WorkerSlot:
+    """One slot of a worker that asked for jobs of late. Times in unix seconds."""
+
+    name: str
+    """As jobs name it: token/name.pid/slot."""
+    version: str
+    backend: str
+    first_seen: int
+    last_seen: int
+    job: int | None
+    """Number of the job that it has; None when it waits for one."""
+    package: str
+    phase: str
 
 
 @dataclass(frozen=True)

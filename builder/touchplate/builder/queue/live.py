@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi.concurrency import run_in_threadpool
 
@@ -39,8 +39,9 @@ _LINES = re.compile(rb"[^\n]*\n|[^\n]+")
 class LiveOutput:
     """Streams over the outputs of one queue."""
 
-    def __init__(self, queue: Queue, outputs: Outputs) -> None:
+    def __init__(self, queue: Queue, outputs: Outputs, clock: Callable[[], float]) -> None:
         self._queue = queue
+        self._clock = clock
         self._outputs = outputs
         self._open = 0
         self._stopped = False
@@ -69,7 +70,7 @@ class LiveOutput:
             # In this order: what was written before the job ended is read after it is seen to have ended.
             job = await run_in_threadpool(self._queue.find, number)
             data = await run_in_threadpool(self._outputs.read, number, start + len(rest))
-            is_last = not data and (not wait or _is_over(job))
+            is_last = not data and (not wait or self._is_over(job))
             *lines, rest = _LINES.findall(rest + data) or [b""]
             if rest.endswith(b"\n") or is_last or len(rest) > MAX_LINE_BYTES:
                 lines, rest = [*lines, rest], b""
@@ -89,6 +90,9 @@ class LiveOutput:
             if not data:
                 await asyncio.sleep(POLL_SECONDS)
 
-
-def _is_over(job: Job) -> bool:
-    return job.state in CLOSED and job.finished is not None and time.time() - job.finished > LAST_SECONDS
+    def _is_over(self, job: Job) -> bool:
+        return (
+            job.state in CLOSED
+            and job.finished is not None
+            and not 0 <= self._clock() - job.finished <= LAST_SECONDS
+        )

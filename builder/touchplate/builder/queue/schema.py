@@ -2,14 +2,15 @@
 
     jobs        one row per job; at most one open row per package and definition
     job_output  what a job's worker printed, in pieces, for those who watch
+    workers     one row per slot of a worker that asked for jobs of late
 
-The queue is no record: what was found is in the log, and evidence beside it.
+The queue is no record: what was found is in the log, and evidence beside it. A change to the tables needs a
+migration (`migrations/`).
 """
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     ForeignKey,
     Index,
     Integer,
@@ -18,25 +19,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    insert,
-    inspect,
-    select,
     text,
 )
-
-from touchplate.base.errors import StorageError
-
-REVISION = "0001"
-"""Of these tables. A change to them needs a migration, as in the log's storage (Alembic)."""
-
-_LOCK = 0x746F7571
-"""Advisory lock of PostgreSQL ("touq"): tables are made, and jobs added, by one at a time."""
 
 metadata = MetaData()
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
-
-versions = Table("queue_version", metadata, Column("version_num", String(32), primary_key=True))
 
 jobs = Table(
     "jobs",
@@ -63,6 +51,11 @@ jobs = Table(
     Column("indexes", Text, nullable=False, server_default=""),
     # The statements as they were signed, before the first of them was sent: a JSON list of base64.
     Column("parcel", LargeBinary, nullable=True),
+    # When the newest lease began: however often it is renewed, it ends at the latest so long after that.
+    Column("leased", BigInteger, nullable=True),
+    Column("overruns", Integer, nullable=False, server_default="0"),
+    # What its worker said last of where the build is.
+    Column("phase", Text, nullable=False, server_default=""),
     # SQLite must not give a number again: those who watch an old job would see a new one.
     sqlite_autoincrement=True,
 )
@@ -90,22 +83,13 @@ output = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
-
-def prepare(transaction: Connection) -> None:
-    """Make the tables when they are not there. Raises StorageError for those of another touchplate."""
-    serialise(transaction)
-    if versions.name not in inspect(transaction).get_table_names():
-        metadata.create_all(transaction)
-        transaction.execute(insert(versions), {"version_num": REVISION})
-    found = transaction.execute(select(versions.c.version_num)).scalar_one()
-    if found != REVISION:
-        raise StorageError(
-            f"the queue's database is of revision {found!r}, which this version of touchplate does not know:"
-            " use the version that made it, or a newer one"
-        )
-
-
-def serialise(transaction: Connection) -> None:
-    """Let no other transaction that also calls this run beside this one (SQLite's writers never do)."""
-    if transaction.dialect.name == "postgresql":
-        transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+workers = Table(
+    "workers",
+    metadata,
+    # As jobs name it: token/host.pid/slot.
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("backend", Text, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+)

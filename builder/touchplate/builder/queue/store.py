@@ -13,7 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, insert, or_, select, text, update
 
 from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import (
@@ -25,6 +25,7 @@ from touchplate.builder.queue.jobs import (
     MAX_NAME_CHARS,
     MAX_PACKAGE_CHARS,
     MAX_PARCEL_BYTES,
+    MAX_PHASE_CHARS,
     MAX_PRIORITY,
     OPEN,
     RESULTS,
@@ -39,7 +40,8 @@ from touchplate.builder.queue.jobs import (
     State,
     TooManyRequestsError,
 )
-from touchplate.builder.queue.schema import jobs, prepare, serialise
+from touchplate.builder.queue.migrations import MIGRATIONS, prepare
+from touchplate.builder.queue.schema import jobs
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.output import printable
 from touchplate.verify.purl import normalise_purl
@@ -66,17 +68,25 @@ class Queue:
         self.engine.dispose()
 
     def add(
-        self, package: str, definition: str, now: int, *, client: str | None = None, priority: int = 0
+        self,
+        package: str,
+        definition: str,
+        now: int,
+        *,
+        client: str | None = None,
+        priority: int = 0,
+        again: bool = True,
     ) -> tuple[Job, bool]:
         """A job for this package and definition, and whether it is new; an open one is answered as it is.
 
         `client`: who asks, when it is no administrator: bounded by the hour, and answered with the last job
-        when that built something, or ended less than a day ago. Raises BadJobError, QueueFullError,
+        when that built something, or ended less than a day ago. `again`: whether an administrator's makes a
+        new job of one whose statements are in the log. Raises BadJobError, QueueFullError,
         TooManyRequestsError.
         """
         row = _checked(package, definition, client or "", priority)
         with database_errors("add a job"), begin_write(self.engine) as transaction:
-            serialise(transaction)  # counts and the row they allow belong together
+            _serialise(transaction)  # counts and the row they allow belong together
             last = transaction.execute(
                 select(jobs)
                 .where(jobs.c.package == row["package"], jobs.c.definition == definition)
@@ -84,7 +94,9 @@ class Queue:
                 .limit(1)
             ).one_or_none()
             if last is not None and (
-                last.state in OPEN or (client is not None and self._is_enough(last, now))
+                last.state in OPEN
+                or (last.state == "done" and not again)
+                or (client is not None and self._is_enough(last, now))
             ):
                 return _job(last), False
             self._check_room(transaction, client, now)
@@ -137,13 +149,7 @@ class Queue:
                 row = transaction.execute(_next(now)).one_or_none()
                 if row is None:
                     return None
-                was_lost = row.state == "leased"
-                # What is signed is only to be sent, and that kills nobody.
-                if was_lost and row.parcel is None and row.lost + 1 > self.limits.lost:
-                    _close(
-                        transaction, row.job_id, "failed", now,
-                        lost=row.lost + 1, detail=f"{row.lost + 1} workers fell silent over it; see its log",
-                    )  # fmt: skip
+                if row.state == "leased" and not self._end(transaction, row, now):
                     continue
                 secret = secrets.token_hex(32)
                 taken = transaction.execute(
@@ -153,19 +159,54 @@ class Queue:
                         state="leased",
                         worker=worker,
                         secret=secret,
+                        leased=now,
                         lease_until=now + self.limits.lease_seconds,
                         attempts=jobs.c.attempts + 1,
-                        lost=jobs.c.lost + int(was_lost),
+                        phase="",
                     )
                     .returning(jobs)
                 ).one()
             return Lease(_job(taken), secret, self.limits.lease_seconds, _envelopes(taken))
 
-    def heartbeat(self, number: int, secret: str, now: int) -> None:
-        """The worker lives: its lease begins anew. Raises LeaseLostError."""
+    def heartbeat(self, number: int, secret: str, now: int, *, phase: str = "") -> None:
+        """The worker lives, and its build is in `phase`: its lease begins anew, up to the longest time that
+        one lease may last. Raises LeaseLostError, also when that time is over."""
         with database_errors("renew a lease"), begin_write(self.engine) as transaction:
-            held(transaction, number, secret)
-            _set(transaction, number, lease_until=now + self.limits.lease_seconds)
+            row = held(transaction, number, secret)
+            # A beginning that lies ahead was written by a clock that was wrong; it counts from now.
+            begun = row.leased if row.leased is not None and row.leased <= now + _AHEAD_SECONDS else now
+            limit = begun + self.limits.longest_lease_seconds
+            if now < limit:
+                until = min(now + self.limits.lease_seconds, limit)
+                told = {"phase": _one_line(phase)[:MAX_PHASE_CHARS]} if phase else {}
+                _set(transaction, number, leased=begun, lease_until=until, **told)
+                return
+            if self._end(transaction, row, now):
+                self._give_back(transaction, number, now, self._held_too_long())
+        raise LeaseLostError(f"job {number}: {self._held_too_long()}; stop working on it", reason="overrun")
+
+    def _end(self, transaction: Connection, row: Row[Any], now: int) -> bool:
+        """Count how the lease of `row` ended by itself: in silence, or held for too long. False: that was
+        once too often, and the job has failed."""
+        is_overrun = row.leased is not None and now - row.leased >= self.limits.longest_lease_seconds
+        # Both may be so: one that was silent at its end has not been held by heartbeats until then.
+        is_overrun = is_overrun and row.lease_until >= row.leased + self.limits.longest_lease_seconds
+        column, most = ("overruns", self.limits.overruns) if is_overrun else ("lost", self.limits.lost)
+        count = getattr(row, column) + 1
+        # What is signed is only to be sent, and that kills nobody.
+        if row.parcel is not None or count <= most:
+            _set(transaction, row.job_id, **{column: count})
+            return True
+        why = (
+            f"{count} workers held it too long: {self._held_too_long()}"
+            if is_overrun
+            else f"{count} workers fell silent over it; see its log"
+        )
+        _close(transaction, row.job_id, "failed", now, detail=why, **{column: count})
+        return False
+
+    def _held_too_long(self) -> str:
+        return f"a lease lasts {self.limits.longest_lease_seconds} seconds at most (max_lease of the queue)"
 
     def judge(self, number: int, secret: str, result: Result, now: int) -> bool:
         """A build came to `result`: whether that is to be signed and logged. If not, the job waits for
@@ -174,6 +215,8 @@ class Queue:
             raise BadJobError(f"{result!r} is no result; write one of {', '.join(RESULTS)}")
         with database_errors("judge a job"), begin_write(self.engine) as transaction:
             row = held(transaction, number, secret)
+            if row.parcel is not None:
+                return True  # said too late or twice: what is signed is sent, and never made again
             allowed = {"not-built": self.limits.not_built, "different": self.limits.different}.get(result, 0)
             column = {"not-built": "not_built", "different": "different"}.get(result)
             if column is None:
@@ -204,10 +247,14 @@ class Queue:
     def finish(self, number: int, secret: str, indexes: Sequence[int], now: int) -> None:
         """The log holds the statements, under these indexes. Raises LeaseLostError, BadJobError."""
         with database_errors("finish a job"), begin_write(self.engine) as transaction:
-            row = held(transaction, number, secret)
+            row = newest(transaction, number, secret)
+            listed = ",".join(str(index) for index in indexes)
+            if row.state == "done" and row.indexes == listed:
+                return  # said again: the answer to the first time was lost
+            if row.state != "leased":
+                raise _lost(number)
             if len(indexes) != len(_envelopes(row)) or not indexes:
                 raise BadJobError("a job is finished with one index for each of its stored statements")
-            listed = ",".join(str(index) for index in indexes)
             _close(transaction, number, "done", now, indexes=listed, detail="")
 
     def give_back(self, number: int, secret: str, why: str, now: int) -> None:
@@ -232,7 +279,7 @@ class Queue:
     def _give_back(self, transaction: Connection, number: int, now: int, why: str) -> None:
         _set(
             transaction, number,
-            state="waiting",  lease_until=None, detail=why,
+            state="waiting", lease_until=None, detail=why,
             not_before=now + self.limits.retry_seconds,
         )  # fmt: skip
 
@@ -294,6 +341,12 @@ def _next(now: int) -> Any:
 
 def _is_due(column: Column[int], now: int) -> ColumnElement[bool]:
     return or_(column <= now, column > now + _AHEAD_SECONDS)
+
+
+def _serialise(transaction: Connection) -> None:
+    """Let no other transaction that also calls this run beside this one (SQLite's writers never do)."""
+    if transaction.dialect.name == "postgresql":
+        transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATIONS.lock})
 
 
 def _locked(transaction: Connection, number: int) -> Row[Any] | None:
@@ -366,6 +419,9 @@ def _job(row: Row[Any]) -> Job:
         detail=row.detail,
         indexes=tuple(int(index) for index in row.indexes.split(",") if index),
         is_signed=row.parcel is not None,
+        leased=row.leased,
+        overruns=row.overruns,
+        phase=row.phase,
     )
 
 

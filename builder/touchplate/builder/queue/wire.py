@@ -1,10 +1,10 @@
 """Jobs and leases as JSON, for both ends of the HTTP face."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
-from touchplate.builder.queue.jobs import RESULTS, STATES, BadJobError, Job, Lease
+from touchplate.builder.queue.jobs import RESULTS, STATES, BadJobError, Job, Lease, WorkerSlot
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue
@@ -15,8 +15,8 @@ MAX_MESSAGE_BYTES = 128 * 1024
 MAX_STATEMENTS_BYTES = 17 * 1024 * 1024
 """Of a message with the statements of a job."""
 
-_NULLABLE = ("finished", "lease_until", "result")
-_TEXTS = ("package", "definition", "worker", "detail")
+_NULLABLE = ("finished", "lease_until", "result", "leased")
+_TEXTS = ("package", "definition", "worker", "detail", "phase")
 
 
 def format_job(job: Job) -> dict[str, JSONValue]:
@@ -25,10 +25,15 @@ def format_job(job: Job) -> dict[str, JSONValue]:
 
 
 def parse_job(value: JSON) -> Job:
-    """What `format_job` made; fields that this version does not know are passed over. Raises BadJobError."""
+    """What `format_job` made; fields that this version does not know are passed over, those that older ones
+    do not know have their defaults. Raises BadJobError."""
     message = need_object(value)
     try:
-        found: dict[str, Any] = {field.name: message[field.name] for field in fields(Job)}
+        found: dict[str, Any] = {
+            field.name: message[field.name]
+            for field in fields(Job)
+            if field.name in message or field.default is MISSING
+        }
     except KeyError as error:
         raise BadJobError(f"a job without {error}") from error
     for name, part in found.items():
@@ -43,6 +48,23 @@ def parse_job(value: JSON) -> Job:
     if not isinstance(indexes, list) or not all(str(one).isdecimal() for one in indexes):
         raise BadJobError("a job whose indexes are no numbers")
     return Job(**{**found, "indexes": tuple(int(one) for one in indexes)})
+
+
+def format_worker(worker: WorkerSlot) -> dict[str, JSONValue]:
+    """A slot of a worker."""
+    return asdict(worker)
+
+
+def parse_worker(value: JSON) -> WorkerSlot:
+    """What `format_worker` made; fields that this version does not know are passed over. Raises
+    BadJobError."""
+    message = need_object(value)
+    found: dict[str, Any] = {field.name: message.get(field.name) for field in fields(WorkerSlot)}
+    for name, part in found.items():
+        kind: type = int if name in ("first_seen", "last_seen", "job") else str
+        if not isinstance(part, kind) and not (name == "job" and part is None):
+            raise BadJobError(f"a worker without {name}, or with one of another type")
+    return WorkerSlot(**found)
 
 
 def format_lease(lease: Lease) -> dict[str, JSONValue]:

@@ -35,17 +35,21 @@ _RESOURCES = "org.apache.maven.plugins:maven-resources-plugin"
 _COMPILER = "org.apache.maven.plugins:maven-compiler-plugin"
 _JAR = "org.apache.maven.plugins:maven-jar-plugin"
 _BUNDLE = "org.apache.felix:maven-bundle-plugin"
+_PLUGIN = "org.apache.maven.plugins:maven-plugin-plugin"
 
 SHAPING: dict[tuple[str, str], str] = {
+    ("org.apache.maven.plugins:maven-remote-resources-plugin", "process"): "generate-resources",
     (_COMPILER, "compile"): "compile",
     (_BUNDLE, "manifest"): "process-classes",
+    (_PLUGIN, "descriptor"): "process-classes",
     ("biz.aQute.bnd:bnd-maven-plugin", "bnd-process"): "process-classes",
     ("org.apache.maven.plugins:maven-shade-plugin", "shade"): "package",
     ("org.moditect:moditect-maven-plugin", "add-module-info"): "package",
 }
 """Goals beyond the life cycle that change the main jar → their own default phase.
 
-Goals that make sources or resources are left out: a sources jar holds what they made."""
+Goals that make sources or resources are left out, since a sources jar holds what they made; but what remote
+resources made there (licence, notice, list of dependencies) is about the sources jar, and made anew."""
 
 _LIFECYCLES: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "jar": (
@@ -57,6 +61,12 @@ _LIFECYCLES: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("process-resources", _RESOURCES, "resources", "default-resources"),
         ("compile", _COMPILER, "compile", "default-compile"),
         ("package", _BUNDLE, "bundle", "default-bundle"),
+    ),
+    "maven-plugin": (
+        ("process-resources", _RESOURCES, "resources", "default-resources"),
+        ("compile", _COMPILER, "compile", "default-compile"),
+        ("process-classes", _PLUGIN, "descriptor", "default-descriptor"),
+        ("package", _JAR, "jar", "default-jar"),
     ),
 }
 """Packaging → (phase, plugin, goal, execution) that the life cycle itself binds."""

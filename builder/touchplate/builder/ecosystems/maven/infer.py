@@ -16,6 +16,7 @@ from touchplate.builder.ecosystems.maven.manifest import BuildTraces, read_trace
 from touchplate.builder.ecosystems.maven.model import MAX_PARENTS, Host, Model, effective_model
 from touchplate.builder.ecosystems.maven.modules import find_parents_release, module_folder
 from touchplate.builder.ecosystems.maven.pom import Pom, parse_pom
+from touchplate.builder.ecosystems.maven.publisher import refuse_gradle, uses_crlf
 from touchplate.builder.ecosystems.maven.sources import (
     POM_NAME,
     SOURCE_RELEASE,
@@ -31,8 +32,17 @@ from touchplate.verify.purl import PackageURL
 
 _MVN = ("mvn", "-B", "-ntp")  # no questions, no progress lines
 
-_PACKAGE = (*_MVN, "clean", "package", "-DskipTests", "-Drat.skip")
-"""For a release tree, which has all that the publisher's own build needs."""
+_PACKAGE = (*_MVN, "clean", "package", "-DskipTests", "-Drat.skip", "-Dmaven.javadoc.skip")
+"""For a release tree, which has all that the publisher's own build needs. Javadoc goes into a jar of its own,
+and asks for pages of other hosts."""
+
+_ENVIRONMENT = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+# Read by the JVM itself, before it makes the constant System.lineSeparator(): `mvn -D` comes too late.
+# Quoted, since it is split at white space, which the separator is.
+_CRLF = {"JAVA_TOOL_OPTIONS": "'-Dline.separator=\r\n'"}
+
+_CRLF_NOTE = "line separator CRLF (pom.properties of the published jar, which Maven wrote with its machine's)"
 
 _JAR_PACKAGINGS = ("jar", "bundle", "maven-plugin", "ejb")
 
@@ -48,10 +58,13 @@ def infer(
     if coordinates.extension != "jar" or coordinates.classifier:
         raise DefinitionError(f"only main jars are inferred, not {package}; write a definition")
     published = repository.need(coordinates.path)
+    pom = repository.need(coordinates.sibling("pom").path)
+    project = parse_pom(pom.data)
+    refuse_gradle(published.data, project, pom.data, coordinates)
     traces = read_traces(published.data)
     major = jdk if jdk is not None else _jdk_major(traces, package)
-    pom = repository.need(coordinates.sibling("pom").path)
-    chain = read_chain(repository, parse_pom(pom.data))
+    crlf = uses_crlf(published.data, coordinates)
+    chain = read_chain(repository, project)
     source = (
         find_release(repository, coordinates)
         or find_parents_release(repository, coordinates, chain)
@@ -78,19 +91,20 @@ def infer(
             },
             "tools": {"jdk": major, "maven": {"version": maven.version, "sha256": maven.sha256}},
             "command": way.command,
-            "environment": {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            "environment": {**_ENVIRONMENT, **(_CRLF if crlf else {})},
             "umask": "022",
             "upstreams": [repository.upstream.name],
             "outputs": [{"path": f"{way.folder}{model.output}.jar", "package": str(package)}],
         }
     )
-    said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
-    jdk_note = f"JDK {major} ({'asked for' if jdk is not None else 'Build-Jdk-Spec of the manifest'}), {said}"
-    notes = (f"source: {source.kind}", jdk_note, *way.notes)
-    return Inference(definition, (published,), notes, _reasons(source, way, jdk_note))
+    jdk_note = f"JDK {major} ({'asked for' if jdk is not None else 'Build-Jdk-Spec of the manifest'})"
+    jdk_note = ", ".join((jdk_note, *_said_of_tools(traces)))
+    found = (_CRLF_NOTE,) if crlf else ()
+    notes = (f"source: {source.kind}", jdk_note, *found, *way.notes)
+    return Inference(definition, (published,), notes, _reasons(source, way, jdk_note, found))
 
 
-def _reasons(source: FoundSource, way: "_Way", jdk_note: str) -> dict[str, str]:
+def _reasons(source: FoundSource, way: "_Way", jdk_note: str, environment: tuple[str, ...]) -> dict[str, str]:
     """Why the values are what they are, for the person who reads the definition."""
     kinds = {
         SOURCE_RELEASE: "the release tree that was published with this release or its parent's",
@@ -106,7 +120,7 @@ def _reasons(source: FoundSource, way: "_Way", jdk_note: str) -> dict[str, str]:
         "tools.jdk": jdk_note,
         "tools.maven": "pinned by touchplate: which Maven it was seldom matters",
         "command": "; ".join((commands[source.kind], *way.notes)),
-        "environment": "touchplate's own; the manifest does not say",
+        "environment": "; ".join(("touchplate's own; the manifest does not say", *environment)),
         "umask": "touchplate's own; the manifest does not say",
         "upstreams": "where the release was read from",
         "outputs": "build.finalName of the POM, in its build folder",
@@ -138,6 +152,13 @@ def _jdk_major(traces: BuildTraces, package: PackageURL) -> int:
     if traces.jdk_major is None:
         raise DefinitionError(f"the manifest of {package} does not say which JDK built it; give --jdk N")
     return traces.jdk_major
+
+
+def _said_of_tools(traces: BuildTraces) -> tuple[str, ...]:
+    said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
+    if traces.tool_jdk is None:
+        return (said,)
+    return (said, f"under JDK {traces.tool_jdk[:20]} with a toolchain, which is not inferred")
 
 
 def _project_folder(source: FoundSource, coordinates: Coordinates) -> str:

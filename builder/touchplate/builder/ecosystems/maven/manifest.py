@@ -1,6 +1,7 @@
 """What a published jar's manifest says about its build: the JDK's major version and the tool."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from touchplate.builder.archives import SafeZip
@@ -21,6 +22,8 @@ class BuildTraces:
 
     jdk_major: int | None
     created_by: str | None
+    tool_jdk: str | None = None
+    """What ran the build tool, where that was not the JDK that compiled: a toolchain."""
 
 
 def parse_main_section(data: bytes) -> list[tuple[str, str]]:
@@ -65,11 +68,15 @@ def read_traces(jar: bytes) -> BuildTraces:
     if data is None:
         return BuildTraces(jdk_major=None, created_by=None)
     values = {name.lower(): value for name, value in reversed(parse_main_section(data))}
-    created_by = values.get("created-by")
+    created_by, tool_jdk = values.get("created-by"), values.get("build-tool-jdk-spec")
+    return BuildTraces(_jdk_major(values, created_by), created_by, tool_jdk)
+
+
+def _jdk_major(values: Mapping[str, str], created_by: str | None) -> int | None:
     for candidate in (values.get("build-jdk-spec"), values.get("build-jdk")):
         if candidate and (match := _MAJOR.fullmatch(candidate)):
-            return BuildTraces(jdk_major=int(match[1]), created_by=created_by)
+            return int(match[1])
     # `Created-By: 17.0.2 (Oracle Corporation)` is written by the jar tool itself; others name a plugin.
     if created_by and _CREATED_BY_JDK.fullmatch(created_by) and (match := _MAJOR.fullmatch(created_by)):
-        return BuildTraces(jdk_major=int(match[1]), created_by=created_by)
-    return BuildTraces(jdk_major=None, created_by=created_by)
+        return int(match[1])
+    return None

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions import Definition
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
 from touchplate.builder.ecosystems.maven.pom import parse_pom
@@ -11,7 +12,7 @@ from touchplate.builder.ecosystems.maven.settings import SETTINGS_INSIDE, format
 from touchplate.builder.ecosystems.maven.sources import POM_NAME
 from touchplate.builder.ecosystems.maven.tools import JDK, JDK_INSIDE, MAVEN_INSIDE, Maven
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.plan import HOME_FOLDER, Bind, BuildPlan, Forbidden, Phase
+from touchplate.builder.plan import HOME_FOLDER, REPOSITORY_FOLDER, Bind, BuildPlan, Forbidden, Phase
 from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 from touchplate.builder.roots.store import Root
 from touchplate.builder.roots.use import shown
@@ -52,7 +53,7 @@ def make_plan(
 
     return BuildPlan(
         source=tree,
-        command=_command(definition),
+        command=_command(definition, upstreams),
         binds=_binds(tools),
         root=shown(tools.root),
         environment=_environment(definition, tools),
@@ -67,11 +68,23 @@ def make_plan(
     )
 
 
-def _command(definition: Definition) -> tuple[str, ...]:
+def _command(definition: Definition, upstreams: Sequence[Upstream]) -> tuple[str, ...]:
     program, *arguments = definition.command
     if program != "mvn":
         return definition.command
-    return (f"{MAVEN_INSIDE}/bin/mvn", *MAVEN_ARGUMENTS, *arguments)
+    return (f"{MAVEN_INSIDE}/bin/mvn", *MAVEN_ARGUMENTS, *_tail(upstreams), *arguments)
+
+
+def _tail(upstreams: Sequence[Upstream]) -> tuple[str, ...]:
+    """In Build, Maven from 3.9 on takes the locked files where they lie, hashed by us, instead of copying
+    each into a repository of its own with two checksum files: a sixth of the CPU of a build of seconds.
+
+    Maven does not ask which repository a file of a tail came from. So it is given one only where there is one
+    upstream, to which nothing else can answer. In Fetch the folder is not there, and everything is asked for.
+    """
+    if len(upstreams) != 1:
+        return ()
+    return (f"-Dmaven.repo.local.tail={REPOSITORY_FOLDER}/{upstreams[0].name}",)
 
 
 def _binds(tools: MavenTools) -> tuple[Bind, ...]:

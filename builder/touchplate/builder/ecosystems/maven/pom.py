@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
 from touchplate.base.xml import parse_xml
+from touchplate.builder.ecosystems.maven.resources import Resource, read_resources
 from touchplate.builder.errors import DefinitionError
 
 MAX_POM_BYTES = 2 * 1024 * 1024
@@ -55,6 +56,7 @@ class Build:
     managed: tuple[Plugin, ...] = ()
     final_name: str | None = None
     directory: str | None = None
+    resources: tuple[Resource, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def _read_build(element: Element | None) -> Build:
         managed=tuple(_read_plugins(_child(element, "pluginManagement"))),
         final_name=_text(element, "finalName"),
         directory=_text(element, "directory"),
+        resources=read_resources(element),
     )
 
 

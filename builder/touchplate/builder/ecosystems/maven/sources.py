@@ -8,7 +8,8 @@ from touchplate.builder.archives import Member, SafeZip, checked_files, unpack
 from touchplate.builder.definitions import Source
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.layout import place_source
-from touchplate.builder.ecosystems.maven.pom import MAX_POM_BYTES
+from touchplate.builder.ecosystems.maven.pom import MAX_POM_BYTES, parse_pom
+from touchplate.builder.ecosystems.maven.resources import Resource, check_tries
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.repository import RemoteFile, Repository
 
@@ -30,7 +31,8 @@ class FoundSource:
         """Paths of the source tree that the files make."""
         archive = SafeZip(self.files[0].data)
         if self.kind == SOURCES_JAR:
-            placed = (place_source(member.name) for _, member in checked_files(archive))
+            resources = _resources(self.files[1], archive)
+            placed = (place_source(member.name, resources) for _, member in checked_files(archive))
             return frozenset(name for name in placed if name is not None) | {POM_NAME}
         top = _top_folder(archive)
         return frozenset(member.name.removeprefix(top) for _, member in _release_files(archive))
@@ -86,7 +88,9 @@ def prepare_tree(source: Source, files: Sequence[RemoteFile], target: Path) -> N
     poms = [file for file in files if file.path.endswith(".pom")]
     if len(jars) != 1 or len(poms) != 1 or len(files) != 2:
         raise DefinitionError("a sources-jar source is one .jar and one .pom")
-    unpack(SafeZip(jars[0].data), target, place_source)
+    archive = SafeZip(jars[0].data)
+    resources = _resources(poms[0], archive)
+    unpack(archive, target, lambda name: place_source(name, resources))
     path = target / POM_NAME
     path.write_bytes(poms[0].data)
     path.chmod(0o644)
@@ -98,6 +102,16 @@ def is_test_file(name: str) -> bool:
     Links among them are left out: archivers are tested with links, also with some that lead nowhere or away.
     """
     return any(f"/{folder}/" in f"/{name}" for folder in ("src/test", "src/it"))
+
+
+def _resources(pom: RemoteFile, archive: SafeZip) -> tuple[Resource, ...]:
+    """Those that the POM declares, for the files of a sources jar."""
+    try:
+        found = parse_pom(pom.data).build.resources
+    except DefinitionError:  # Maven will say what is wrong with it, as the build's own failure
+        return ()
+    check_tries(found, len(archive.members))
+    return found
 
 
 def _release_files(archive: SafeZip) -> list[tuple[int, Member]]:

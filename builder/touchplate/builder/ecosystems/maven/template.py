@@ -30,7 +30,7 @@ tools:
     sha256: {maven.sha256}
 
 # Without a shell. mvn is the Maven above; anything else is an absolute path below /usr.
-command: [mvn, -B, -ntp, clean, package, -DskipTests, -Drat.skip]
+command: [mvn, -B, -ntp, clean, package, -DskipTests, -Drat.skip, -Dmaven.javadoc.skip]
 
 # The defaults. SOURCE_DATE_EPOCH and MAVEN_OPTS belong here, numbers in quotes.
 environment: {{TZ: UTC, LANG: C.UTF-8, LC_ALL: C.UTF-8}}

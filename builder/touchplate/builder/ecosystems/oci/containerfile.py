@@ -137,6 +137,8 @@ class _Reader:
     def _use(self, image: str, one: Instruction) -> None:
         if not image:
             self._refuse(one, "names no image")
+        if image.startswith("-"):
+            self._refuse(one, f"{image[:80]!r} is no name of an image")
         earlier = [stage.lower() for stage in self.stages if stage]
         if image.lower() not in (SCRATCH, *earlier):
             self.images.setdefault(image, one.line)
