@@ -56,7 +56,9 @@ pages:          ## every page looked at in a browser (needs chromium); pictures 
 	@deploy/dev/setup browser
 	$(PYTHON) -m tests.e2e.pages
 
-rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
+rebuild-sample: setup  ## more releases of more projects, Conan packages and images; each difference explained by a control build
+	@deploy/dev/setup conan
+	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.sample
 	$(PYTHON) -m tests.e2e.roots
 

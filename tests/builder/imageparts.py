@@ -313,9 +313,10 @@ class ImageScene:
             value["limits"] = dict(limits)
         return parse_definition(json.dumps(value).encode())
 
-    def rebuild(self, definition: Definition) -> Rebuild:
+    def rebuild(self, definition: Definition, *, twice: bool = False) -> Rebuild:
         """Rebuild; nothing of the job may be left."""
-        done = rebuild(self.workshop, definition, fetch_published(self.workshop, definition), to_sign=True)
+        published = fetch_published(self.workshop, definition)
+        done = rebuild(self.workshop, definition, published, to_sign=True, twice=twice)
         self.assert_clean()
         return done
 

@@ -60,7 +60,7 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     """
     check_source(plan, cache)
     recorder = Recorder(plan, cache, progress)
-    with sandbox.workspace(plan.source) as workspace:
+    with sandbox.workspace(plan.source, plan.surroundings) as workspace:
         shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
         bridge = (PYTHON, "-I", "-S", _BRIDGE, str(MIRROR_PORT), f"{_MIRROR}/{SOCKET_NAME}")
         job = replace(_job(plan, workspace, "fetch", shown, (*bridge, *plan.command)), calls_out=True)
@@ -85,7 +85,7 @@ def run_build(
     check_lock(plan, lock)
     fetch_locked(lock, plan.upstreams, cache, progress)
     check_inputs(plan, lock, cache)
-    with sandbox.workspace(plan.source) as workspace:
+    with sandbox.workspace(plan.source, plan.surroundings) as workspace:
         _show_inputs(plan, lock, cache, workspace.repo)
         job = _job(plan, workspace, "build", {REPOSITORY_FOLDER: workspace.repo}, plan.command)
         progress.started("build")
@@ -135,8 +135,16 @@ def _job(
     for number, (inside, content) in enumerate(sorted(plan.files(phase).items()), start=1):
         check_inside(inside)
         files[inside] = workspace.place(number, content)
-    root = plan.root.path if plan.root is not None else None
-    return Job(command, plan.binds, files, plan.environment, plan.umask, plan.limits, root)
+    return Job(
+        command=command,
+        binds=plan.binds,
+        shown=files,
+        environment=plan.environment,
+        umask=plan.umask,
+        surroundings=plan.surroundings,
+        limits=plan.limits,
+        root=plan.root.path if plan.root is not None else None,
+    )
 
 
 def check_source(plan: BuildPlan, cache: Cache) -> None:

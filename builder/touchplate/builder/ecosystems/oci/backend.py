@@ -51,6 +51,12 @@ _INSIDE = f"{RESERVED_FOLDER}/inside.py"
 _STEPS = f"{RESERVED_FOLDER}/steps.json"
 
 
+FACTORS = frozenset({"timezone", "locale", "umask", "file-order", "cpus", "build-path", "hostname"})
+"""What is varied around buildah, which runs outside of the image. A RUN has user, home and variables from the
+image, and its programs could not load a library of the host. The times of a context are its archive's: they
+are an input, and go into the history of the image."""
+
+
 class Runc:
     """The sandbox of images as a backend (`builder/runc.py`)."""
 
@@ -73,6 +79,11 @@ class Runc:
         """The sandbox's."""
         return self._sandbox.probe
 
+    @property
+    def factors(self) -> frozenset[str]:
+        """See `FACTORS`."""
+        return FACTORS
+
     def fetch(self, plan: BuildPlan, cache: Cache, progress: Progress) -> InputLock:
         """Read the base images. Raises PhaseFailed (phase `fetch`), HostLack."""
         assert isinstance(plan, ImagePlan)
@@ -90,7 +101,7 @@ class Runc:
         check_limits(plan, lock)
         bases = self._bases(plan, cache.inputs, Quiet())  # told by Fetch, unless the lock was known
         check_lock(lock, bases)
-        with self._sandbox.workspace(plan.source) as workspace:
+        with self._sandbox.workspace(plan.source, plan.surroundings) as workspace:
             lay_out(bases, cache.inputs, workspace.repo)
             _give(workspace, plan.details.owner)
             progress.started("build")
@@ -133,6 +144,7 @@ def _job(plan: ImagePlan, workspace: Workspace, bases: tuple[PinnedImage, ...]) 
         shown={**shown, REPOSITORY_FOLDER: workspace.repo},
         environment={**plan.environment, **ENVIRONMENT, "PATH": PATH},
         umask=plan.umask,
+        surroundings=plan.surroundings,
         limits=plan.limits,
     )
 

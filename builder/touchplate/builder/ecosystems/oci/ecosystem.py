@@ -183,6 +183,14 @@ class OCI:
         except StorageError as error:
             raise HostLack(f"cannot read an image's blob: {error}") from error
 
+    def compare_builds(
+        self, workshop: Workshop, package: PackageURL, first: CollectedFile, other: CollectedFile
+    ) -> Comparison:
+        """As `compare`, with both images' blobs from here."""
+        store = workshop.cache.outputs
+        images = (Image(one.path.read_bytes(), store.open) for one in (first, other))
+        return compare_images(package.file_name, *images)
+
     def explain_failure(self, log: bytes) -> str | None:
         """buildah's last word."""
         lines = [line.decode(errors="replace") for line in log.splitlines() if line.startswith(b"Error: ")]
