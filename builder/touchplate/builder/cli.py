@@ -9,12 +9,14 @@ from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.values import Secret
 from touchplate.builder.attest import Operator
 from touchplate.builder.cli_probe import add_backend
+from touchplate.builder.cli_root import read_root_lock
 from touchplate.builder.cli_workshop import add_workshop_options, infer_typed, opened_workshop, typed_package
 from touchplate.builder.definition_folder import check_definition_of
-from touchplate.builder.definitions import Definition, load_definition
+from touchplate.builder.definitions import Definition, load_definition, make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.normalise import normalise_definition
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import read_logged, repeat
 from touchplate.builder.report import (
@@ -26,6 +28,7 @@ from touchplate.builder.report import (
     rebuild_json,
     repeat_json,
 )
+from touchplate.builder.report_twice import NOT_STABLE
 from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.cli_reader import Reader, add_state, open_log
@@ -47,7 +50,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--folder", type=Path, metavar="DIR", help="the definition that this folder has of PURL"
     )
+    build.add_argument("--root", type=Path, metavar="FILE", help="build in the root of this root lock")
     build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
+    build.add_argument(
+        "--twice", action="store_true", help="build again, the same way and varied: what does it depend on?"
+    )
     add_workshop_options(build)
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
     add_backend(build)
@@ -83,13 +90,25 @@ def run(args: argparse.Namespace) -> int:
             published = fetch_published(workshop, definition)
         else:
             inference = infer_typed(args, workshop, args.package)
-            workshop.keep_definition(inference.definition)
-            definition, published = inference.definition, inference.published
+            definition, published = _in_root(args, workshop, inference.definition), inference.published
+            workshop.keep_definition(definition)
         signing = operator is not None
-        done = rebuild(workshop, definition, published, to_sign=signing, refetch=args.refetch)
+        done = rebuild(
+            workshop, definition, published, to_sign=signing, refetch=args.refetch, twice=args.twice
+        )
         submission = _submit(args, workshop, done, operator)
     _show(args, done, inference, submission)
     return exit_code(done)
+
+
+def _in_root(args: argparse.Namespace, workshop: Workshop, definition: Definition) -> Definition:
+    """An inferred definition, with the root that the person names."""
+    if args.root is None:
+        return definition
+    lock = read_root_lock(args.root)
+    workshop.roots.learn(lock)
+    value = normalise_definition(definition) | {"root": {"lock": lock.sha256}}
+    return make_definition(value)
 
 
 def _given_definition(args: argparse.Namespace) -> Definition:
@@ -115,8 +134,12 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--log needs --key and --operator: only signed results go into a log")
     if args.state is not None and args.index is None:
         raise UsageError("--state is for --from: nothing else reads a log")
+    if args.twice and args.index is not None:
+        raise UsageError("--twice is for a PURL or a definition; --from builds again what is logged")
     if args.folder is not None and args.package is None:
         raise UsageError("--folder is for a PURL: it is searched for the PURL's definition")
+    if args.root is not None and (args.package is None or args.folder is not None):
+        raise UsageError("--root is for inferring; a definition names its own root")
     if args.jdk is not None and (args.package is None or args.folder is not None):
         raise UsageError("--jdk is for inferring; a definition names its own JDK")
 
@@ -186,6 +209,8 @@ def _show(
     args: argparse.Namespace, done: Rebuild, inference: Inference | None, submission: Submission | None
 ) -> None:
     indexes = submission.indexes if submission else ()
+    if done.repeatability is not None and done.repeatability.again is not None:
+        print_note(f"{NOT_STABLE}; {done.result} is about the first build")
     if args.json:
         value = rebuild_json(done, inference.notes if inference else ())
         signed: dict[str, JSONValue] = {"identities": list(submission.identities) if submission else []}

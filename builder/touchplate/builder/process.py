@@ -63,6 +63,8 @@ class Contained:
     umask: int
     own_uid: bool
     pass_fds: Sequence[int] = ()
+    cpus: frozenset[int] = frozenset()
+    """Processors that it may use; empty: all that the supervisor may."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,33 @@ def run_installer(argv: Sequence[str], *, seconds: float) -> str:
     return printable(lines[-1]) if lines else f"exit code {done.returncode}"
 
 
+def ask_tool(argv: Sequence[str], *, seconds: float) -> str:
+    """What a trusted tool that fetches by this machine's own settings (apt) writes to standard output.
+
+    Never for build commands: it has the supervisor's environment, with its proxies and certificates, but the
+    C locale. Raises HostLack with its last line of errors.
+    """
+    name = argv[0].rpartition("/")[2]
+    try:
+        done = subprocess.run(
+            argv,
+            env={**read_environment().variables, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except OSError as error:
+        raise HostLack(f"{name}: {error.strerror}", reason="tool-failed") from error
+    except subprocess.TimeoutExpired as error:
+        raise HostLack(f"{name} was not done after {seconds:g} seconds", reason="tool-failed") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        said = printable(lines[-1]) if lines else f"exit code {done.returncode}"
+        raise HostLack(f"{name}: {said}", reason="tool-failed")
+    return done.stdout.decode(errors="replace")
+
+
 class Program:
     """Another part of touchplate as a process of its own: it reads `message`, and dies when its input ends.
 
@@ -222,6 +251,8 @@ def _start(contained: Contained, status_write: int) -> "subprocess.Popen[bytes]"
 
 def _open_gate(process: "subprocess.Popen[bytes]", contained: Contained) -> None:
     try:
+        if contained.cpus:
+            os.sched_setaffinity(process.pid, contained.cpus)
         set_resource_limits(process.pid, contained.limits, contained.groups, own_uid=contained.own_uid)
         contained.groups.add(process.pid)
     except OSError as error:

@@ -61,11 +61,17 @@ def make_statements(
     Raises HostLack when the sandbox gave less isolation than a signature claims, AttestError.
     """
     backend = need_backend(rebuild.backend, rebuild.missing)
-    evidence = {rebuild.definition.sha256: rebuild.definition.data}
+    definition = rebuild.definition
+    evidence = {definition.sha256: definition.data}
+    if definition.root:
+        evidence |= workshop.roots.evidence_of(definition.root)
     if rebuild.built is None:
         signed = _sign_failure(rebuild, operator)
     else:
         evidence |= _evidence_of(rebuild.built)
+        if rebuild.repeatability is not None:  # named by no statement, which has no place for it
+            report = rebuild.repeatability.format()
+            evidence[_sha256(report)] = report
         signed = _sign_built(rebuild, rebuild.built, operator, backend)
     for sha256, data in evidence.items():
         workshop.evidence.put(data, expected=sha256)
