@@ -13,7 +13,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from touchplate.builder.compare import compare
@@ -388,6 +388,7 @@ def test_extra_fields_that_could_carry_something_are_refused(field: bytes) -> No
         stabilize(data, (TIMES,))
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(zip_of(JAR)) - 1), st.integers(1, 255))
 def test_no_changed_byte_is_hidden_by_more_than_its_step(position: int, change: int) -> None:
     data = bytearray(zip_of(JAR))
@@ -401,6 +402,7 @@ def test_no_changed_byte_is_hidden_by_more_than_its_step(position: int, change: 
         ]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused_or_read_to_the_last_byte(data: bytes) -> None:
     try:
