@@ -1,7 +1,7 @@
 """`--upstream`: where packages, sources and inputs are fetched from, as a person writes it.
 
 A bare address stands for Maven's `central`; every other upstream has a name:
-`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci|git]`, `git` for a place of git repositories.
+`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci|apt|git]`; `git` is a place of git repositories.
 """
 
 import re

@@ -32,8 +32,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _VARIABLE = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 
 
-UpstreamKind = Literal["maven", "conan", "oci", "git"]
-"""An ecosystem, or `git` for repositories that rebuilds take sources from; a node serves none of those."""
+UpstreamKind = Literal["maven", "conan", "oci", "apt", "git"]
+"""An ecosystem, `apt` for Debian packages, or `git` for repositories of sources: rebuilds read those two, a
+node serves neither."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Upstream:
 
     `identity` is what statements call it (the same for all who speak of the same upstream, whatever mirror
     they use); `url` is where it is asked, "auto" for the installed Maven's own central; `record` says whether
-    the digests of its files are put into the log when they are first seen.
+    the digests of its files are put into the log when they are first seen. `apt`: an archive that rebuilds of
+    images read, and nobody is served from.
     """
 
     name: str

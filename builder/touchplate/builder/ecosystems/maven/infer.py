@@ -51,6 +51,8 @@ _CRLF_NOTE = "line separator CRLF (pom.properties of the published jar, which Ma
 _TREES = (SOURCE_RELEASE, VCS)
 """Kinds of source that are the publisher's own tree."""
 
+_TOOL_CHARS = 80  # of the tool's name, a stranger's words that are shown and written into the definition
+
 _JAR_PACKAGINGS = ("jar", "bundle", "maven-plugin", "ejb")
 
 
@@ -187,7 +189,11 @@ def _jdk_major(traces: BuildTraces, package: PackageURL) -> int:
 
 
 def _said_of_tools(traces: BuildTraces) -> tuple[str, ...]:
-    said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
+    said = (
+        f"published by {traces.created_by[:_TOOL_CHARS]}"
+        if traces.created_by
+        else "its manifest names no tool"
+    )
     if traces.tool_jdk is None:
         return (said,)
     return (said, f"under JDK {traces.tool_jdk[:20]} with a toolchain, which is not inferred")
