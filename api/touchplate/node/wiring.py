@@ -24,7 +24,7 @@ from touchplate.api.docker.judge import ImageJudge
 from touchplate.api.docker.links import ImageLinks
 from touchplate.api.docker.referrers import Referrers
 from touchplate.api.docker.repository import Registries, Registry
-from touchplate.api.docker.tokens import Tokens
+from touchplate.base.registry_tokens import Tokens
 from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.http.calls import Calls, Lanes
 from touchplate.api.index.facts import FactIndex

@@ -40,6 +40,7 @@ from touchplate.builder.lock import (
 )
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
+from touchplate.builder.upstream_client import CredentialsError, UpstreamClient
 
 CLIENTS = 64
 """Connections that the build may hold at once, and so threads of the mirror; more wait."""
@@ -94,9 +95,12 @@ class UpstreamClients:
         limits = HTTPLimits(idle_connections=CLIENTS)
         self.upstreams = {one.name: _resolved(one) for one in upstreams}
         self._clients = {one.name: HTTPClient(_rules(one), limits) for one in self.upstreams.values()}
+        self._asking = {
+            one.name: UpstreamClient(one, self._clients[one.name]) for one in self.upstreams.values()
+        }
 
-    def client(self, name: str) -> HTTPClient:
-        return self._clients[name]
+    def client(self, name: str) -> UpstreamClient:
+        return self._asking[name]
 
     def url(self, name: str, path: str) -> str:
         """The address of a (plain, decoded) path."""
@@ -263,7 +267,7 @@ class Recorder:
                 answer = self._ask_upstream_once(name, path)
                 if answer.status < 500 or tried == TRIES:
                     break
-            except (ResponseTooLargeError, StorageError):
+            except (ResponseTooLargeError, StorageError, CredentialsError):
                 raise
             except FetchError:
                 if tried == TRIES:
@@ -424,6 +428,8 @@ def _fetch_one(one: LockedInput, clients: UpstreamClients, cache: Cache) -> None
                     writer.commit()
                     return
                 what = f"status {response.status}"
+        except CredentialsError as error:
+            raise HostLack(f"cannot fetch {where}: {error}", reason=error.reason) from error
         except (FetchError, StorageError) as error:
             what = str(error)
         time.sleep(PAUSE_SECONDS * 2 ** (tried - 1))

@@ -13,7 +13,7 @@ from tests.images import OCI_MANIFEST
 
 from touchplate.api.docker import upstream as upstream_module
 from touchplate.api.docker.manifests import MAX_VALUES
-from touchplate.api.docker.tokens import Tokens
+from touchplate.base.registry_tokens import Tokens
 from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.errors import UpstreamError
 from touchplate.base.http import HTTPLimits

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 from touchplate.api.docker.layout import is_tag
 from touchplate.api.docker.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, MAX_VALUES
-from touchplate.api.docker.tokens import Tokens
+from touchplate.base.registry_tokens import Tokens
 from touchplate.api.errors import ChangedError, NotFoundError, UpstreamError
 from touchplate.api.pull import NegativeCache
 from touchplate.api.values import most_values
