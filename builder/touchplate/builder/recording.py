@@ -40,7 +40,7 @@ from touchplate.builder.lock import (
 )
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
-from touchplate.builder.upstream_client import CredentialsError, UpstreamClient
+from touchplate.builder.upstream_client import AccountsError, CredentialsError, UpstreamClient
 
 CLIENTS = 64
 """Connections that the build may hold at once, and so threads of the mirror; more wait."""
@@ -256,6 +256,8 @@ class Recorder:
             return self._fail("too-large", f"{name}/{path} is larger than all inputs together may be")
         except StorageError as error:
             return self._lack(HostLack(f"cannot keep {name}/{path}: {error}", reason="disk-full"))
+        except AccountsError as error:
+            return self.refuse(403, f"{name}/{path}: {error}")
         except FetchError as error:
             return self._note_trouble(path, f"{name}/{path}: {error}")
         return self._record(name, path, answer) if answer.status == 200 else answer
@@ -267,7 +269,7 @@ class Recorder:
                 answer = self._ask_upstream_once(name, path)
                 if answer.status < 500 or tried == TRIES:
                     break
-            except (ResponseTooLargeError, StorageError, CredentialsError):
+            except (ResponseTooLargeError, StorageError, CredentialsError, AccountsError):
                 raise
             except FetchError:
                 if tried == TRIES:

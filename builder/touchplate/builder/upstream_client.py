@@ -36,6 +36,12 @@ class CredentialsError(FetchError):
     default_reason = "credentials-refused"
 
 
+class AccountsError(FetchError):
+    """A path at which servers answer tokens, and not files, to whoever has a password."""
+
+    default_reason = "no-file"
+
+
 def read_credentials(upstream: Upstream) -> Credentials | None:
     """Those of `upstream`; None when it has none. Raises HostLack with the remedy."""
     if upstream.credentials is None:
@@ -100,7 +106,7 @@ class UpstreamClient:
         if not url.startswith(f"{self._base}/") or not self._is_own(url):
             raise FetchError(f"upstream {self.upstream.name!r} is asked for what is not below its address")
         if self._credentials is not None and _ACCOUNTS.fullmatch(url.removeprefix(f"{self._base}/")):
-            raise FetchError(f"upstream {self.upstream.name!r}: what is about accounts is no file")
+            raise AccountsError(f"upstream {self.upstream.name!r}: what is about accounts is no file")
         if self._refused:
             raise self._not_taken(401)
         response = send(self._known(url))
