@@ -1,4 +1,4 @@
-"""Builds that look for the credentials of an upstream, each with a control in which the look would find them."""
+"""Builds that look for the credentials of an upstream, and the same look where it finds them."""
 
 import json
 from dataclasses import replace
@@ -18,8 +18,8 @@ import glob, http.client, os, pathlib, sys
 def show(what):
     sys.stdout.write(what.encode("unicode_escape").decode() + "\n")
 show(repr(dict(os.environ)))
-for pattern in ("/proc/[0-9]*/environ", "/proc/[0-9]*/cmdline", "/proc/self/mountinfo", "/build/**", "/etc/**",
-                "/home/**", "/root/**", "/tmp/**", "/run/**", os.path.expanduser("~/.m2/**"), *sys.argv[2:]):
+for pattern in ("/proc/[0-9]*/environ", "/proc/[0-9]*/cmdline", "/proc/self/mountinfo", "/build/**",
+                "/etc/**", "/home/**", "/root/**", "/tmp/**", "/run/**", os.path.expanduser("~/.m2/**"), *sys.argv[2:]):
     for name in glob.glob(pattern, recursive=True, include_hidden=True):
         try:
             if os.path.isfile(name):
@@ -109,9 +109,7 @@ def test_the_same_look_finds_them_where_they_are(rig: Rig, tmp_path: Path, way: 
     assert seen("\n".join(rig.heard.lines))
 
 
-def test_a_wrong_password_is_a_lack_of_the_host_and_nothing_of_the_package(
-    rig: Rig, tmp_path: Path
-) -> None:
+def test_a_wrong_password_is_a_lack_of_the_host_and_nothing_of_the_package(rig: Rig, tmp_path: Path) -> None:
     """Also when the build goes on without the file."""
     secret = write_secret(tmp_path, f"me:{PASSWORD}-no-more")
     rig.site.pages["a.jar"] = demand

@@ -65,6 +65,10 @@ def _parse_named(name: str, rest: str) -> Upstream:
             raise UsageError(f"--upstream {name}: {found['key']} stands twice")
         settings[found["key"]] = found["value"]
         rest = found["rest"]
+    if ",credentials=" in rest:  # it may be the password itself, so nothing else repeats it
+        raise UsageError(
+            f'--upstream {name}: credentials: write "file:PATH" or "env:VARIABLE", without a comma'
+        )
     ecosystem = _ecosystem(name, settings.get("ecosystem"))
     if "realm" in settings and ecosystem != "oci":
         raise UsageError(f"--upstream {name}: realm is for registries, ecosystem=oci")

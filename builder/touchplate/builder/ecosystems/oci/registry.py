@@ -103,7 +103,8 @@ class RegistryReader:
                 else f"give --upstream {self.upstream.name}=…,credentials=file:PATH"
             )
             raise HostLack(
-                f"upstream {self.upstream.name!r} does not show {path!r} (status {response.status}): {remedy}",
+                f"upstream {self.upstream.name!r} does not show {path!r} (status {response.status}): "
+                f"{remedy}",
                 reason="upstream-failed",
             )
         if response.status != 200:
