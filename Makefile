@@ -47,6 +47,7 @@ e2e-trillian: auditor  ## the demo with its log in a real Trillian (builds it on
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.docker
+	$(PYTHON) -m tests.e2e.apt_image
 
 e2e-conan:      ## packages through touchplate, lz4 rebuilt: a stock conan_server and client; two minutes
 	@deploy/dev/setup conan
@@ -56,7 +57,9 @@ pages:          ## every page looked at in a browser (needs chromium); pictures 
 	@deploy/dev/setup browser
 	$(PYTHON) -m tests.e2e.pages
 
-rebuild-sample: setup  ## more releases of more projects, each difference explained by a control build
+rebuild-sample: setup  ## more releases of more projects, Conan packages and images; each difference explained by a control build
+	@deploy/dev/setup conan
+	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.sample
 
 hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained

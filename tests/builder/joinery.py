@@ -66,6 +66,7 @@ class Bench:
     repository: Repository
     name: str | None = "runc"
     missing: tuple[str, ...] = ()
+    factors: frozenset[str] = frozenset()
     phases: list[str] = field(default_factory=list)
     probe: Probe = field(default_factory=lambda: Probe(bubblewrap="none"))
 
@@ -170,6 +171,12 @@ class Joinery:
         rebuilt: CollectedFile,
     ) -> Comparison:
         return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
+
+    def compare_builds(
+        self, workshop: Workshop, package: PackageURL, first: CollectedFile, other: CollectedFile
+    ) -> Comparison:
+        name = package.file_name
+        return compare(first.path.read_bytes(), other.path.read_bytes(), name, self.stabilizers)
 
     def explain_failure(self, log: bytes) -> str | None:
         return next((line for line in log.decode().splitlines() if line.startswith("UNGLUED")), None)

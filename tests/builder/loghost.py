@@ -21,6 +21,8 @@ from touchplate.verify.keys import format_private_pem, format_public_pem, genera
 
 OPERATOR = "https://rebuild.example.org"
 TOKEN = "worker-token"
+STABILIZERS = ("gzip-header@1", "tar-owners@1", "tar-times@1")
+"""By whom and when a published archive was packed, and with which header."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class LogHost:
     key: Path
     trust: Path
     token: Path
+    reader: Path
+    """Trust file of a reader whom one operator satisfies, any kind of source, and `STABILIZERS`."""
 
     @property
     def signing(self) -> list[str]:
@@ -53,19 +57,25 @@ class LogHost:
 
 @contextmanager
 def log_host(folder: Path) -> Iterator[LogHost]:
-    """A log that admits one rebuilder, under either backend."""
+    """A log that admits one rebuilder, of all ecosystems and under every backend."""
     folder.mkdir()
     signer = generate_signer()
     rebuilder = "".join(
         f'[[rebuilder]]\noperator = "{OPERATOR}"\nbuilder = "{OPERATOR}/touchplate/{backend}/v1"\n'
-        f'ecosystems = ["maven"]\nkey = """\n{format_public_pem(signer.key)}"""\n'
-        for backend in ("bubblewrap", "gvisor")
+        f'ecosystems = ["maven", "conan", "oci"]\nkey = """\n{format_public_pem(signer.key)}"""\n'
+        for backend in ("bubblewrap", "gvisor", "runc")
     )
     policy = f"log {verifier_key(log_signer())}\\nquorum none\\n"
+    listed = ", ".join(f'"{name}"' for name in STABILIZERS)
+    level = (
+        "[levels.reproduced]\noperators = 1\n"
+        f'sources = ["vcs", "source-release", "sources-jar"]\nstabilizers = [{listed}]\n'
+    )
     files = {
         "log.key": log_signer().format() + "\n",
         "admission.toml": rebuilder,
         "trust.toml": f'[log]\npolicy = "{policy}"\n{rebuilder}',
+        "reader.toml": f'[log]\npolicy = "{policy}"\n{level}{rebuilder}',
         "worker.token": TOKEN + "\n",
     }
     for name, text in files.items():
@@ -75,12 +85,13 @@ def log_host(folder: Path) -> Iterator[LogHost]:
     key.write_bytes(format_private_pem(signer))
     key.chmod(0o600)
     evidence = DigestFolder(folder / "evidence")
+    names = ("trust.toml", "worker.token", "reader.toml")
     config = LogConfig(ORIGIN, Secret.parse(f"file:{folder / 'log.key'}", folder), folder / "admission.toml")
     service = LogService(config, folder / "log")
     service.start()
     try:
         with _listening(_mounted(service, evidence)) as url:
-            yield LogHost(url, service, evidence, key, folder / "trust.toml", folder / "worker.token")
+            yield LogHost(url, service, evidence, key, *(folder / name for name in names))
     finally:
         service.stop()
 

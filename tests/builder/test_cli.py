@@ -84,6 +84,41 @@ def test_signed_result_is_logged_with_its_evidence_and_can_be_repeated(person: P
         assert again["milliseconds"].keys() >= {"build"}
 
 
+def test_twice_names_what_the_bytes_depend_on_and_changes_no_exit_code(person: Person, host: LogHost) -> None:
+    require_sandbox()
+    script = f"import os\njar({CONTENT!r} if os.umask(0) == 0o022 else b'other')"
+    code, result = person.json("--definition", person.definition(script), "--twice", *host.signing)
+    assert (code, result["result"]) == (0, "identical")
+    found = result["repeatability"]
+    assert (found["same"], found["changed_by"]) == (True, ["umask"])
+    (detail,) = found["details"]
+    assert detail["factors"] == ["umask"]
+    assert detail["outputs"][0]["causes"] == ["content"]
+    assert host.evidence.has(found["report"]["sha256"])
+    # The table, too; and the inputs, which were found before, are not looked for again.
+    assert person.run("--definition", person.definition(script), "--twice") == 0
+    shown = person.capture.readouterr().out
+    assert "umask" in shown.partition("depends on")[2].splitlines()[0]
+    assert "022 → 007" in shown
+
+
+def test_a_result_that_is_not_stable_is_said_so_loudly(person: Person) -> None:
+    require_sandbox()
+    chance = person.definition("import os; jar(os.urandom(8).hex().encode())")
+    code, result = person.json("--definition", chance, "--twice")
+    assert (code, result["result"]) == (1, "different")
+    assert result["repeatability"]["same"] is False
+    assert person.run("--definition", chance, "--twice") == 1
+    shown = person.capture.readouterr()
+    assert "NOT STABLE BY ITSELF" in shown.out
+    assert "NOT STABLE BY ITSELF" in shown.err
+
+
+def test_twice_is_not_for_what_is_logged(person: Person) -> None:
+    assert person.run("--from", "0", "--log", "x", "--trust", "x", "--evidence", "x", "--twice") == 64
+    assert "--twice is for" in person.error()
+
+
 def test_definition_of_the_operators_own_folder_is_used_in_place_of_an_inferred_one(
     person: Person, tmp_path: Path
 ) -> None:

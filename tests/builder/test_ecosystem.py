@@ -306,6 +306,7 @@ def test_an_identity_of_one_ecosystem_is_not_that_of_another(shop: Shop) -> None
         ("conancenter=http://h/c", Upstream("conancenter", "conan", "conancenter", "http://h/c")),
         ("hub=http://h,identity=docker.io,ecosystem=oci", Upstream("hub", "oci", "docker.io", "http://h")),
         ("own=http://h/a,b,ecosystem=maven", Upstream("own", "maven", "own", "http://h/a,b")),
+        ("debian=http://h/debian,ecosystem=apt", Upstream("debian", "apt", "debian", "http://h/debian")),
     ],
 )
 def test_upstreams_are_read_as_people_write_them(text: str, upstream: Upstream) -> None:
@@ -346,9 +347,11 @@ def test_credentials_of_an_upstream_are_given_by_reference() -> None:
     [
         ("central=https://h,credentials=me:hunter2", 'write "file:PATH" or "env:VARIABLE"'),
         ("central=https://h,credentials=me:hun,ter2", "without a comma"),
+        ("central=https://h/x,credentials=me:hun,hunter=ter2", "without a comma"),
         ("central=https://h/x,credentials=me:hun,ter2,identity=c", "without a comma"),
         ("central=https://h?x,credentials=me:hunter2,identity=c", 'write "file:PATH"'),
         ("central=https://h,password=hunter2", "'password' is no setting"),
+        ("central=https://h,Credentials=me:hunter2", "'Credentials' is no setting"),
         ("central=https://h,credential=hunter2", "'credential' is no setting"),
         ("central=https://me:hunter2@h/", "user name or password"),
         ("https://me:hunter2@h/", "user name or password"),

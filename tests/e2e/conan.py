@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.conan_packages import OPERATORS, Published
 from tests.e2e.conan_rebuilds import LZ4, REBUILDERS, check_rebuild, published_lz4, rebuild, repeat, use
 from tests.e2e.conan_world import ConanWorld, Person, new_publisher, new_world
+from tests.e2e.offline import check_offline
 from tests.e2e.worlds import TOUCHPLATE, MissingToolError, Output, StepFailedError, expect
 
 LATEST_SECONDS = 60  # the upstream's word about its revisions is believed for 15 s
@@ -74,6 +75,7 @@ def rebuilt(stage: Stage) -> None:
     expect(first == second, f"other bytes, or other tools, at the two operators: {first} {second}")
     repeat(world, lz4, stage.indexes[0])
     use(world, world.user("lz4-after"))
+    _checked_offline(stage)
     page = world.get(f"/why/conan/team/{lz4.package.revision.file_path('conan_package.tgz')}")
     expect(b"tar-times@1" in page.body, "the page does not say how it was compared")
 
@@ -88,6 +90,17 @@ def _rebuilt_by(stage: Stage, name: str, operator: str, before: int) -> tuple[st
     assert isinstance(signed, dict)
     stage.indexes += signed["indexes"]
     return check_rebuild(stage.lz4, value), value["tools"]
+
+
+def _checked_offline(stage: Stage) -> None:
+    """The log and a trust file are enough to see that both rebuilt it, and that it is not a bit else."""
+    world, lz4 = stage.world, stage.lz4
+    report = check_offline(
+        lz4.package.files["conan_package.tgz"], lz4.purl, stage.indexes, world.folder / "auditor",
+        log=f"http://127.0.0.1:{world.node}/log", trust=world.folder / "trust.toml",
+    )  # fmt: skip
+    found = [(one["operator"], one["how"]) for one in report["operators"]]
+    expect(found == [(operator, "equivalent") for _, operator in REBUILDERS], f"it is said of lz4: {found}")
 
 
 def refused_before(stage: Stage) -> None:

@@ -97,12 +97,20 @@ int main(void) {
 
 @dataclass
 class OtherUser(Person):
-    """A person whose client runs as another user than everybody else's."""
+    """A person whose client runs as another user than everybody else's, with the usual umask."""
+
+    uid: str = OTHER_UID
+    hides: Sequence[str] = ()
+    """Files that are empty for this client."""
 
     def command(self, *arguments: str | Path) -> Sequence[str | Path]:
         """In a user namespace, where the caches of the tools stay readable."""
-        user: list[str | Path] = ["--unshare-user", "--uid", OTHER_UID, "--gid", OTHER_UID]
-        return [tool("bwrap"), "--dev-bind", "/", "/", *user, "--", *super().command(*arguments)]
+        user: list[str | Path] = ["--unshare-user", "--uid", self.uid, "--gid", self.uid]
+        hidden = [part for path in self.hides for part in ("--ro-bind", "/dev/null", path)]
+        umask = ["sh", "-c", 'umask 022; exec "$@"', "sh"]
+        return [
+            tool("bwrap"), "--dev-bind", "/", "/", *hidden, *user, "--", *umask, *super().command(*arguments),
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,17 +135,24 @@ def published_lz4(world: ConanWorld) -> Iterator[LZ4]:
         raise MissingToolError("root, without which rebuilds are not signed,")
     for name in ("bwrap", "cmake", "make"):
         tool(name)
-    tarball = fetch_source("lz4", f"{VERSION}-1", TARBALL, SHA256)
+    tarball = fetch_source("lz4", TARBALL, SHA256)
     folder = world.folder / "sources"
     folder.mkdir()
     (folder / SHA256).write_bytes(tarball.read_bytes())
     recipe, package = _publish(world, folder / SHA256)
+    with serving(folder) as port:
+        yield LZ4(recipe, package, port)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[int]:
+    """A server on loopback that gives out the files of `folder`; its port."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield LZ4(recipe, package, server.server_address[1])
+            yield server.server_address[1]
         finally:
             server.shutdown()
             thread.join()

@@ -39,6 +39,7 @@ LOCK = ROOT / "tests/e2e/conan.lock"
 STABILIZERS = ("gzip-header@1", "tar-owners@1", "tar-times@1")
 """That the node's trust file accepts: by whom and when a published archive was packed."""
 SERVER = ROOT / "tests/e2e/conan_loopback.py"
+CLIENT_SECONDS = 900  # one command, which may build a library on a busy machine
 SERVER_CONF = """[server]
 jwt_secret: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 jwt_expire_minutes: 120
@@ -98,6 +99,8 @@ class Person:
 
     world: ConanWorld
     home: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    """Further environment variables of the client."""
 
     def command(self, *arguments: str | Path) -> Sequence[str | Path]:
         """How the client is started."""
@@ -105,8 +108,8 @@ class Person:
 
     def conan(self, *arguments: str | Path) -> Output:
         """Run the client. It never asks anything: there is nobody to answer."""
-        env = {"CONAN_HOME": str(self.home), "CONAN_NON_INTERACTIVE": "1"}
-        return self.world.run(*self.command(*arguments), env=env)
+        env = {"CONAN_HOME": str(self.home), "CONAN_NON_INTERACTIVE": "1", **self.variables}
+        return self.world.run(*self.command(*arguments), env=env, seconds=CLIENT_SECONDS)
 
     def must(self, *arguments: str | Path) -> Output:
         """The same, and it has to succeed."""
@@ -251,13 +254,19 @@ allow_private = true"""
 @contextlib.contextmanager
 def new_world() -> Iterator[ConanWorld]:
     """A running upstream and a running node; both end at the end, and the folder goes."""
+    with new_upstream() as world:
+        config = write_node(world.folder, world.node, world.upstream.port, world.token)
+        world.start_node(config, "/api/v1/checkpoint")
+        yield world
+
+
+@contextlib.contextmanager
+def new_upstream() -> Iterator[ConanWorld]:
+    """A running upstream alone; it ends at the end, and the folder goes."""
     tools = conan_tools()
-    folder = new_folder("conan")
-    world = ConanWorld(folder, Upstream(free_port()), free_port(), tools=tools)
+    world = ConanWorld(new_folder("conan"), Upstream(free_port()), free_port(), tools=tools)
     with world.running():
         start_server(world)
-        config = write_node(folder, world.node, world.upstream.port, world.token)
-        world.start_node(config, "/api/v1/checkpoint")
         yield world
 
 

@@ -42,10 +42,11 @@ def edit_definition(definition: bytes, edit: Edit) -> bytes:
 def is_control(varied: dict[str, Any], control: dict[str, Any]) -> bool:
     """Whether `control` (the JSON of a rebuild) shows what the difference of `varied` came from.
 
-    One must differ from, the other be identical with, the very same published files.
+    One must differ from (or only be equivalent to), the other be identical with, the very same published
+    files.
     """
     return (
-        varied.get("result") == "different"
+        varied.get("result") in ("different", "equivalent")
         and control.get("result") == "identical"
         and published(varied) == published(control)
         and varied["definition"]["sha256"] != control["definition"]["sha256"]

@@ -18,20 +18,24 @@ APT = Path("/etc/apt")
 APT_SECONDS = 300
 
 
-def fetch_source(package: str, version: str, file: str, sha256: str) -> Path:
-    """The file `file` of a source package, kept below the user's cache folder. Raises MissingToolError."""
+def fetch_source(package: str, file: str, sha256: str) -> Path:
+    """The file `file` of a source package, kept below the user's cache folder. Raises MissingToolError.
+
+    Of the newest source package that there is: Debian's own version of it changes with every fix of theirs,
+    the upstream's archive does not.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "touchplate/debian"
     kept = cache / sha256
     if not kept.exists() or _digest(kept) != sha256:
         folder = cache / "apt"
-        found = _fetch(folder, package, version) / file
+        found = _fetch(folder, package) / file
         if not found.is_file() or _digest(found) != sha256:
-            raise MissingToolError(f"the source of {package} {version} with sha256 {sha256[:16]}…")
+            raise MissingToolError(f"the source of {package}, {file} with sha256 {sha256[:16]}…")
         found.replace(kept)
     return kept
 
 
-def _fetch(folder: Path, package: str, version: str) -> Path:
+def _fetch(folder: Path, package: str) -> Path:
     (folder / "lists/partial").mkdir(parents=True, exist_ok=True)
     (folder / "cache").mkdir(exist_ok=True)
     (folder / "own.sources").write_text(_sources())
@@ -41,7 +45,7 @@ def _fetch(folder: Path, package: str, version: str) -> Path:
         "pkgCacheFile=", "srcpkgcache=",
     ]  # fmt: skip
     apt = ["apt-get", "-qq", *(part for option in options for part in ("-o", option))]
-    for command in (["update"], ["source", "--download-only", f"{package}={version}"]):
+    for command in (["update"], ["source", "--download-only", package]):
         done = subprocess.run(
             [*apt, *command],
             cwd=folder,

@@ -213,13 +213,15 @@ def rebuilds(world: DockerWorld, clients: list[Client]) -> None:
     for client in clients:
         refused_unbuilt(world, client, images)
         say(f"ok  {client.name}: {_first_words(refused_unbuilt)}")
-    docker_rebuilds.rebuild_all(world, images)
+    indexes = docker_rebuilds.rebuild_all(world, images)
     say("ok  two operators rebuilt the images bit for bit, and found the forged one different")
     for client in clients:
         served_rebuilt(world, client, images)
         say(f"ok  {client.name}: {_first_words(served_rebuilt)}")
     docker_rebuilds.repeat(world, images.app)
     say("ok  a third party repeated a logged rebuild from its evidence")
+    docker_rebuilds.verify_offline(world, images, indexes)
+    say("ok  both rebuilds are in the log, verify without a network, and a flipped byte is refused")
 
 
 def _first_words(step: Callable[..., object]) -> str:
@@ -256,6 +258,7 @@ def checked_offline(world: DockerWorld, images: Images) -> None:
         manifest.write_bytes(image.manifest)
         package = str(image_purl(IDENTITY, "team/app", good.hex))
         output = world.run(
+            "unshare", "-n", "-r", "--",
             TOUCHPLATE, "verify", manifest, "--bundle", world.folder / "bundle.json",
             "--trust", world.folder / "trust.toml", "--package", package, "--require", "reproduced",
         )  # fmt: skip

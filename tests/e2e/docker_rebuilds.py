@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from tests.builder.imageparts import (
     write_context,
 )
 from tests.e2e.docker_world import IDENTITY, DockerWorld
+from tests.e2e.offline import check_offline
 from tests.e2e.worlds import (
     TOUCHPLATE,
     MissingToolError,
@@ -39,6 +40,7 @@ from tests.images import OCI_MANIFEST
 from tests.verify.support import OPERATOR_A, OPERATOR_B, statement_signer
 
 from touchplate.api.docker.layout import image_purl
+from touchplate.builder.definition_path import definition_path
 from touchplate.verify.keys import format_private_pem
 
 TIMESTAMP = 1700000000
@@ -98,13 +100,13 @@ def publish_all(world: DockerWorld) -> Rebuildable:
         "greeting": b"world\nhello\n",
     }
     plain = {"Containerfile": b"FROM scratch\nCOPY greeting /\n", "greeting": b"hello\n"}
-    base_manifest = _push(world, "team/base", base)
-    pinned = [_base(base_name, base_manifest)]
+    base_manifest = push(world, "team/base", base)
+    pinned = [base_of(base_name, "team/base", base_manifest)]
     return Rebuildable(
-        plain=_published(world, "team/plain", plain, plain, []),
-        app=_published(world, "team/built", app, app, pinned),
+        plain=publish(world, "team/plain", plain, plain, []),
+        app=publish(world, "team/built", app, app, pinned),
         # What stands in the registry was not made from the source that is given for it.
-        forged=_published(world, "team/forged", {**app, "greeting": b"evil\n"}, app, pinned),
+        forged=publish(world, "team/forged", {**app, "greeting": b"evil\n"}, app, pinned),
     )
 
 
@@ -116,9 +118,9 @@ def rebuild(world: DockerWorld, image: Published, number: int) -> tuple[int, dic
         path.touch(0o600)
         path.write_bytes(format_private_pem(statement_signer(key)))
     output = world.run(
-        TOUCHPLATE, "rebuild", "--definition", image.definition, "--json", "--quiet",
+        TOUCHPLATE, "rebuild", image.purl, "--folder", _definitions(world), "--json", "--quiet",
         "--data", world.folder / f"operator-{number}",
-        "--upstream", _upstream(world),
+        "--upstream", upstream_option(world),
         "--key", path, "--operator", operator,
         "--log", f"http://{world.host}/log", "--evidence", f"http://{world.host}/builder/evidence",
         "--token", f"file:{world.folder / 'worker.token'}",
@@ -126,8 +128,12 @@ def rebuild(world: DockerWorld, image: Published, number: int) -> tuple[int, dic
     return output.code, _json(output)
 
 
-def rebuild_all(world: DockerWorld, images: Rebuildable) -> None:
-    """Two operators rebuild what comes out again; one is not enough, and a forgery comes out different."""
+def rebuild_all(world: DockerWorld, images: Rebuildable) -> dict[str, list[str]]:
+    """Two operators rebuild what comes out again; one is not enough, and a forgery comes out different.
+
+    Returns where the log has what they said of each honest image, by its name.
+    """
+    indexes: dict[str, list[str]] = {image.name: [] for image in images.honest}
     for number, (operator, _) in enumerate(OPERATORS):
         for image in images.honest:
             code, found = rebuild(world, image, number)
@@ -135,6 +141,9 @@ def rebuild_all(world: DockerWorld, images: Rebuildable) -> None:
                 (code, found["result"], found["backend"]) == (0, "identical", "runc"),
                 f"{operator}: {image.name}: exit {code}, {json.dumps(found)[:1500]}",
             )
+            signed = found["signed"]
+            assert isinstance(signed, dict)
+            indexes[image.name] += signed["indexes"]
         reply = world.get(f"/v2/{images.app.name}/manifests/1")
         expect(reply.status == (403, 200)[number], f"after {number + 1} operators: {reply.status}")
     for number, _ in enumerate(OPERATORS):
@@ -143,6 +152,22 @@ def rebuild_all(world: DockerWorld, images: Rebuildable) -> None:
         assert isinstance(listed, list)
         expect((code, found["result"]) == (1, "different"), f"a forged image: exit {code}, {found}")
         expect(listed[0]["causes"] == ["content", "history"], f"causes of a forged image: {listed}")
+    return indexes
+
+
+def verify_offline(world: DockerWorld, images: Rebuildable, indexes: Mapping[str, Sequence[str]]) -> None:
+    """The log and a trust file are enough to see that both operators rebuilt each honest image."""
+    for image in images.honest:
+        report = check_offline(
+            image.manifest,
+            image.purl,
+            indexes[image.name],
+            world.folder / "auditor" / image.hex,
+            log=f"http://{world.host}/log",
+            trust=world.folder / "trust.toml",
+        )
+        found = [(one["operator"], one["how"]) for one in report["operators"]]
+        expect(found == [(operator, "identical") for operator, _ in OPERATORS], f"of {image.name}: {found}")
 
 
 def repeat(world: DockerWorld, image: Published) -> None:
@@ -153,7 +178,7 @@ def repeat(world: DockerWorld, image: Published) -> None:
     output = world.run(
         TOUCHPLATE, "rebuild", "--from", index, "--json", "--quiet",
         "--data", world.folder / "third", "--state", world.folder / "third-state",
-        "--upstream", _upstream(world), "--trust", world.folder / "trust.toml",
+        "--upstream", upstream_option(world), "--trust", world.folder / "trust.toml",
         "--log", f"http://{world.host}/log", "--evidence", f"http://{world.host}/builder/evidence",
     )  # fmt: skip
     found = _json(output)
@@ -166,7 +191,8 @@ def _quoted(image: Published) -> str:
     return quote(image.purl, safe="")
 
 
-def _upstream(world: DockerWorld) -> str:
+def upstream_option(world: DockerWorld) -> str:
+    """Where rebuilds read the images: what `--upstream` is given."""
     return f"hub=http://127.0.0.1:{world.upstream.port},identity={IDENTITY},ecosystem=oci"
 
 
@@ -180,17 +206,21 @@ def _json(output: Output) -> dict[str, object]:
     return value
 
 
-def _published(
+def publish(
     world: DockerWorld,
     name: str,
     context: Mapping[str, bytes],
     source: Mapping[str, bytes],
     bases: list[dict[str, object]],
 ) -> Published:
-    manifest = _push(world, name, context)
-    archive = _archive(source)
+    """Push an image built from `context`, and write a definition which says it was built from `source`, on
+    `bases`."""
+    manifest = push(world, name, context)
+    archive = archive_of(source)
     world.upstream.blob(name, sha256(archive), archive)
-    path = world.folder / f"{name.rpartition('/')[2]}.json"
+    place = definition_path(image_purl(IDENTITY, name, sha256(manifest)))
+    path = _definitions(world) / place  # JSON is YAML
+    path.parent.mkdir(parents=True, exist_ok=True)
     published = Published(name, manifest, path)
     definition = {
         "version": 1,
@@ -221,12 +251,18 @@ def _published(
     return published
 
 
-def _base(name: str, manifest: bytes) -> dict[str, object]:
-    uri = f"upstream:{IDENTITY}/team/base/manifests/sha256:{sha256(manifest)}"
+def _definitions(world: DockerWorld) -> Path:
+    """The operators' folder of definitions, in which each stands at the place of its package."""
+    return world.folder / "definitions"
+
+
+def base_of(name: str, repository: str, manifest: bytes) -> dict[str, object]:
+    """A base image as definitions have it; `name`: as Containerfiles name it."""
+    uri = f"upstream:{IDENTITY}/{repository}/manifests/sha256:{sha256(manifest)}"
     return {"name": name, "uri": uri, "size": len(manifest)}
 
 
-def _push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
+def push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
     """Build as a publisher does, and push; the manifest as the registry has it."""
     here = world.folder / "publisher" / name
     write_context(here / "context", context)
@@ -246,7 +282,7 @@ def _push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
          f"dir:{here / 'image'}", f"docker://127.0.0.1:{world.upstream.port}/{name}:1"],
     ):  # fmt: skip
         done = subprocess.run(
-            command, env=environment, umask=0o077, cwd=here, capture_output=True, text=True, timeout=120,
+            command, env=environment, umask=0o077, cwd=here, capture_output=True, text=True, timeout=600,
             stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         expect(done.returncode == 0, f"the publisher's {command[0]}: {done.stderr[-1500:]}")
@@ -255,11 +291,14 @@ def _push(world: DockerWorld, name: str, context: Mapping[str, bytes]) -> bytes:
     return reply.body
 
 
-def _archive(context: Mapping[str, bytes]) -> bytes:
+def archive_of(context: Mapping[str, bytes]) -> bytes:
+    """A context as the archive that is its source."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for path, data in context.items():
             member = tarfile.TarInfo(f"source-1/{path}")
-            member.size, member.mode, member.mtime = len(data), 0o644, TIMESTAMP
+            # As the publisher's files have them.
+            mode = 0o755 if data[:4] == b"\x7fELF" else 0o644
+            member.size, member.mode, member.mtime = len(data), mode, TIMESTAMP
             archive.addfile(member, io.BytesIO(data))
     return buffer.getvalue()

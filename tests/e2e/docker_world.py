@@ -132,6 +132,15 @@ need = ["recorded"]
 @contextlib.contextmanager
 def new_world() -> Iterator[DockerWorld]:
     """A running upstream and a running node; both end at the end, and the folder goes."""
+    with new_registry() as world:
+        config = write_node(world.folder, world.node, world.upstream.port)
+        world.start_node(config, "/v2/")
+        yield world
+
+
+@contextlib.contextmanager
+def new_registry() -> Iterator[DockerWorld]:
+    """A running upstream alone; it ends at the end, and the folder goes."""
     program = tool("docker-registry")
     folder = new_folder("oci")
     world = DockerWorld(folder, Registry(free_port()), free_port())
@@ -146,8 +155,6 @@ def new_world() -> Iterator[DockerWorld]:
             [program, "serve", folder / "registry.yml"],
             lambda: request(world.upstream.port, "GET", "/v2/").status == 200,
         )
-        config = write_node(folder, world.node, world.upstream.port)
-        world.start_node(config, "/v2/")
         yield world
 
 

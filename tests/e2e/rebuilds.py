@@ -3,7 +3,8 @@
 Each run is the command itself, signs, and writes to a log of its own; a host lack must log nothing. Exit 1 on
 any surprise. `--data` is shared between runs: inputs that two releases have in common are fetched once. The
 log is new each time under the same origin and key, so what is remembered of it may not be shared: an earlier
-run's checkpoint would rightly be called a fork.
+run's checkpoint would rightly be called a fork. What came out identical is verified offline by the entries of
+that very run, and a flipped byte of it refused (`tests.e2e.offline`).
 """
 
 import argparse
@@ -17,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.builder.loghost import LogHost, log_host
+from tests.e2e.offline import offline_mistakes
 
 from touchplate.base.environment import read_environment
-from touchplate.builder.workshop import default_data
+from touchplate.base.progress import open_progress
+from touchplate.builder.ecosystems.registry import find_ecosystem
+from touchplate.builder.workshop import default_data, open_workshop
+from touchplate.verify.purl import parse_purl
 
 RUN_SECONDS = 900  # one rebuild on a busy machine, ten times what it takes on an idle one
 
@@ -95,7 +100,7 @@ CASES = (
     ),
 )
 
-CODES = {"identical": 0, "different": 1, "not-built": 1, "host lack": 2}
+CODES = {"identical": 0, "equivalent": 1, "different": 1, "not-built": 1, "host lack": 2}
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,8 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
     )
 
 
-def run(case: Case, host: LogHost, data: Path) -> Row:
-    """Rebuild, and compare with what is expected."""
+def run(case: Case, host: LogHost, data: Path, folder: Path) -> Row:
+    """Rebuild, and compare with what is expected. `folder`: for what the offline check leaves."""
     before = len(host.service.entries_after(0))
     start = time.monotonic()
     anew = ("--refetch",) if case.refetch else ()
@@ -135,7 +140,19 @@ def run(case: Case, host: LogHost, data: Path) -> Row:
         "another published file": bool(case.sha256) and _published(answer) != case.sha256,
         f"not {case.entries} new entries": len(host.service.entries_after(0)) - before != case.entries,
     }
-    return Row(case.name, result, seconds, cause, tuple(text for text, wrong in found.items() if wrong))
+    mistakes = [text for text, wrong in found.items() if wrong]
+    if result == "identical" and not mistakes:
+        log = f"{host.url}/log"
+        mistakes += offline_mistakes(answer, read_published(answer, data), folder, log=log, trust=host.reader)
+    return Row(case.name, result, seconds, cause, tuple(mistakes))
+
+
+def read_published(answer: dict[str, Any], data: Path) -> bytes:
+    """The published file that a rebuild was compared with, from its upstream."""
+    package = parse_purl(answer["outputs"][0]["package"])
+    with open_progress(quiet=True) as display, open_workshop(data, display) as workshop:
+        file = find_ecosystem(package.type).fetch_published(workshop, package, _published(answer))
+    return file.data
 
 
 def cause_of(answer: dict[str, Any]) -> str:
@@ -197,7 +214,7 @@ def main() -> int:
         print("e2e: GVISOR NOT TESTED: this needs runsc", flush=True)
         cases = [case for case in cases if case.backend != "gvisor"]
     with tempfile.TemporaryDirectory() as folder, log_host(Path(folder) / "host") as host:
-        rows = [run(case, host, args.data.absolute()) for case in cases]
+        rows = [run(case, host, args.data.absolute(), Path(folder)) for case in cases]
         if len(host.service.entries_after(0)) > 1:
             rows.append(repeat(host, args.data.absolute(), Path(folder) / "state"))
     show(rows)

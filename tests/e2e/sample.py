@@ -5,6 +5,9 @@ Prints package → result → seconds → cause. A row that is `different` names
 other such row says `unexplained`. Exit 1 on an unexplained row or a surprise, and when fewer than four of
 five releases are identical. A release whose JDK this host lacks is skipped, loudly; under CI=true that fails.
 
+After the Maven releases come Conan packages and images, which publishers make on this machine
+(`tests.e2e.sample_conan`, `tests.e2e.sample_images`).
+
 As in `tests.e2e.rebuilds`, every run is the command itself, signs, and writes to a log that is new each time;
 `--data` is shared between runs, what is remembered of the log is not. Two releases are rebuilt at a time,
 each beside a log of its own, so that what a run adds to its log can be counted.
@@ -22,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -42,7 +46,7 @@ OK = "rebuild-sample: ok"
 SETUP_JDK = 17
 """The JDK that `make setup` installs: lacking it is no reason to skip."""
 
-NAME_WIDTH = 36
+NAME_WIDTH = 42
 """Characters of the table's first column: rows are printed before the later names are known."""
 
 LANES = 2
@@ -50,9 +54,6 @@ LANES = 2
 
 IDENTICAL_SHARE = 0.8
 """Least part of the releases that must come out identical by inference, for it to be of use."""
-
-ENTRIES = {"identical": 2, "different": 2, "not-built": 1}
-"""Result → entries that the log gets; none when this host lacks something."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ class SampleRow(Row):
 class Runner:
     """Where the rebuilds of one sample are run: one log, one data folder."""
 
-    def __init__(self, host: LogHost, data: Path, folder: Path) -> None:
+    def __init__(self, host: LogHost, data: Path, folder: Path, options: Sequence[str] = ()) -> None:
+        """`folder`: for edited definitions; `options`: of every command, as where packages come from."""
+        self._options = tuple(options)
         self._host = host
         self._data = data
         self._folder = folder
@@ -102,7 +105,15 @@ class Runner:
     def edited(self, run: Run, edit: Edit) -> Run:
         """Rebuild with the definition of `run` after `edit`."""
         definition = run.answer["definition"]
-        path = self._data / "definitions" / f"{definition['name']}-{definition['sha256'][:12]}.json"
+        name = f"{definition['name']}-{definition['sha256'][:12]}.json"
+        return self.edited_file(self._data / "definitions" / name, edit)
+
+    def defined(self, definition: Path) -> Run:
+        """Rebuild with a definition that somebody wrote."""
+        return self._run("--definition", str(definition))
+
+    def edited_file(self, path: Path, edit: Edit) -> Run:
+        """Rebuild with the definition at `path` after `edit`."""
         edited = self._folder / "edited.json"
         try:
             edited.write_bytes(edit_definition(path.read_bytes(), edit))
@@ -117,7 +128,7 @@ class Runner:
         before = len(self._host.service.entries_after(0))
         start = time.monotonic()
         try:
-            done = command(*arguments, "--data", str(self._data), *self._host.signing)
+            done = command(*arguments, "--data", str(self._data), *self._options, *self._host.signing)
             code, answer = done.returncode, json.loads(done.stdout)
         except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
             code, answer = 2, {"error": f"no answer: {error}"}
@@ -157,7 +168,7 @@ def released(case: Case, run: Run, control: Run | None) -> SampleRow:
         "another published file": bool(published(run.answer))
         and set(published(run.answer).values()) != {case.sha256},
     }
-    row = _row(case.name, run, found, case.control.says if case.control else "", control)
+    row = make_row(case.name, run, found, case.control.says if case.control else "", control)
     return replace(row, project=case.project)
 
 
@@ -168,7 +179,7 @@ def refused(case: Case, run: Run) -> SampleRow:
         f"result {run.result}, where nothing can be built": "result" in run.answer,
         f"refused as {says}, not {case.refused}": says != case.refused,
     }
-    return replace(_row(case.name, run, found, "", None), result="not built", project=case.project)
+    return replace(make_row(case.name, run, found, "", None), result="not built", project=case.project)
 
 
 def different(name: str, run: Run, variation: Variation, control: Run) -> SampleRow:
@@ -177,13 +188,13 @@ def different(name: str, run: Run, variation: Variation, control: Run) -> Sample
         f"result {run.result}, not different": run.result != "different",
         f"does not say {variation.says!r}": variation.says not in cause_of(run.answer),
     }
-    return _row(name, run, found, "as inferred", control)
+    return make_row(name, run, found, "as inferred", control)
 
 
 def controlled(edit: Edit, run: Run) -> SampleRow:
     """The row of a control."""
     found = {f"control is {run.result}, not identical": run.result != "identical"}
-    return _row(f"  control: {edit.says}", run, found, "", None)
+    return make_row(f"  control: {edit.says}", run, found, "", None)
 
 
 def skipped(name: str, run: Run, *, in_ci: bool) -> SampleRow:
@@ -192,8 +203,24 @@ def skipped(name: str, run: Run, *, in_ci: bool) -> SampleRow:
     return SampleRow(name, "SKIPPED", run.seconds, cause_of(run.answer), mistakes, skipped=True)
 
 
-def _row(name: str, run: Run, found: dict[str, bool], says: str, control: Run | None) -> SampleRow:
-    entries = ENTRIES.get(run.result, 0)
+def not_tested(what: str, why: str) -> SampleRow:
+    """The row of an ecosystem of which nothing can be built on this host; a failure in CI."""
+    return skipped(what, Run({"error": why}), in_ci=read_environment().is_ci)
+
+
+def entries_of(run: Run) -> int:
+    """How many entries the log gets for a run: a comparison for each output, and their provenance if there
+    is any; none when this host lacks something."""
+    return {"no result": 0, "not-built": 1}.get(run.result, 1 + len(run.answer.get("outputs", ())))
+
+
+def make_row(name: str, run: Run, found: dict[str, bool], says: str, control: Run | None) -> SampleRow:
+    """A row. `found`: mistake → whether it was made; `says`: what sets the `control` apart, if there is any.
+
+    What is `equivalent` needs no control, since the stabilizers say what differs; one with which it becomes
+    identical is shown.
+    """
+    entries = entries_of(run)
     code = CODES.get(run.result, CODES["host lack"])
     found = {
         **found,
@@ -202,11 +229,18 @@ def _row(name: str, run: Run, found: dict[str, bool], says: str, control: Run | 
     }
     mistakes = tuple(text for text, wrong in found.items() if wrong)
     cause = cause_of(run.answer)
-    if run.result != "different":
+    if run.result == "equivalent":
+        cause = f"equal after {', '.join(equal_after(run.answer))}"
+    if run.result != "different" and (run.result != "equivalent" or control is None):
         return SampleRow(name, run.result, run.seconds, cause, mistakes)
     if control is None or not is_control(run.answer, control.answer):
         return SampleRow(name, run.result, run.seconds, f"unexplained: {cause}", mistakes, unexplained=True)
     return SampleRow(name, run.result, run.seconds, f"control: identical ({says}); {cause}", mistakes)
+
+
+def equal_after(answer: dict[str, Any]) -> list[str]:
+    """The stabilizers by which the outputs of an `equivalent` rebuild are equal, each once."""
+    return list(dict.fromkeys(name for one in answer["outputs"] for name in one["stabilizers"]))
 
 
 def summary(rows: Sequence[Row], *, whole: bool = True) -> str:
@@ -217,6 +251,7 @@ def summary(rows: Sequence[Row], *, whole: bool = True) -> str:
     unexplained = sum(row.unexplained for row in sample)
     counts = [
         (sum(row.result == "identical" for row in sample), "identical"),
+        (sum(row.result == "equivalent" for row in sample), "equivalent"),
         (sum(row.result == "different" and not row.unexplained for row in sample), "different and named"),
         (sum(row.result == "not built" for row in sample), "not built"),
         (sum(row.skipped for row in sample), "skipped"),
@@ -226,7 +261,7 @@ def summary(rows: Sequence[Row], *, whole: bool = True) -> str:
     releases = [row for row in sample if row.project]
     same = [row for row in releases if row.result == "identical"]
     # Where everything was skipped, nothing was found out.
-    failed = surprises or unexplained or not any(row.result == "identical" for row in sample)
+    failed = surprises or unexplained or not any(row.result in ("identical", "equivalent") for row in sample)
     too_few = whole and len(same) < IDENTICAL_SHARE * len(releases)
     word = "rebuild-sample: FAILED" if failed or too_few else OK
     projects = len({row.project for row in same})
@@ -290,6 +325,17 @@ def _maven_rows(cases: Sequence[Case], data: Path, lanes: int) -> Iterator[Row]:
             yield repeat(hosts[0], data, folder / "state")
 
 
+def _made_here(data: Path, words: Sequence[str]) -> Iterator[SampleRow]:
+    """What publishers make on this machine: Conan packages and images, beside a log of their own."""
+    # They are written in this module's terms.
+    from tests.e2e.sample_conan import conan_rows
+    from tests.e2e.sample_images import image_rows
+
+    with tempfile.TemporaryDirectory() as folder, log_host(Path(folder) / "host") as host:
+        yield from conan_rows(host, data, words)
+        yield from image_rows(host, words)
+
+
 def main() -> int:
     """Rebuild all, or those whose name holds one of the given words."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -300,8 +346,9 @@ def main() -> int:
     args = parser.parse_args()
     cases = [case for case in CASES if not args.words or any(word in case.name for word in args.words)]
     rows: list[Row] = []
+    data = args.data.absolute()
     show_head(NAME_WIDTH)
-    for row in _maven_rows(cases, args.data.absolute(), max(args.lanes, 1)):
+    for row in chain(_maven_rows(cases, data, max(args.lanes, 1)), _made_here(data, args.words)):
         rows.append(row)
         show_row(row, NAME_WIDTH)
     last = summary(rows, whole=not args.words)
@@ -312,4 +359,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Not this copy's: the others import the module by its name, and its rows have to be of one class.
+    from tests.e2e import sample
+
+    sys.exit(sample.main())

@@ -193,8 +193,8 @@ def test_a_missing_jdk_is_a_loud_skip_and_a_failure_in_ci() -> None:
     here, ci = (skipped("demo", LACK, in_ci=in_ci) for in_ci in (False, True))
     assert (here.result, here.cause) == ("SKIPPED", "needs JDK 25; this host has 17")
     assert summary([released(SAME, run("identical"), None), here]) == (
-        f"{OK}: 1 identical, 0 different and named, 0 not built, 1 skipped, 0 unexplained, 0 surprises; "
-        "by inference 1 of 1 releases, of 1 projects"
+        f"{OK}: 1 identical, 0 equivalent, 0 different and named, 0 not built, 1 skipped, 0 unexplained, "
+        "0 surprises; by inference 1 of 1 releases, of 1 projects"
     )
     assert not summary([ci]).startswith(OK)
 

@@ -14,6 +14,7 @@ from touchplate.builder.gvisor import open_gvisor_sandbox
 from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.ranged import ID_RANGES
 from touchplate.builder.sandbox import SandboxConfig
+from touchplate.builder.vary import EVERYWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,11 @@ class Backend(Protocol):
     @property
     def probe(self) -> Probe:
         """What this host gives, as found out."""
+        ...
+
+    @property
+    def factors(self) -> frozenset[str]:
+        """What it can vary around a build (`vary.FACTORS`)."""
         ...
 
     def fetch(self, plan: BuildPlan, cache: Cache, progress: Progress) -> InputLock:
@@ -76,6 +82,11 @@ class Sandboxed:
     def probe(self) -> Probe:
         """The sandbox's."""
         return self._sandbox.probe
+
+    @property
+    def factors(self) -> frozenset[str]:
+        """All."""
+        return EVERYWHERE
 
     def fetch(self, plan: BuildPlan, cache: Cache, progress: Progress) -> InputLock:
         """Run the command with the recording mirror as its only way out."""

@@ -26,6 +26,7 @@ from touchplate.builder.report import (
     rebuild_json,
     repeat_json,
 )
+from touchplate.builder.report_twice import NOT_STABLE
 from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.cli_reader import Reader, add_state, open_log
@@ -48,6 +49,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--folder", type=Path, metavar="DIR", help="the definition that this folder has of PURL"
     )
     build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
+    build.add_argument(
+        "--twice", action="store_true", help="build again, the same way and varied: what does it depend on?"
+    )
     add_workshop_options(build)
     build.add_argument("--work", type=Path, metavar="DIR", help="where builds run; default: below --data")
     add_backend(build)
@@ -86,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
             workshop.keep_definition(inference.definition)
             definition, published = inference.definition, inference.published
         signing = operator is not None
-        done = rebuild(workshop, definition, published, to_sign=signing, refetch=args.refetch)
+        done = rebuild(
+            workshop, definition, published, to_sign=signing, refetch=args.refetch, twice=args.twice
+        )
         submission = _submit(args, workshop, done, operator)
     _show(args, done, inference, submission)
     return exit_code(done)
@@ -115,6 +121,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--log needs --key and --operator: only signed results go into a log")
     if args.state is not None and args.index is None:
         raise UsageError("--state is for --from: nothing else reads a log")
+    if args.twice and args.index is not None:
+        raise UsageError("--twice is for a PURL or a definition; --from builds again what is logged")
     if args.folder is not None and args.package is None:
         raise UsageError("--folder is for a PURL: it is searched for the PURL's definition")
     if args.jdk is not None and (args.package is None or args.folder is not None):
@@ -186,6 +194,8 @@ def _show(
     args: argparse.Namespace, done: Rebuild, inference: Inference | None, submission: Submission | None
 ) -> None:
     indexes = submission.indexes if submission else ()
+    if done.repeatability is not None and done.repeatability.again is not None:
+        print_note(f"{NOT_STABLE}; {done.result} is about the first build")
     if args.json:
         value = rebuild_json(done, inference.notes if inference else ())
         signed: dict[str, JSONValue] = {"identities": list(submission.identities) if submission else []}

@@ -47,6 +47,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
     add_backend(parser)
+    parser.add_argument(
+        "--twice", action="store_true", help="as for touchplate rebuild: each job takes longer"
+    )
     parser.add_argument("--until-empty", action="store_true", help="end when no job can be had")
     parser.add_argument(
         "--json", action="store_true", help="print how many jobs were done as JSON at the end"
@@ -71,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         upstreams=tuple(args.upstream),
         data=str((args.data or default_data()).absolute()),
         backend=args.backend,
+        twice=args.twice,
     )
     load_operator(settings)  # a key that cannot be used is told now, not by every job
     name = f"{args.name[:40]}.{os.getpid()}"

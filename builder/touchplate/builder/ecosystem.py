@@ -174,6 +174,12 @@ class Ecosystem(Protocol):
         """
         ...
 
+    def compare_builds(
+        self, workshop: Workshop, package: PackageURL, first: CollectedFile, other: CollectedFile
+    ) -> Comparison:
+        """Set what two builds gave for one output beside each other, to say where they differ."""
+        ...
+
     def explain_failure(self, log: bytes) -> str | None:
         """What the output of a failed command says, on one line; None when it says nothing that is known."""
         ...

@@ -17,18 +17,16 @@ from pathlib import PurePosixPath
 from typing import Any, Self
 
 from touchplate.builder.limits import FILE_SLACK_BYTES, OPEN_FILES
-from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, RESERVED_FOLDER, Limits
+from touchplate.builder.plan import RESERVED_FOLDER, Limits, Surroundings
 from touchplate.builder.probe_gvisor import probe_gvisor
 from touchplate.builder.process import run_tool
 from touchplate.builder.ranged import RangedSandbox, prepare_work
 from touchplate.builder.sandbox import (
-    BASE_ENVIRONMENT,
-    HOST_NAME,
-    INSIDE_UID,
     SHM_BYTES,
     TMP_BYTES,
     Job,
     SandboxConfig,
+    environment_of,
     program,
     root_links,
     show_options,
@@ -64,8 +62,6 @@ _START = 'umask "$1"; shift; exec "$@"'
 class GvisorSandbox(RangedSandbox):
     """Starts jobs under gVisor. Use `open_gvisor_sandbox`, which also probes."""
 
-    inner_id = INSIDE_UID
-
     has_gvisor = True
     """False only for what `around` gives."""
 
@@ -74,6 +70,9 @@ class GvisorSandbox(RangedSandbox):
         self.runsc = program("runsc", "runsc")
         version = run_tool([str(self.runsc), "--version"]).splitlines()
         self.runsc_version = version[0].removeprefix("runsc version ") if version else ""
+
+    def _inner_id(self, around: Surroundings) -> int:
+        return around.uid
 
     def _make_filter(self) -> bytes:
         return make_filter(containers=True, tracing=True)
@@ -106,6 +105,7 @@ class GvisorSandbox(RangedSandbox):
         ]
 
     def _arguments(self, workspace: Workspace, job: Job) -> list[str]:
+        around = job.surroundings
         config = workspace.place(_CONFIG_NUMBER, json.dumps(self._config(job)).encode())
         return [
             *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"),
@@ -113,23 +113,23 @@ class GvisorSandbox(RangedSandbox):
             *("--proc", "/proc", "--dev", "/dev", "--dir", "/sys", "--remount-ro", "/dev"),
             *("--perms", "0700", "--size", str(SHM_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
             *_open_parents(job),
-            *("--bind", str(workspace.build), BUILD_FOLDER, "--bind", str(workspace.home), HOME_FOLDER),
+            *("--bind", str(workspace.build), around.build, "--bind", str(workspace.home), around.home),
             *show_options(job),
             *("--ro-bind", str(config), f"{_BUNDLE}/config.json"),
             *("--remount-ro", "/", "--clearenv", "--setenv", "PATH", "/usr/sbin:/usr/bin"),
-            *("--hostname", HOST_NAME, "--chdir", "/", "--cap-drop", "ALL"),
+            *("--hostname", around.host_name, "--chdir", "/", "--cap-drop", "ALL"),
             *(word for name in CAPABILITIES for word in ("--cap-add", f"CAP_{name}")),
         ]
 
     def _config(self, job: Job) -> dict[str, Any]:
         """What runsc is told to run (OCI runtime specification, config.json)."""
-        environment = {**BASE_ENVIRONMENT, **job.environment}
+        around = job.surroundings
         return {
             "ociVersion": "1.0.2",
             "process": {
-                "user": {"uid": INSIDE_UID, "gid": INSIDE_UID},
-                "cwd": BUILD_FOLDER,
-                "env": [f"{name}={value}" for name, value in sorted(environment.items())],
+                "user": {"uid": around.uid, "gid": around.uid},
+                "cwd": around.build,
+                "env": [f"{name}={value}" for name, value in sorted(environment_of(job).items())],
                 "noNewPrivileges": True,
                 "capabilities": {},
                 "rlimits": [
@@ -139,7 +139,7 @@ class GvisorSandbox(RangedSandbox):
                 "args": ["/bin/sh", "-c", _START, "sh", f"{job.umask:04o}", *job.command],
             },
             "root": {"path": "/"},
-            "hostname": HOST_NAME,
+            "hostname": around.host_name,
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
                 *(_memory(path, size) for path, size in (("/tmp", TMP_BYTES), ("/dev/shm", SHM_BYTES))),  # noqa: S108
@@ -151,7 +151,8 @@ class GvisorSandbox(RangedSandbox):
 def _open_parents(job: Job) -> list[str]:
     """Bubblewrap's options for folders above what is shown: it makes them for itself alone (0700), and the
     command has another id."""
-    shown = [HOME_FOLDER, *job.shown, *(bind.inside for bind in job.binds), f"{_BUNDLE}/config.json"]
+    own = (job.surroundings.build, job.surroundings.home, f"{_BUNDLE}/config.json")
+    shown = [*own, *job.shown, *(bind.inside for bind in job.binds)]
     parents = {str(parent) for path in shown for parent in PurePosixPath(path).parents[:-1]}
     made = sorted(parents - set(shown))
     return [word for path in made for word in ("--perms", "0755", "--dir", path)]

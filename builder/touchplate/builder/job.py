@@ -30,6 +30,7 @@ from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import Job, Lease, LeaseLostError
 from touchplate.builder.queue.wire import format_lease, parse_lease
 from touchplate.builder.rebuild import fetch_published, rebuild
+from touchplate.builder.report_twice import repeatability_lines
 from touchplate.builder.repository import RemoteFile
 from touchplate.builder.submit import add_envelopes, is_refused_for_good, make_statements
 from touchplate.builder.upstream_option import parse_upstreams
@@ -70,6 +71,8 @@ class Settings:
     data: str
     backend: str = ""
     """Which backend builds use where there is a choice; empty: the usual one."""
+    twice: bool = False
+    """Whether each build is made again, the same way and varied (`twice.py`)."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,11 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
         detailed=True,
     ) as workshop:
         definition, published = _find_definition(workshop, job, server)
-        done = rebuild(workshop, definition, published, to_sign=True)
+        done = rebuild(workshop, definition, published, to_sign=True, twice=settings.twice)
         _say(f"result: {done.result}")
+        if done.repeatability is not None:
+            for name, value in repeatability_lines(done.repeatability):
+                _say(f"{name or '…'}: {value}")
         result = done.result
         if not _persist(lambda: queue.judge(job.number, task.lease.secret, result)):  # type: ignore[arg-type]
             return None

@@ -59,10 +59,8 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     """
     check_source(plan, cache)
     recorder = Recorder(plan, cache, progress)
-    with sandbox.workspace(plan.source) as workspace:
-        shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
-        bridge = (PYTHON, "-I", "-S", _BRIDGE, str(MIRROR_PORT), f"{_MIRROR}/{SOCKET_NAME}")
-        job = replace(_job(plan, workspace, "fetch", shown, (*bridge, *plan.command)), calls_out=True)
+    with sandbox.workspace(plan.source, plan.surroundings) as workspace:
+        job = bridged(_job(plan, workspace, "fetch", {}, plan.command), workspace)
         progress.started("fetch")
         with serve_mirror(workspace.mirror, workspace.owner, recorder, cache):
             outcome = sandbox.run(workspace, job, watch=recorder.stop_word, on_line=progress.line)
@@ -84,8 +82,8 @@ def run_build(
     check_lock(plan, lock)
     fetch_locked(lock, plan.upstreams, cache, progress)
     check_inputs(plan, lock, cache)
-    with sandbox.workspace(plan.source) as workspace:
-        _show_inputs(plan, lock, cache, workspace.repo)
+    with sandbox.workspace(plan.source, plan.surroundings) as workspace:
+        show_inputs(plan, lock, cache, workspace.repo)
         job = _job(plan, workspace, "build", {REPOSITORY_FOLDER: workspace.repo}, plan.command)
         progress.started("build")
         outcome = sandbox.run(workspace, job, on_line=progress.line)
@@ -98,6 +96,13 @@ def run_build(
             failed.log = outcome.log
             raise
     return BuildResult(outputs, outcome.log, make_report(sandbox, plan, outcome), labels)
+
+
+def bridged(job: Job, workspace: Workspace) -> Job:
+    """The job with the bridge in front of its command: it reaches what is served in `workspace.mirror`."""
+    command = (PYTHON, "-I", "-S", _BRIDGE, str(MIRROR_PORT), f"{_MIRROR}/{SOCKET_NAME}", *job.command)
+    shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
+    return replace(job, command=command, shown={**job.shown, **shown}, calls_out=True)
 
 
 def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str, Any]:
@@ -133,7 +138,15 @@ def _job(
     for number, (inside, content) in enumerate(sorted(plan.files(phase).items()), start=1):
         check_inside(inside)
         files[inside] = workspace.place(number, content)
-    return Job(command, plan.binds, files, plan.environment, plan.umask, plan.limits)
+    return Job(
+        command=command,
+        binds=plan.binds,
+        shown=files,
+        environment=plan.environment,
+        umask=plan.umask,
+        surroundings=plan.surroundings,
+        limits=plan.limits,
+    )
 
 
 def check_source(plan: BuildPlan, cache: Cache) -> None:
@@ -188,8 +201,8 @@ def check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
             raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} {error}") from error
 
 
-def _show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
-    """Lay the locked files out as /repo/<upstream>/<path>, each hashed again where it now lies."""
+def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
+    """Lay the locked files out as `<repo>/<upstream>/<path>`, each hashed again where it now lies."""
     maven = {one.name for one in plan.upstreams if one.ecosystem == "maven"}
     for one in lock.inputs:
         target = repo / one.upstream / one.path

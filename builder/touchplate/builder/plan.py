@@ -80,6 +80,31 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """What is around a build and no input of it. The same for each rebuild; `vary.py` makes others, to find
+    out whether a package depends on them."""
+
+    build: str = BUILD_FOLDER
+    """Where the source tree is inside: an absolute path that belongs to the sandbox."""
+    home: str = HOME_FOLDER
+    """HOME inside."""
+    host_name: str = "build"
+    uid: int = 1000
+    """uid and gid as the build sees itself: builds that run as 0 behave differently."""
+    cpus: frozenset[int] = frozenset()
+    """Processors that it may use, by number (sched_setaffinity(2)); empty: all of the supervisor's."""
+    order_in: Path | None = None
+    """A folder of the host where files are listed by when they were made: the source tree is laid out there,
+    so that each folder of it is listed in the opposite order. None: in the work folder, as it comes."""
+    older: int = 0
+    """Seconds by which the times of source files are earlier."""
+
+
+USUAL = Surroundings()
+"""Those of every rebuild that is not varied."""
+
+
+@dataclass(frozen=True)
 class Forbidden:
     """The answer, which may never be an input: the published files that outputs are compared with."""
 
@@ -111,6 +136,9 @@ class BuildPlan:
     umask: int = 0o022
     upstreams: tuple[Upstream, ...] = ()
     """The only places that Fetch can reach, by name."""
+    proxied: Mapping[str, str] = field(default_factory=dict)
+    """Where the build asks through a proxy, which the mirror then is: host and folder of addresses → name of
+    the upstream that they mean (`replay.locate`). Empty: by the mirror's own address."""
     files: Callable[[Phase], Mapping[str, bytes]] = _no_files
     """Read-only files for the phase: absolute inside path → content (for example /settings.xml)."""
     outputs: tuple[str, ...] = ()
@@ -120,6 +148,7 @@ class BuildPlan:
     people. Raises PhaseFailed (`collect`) for outputs that are not of the package that is built."""
     forbidden: Forbidden = Forbidden()
     limits: Limits = Limits()
+    surroundings: Surroundings = USUAL
     named_by_digest: bool = False
     """Whether the path of every input is its sha256: the build takes it for the file of that digest."""
     allow_metadata: bool = False

@@ -63,6 +63,8 @@ class Contained:
     umask: int
     own_uid: bool
     pass_fds: Sequence[int] = ()
+    cpus: frozenset[int] = frozenset()
+    """Processors that it may use; empty: all that the supervisor may."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,8 @@ def _start(contained: Contained, status_write: int) -> "subprocess.Popen[bytes]"
 
 def _open_gate(process: "subprocess.Popen[bytes]", contained: Contained) -> None:
     try:
+        if contained.cpus:
+            os.sched_setaffinity(process.pid, contained.cpus)
         set_resource_limits(process.pid, contained.limits, contained.groups, own_uid=contained.own_uid)
         contained.groups.add(process.pid)
     except OSError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from touchplate.builder.errors import HostLack
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.sandbox import SHOWN, Job, Sandbox, SandboxConfig
-from touchplate.builder.workspace import Workspace, check_searchable, remove_abandoned
+from touchplate.builder.workspace import Workspace, check_searchable, tidy
 
 IDS = 1 << 16
 """Ids of one job: an image may use any 16-bit id, and `nobody` is 65534."""
@@ -64,4 +64,4 @@ def prepare_work(config: SandboxConfig) -> None:
     """Make the work folder, and remove what killed supervisors left in it. Raises HostLack."""
     config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
     check_searchable(config.work)
-    remove_abandoned(config.work)
+    tidy(config.work)

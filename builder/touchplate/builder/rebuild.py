@@ -22,6 +22,8 @@ from touchplate.builder.known_locks import LockKey
 from touchplate.builder.lock import InputLock, format_lock
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.repository import RemoteFile
+from touchplate.builder.twice import Repeatability, check_twice
+from touchplate.builder.vary import find_variations
 from touchplate.builder.workshop import TREE, Workshop
 from touchplate.builder.workspace import locked_folder
 from touchplate.verify.jcs import format_json
@@ -69,6 +71,8 @@ class Rebuild:
     built: Built | None = None
     failure: Failure | None = None
     log: bytes = field(default=b"", repr=False)
+    repeatability: Repeatability | None = None
+    """What building more than once has shown, when that was asked for."""
 
     @property
     def result(self) -> str:
@@ -94,11 +98,13 @@ def rebuild(
     get_lock: GetLock | None = None,
     to_sign: bool = False,
     refetch: bool = False,
+    twice: bool = False,
 ) -> Rebuild:
     """Build `definition` and compare its outputs with `published`.
 
     Without `get_lock`, the lock that the same build succeeded from before is used, and Fetch runs when
-    there is none, when it no longer builds, or for `refetch`.
+    there is none, when it no longer builds, or for `refetch`. With `twice`, a build that succeeded is made
+    again, in the same way and varied (`twice.py`); neither verdict nor statements depend on what that shows.
 
     What keeps the package from being built is in the result; what this host lacks raises HostLack: with
     `to_sign` also an isolation below what a signature claims, before anything is run.
@@ -113,6 +119,7 @@ def rebuild(
         need_backend(backend.name, backend.missing)
     display = PhaseDisplay(workshop.display, verbose=workshop.verbose)
     outcome = _Outcome()
+    repeatability = None
     try:
         with _tree(workshop, definition, sources) as tree:
             plan = tools.make_plan(tree, published)
@@ -129,6 +136,8 @@ def rebuild(
                     attempt.build(attempt.fetch(), outcome)
                 if not definition.allow_metadata:
                     workshop.known_locks.keep(key, outcome.need_lock())
+            if twice:
+                repeatability = attempt.repeat(definition, outcome)
     except PhaseFailed as error:
         outcome.failure = _failure(definition, error)
         outcome.log = error.log
@@ -148,6 +157,7 @@ def rebuild(
         built=outcome.judge(workshop, definition, published),
         failure=outcome.failure,
         log=outcome.log,
+        repeatability=repeatability,
     )
 
 
@@ -212,6 +222,25 @@ class _Attempt:
         outcome.lock = lock
         outcome.result = self.backend.build(self.plan, lock, self.workshop.cache, self.display)
         self.clock.lap("build")
+
+    def repeat(self, definition: Definition, outcome: _Outcome) -> Repeatability:
+        """Build again what was built, and keep what that shows."""
+        assert outcome.result is not None
+        lock, workshop = outcome.need_lock(), self.workshop
+        packages = {output.path: output.package for output in definition.outputs}
+        found = check_twice(
+            self.plan,
+            outcome.result,
+            find_variations(self.plan, workshop.work, self.backend.factors),
+            build=lambda plan: self.backend.build(plan, lock, workshop.cache, self.display),
+            compare=lambda path, first, other: definition.ecosystem.compare_builds(
+                workshop, packages[path], first, other
+            ),
+            say=workshop.display.step,
+        )
+        workshop.evidence.put(found.format())
+        self.clock.lap("twice")
+        return found
 
     def build_known(self, lock: InputLock, outcome: _Outcome) -> bool:
         """As `build`, from the lock of an earlier rebuild; whether that worked. What does not build from it

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from touchplate.builder.rebuild import OutputVerdict, Rebuild
 from touchplate.builder.repeat import Repeat
+from touchplate.builder.report_twice import repeatability_json, repeatability_lines
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import print_line, print_pairs
 
@@ -48,6 +49,8 @@ def rebuild_json(rebuild: Rebuild, notes: Sequence[str] = ()) -> dict[str, JSONV
             {"package": str(output.package), **_verdict_json(verdict)}
             for output, verdict in zip(definition.outputs, rebuild.built.verdicts, strict=True)
         ]
+        if rebuild.repeatability is not None:
+            value["repeatability"] = repeatability_json(rebuild.repeatability)
         if rebuild.built.result.labels:
             value["labels"] = dict(rebuild.built.result.labels)
     return value
@@ -99,6 +102,9 @@ def print_rebuild(rebuild: Rebuild, indexes: Sequence[int] = ()) -> None:
     if indexes:
         pairs.append(("log", f"indexes {', '.join(map(str, indexes))}"))
     print_pairs(pairs)
+    if rebuild.repeatability is not None:
+        print_line()
+        print_pairs(repeatability_lines(rebuild.repeatability))
 
 
 def _tools_line(rebuild: Rebuild) -> str:

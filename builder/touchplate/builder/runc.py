@@ -9,13 +9,12 @@ namespaces other than the user's. A RUN has runc's own walls on top.
 
 from pathlib import Path
 
-from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, RESERVED_FOLDER
+from touchplate.builder.plan import HOME_FOLDER, RESERVED_FOLDER
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.probe_runc import probe_runc
 from touchplate.builder.process import run_tool
 from touchplate.builder.ranged import RangedSandbox, prepare_work
 from touchplate.builder.sandbox import (
-    HOST_NAME,
     SHM_BYTES,
     TMP_BYTES,
     Job,
@@ -58,6 +57,7 @@ class RuncSandbox(RangedSandbox):
         return (PYTHON, "-I", "-S", NESTED, *job.command)
 
     def _arguments(self, workspace: Workspace, job: Job) -> list[str]:
+        around = job.surroundings
         return [
             *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"),
             *("--die-with-parent", "--new-session"),
@@ -66,11 +66,11 @@ class RuncSandbox(RangedSandbox):
             *("--symlink", TEMPORARY, "/var/tmp"),  # noqa: S108
             *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
             *("--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
-            *("--bind", str(workspace.build), BUILD_FOLDER, "--bind", str(workspace.home), HOME_FOLDER),
+            *("--bind", str(workspace.build), around.build, "--bind", str(workspace.home), HOME_FOLDER),
             *show_options(job),
             *("--ro-bind", str(workspace.place(_NESTED_NUMBER, _NESTED_FILE.read_bytes())), NESTED),
             *("--remount-ro", "/", "--clearenv", *environment_options(job)),
-            *("--hostname", HOST_NAME, "--chdir", BUILD_FOLDER),
+            *("--hostname", around.host_name, "--chdir", around.build),
         ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from touchplate.base.environment import read_environment
 from touchplate.builder.errors import HostLack
 from touchplate.builder.limits import make_groups
-from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, MIB, Bind, Limits
+from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, Bind, Limits, Surroundings
 from touchplate.builder.probe import Probe, probe_sandbox
 from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, run_tool
 from touchplate.builder.seccomp import make_filter
@@ -27,13 +27,11 @@ from touchplate.builder.workspace import (
     check_searchable,
     is_free,
     open_workspace,
-    remove_abandoned,
+    tidy,
 )
 
-INSIDE_UID = 1000
-"""uid and gid as the build sees itself: builds that run as 0 behave differently."""
-
-HOST_NAME = "build"
+INSIDE_UID = USUAL.uid
+"""uid and gid as the build sees itself, unless a job says otherwise."""
 
 TMP_BYTES = 1024 * MIB
 """Size of /tmp inside, in bytes; it lies in memory and counts as such."""
@@ -89,6 +87,8 @@ class Job:
     """Inside path → host path below the workspace, read-only."""
     environment: Mapping[str, str] = field(default_factory=dict)
     umask: int = 0o022
+    surroundings: Surroundings = USUAL
+    """The same as those of its workspace."""
     limits: Limits = field(default_factory=Limits)
     calls_out: bool = False
     """Whether the command talks to a socket that it is shown (the mirror's, in Fetch)."""
@@ -105,9 +105,6 @@ def _never() -> str:
 class Sandbox:
     """Starts jobs. Safe to share between threads. Use `open_sandbox`, which also probes."""
 
-    inner_id = 0
-    """Which of a job's ids its command runs under; there is one only, unless the sandbox is a ranged one."""
-
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
         self._bwrap = program("bwrap", "bubblewrap")
@@ -121,11 +118,17 @@ class Sandbox:
         return make_filter()
 
     @contextlib.contextmanager
-    def workspace(self, source: Path) -> Iterator[Workspace]:
+    def workspace(self, source: Path, around: Surroundings = USUAL) -> Iterator[Workspace]:
         """A workspace with a copy of `source`; nothing of it is left afterwards."""
-        config = self.config
-        with open_workspace(config.work, config.locks, source, config.uids, self.inner_id) as workspace:
+        config, inner = self.config, self._inner_id(around)
+        with open_workspace(
+            config.work, config.locks, source, config.uids, inner, around=around
+        ) as workspace:
             yield workspace
+
+    def _inner_id(self, around: Surroundings) -> int:
+        """Which of a job's ids its command runs under; there is one only, unless the sandbox is ranged."""
+        return 0
 
     def limits_by(self, limits: Limits) -> dict[str, str]:
         """What would hold memory and processes of a job on this host."""
@@ -158,6 +161,7 @@ class Sandbox:
                     umask=job.umask,
                     own_uid=workspace.own_uid and workspace.ids == 1,
                     pass_fds=(seccomp, arguments),
+                    cpus=job.surroundings.cpus,
                 )
                 outcome = run(contained, lambda: watch() or disk.look(), on_line)
         finally:
@@ -188,17 +192,18 @@ class Sandbox:
         return (*drop, str(self._bwrap), *options, "--", *job.command)
 
     def _arguments(self, workspace: Workspace, job: Job) -> list[str]:
+        around = job.surroundings
         return [
             *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
             *("--ro-bind", "/usr", "/usr", *root_links()),
             *("--proc", "/proc", "--dev", "/dev"),
             *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", _SHM, "--remount-ro", "/dev"),
             *("--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", _TMP),
-            *("--bind", str(workspace.build), BUILD_FOLDER, "--bind", str(workspace.home), HOME_FOLDER),
+            *("--bind", str(workspace.build), around.build, "--bind", str(workspace.home), around.home),
             *show_options(job),
             *("--remount-ro", "/", "--clearenv", *environment_options(job)),
-            *("--hostname", HOST_NAME, "--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)),
-            *("--cap-drop", "ALL", "--chdir", BUILD_FOLDER),
+            *("--hostname", around.host_name, "--uid", str(around.uid), "--gid", str(around.uid)),
+            *("--cap-drop", "ALL", "--chdir", around.build),
         ]
 
 
@@ -209,7 +214,7 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
     """
     config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
     check_searchable(config.work)
-    remove_abandoned(config.work)
+    tidy(config.work)
     sandbox = Sandbox(config)
     sandbox.probe = probe_sandbox(sandbox)
     return sandbox
@@ -260,7 +265,8 @@ class _DiskWatch:
     def _full(self) -> str:
         # Half of what was free at the start at least: the rest of the host has to live, too. It also ends
         # what no walk finds, such as files that only a socket's queue still holds.
-        return "" if is_free(self._workspace.root, share=2) else "disk-full"
+        places = (self._workspace.root, self._workspace.build)
+        return "" if all(is_free(place, share=2) for place in places) else "disk-full"
 
 
 def show_options(job: Job) -> Iterator[str]:
@@ -277,8 +283,13 @@ def show_options(job: Job) -> Iterator[str]:
 
 def environment_options(job: Job) -> Iterator[str]:
     """Bubblewrap's options for a job's variables."""
-    for name, value in sorted({**BASE_ENVIRONMENT, **job.environment}.items()):
+    for name, value in sorted(environment_of(job).items()):
         yield from ("--setenv", name, value)
+
+
+def environment_of(job: Job) -> dict[str, str]:
+    """All variables of a job's command."""
+    return {**BASE_ENVIRONMENT, "HOME": job.surroundings.home, **job.environment}
 
 
 def root_links() -> list[str]:

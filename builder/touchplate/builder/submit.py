@@ -66,6 +66,9 @@ def make_statements(
         signed = _sign_failure(rebuild, operator)
     else:
         evidence |= _evidence_of(rebuild.built)
+        if rebuild.repeatability is not None:  # named by no statement, which has no place for it
+            report = rebuild.repeatability.format()
+            evidence[_sha256(report)] = report
         signed = _sign_built(rebuild, rebuild.built, operator, backend)
     for sha256, data in evidence.items():
         workshop.evidence.put(data, expected=sha256)

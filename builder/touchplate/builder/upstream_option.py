@@ -1,7 +1,7 @@
 """`--upstream`: where packages, sources and inputs are fetched from, as a person writes it.
 
 A bare address stands for Maven's `central`; every other upstream has a name:
-`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci][,credentials=file:PATH|env:NAME][,realm=HOST]`. What
+`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci|apt][,credentials=file:PATH|env:NAME][,realm=HOST]`. What
 stands in place of a reference to credentials may be the credentials themselves, and is never repeated.
 """
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal
 
 from touchplate.base.errors import quote
 from touchplate.base.upstreams import AUTO, Upstream
@@ -21,7 +21,7 @@ CENTRAL = Upstream(name="central", ecosystem="maven", identity=DEFAULT_UPSTREAMS
 """The default upstream: wherever the installed Maven's own configuration says `central` is."""
 
 _NAMED = re.compile(r"(?P<name>[^=:/,]*)=(?P<rest>.*)", re.DOTALL)
-_SETTING = re.compile(r"(?P<rest>.*),(?P<key>[a-z_]+)=(?P<value>[^,]*)", re.DOTALL)
+_SETTING = re.compile(r"(?P<rest>.*),(?P<key>[A-Za-z_]+)=(?P<value>[^,]*)", re.DOTALL)
 _SETTINGS = ("identity", "ecosystem", "credentials", "realm")
 _SECRET = re.compile(r"//[^/]*@|,[a-z_ ]*(cred|pass|token|secret)[a-z_ ]*=.*", re.DOTALL | re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:]+", re.ASCII)
@@ -57,6 +57,8 @@ def parse_upstreams(texts: Sequence[str]) -> tuple[Upstream, ...]:
 def _parse_named(name: str, rest: str) -> Upstream:
     settings: dict[str, str] = {}
     while found := _SETTING.fullmatch(rest):  # from the end: an address may hold commas
+        if found["key"] not in _SETTINGS and ",credentials=" in rest[: found.end("rest")]:
+            break  # a part of a password, perhaps
         if found["key"] not in _SETTINGS:
             raise UsageError(
                 f"--upstream {name}: {found['key'][:40]!r} is no setting; known: {', '.join(_SETTINGS)}"
@@ -104,11 +106,13 @@ def _shown(text: str) -> str:
     return quote(_SECRET.sub("…", text), 200)
 
 
-def _ecosystem(name: str, given: str | None) -> Ecosystem:
+def _ecosystem(name: str, given: str | None) -> Ecosystem | Literal["apt"]:
     """As given, else that of which `name` is the default upstream."""
+    if given == "apt":  # no ecosystem of packages that are rebuilt here
+        return "apt"
     for ecosystem in ECOSYSTEMS:
         if given == ecosystem or (given is None and DEFAULT_UPSTREAMS.get(ecosystem) == name):
             return ecosystem
-    known = "|".join(get_args(Ecosystem))
+    known = "|".join((*ECOSYSTEMS, "apt"))
     said = f"{given!r} is no ecosystem" if given is not None else "which ecosystem is it of?"
     raise UsageError(f"--upstream {name}: {said}; write {name}=URL,ecosystem={known}")

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.builder.errors import HostLack
+from touchplate.builder.layout import lay_out
+from touchplate.builder.plan import USUAL, Surroundings
 
 FIRST_UID = 30_000
 """Start of the default range of job uids: above the users that Debian makes by hand, below its reserved
@@ -42,6 +44,12 @@ TREE_DEPTH = 200
 
 JOB = "job-"
 """Prefix of job folders."""
+
+MEMORY_FILES = Path("/dev/shm")  # noqa: S108
+"""A tmpfs on every Linux; where folders elsewhere are, unless they are in the work folder."""
+
+ELSEWHERE = "touchplate-job-"
+"""Prefix of a build folder that lies in a place shared with other programs (`Surroundings.order_in`)."""
 
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
 
@@ -66,10 +74,13 @@ class Workspace:
         """The kernel's uid of the command: who owns what it may write."""
         return self.uid + self.inner
 
+    elsewhere: Path | None = None
+    """Where the build folder is, when not below `root`."""
+
     @property
     def build(self) -> Path:
         """Shown as /build."""
-        return self.root / "build"
+        return (self.elsewhere or self.root) / "build"
 
     @property
     def home(self) -> Path:
@@ -99,7 +110,8 @@ class Workspace:
         for folder in (self.build, self.home):
             _add_usage(folder, usage)
         if self.own_uid:
-            _add_unlinked(processes_of(self.uid, self.ids), self.root.stat().st_dev, usage)
+            devices = {folder.stat().st_dev for folder in (self.build, self.home)}
+            _add_unlinked(processes_of(self.uid, self.ids), devices, usage)
         return usage
 
 
@@ -118,25 +130,40 @@ class Usage:
 
 
 @contextlib.contextmanager
-def open_workspace(work: Path, locks: Path, source: Path, uids: range, inner: int = 0) -> Iterator[Workspace]:
+def open_workspace(
+    work: Path,
+    locks: Path,
+    source: Path,
+    uids: range,
+    inner: int = 0,
+    *,
+    around: Surroundings = USUAL,
+) -> Iterator[Workspace]:
     """A workspace with a copy of `source` as its build folder; removed with all it holds afterwards.
 
     `uids`: what to choose the job's from; one with a step gives it all ids up to the next (see `ranged`), of
     which the command runs under the one numbered `inner`.
     Raises HostLack without a free uid, a searchable folder or enough disk.
     """
-    check_searchable(work)
-    check_free(work)
-    with _job_uid(locks, uids) as (uid, own_uid), locked_folder(work, JOB) as root:
-        workspace = Workspace(root, uid, own_uid, uids.step, inner)
+    for place in (work, around.order_in):
+        if place is not None:
+            check_searchable(place)
+            check_free(place)
+    with (
+        _job_uid(locks, uids) as (uid, own_uid),
+        locked_folder(work, JOB) as root,
+        _folder_elsewhere(around) as elsewhere,
+    ):
+        workspace = Workspace(root, uid, own_uid, uids.step, inner, elsewhere)
         try:
-            if own_uid:
-                # Other users of the host neither look in nor start what a build has marked setuid.
-                os.chown(root, -1, uid)
-                root.chmod(0o710)
+            for closed in (root, elsewhere):
+                if own_uid and closed is not None:
+                    # Other users of the host neither look in nor start what a build has marked setuid.
+                    os.chown(closed, -1, uid)
+                    closed.chmod(0o710)
             for folder in (workspace.home, workspace.repo, workspace.mirror, root / "files"):
                 make_open(folder)
-            shutil.copytree(source, workspace.build, symlinks=True)
+            lay_out(source, workspace.build, around, usual=root)
             workspace.build.chmod(0o755)
             if own_uid:
                 _give(workspace.build, workspace.owner)
@@ -146,6 +173,15 @@ def open_workspace(work: Path, locks: Path, source: Path, uids: range, inner: in
                 f"cannot prepare a workspace under {work}: {error}", reason="no-workspace"
             ) from error
         yield workspace
+
+
+@contextlib.contextmanager
+def _folder_elsewhere(around: Surroundings) -> Iterator[Path | None]:
+    if around.order_in is None:
+        yield None
+        return
+    with locked_folder(around.order_in, ELSEWHERE) as folder:
+        yield folder
 
 
 def make_open(folder: Path) -> None:
@@ -182,6 +218,13 @@ def is_free(work: Path, *, share: int = 1) -> bool:
     return has_entries and disk.f_bavail * disk.f_frsize >= FREE_BYTES // share
 
 
+def tidy(work: Path) -> None:
+    """Remove what killed supervisors left of jobs that were run in `work`."""
+    remove_abandoned(work)
+    for place in (work, MEMORY_FILES):
+        remove_abandoned(place, ELSEWHERE)
+
+
 def remove_abandoned(folder: Path, prefix: str = JOB) -> None:
     """Remove locked folders that a killed supervisor left; those of living ones are locked and stay."""
     for root in folder.glob(f"{prefix}*"):
@@ -189,7 +232,8 @@ def remove_abandoned(folder: Path, prefix: str = JOB) -> None:
             descriptor = os.open(root, _FOLDER)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(root)
+                if os.fstat(descriptor).st_uid == os.getuid():  # where anyone may make one, only our own
+                    remove_tree(root)
             finally:
                 os.close(descriptor)
 
@@ -275,7 +319,7 @@ class _Level:
         os.close(self.folder)
 
 
-def _add_unlinked(processes: list[int], device: int, usage: Usage) -> None:
+def _add_unlinked(processes: list[int], devices: set[int], usage: Usage) -> None:
     """Add files that `processes` hold open without a name, which no walk sees."""
     seen: set[int] = set()
     for pid in processes:
@@ -283,7 +327,7 @@ def _add_unlinked(processes: list[int], device: int, usage: Usage) -> None:
             for link in Path("/proc", str(pid), "fd").iterdir():
                 with contextlib.suppress(OSError):
                     found = link.stat()
-                    if stat.S_ISREG(found.st_mode) and not found.st_nlink and found.st_dev == device:
+                    if stat.S_ISREG(found.st_mode) and not found.st_nlink and found.st_dev in devices:
                         usage.size += 0 if found.st_ino in seen else found.st_blocks * _BLOCK_BYTES
                         seen.add(found.st_ino)
 

@@ -50,7 +50,7 @@ def c_build(rounds: int = ROUNDS) -> list[Row]:
     if missing := [name for name in ("make", "gcc") if read_environment().find_program(name) is None]:
         raise SkippedError(f"{' and '.join(missing)} missing: install build-essential")
     try:
-        tarball = fetch_source("lz4", f"{VERSION}-1", TARBALL, SHA256)
+        tarball = fetch_source("lz4", TARBALL, SHA256)
     except MissingToolError as error:
         raise SkippedError(str(error)) from error
     with open_folder() as folder, opened() as sandbox:

@@ -145,9 +145,9 @@ class Host:
         """The data folder of a worker."""
         return self.open_folder / f"data{number}"
 
-    def worker(self, number: int, *, slots: int = 2, log: str | None = None) -> Process:
+    def worker(self, number: int, *, slots: int = 2, log: str | None = None, twice: bool = False) -> Process:
         """One worker, until it is ended."""
-        return Process(self.worker_argv(number, slots=slots, log=log))
+        return Process([*self.worker_argv(number, slots=slots, log=log), *(("--twice",) if twice else ())])
 
 
 @contextlib.contextmanager

@@ -120,6 +120,23 @@ def test_a_job_is_followed_shown_and_listed(host: Host, capsys: pytest.CaptureFi
     assert main(["jobs", "cancel", *options, "77"]) == 2
 
 
+def test_a_worker_builds_twice_and_sends_what_that_showed(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number, definition = add(host, "twice")
+    worker = host.worker(0, slots=1, twice=True)
+    options = ["--server", host.url, "--token-file", str(host.folder / "boss.token")]
+    try:
+        assert main(["jobs", "log", "--follow", *options, str(number)]) == 0
+    finally:
+        assert worker.end(signal.SIGTERM) == 0
+    shown = capsys.readouterr().out
+    assert "job: depends on: nothing that was varied" in shown
+    report = shown.partition("job: report: sha256 ")[2][:64]
+    assert json.loads(host.evidence.fetch(report))["same"] is True
+    check_log(host, [definition])
+
+
 def test_a_job_that_nobody_can_do_is_a_dead_letter_and_the_worker_goes_on(host: Host) -> None:
     bad = b"{}\n"
     sha256 = hashlib.sha256(bad).hexdigest()

@@ -142,6 +142,13 @@ class ConanEcosystem:
         """The archive and `conaninfo.txt`, each by itself."""
         return compare(published.data, rebuilt.path.read_bytes(), package.file_name, self.stabilizers)
 
+    def compare_builds(
+        self, workshop: Workshop, package: PackageURL, first: CollectedFile, other: CollectedFile
+    ) -> Comparison:
+        """As `compare`."""
+        name = package.file_name
+        return compare(first.path.read_bytes(), other.path.read_bytes(), name, self.stabilizers)
+
     def explain_failure(self, log: bytes) -> str | None:
         """Errors of Conan and of compilers."""
         return explain_failure(log)

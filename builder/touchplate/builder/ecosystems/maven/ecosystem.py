@@ -135,6 +135,13 @@ class Maven:
         allowed = details_of(definition).stabilizers
         return compare(published.data, rebuilt.path.read_bytes(), package.file_name, allowed)
 
+    def compare_builds(
+        self, workshop: Workshop, package: PackageURL, first: CollectedFile, other: CollectedFile
+    ) -> Comparison:
+        """As `compare`, with all stabilizers."""
+        name = package.file_name
+        return compare(first.path.read_bytes(), other.path.read_bytes(), name, self.stabilizers)
+
     def explain_failure(self, log: bytes) -> str | None:
         """Maven's own errors."""
         return explain_failure(log)
