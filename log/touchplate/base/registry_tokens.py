@@ -53,8 +53,8 @@ class Tokens:
         realms: frozenset[str] | None = None,
     ) -> None:
         """`credentials`: `user:password`, or None to ask without. `realms`: hosts that may give tokens beside
-        the registry's own, by https or on loopback; None for any, of which those that are not reached by https
-        get no credentials."""
+        the registry's own, by https or on loopback; None for any, of which those that are not reached by
+        https get no credentials."""
         self._name = name
         parts = urllib.parse.urlsplit(url)
         self._realms = None if realms is None else realms | {parts.hostname or ""}

@@ -42,9 +42,8 @@ class Upstream:
     `identity` is what statements call it (the same for all who speak of the same upstream, whatever mirror
     they use); `url` is where it is asked, "auto" for the installed Maven's own central; `record` says whether
     the digests of its files are put into the log when they are first seen. `apt`: an archive that rebuilds of
-    images read, and nobody is served from.
-    `credentials` says where those for it stand (see `credentials.Credentials`); `realms` are hosts that may give
-    tokens for it beside its own.
+    images read, and nobody is served from. `credentials` says where those for it stand (see
+    `credentials.Credentials`); `realms` are hosts that may give tokens for it beside its own.
     """
 
     name: str
