@@ -83,6 +83,11 @@ class UpstreamClient:
             Tokens(upstream.name, upstream.url, asking, pair, realms=upstream.realms) if exchanges else None
         )
 
+    @property
+    def rules(self) -> AddressRules:
+        """Addresses that the upstream's files are fetched from."""
+        return self._client.rules
+
     def get(self, url: str, *, max_bytes: int, headers: Mapping[str, str] = _NOTHING) -> Response:
         """As `HTTPClient.get`. Raises CredentialsError too."""
         return self._ask(
