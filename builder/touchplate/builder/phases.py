@@ -36,6 +36,7 @@ from touchplate.builder.plan import (
     Limits,
     Phase,
     Progress,
+    ShownRoot,
     check_inside,
 )
 from touchplate.builder.probe import PYTHON
@@ -116,6 +117,7 @@ def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str
         "machine": os.uname().machine,
         "filter": {"sha256": sandbox.filter_sha256},
         "binds": sorted(["/usr", *(bind.inside for bind in plan.binds)]),
+        "root": {"sha256": plan.root.sha256} if plan.root is not None else "host",
         # Beyond the definition's own: what the ecosystem adds to it.
         "command": list(plan.command),
         "environment": {**BASE_ENVIRONMENT, **plan.environment},
@@ -146,6 +148,7 @@ def _job(
         umask=plan.umask,
         surroundings=plan.surroundings,
         limits=plan.limits,
+        root=plan.root.path if plan.root is not None else None,
     )
 
 
@@ -158,6 +161,20 @@ def check_source(plan: BuildPlan, cache: Cache) -> None:
         if bind.fetched and seen not in cache.looked_through:
             _check_tree(finder, bind.host, f"tool {bind.inside}, use another version of it:")
             cache.looked_through.add(seen)
+    if plan.root is not None:
+        _check_root(finder, plan.root)
+
+
+def _check_root(finder: AnswerFinder, root: ShownRoot) -> None:
+    try:
+        found = finder.find_in_tree(root.path, root.sha256)
+    except TooMuchError as error:
+        raise PhaseFailed(
+            "fetch", "refused-input", f"the build root cannot be looked through: {error}"
+        ) from error
+    if found is not None:
+        detail = f"build root file {found}: the published file that the build has to make"
+        raise PhaseFailed("fetch", "refused-input", detail)
 
 
 def _check_tree(finder: AnswerFinder, folder: Path, what: str) -> None:
