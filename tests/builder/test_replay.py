@@ -74,6 +74,22 @@ def test_everything_else_is_refused(target: str, status: int) -> None:
         ("pool/Packages.xz.deb", False),
         ("pool/InRelease/x.deb", False),
         ("keys/archive.asc", False),
+        ("dists/x/main/Contents-udeb-amd64.gz", True),
+        ("dists/x/main/dep11/Components-amd64.yml.xz", True),
+        ("dists/x/main/dep11/icons-64x64@2.tar.gz", True),
+        ("dists/x/main/cnf/Commands-all.xz", True),
+        ("dists/x/main/i18n/Translation-sr@latin", True),
+        ("dists/x/main/i18n/Translation-pt_BR.zst", True),
+        # Packages may be called like indexes, and are packages.
+        ("pool/main/i/icons-theme/icons-theme_1.0_all.deb", False),
+        ("pool/Contents-amd64.deb", False),
+        ("pool/Translation-en_1.0_all.deb", False),
+        ("pool/Packages.deb", False),
+        ("pool/Sources.dsc", False),
+        ("pool/Release.deb", False),
+        ("pool/Index.html", False),
+        ("pool/by-hash/SHA256/a/b.deb", False),
+        ("dists/x/INRELEASE", False),
     ],
 )
 def test_indexes_may_be_absent_and_packages_may_not(tmp_path: Path, path: str, may_lack: bool) -> None:
