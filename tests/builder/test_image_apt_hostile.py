@@ -92,6 +92,18 @@ def test_what_a_run_leaves_running_or_unread_does_not_hold_the_phase(scene: Site
     assert "read-only" in lines
 
 
+def test_checksum_file_of_an_archive_is_refused_in_fetch_already(scene: SiteScene) -> None:
+    """No lock may have it, so Build would lack what Fetch was given."""
+    scene.site.pages["pool/a.deb.sha256"] = b"0" * 64
+    address = f"{scene.address}/pool/a.deb.sha256"
+    done = scene.runs(f"busybox wget -q {address}")
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("fetch", "exit-status")
+    assert "is a checksum file, which no input lock has" in done.failure.detail
+    assert "absent" in said(scene.runs(f"busybox wget -q {address} || echo absent"))
+    assert scene.site.asked == []
+
+
 def test_more_bytes_than_allowed_end_fetch(scene: SiteScene) -> None:
     scene.site.pages["pool/large.deb"] = bytes(12 * MIB)
     script = f"busybox wget -q -O /large {scene.address}/pool/large.deb"

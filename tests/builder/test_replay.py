@@ -13,6 +13,7 @@ from tests.builder.sandboxes import SECONDS
 
 from touchplate.builder import replay
 from touchplate.builder.ecosystems.oci.apt import OPTIONAL
+from touchplate.builder.lock import is_checksum
 from touchplate.builder.replay import NotServedError, Replay, locate
 
 PLACES = {"a.example/debian": "debian", "a.example/debian/extra": "extra", "b.example:8080": "flat"}
@@ -48,6 +49,8 @@ def test_request_means_a_path_of_an_upstream(target: str, meant: tuple[str, str]
         ("http://a.example/debian/a%00b", 400),
         ("http://a.example/debian/%ff", 400),
         ("http://a.example/debian/x?y", 400),
+        ("http://a.example/debian/x.sha256", 403),
+        ("http://a.example/debian/x%2esha1", 403),
         ("https://a.example/debian/x", 400),
         ("/debian/x", 400),
         ("ftp://a.example/debian/x", 400),
@@ -58,6 +61,16 @@ def test_everything_else_is_refused(target: str, status: int) -> None:
     with pytest.raises(NotServedError) as caught:
         locate(target, PLACES)
     assert caught.value.status == status
+
+
+def test_names_that_no_lock_has_are_refused_in_both_phases() -> None:
+    assert all(is_checksum(f"a{end}") for end in replay.CHECKSUM_SUFFIXES)
+    for path in ("a.md5", "a.sha1", "a.sha224", "a.sha256", "a.sha384", "a.sha512", "a.asc", "sha256"):
+        try:
+            is_refused = not locate(f"http://a.example/debian/{path}", PLACES)
+        except NotServedError:
+            is_refused = True
+        assert is_refused is is_checksum(path)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ NOT_LOCKED = 123
 NOT_GIVEN = "Not given: "
 """Start of the last lines, which say what was asked for and refused, or is not in the lock."""
 
+CHECKSUM_SUFFIXES = (".md5", ".sha1", ".sha256", ".sha512")
+"""Ends of names that no lock has (`lock.is_checksum`)."""
+
 _SCHEME = "http://"
 
 
@@ -78,6 +81,11 @@ def locate(target: str, places: Mapping[str, str]) -> tuple[str, str]:
         )
     if not all(parts) or ".." in parts or "\\" in path or not path.isprintable():
         raise NotServedError(400, f"{target[:200]!r} is not a plain path")
+    if path.endswith(CHECKSUM_SUFFIXES):
+        # Given in Fetch and not recorded, it would be missed in Build.
+        raise NotServedError(
+            403, f"{target[:200]!r} is a checksum file, which no input lock has. Put it into the context"
+        )
     return places[place], whole[len(place) + 1 :]
 
 
