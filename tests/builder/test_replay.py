@@ -117,7 +117,7 @@ def test_what_is_remembered_of_endless_requests_is_bounded(tmp_path: Path) -> No
     for number in range(2 * replay.NOTED):
         served.find(f"http://a.example/debian/{number}.deb")
     assert len(served.not_given) == replay.SHOWN
-    assert len(served._not_given) == replay.NOTED
+    assert len(served._lacking) == replay.NOTED
 
 
 def run(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
@@ -150,6 +150,13 @@ def test_command_that_went_on_without_a_package_fails(tmp_path: Path) -> None:
     done = run(tmp_path, "print(ask('GET', 'http://a.example/debian/b.deb')[0])")
     assert done.returncode == replay.NOT_LOCKED
     assert done.stdout == "404\nNot given: debian/b.deb (not in the input lock)\n"
+
+
+def test_what_ends_the_build_is_named_however_much_was_refused_before(tmp_path: Path) -> None:
+    many = f"for number in range({replay.NOTED + 1}): ask('GET', f'http://elsewhere.example/{{number}}')\n"
+    done = run(tmp_path, f"{many}ask('GET', 'http://a.example/debian/b.deb')")
+    assert done.returncode == replay.NOT_LOCKED
+    assert done.stdout.startswith("Not given: debian/b.deb (not in the input lock)\n")
 
 
 def test_refused_requests_are_named_when_the_command_fails(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ SHOWN = 5
 """Requests that the last lines name."""
 
 NOTED = 100
-"""Requests that are remembered: a build may ask for ever."""
+"""Requests of each kind that are remembered: a build may ask for ever."""
 
 NOT_LOCKED = 123
 """Exit code when the command ended well although it had asked for what is not in the lock."""
@@ -108,7 +108,8 @@ class Replay:
         self._folder = folder
         self._optional = re.compile(optional)
         self._lock = threading.Lock()
-        self._not_given: dict[str, None] = {}  # under _lock; in order
+        self._lacking: dict[str, None] = {}  # under _lock, as the next; in order
+        self._refused: dict[str, None] = {}
         self.is_short = False
         """Whether something was asked for that only a lock of another build has."""
 
@@ -121,20 +122,23 @@ class Replay:
                 return found
         if self._optional.fullmatch(path) is None:
             self.is_short = True
-            self.note(f"{name}/{path[:200]} (not in the input lock)")
+            self._note(self._lacking, f"{name}/{path[:200]} (not in the input lock)")
         return None
 
-    def note(self, text: str) -> None:
-        """Remember what was not given."""
+    def note_refused(self, text: str) -> None:
+        """Remember what was refused."""
+        self._note(self._refused, text)
+
+    def _note(self, noted: dict[str, None], text: str) -> None:
         with self._lock:
-            if len(self._not_given) < NOTED:
-                self._not_given[text] = None
+            if len(noted) < NOTED:
+                noted[text] = None
 
     @property
     def not_given(self) -> list[str]:
-        """The first of it, for people."""
+        """The first of it, for people; what ends the build stands before what was refused."""
         with self._lock:
-            return list(self._not_given)[:SHOWN]
+            return [*self._lacking, *self._refused][:SHOWN]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -181,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(refuse_method(self.command, self.path), with_body=True)
 
     def _refuse(self, refused: NotServedError, with_body: bool) -> None:
-        self.server.replay.note(str(refused))
+        self.server.replay.note_refused(str(refused))
         self._say(refused.status, f"{refused}\n".encode(), with_body)
 
     def _say(self, status: int, body: bytes, with_body: bool) -> None:
