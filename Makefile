@@ -61,6 +61,7 @@ rebuild-sample: setup  ## more releases of more projects, Conan packages and ima
 	@deploy/dev/setup conan
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.sample
+	$(PYTHON) -m tests.e2e.roots
 
 hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained
 	$(PYTHON) -m tests.hostile

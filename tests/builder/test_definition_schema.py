@@ -141,7 +141,7 @@ def test_each_field_of_the_parser_is_in_the_schema(ecosystem: str) -> None:
     form = find_ecosystem(ecosystem).form
     drawn = definition_schema()["$defs"][ecosystem]
     assert set(drawn["required"]) == {"version", "name", "package", "source", "outputs", *form.required}
-    assert set(drawn["properties"]) == set(good()[ecosystem]) | {"upstreams", "allow_metadata"} - set(
+    assert set(drawn["properties"]) == set(good()[ecosystem]) | {"upstreams", "allow_metadata", "root"} - set(
         form.unused
     )
     assert drawn["additionalProperties"] is False

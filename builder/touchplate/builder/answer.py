@@ -109,6 +109,35 @@ class AnswerFinder:
                 return f"{path.relative_to(folder)} {found}"
         return None
 
+    def find_in_tree(self, folder: Path, sha256: str) -> str | None:
+        """As `find_below`, for a tree of this tree digest: looked through once, whatever a build has to make.
+
+        The caller answers for the digest.
+        """
+        if not self._digests:
+            return None
+        contents = self._known.find(sha256) if self._known is not None else None
+        if contents is not None and self._digests.isdisjoint(contents):
+            return None
+        seen: set[str] = set()
+        whole = True
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                search = _Search(self._digests, min(EXPANDED_BYTES, self._left))
+                try:
+                    with path.open("rb") as file:
+                        found = search.look(file, "", LAYERS)
+                except OSError as error:
+                    raise _lack(error) from error
+                self._left -= search.read_bytes
+                if found is not None:
+                    return f"{path.relative_to(folder)} {found}"
+                seen |= search.seen
+                whole = whole and not search.troubles
+        if self._known is not None and whole:
+            self._known.keep(sha256, seen)
+        return None
+
 
 class _Search:
     def __init__(self, digests: frozenset[str], limit: int) -> None:

@@ -25,7 +25,7 @@ from touchplate.builder.errors import (
     TooMuchError,
 )
 from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
-from touchplate.builder.lock import InputLock, LockedInput, is_metadata, is_sha256
+from touchplate.builder.lock import NAME_BYTES, InputLock, LockedInput, is_metadata, is_sha256
 from touchplate.builder.plan import (
     MIB,
     MIRROR_PORT,
@@ -36,6 +36,7 @@ from touchplate.builder.plan import (
     Limits,
     Phase,
     Progress,
+    ShownRoot,
     check_inside,
 )
 from touchplate.builder.probe import PYTHON
@@ -116,6 +117,7 @@ def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str
         "machine": os.uname().machine,
         "filter": {"sha256": sandbox.filter_sha256},
         "binds": sorted(["/usr", *(bind.inside for bind in plan.binds)]),
+        "root": {"sha256": plan.root.sha256} if plan.root is not None else "host",
         # Beyond the definition's own: what the ecosystem adds to it.
         "command": list(plan.command),
         "environment": {**BASE_ENVIRONMENT, **plan.environment},
@@ -146,6 +148,7 @@ def _job(
         umask=plan.umask,
         surroundings=plan.surroundings,
         limits=plan.limits,
+        root=plan.root.path if plan.root is not None else None,
     )
 
 
@@ -158,6 +161,20 @@ def check_source(plan: BuildPlan, cache: Cache) -> None:
         if bind.fetched and seen not in cache.looked_through:
             _check_tree(finder, bind.host, f"tool {bind.inside}, use another version of it:")
             cache.looked_through.add(seen)
+    if plan.root is not None:
+        _check_root(finder, plan.root)
+
+
+def _check_root(finder: AnswerFinder, root: ShownRoot) -> None:
+    try:
+        found = finder.find_in_tree(root.path, root.sha256)
+    except TooMuchError as error:
+        raise PhaseFailed(
+            "fetch", "refused-input", f"the build root cannot be looked through: {error}"
+        ) from error
+    if found is not None:
+        detail = f"build root file {found}: the published file that the build has to make"
+        raise PhaseFailed("fetch", "refused-input", detail)
 
 
 def _check_tree(finder: AnswerFinder, folder: Path, what: str) -> None:
@@ -202,7 +219,17 @@ def check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
 
 
 def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
-    """Lay the locked files out as `<repo>/<upstream>/<path>`, each hashed again where it now lies."""
+    """Lay the locked files out as `<repo>/<upstream>/<path>`, each hashed again where it now lies.
+
+    Raises HostLack when there is no room, or the cache has other bytes; DefinitionError for a wrong size.
+    """
+    try:
+        _lay_out(plan, lock, cache, repo)
+    except OSError as error:
+        raise HostLack(f"cannot lay out the locked files: {error.strerror}", reason="disk-full") from error
+
+
+def _lay_out(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
     maven = {one.name for one in plan.upstreams if one.ecosystem == "maven"}
     for one in lock.inputs:
         target = repo / one.upstream / one.path
@@ -214,7 +241,7 @@ def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> N
             shutil.copyfile(source, target)
             target.chmod(0o644)
         sha1 = _check_bytes(one, target)
-        if one.upstream in maven:
+        if one.upstream in maven and len(target.name.encode()) <= NAME_BYTES - len(".sha1"):
             # Checksum files are not inputs: they follow from the locked bytes. Without them Maven complains.
             checksum = target.with_name(f"{target.name}.sha1")
             checksum.write_text(sha1)

@@ -17,7 +17,7 @@ FORM = DefinitionForm(
     optional=(),
     source_kinds=("source-release",),
     upstreams=(),
-    unused=("environment", "upstreams", "allow_metadata"),
+    unused=("environment", "upstreams", "allow_metadata", "root"),
 )
 
 OUTPUT = "manifest.json"
