@@ -32,6 +32,7 @@ from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import generate_signer
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement
+from touchplate.verify.usage import UsageError
 
 URI = "upstream:git.example.org/demo.git"
 NONE = "0" * 64
@@ -515,3 +516,8 @@ def test_nothing_is_left_of_a_fetch_that_was_killed(
     digest = read_commit(workshop, open_remote(workshop, URI), commit).tree
     assert fetch_commit(workshop, SourceFile(URI, digest, 0, commit)).commit == commit
     assert all(not one.name.startswith(".") for one in (data / "commits").iterdir())
+
+
+def test_credentials_for_repositories_are_refused_and_not_forgotten() -> None:
+    with pytest.raises(UsageError, match="asked without credentials"):
+        parse_upstream("hub=https://git.example.org,ecosystem=git,credentials=env:TOKEN")
