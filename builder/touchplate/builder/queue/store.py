@@ -166,7 +166,13 @@ class Queue:
                     )
                     .returning(jobs)
                 ).one()
-            return Lease(_job(taken), secret, self.limits.lease_seconds, _envelopes(taken))
+            return Lease(
+                _job(taken),
+                secret,
+                self.limits.lease_seconds,
+                _envelopes(taken),
+                self.limits.longest_lease_seconds,
+            )
 
     def heartbeat(self, number: int, secret: str, now: int, *, phase: str = "") -> None:
         """The worker lives, and its build is in `phase`: its lease begins anew, up to the longest time that
