@@ -47,6 +47,7 @@ e2e-trillian: auditor  ## the demo with its log in a real Trillian (builds it on
 e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd; a minute
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.docker
+	$(PYTHON) -m tests.e2e.apt_image
 
 e2e-conan:      ## packages through touchplate, lz4 rebuilt: a stock conan_server and client; two minutes
 	@deploy/dev/setup conan
@@ -60,6 +61,7 @@ rebuild-sample: setup  ## more releases of more projects, Conan packages and ima
 	@deploy/dev/setup conan
 	@deploy/dev/setup images
 	$(PYTHON) -m tests.e2e.sample
+	$(PYTHON) -m tests.e2e.roots
 
 hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained
 	$(PYTHON) -m tests.hostile

@@ -25,10 +25,13 @@ class Desk:
     folder: Path
 
     def run(self, *arguments: str, artifact: bool = True) -> int:
+        return cli.main(self.command(*arguments, artifact=artifact))
+
+    def command(self, *arguments: str, artifact: bool = True) -> list[str]:
         given = ["--artifact", str(self.file)] if artifact else []
         fixed = ["--trust", str(self.trust), "--package", str(LIB), "--key", str(self.key)]
         named = ["--verifier", VERIFIER, "--policy-uri", POLICY_URI]
-        return cli.main(["vsa", *given, *fixed, *named, *arguments])
+        return ["vsa", *given, *fixed, *named, *arguments]
 
     def made(self, *arguments: str, artifact: bool = True, code: int = 0) -> Summary:
         out = self.folder / f"vsa-{len(list(self.folder.iterdir()))}.json"

@@ -99,7 +99,7 @@ class ImageRegistry:
 def _handler(registry: ImageRegistry) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 10
+        timeout = 60  # a client on a busy machine is slow to take a large layer
 
         def do_GET(self) -> None:
             registry.asked.append(self.path)
@@ -156,6 +156,8 @@ class Publisher:
     registry: ImageRegistry
     folder: Path
     built: int = 0
+    seconds: float = 120.0
+    """Until a command is given up."""
 
     def publish(
         self,
@@ -183,24 +185,28 @@ class Publisher:
         stamp = [] if timestamp is None else ["--timestamp", str(timestamp)]
         common = ["--tls-verify=false", "--runtime", "runc", "--isolation", "oci", "-t", "localhost/p:1"]
         network = [] if "--network" in options else network_option()
-        _run(
+        self._run(
             [*buildah, "build", "-q", *stamp, *network, *common, *options, str(here / "context")], umask, env
         )
-        _run([*buildah, "push", "-q", "localhost/p:1", f"dir:{here / 'out'}"], umask, env)
-        _run([*buildah, "rmi", "-a", "-f"], umask, env)
+        self._run([*buildah, "push", "-q", "localhost/p:1", f"dir:{here / 'out'}"], umask, env)
+        self._run([*buildah, "rmi", "-a", "-f"], umask, env)
         files = {path.name: path.read_bytes() for path in (here / "out").iterdir()}
         shutil.rmtree(here)
         manifest = files["manifest.json"]
         self.registry.push(name, "1", manifest, {key: data for key, data in files.items() if len(key) == 64})
         return Published(name, manifest, context)
 
-
-def _run(command: list[str], umask: int, env: Mapping[str, str] | None) -> None:
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **(env or {})}
-    done = subprocess.run(
-        command, umask=umask, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+    def _run(self, command: list[str], umask: int, env: Mapping[str, str] | None) -> None:
+        done = subprocess.run(
+            command,
+            umask=umask,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=self.seconds,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
 
 
 def write_context(folder: Path, context: Mapping[str, bytes]) -> None:
@@ -381,8 +387,8 @@ BASE = b"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\nENV PATH
 
 
 @contextlib.contextmanager
-def open_image_scene() -> Iterator[ImageScene]:
-    """A scene with everything of its own; needs the tools."""
+def open_image_scene(*others: Upstream) -> Iterator[ImageScene]:
+    """A scene with everything of its own; needs the tools. `others`: upstreams beside the registry."""
     require_image_tools()
     registry = ImageRegistry()
     try:
@@ -390,7 +396,7 @@ def open_image_scene() -> Iterator[ImageScene]:
             publisher = Publisher(registry, Path(pub))
             base = publisher.publish("team/base", {"Containerfile": BASE, "busybox": BUSYBOX.read_bytes()})
             upstream = Upstream("hub", "oci", IDENTITY, registry.url)
-            with open_workshop(folder / "data", QuietProgress(), upstreams=(upstream,)) as workshop:
+            with open_workshop(folder / "data", QuietProgress(), upstreams=(upstream, *others)) as workshop:
                 yield ImageScene(registry, publisher, workshop, base)
     finally:
         registry.close()

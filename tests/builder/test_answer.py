@@ -131,6 +131,22 @@ def without_magic(content: bytes) -> bytes:
     return bytes(header) + content[512:]
 
 
+def packaged(data: bytes) -> bytes:
+    """A Debian package, as dpkg-deb lays it out."""
+    parts = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", "data.tar.xz": data}
+    return b"!<arch>\n" + b"".join(
+        f"{name:16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(part):<10}`\n".encode() + part + b"\n" * (len(part) % 2)
+        for name, part in parts.items()
+    )
+
+
+def test_debian_packages_are_opened(tmp_path: Path) -> None:
+    package = packaged(lzma.compress(tarred()))
+    assert find(tmp_path, package) == "holds it as 'data.tar.xz!(unpacked)!a.jar'"
+    assert find(tmp_path, packaged(lzma.compress(b"another"))) is None
+    assert find(tmp_path, package.replace(b"3         `", b"-         `")) is None  # odd sizes are damage
+
+
 def test_file_of_two_kinds_is_opened_as_both(tmp_path: Path) -> None:
     inside = zipped("a.jar", PUBLISHED)
     for front in (gzip.compress(b"harmless"), lzma.compress(b"harmless"), without_magic(tarred())[:512]):

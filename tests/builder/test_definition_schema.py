@@ -55,7 +55,7 @@ STRIDE = 5
 def good() -> dict[str, dict[str, Any]]:
     """A full document of each ecosystem: the example of the docs with every default written out, and more."""
     found: dict[str, dict[str, Any]] = {}
-    for example in re.findall(r"```yaml\n(.*?)```", DEFINITIONS, re.DOTALL):
+    for example in re.findall(r"```yaml\n(version:.*?)```", DEFINITIONS, re.DOTALL):
         definition = parse_definition(example.encode())
         found[definition.ecosystem.name] = dict(normalise_definition(definition))
     for document in found.values():
@@ -65,6 +65,7 @@ def good() -> dict[str, dict[str, Any]]:
     found["oci"]["image"] |= {
         "context": "folder", "target": "stage", "owner": "1000:1000", "layers": True,
         "args": {"A": "b"}, "labels": {"a.b/c": "d"}, "annotations": {"e f": "g"},
+        "apt": {"archive.example.org/debian": "debian"},
     }  # fmt: skip
     return found
 
@@ -140,7 +141,7 @@ def test_each_field_of_the_parser_is_in_the_schema(ecosystem: str) -> None:
     form = find_ecosystem(ecosystem).form
     drawn = definition_schema()["$defs"][ecosystem]
     assert set(drawn["required"]) == {"version", "name", "package", "source", "outputs", *form.required}
-    assert set(drawn["properties"]) == set(good()[ecosystem]) | {"upstreams", "allow_metadata"} - set(
+    assert set(drawn["properties"]) == set(good()[ecosystem]) | {"upstreams", "allow_metadata", "root"} - set(
         form.unused
     )
     assert drawn["additionalProperties"] is False

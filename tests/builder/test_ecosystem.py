@@ -306,6 +306,7 @@ def test_an_identity_of_one_ecosystem_is_not_that_of_another(shop: Shop) -> None
         ("conancenter=http://h/c", Upstream("conancenter", "conan", "conancenter", "http://h/c")),
         ("hub=http://h,identity=docker.io,ecosystem=oci", Upstream("hub", "oci", "docker.io", "http://h")),
         ("own=http://h/a,b,ecosystem=maven", Upstream("own", "maven", "own", "http://h/a,b")),
+        ("debian=http://h/debian,ecosystem=apt", Upstream("debian", "apt", "debian", "http://h/debian")),
     ],
 )
 def test_upstreams_are_read_as_people_write_them(text: str, upstream: Upstream) -> None:

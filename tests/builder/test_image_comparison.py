@@ -46,6 +46,15 @@ def side(image: images.Image | tuple[bytes, Mapping[str, bytes]]) -> Image:
     return Image(manifest, opened)
 
 
+def with_status(*packages: str) -> bytes:
+    """dpkg's list of these packages, as `name version`."""
+    stanzas = (
+        f"Package: {name}\nStatus: install ok installed\nArchitecture: all\nVersion: {version}\n e: f\n"
+        for name, version in (one.split() for one in packages)
+    )
+    return "\n".join(stanzas).encode()
+
+
 def compared(
     published: images.Image | tuple[bytes, Mapping[str, bytes]],
     rebuilt: images.Image | tuple[bytes, Mapping[str, bytes]],
@@ -232,3 +241,65 @@ def test_layers_of_an_image_together_unpack_to_no_more_than_one_bound(
     assert compared(image, repacked).result == "equivalent"  # the control
     monkeypatch.setattr(layers, "MAX_IMAGE_BYTES", 5 * 70_000)
     assert compared(image, repacked).result == "different"
+
+
+def test_packages_of_another_day_are_named_before_the_files_that_they_changed() -> None:
+    one = with_layer(
+        [
+            ("usr/bin/a", {}, b"\0one"),
+            ("var/lib/dpkg/status", {}, with_status("libc6 2.36-9", "hello 2.10-2", "old 1")),
+        ]
+    )
+    other = with_layer(
+        [
+            ("usr/bin/a", {}, b"\0other"),
+            ("var/lib/dpkg/status", {}, with_status("libc6 2.36-9", "hello 2.10-3", "new 1")),
+        ]
+    )
+    found = compared(one, other)
+    assert found.causes[0] == "package-versions"
+    assert "content" in found.causes
+    assert found.summary[:3] == (
+        "layer 1/var/lib/dpkg/status: hello:all 2.10-2 != 2.10-3",
+        "layer 1/var/lib/dpkg/status: new:all (not installed) != 1",
+        "layer 1/var/lib/dpkg/status: old:all 1 != (not installed)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "cause"),
+    [
+        ("var/log/apt/history.log", "logs"),
+        ("var/log/alternatives.log", "logs"),
+        ("var/cache/ldconfig/aux-cache", "caches"),
+        ("var/cache/apt/pkgcache.bin", "caches"),
+        ("usr/lib/python3/dist-packages/__pycache__/a.cpython-311.pyc", "caches"),
+        ("var/lib/apt/lists/archive.example.org_debian_dists_stable_InRelease", "archive-indexes"),
+        ("etc/machine-id", "machine-id"),
+        ("etc/shadow", "timestamps"),
+        ("var/lib/dpkg/status-old", "backups"),
+        ("etc/passwd-", "backups"),
+        ("usr/share/other", "content"),
+        ("srv/var/log/x", "content"),
+    ],
+)
+def test_what_package_managers_leave_is_named_with_the_remedy(path: str, cause: str) -> None:
+    one, other = with_layer([(path, {}, b"one\n")]), with_layer([(path, {}, b"other\n")])
+    found = compared(one, other)
+    assert found.causes == (cause, "config") or found.causes == (cause,)
+    assert ("; " in found.summary[0]) == (cause != "content")
+
+
+def test_mode_of_a_leftover_is_still_a_mode() -> None:
+    one = with_layer([("var/log/x", {"mode": 0o644}, b"same")])
+    other = with_layer([("var/log/x", {"mode": 0o600}, b"same")])
+    assert "modes" in compared(one, other).causes
+    assert "logs" not in compared(one, other).causes
+
+
+def test_list_of_packages_that_is_none_is_compared_as_text() -> None:
+    one, other = (
+        with_layer([("var/lib/dpkg/status", {}, b"\xff\n: \n")]),
+        with_layer([("var/lib/dpkg/status", {}, b"Package\n\n\n")]),
+    )
+    assert "content" in compared(one, other).causes

@@ -11,10 +11,12 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from tests.builder.sandboxes import Rig
 
+from touchplate.base.http import AddressRules
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.errors import DefinitionError, PhaseFailed
 from touchplate.builder.lock import InputLock, LockedInput
 from touchplate.builder.plan import Bind, Forbidden, Limits
+from touchplate.builder.recording import UpstreamClients
 
 PUBLISHED = b"PK the published jar, byte for byte"
 SHA256 = hashlib.sha256(PUBLISHED).hexdigest()
@@ -327,6 +329,13 @@ def test_private_address_by_name_is_refused_where_only_a_name_server_vouches(rig
     private = Upstream("central", "maven", "central", "http://10.255.255.1/")
     lack = rig.lacks(replace(rig.plan("get central/a.jar"), upstreams=(private,)))
     assert "not public" in str(lack)
+
+
+def test_archive_of_apt_may_be_at_a_private_address_without_https() -> None:
+    """As those of companies are; apt checks signatures, and no other host of that kind is asked."""
+    clients = UpstreamClients((Upstream("archive", "apt", "archive", "http://mirror.example.org/debian"),))
+    assert clients.client("archive").rules == AddressRules(hosts=frozenset({"mirror.example.org"}))
+    clients.close()
 
 
 def test_hanging_upstream_does_not_hold_up_the_end_of_the_phase(rig: Rig) -> None:

@@ -30,17 +30,22 @@ def blocks(language: str, *pages: Path) -> list[str]:
 
 
 def test_definition_in_the_readme_is_one() -> None:
-    example, _, image = blocks("yaml", DEFINITIONS)
+    example, _, image, apt = blocks("yaml", DEFINITIONS)
     definition = parse_definition(example.encode())
     assert details_of(definition).maven is not None
     assert definition.limits.wall_seconds == 1800
 
     details = image_details_of(parse_definition(image.encode()))
     assert details.bases[0].place.repository == "team/base"
+    with_apt = image.replace("tools:", f"{apt.removeprefix('image:' + chr(10))}tools:")
+    assert set(image_details_of(parse_definition(with_apt.encode())).apt.values()) == {
+        "debian",
+        "debian-security",
+    }
 
 
 def test_conan_definition_in_the_readme_is_one() -> None:
-    _, example, _ = blocks("yaml", DEFINITIONS)
+    _, example, *_ = blocks("yaml", DEFINITIONS)
     definition = parse_definition(example.encode())
     assert definition.ecosystem.name == "conan"
     assert definition.upstreams == ("sources",)
@@ -102,7 +107,7 @@ def test_commands_in_the_readme_are_understood() -> None:
     names = [command[0] for command in commands]
     # Those of the queue are looked at with all others, in tests/repo/test_docs.py.
     own = [name for name in names if name not in ("jobs", "builder", "definition")]
-    assert own == ["rebuild", "rebuild", "keygen", *["rebuild"] * 5]
+    assert own == ["rebuild", "rebuild", "keygen", *["rebuild"] * 6]
     for name, *arguments in commands:
         assert name in {known.partition(" ")[0] for known in COMMANDS}
         if name == "rebuild":

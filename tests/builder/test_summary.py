@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -40,8 +42,9 @@ from touchplate.verify.dsse import parse_envelope, sign_envelope
 from touchplate.verify.encoding import decode_base64
 from touchplate.verify.entry import Entry
 from touchplate.verify.jcs import JSON, format_json, parse_json
-from touchplate.verify.keys import format_private_pem, load_signer, parse_public_pem
+from touchplate.verify.keys import format_private_pem, format_public_pem, load_signer, parse_public_pem
 from touchplate.verify.predicates.summary import Summary
+from touchplate.verify.purl import maven_purl
 from touchplate.verify.sigstore import sigstore_bundle
 from touchplate.verify.sources import add_envelope, open_source
 from touchplate.verify.statements import parse_statement
@@ -143,6 +146,35 @@ def test_names_of_a_trust_file_have_their_digests_beside_it(desk: Desk) -> None:
     assert summary.inputs[1].uri == "https://log.example.org/log/entry/1"
 
 
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@log.example.org/", "https://log.example.org/?token=secret"]
+)
+def test_a_password_in_the_policys_address_of_the_log_is_not_published(
+    url: str, desk: Desk, capsys: Captured
+) -> None:
+    policy = f"log {verifier_key(log_signer())} {url}\nquorum none\n"
+    desk.trust.write_text(trust_text(policy=policy))
+    desk.bundle(provenance(), second())
+    assert [one.uri for one in desk.made().inputs] == [None, None]
+    assert "is not told" in capsys.readouterr().err
+    assert b"secret" not in parse_envelope(desk.envelope).payload
+
+
+def test_a_trust_file_of_too_many_files_signs_nothing_and_says_what_to_write(
+    desk: Desk, capsys: Captured
+) -> None:
+    desk.bundle(provenance(), second())
+    blocks = default_blocks()
+    for number in range(500):
+        name, key = f"{'k' * 40}{number}.pem", statement_signer(f"k{number}", "ed25519").key
+        (desk.folder / name).write_text(format_public_pem(key))
+        blocks.append(f'[[recorder]]\noperator = "https://r{number}.example.org"\nkey = "{name}"\n')
+        blocks.append('ecosystems = ["maven"]\n')
+    desk.trust.write_text(trust_text(blocks=blocks))
+    assert nothing(desk) == 2
+    assert "500 files of the trust file" in capsys.readouterr().err
+
+
 def test_a_bundle_in_sigstores_form_is_evidence_too(desk: Desk) -> None:
     entry, policy = provenance(), solo_policy()
     checkpoint = open_checkpoint(make_checkpoint([entry]), policy)
@@ -191,6 +223,18 @@ def test_a_log_that_holds_nothing_about_a_file_makes_a_failure(desk: Desk) -> No
     log = in_log(desk)
     summary = desk.made("--log", str(log.folder), "--state", str(desk.folder / "state"), code=1)
     assert (summary.result, summary.inputs) == ("FAILED", ())
+
+
+def test_other_packages_with_the_same_bytes_do_not_crowd_out_the_one_that_is_asked_for(desk: Desk) -> None:
+    others = []
+    for number in range(40):  # more than a bundle takes, all believed and all earlier in the log
+        package = maven_purl("org.example", "lib", f"2.{number}")
+        others += [provenance(uri=package, note=str(number)), second(uri=package, note=str(number))]
+    good = [provenance(), *equivalent_by_b()]
+    log = in_log(desk, *others, *good)
+    desk.trust.write_text(trust_text('stabilizers = ["zip-entry-times@1"]'))
+    summary = desk.made("--log", str(log.folder), "--state", str(desk.folder / "state"))
+    assert (summary.result, input_digests(summary)) == ("PASSED", [digest_of(entry) for entry in good])
 
 
 @pytest.mark.parametrize("damage", ["remove", "flip"])
@@ -284,6 +328,10 @@ def test_a_key_of_another_role_or_verifier_signs_no_summary(desk: Desk, capsys: 
     desk.trust.write_text(trust_text(blocks=[*default_blocks(), block]))
     assert nothing(desk) == 2
     assert "for the verifier https://other.example.org" in capsys.readouterr().err
+    oci = recorder_block(VERIFIER, "verifier", ecosystems=("oci",)).replace("[[recorder]]", "[[verifier]]")
+    desk.trust.write_text(trust_text(blocks=[*default_blocks(), oci]))
+    assert nothing(desk) == 2
+    assert "lists the key for oci" in capsys.readouterr().err
 
 
 def test_a_key_that_others_can_read_signs_nothing(desk: Desk, capsys: Captured) -> None:
@@ -303,6 +351,7 @@ def test_a_key_that_others_can_read_signs_nothing(desk: Desk, capsys: Captured) 
         ["--policy-uri", "not a uri"],
         ["--slsa-version", "2.0"],
         ["--package", "pkg:npm/x@1"],
+        ["--package", "pkg:conan/zlib@1.3"],
         ["--digest", f"sha256:{SHA256}"],
     ],
 )
@@ -317,6 +366,16 @@ def test_an_existing_file_is_never_touched(desk: Desk) -> None:
     out.write_bytes(b"mine")
     assert desk.run("--out", str(out)) == 2
     assert out.read_bytes() == b"mine"
+
+
+def test_an_answer_that_cannot_be_printed_leaves_no_summary(desk: Desk) -> None:
+    desk.bundle(provenance(), second())
+    out = desk.folder / "out.json"
+    command = [sys.executable, "-m", "touchplate.verify", *desk.command("--out", str(out))]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, out.exists()) == (2, False)
+    assert b"no space left" in ended.stderr
 
 
 def test_json_tells_all_and_holds_the_envelope_when_it_has_no_file(desk: Desk, capsys: Captured) -> None:

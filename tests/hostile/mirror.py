@@ -79,6 +79,22 @@ def unnamed_upstream(world: World) -> bool:
         return SECRET in _fetch(world, plan)[1]
 
 
+def unnamed_host(world: World) -> bool:
+    """Ask the mirror, where it is the build's proxy, for another service of the host."""
+    with _Site() as site, _Site() as private:
+        site.pages.clear()
+        named = {site.url.removeprefix("http://"): "central"}
+        upstreams: tuple[Upstream, ...] = (Upstream("central", "apt", "central", site.url),)
+        if not world.has("named archives only"):
+            named[private.url.removeprefix("http://")] = "private"
+            upstreams += (Upstream("private", "apt", "private", private.url),)
+        script = (
+            f"http_proxy=http://127.0.0.1:3128 /usr/bin/python3 -I -S -c '{GET}' {private.url}/{_FILE}; echo"
+        )
+        plan = _plan(world, site, script, upstreams=upstreams, proxied=named)
+        return SECRET in _fetch(world, plan)[1]
+
+
 def the_answer(world: World) -> bool:
     """Fetch the published file instead of building it."""
     paths = frozenset({("central", _FILE)}) if world.has("the answer is no input") else frozenset()
@@ -147,6 +163,7 @@ def _both(*walls: str) -> dict[str, tuple[str, ...]]:
 
 ATTACKS = (
     Attack("ask the mirror for an unnamed upstream", _both("named upstreams only"), unnamed_upstream),
+    Attack("ask the proxy for an unnamed host", _both("named archives only"), unnamed_host),
     Attack("fetch the answer", _both("the answer is no input"), the_answer),
     Attack(
         "fetch the answer under another name",

@@ -26,6 +26,7 @@ from touchplate.verify.entry import Entry, make_entry, pack_entry
 from touchplate.verify.files import digest_file
 from touchplate.verify.keys import StatementSigner, format_public_pem, parse_spki
 from touchplate.verify.policy import format_policy
+from touchplate.verify.purl import maven_purl
 from touchplate.verify.tlog_proof import parse_tlog_proof
 
 Captured = pytest.CaptureFixture[str]
@@ -301,13 +302,23 @@ def test_a_flood_of_entries_does_not_crowd_out_what_counts(tmp_path: Path, capsy
     assert auditor.verify() == 0
 
 
+def test_other_packages_with_the_same_bytes_do_not_crowd_out_the_one_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    others = [maven_purl("org.example", "lib", f"2.{number}") for number in range(MAX_BUNDLE_ENTRIES)]
+    earlier = [provenance(uri=package, note=str(package)) for package in others]
+    auditor = logged(tmp_path, [*earlier, provenance(), second()])
+    assert auditor.prove("--bundle", auditor.file, "--package", str(LIB), "--out", auditor.bundle) == 0
+    assert auditor.verify() == 0
+
+
 def test_a_search_that_finds_more_than_fits_into_memory_says_so(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auditor = logged(tmp_path, [provenance(note=f"{n}") for n in range(5)])
     monkeypatch.setattr("touchplate.verify.search.MAX_FOUND", 4)
     assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 2
-    assert "name some of them with --index" in capsys.readouterr().err
+    assert "name some of them with `touchplate prove --index`" in capsys.readouterr().err
     monkeypatch.setattr("touchplate.verify.search.MAX_FOUND", 5)
     assert auditor.prove("--bundle", auditor.file, "--out", auditor.bundle) == 0
 

@@ -25,6 +25,7 @@ from tests.verify.links import (
 from tests.verify.support import OTHER, PUBLISHED, digests_of, make_provenance, sign, statement_signer
 
 from touchplate.verify import cli
+from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import MalformedError, RefusedError, VerifyError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.jcs import JSON
@@ -151,6 +152,13 @@ def test_truncated_oversized_and_duplicated_links_are_refused() -> None:
         {"products": {f"out/{NAME}": two(PUBLISHED)}, "name": f"rebuild out/{NAME}"},
         {"products": {"ü.deb": two(PUBLISHED)}, "name": "rebuild ü.deb"},
         {"products": {'a".deb': two(PUBLISHED)}, "name": 'rebuild a".deb'},
+        {"products": {"a\\b.deb": two(PUBLISHED)}, "name": "rebuild a\\b.deb"},
+        {"products": {"..": two(PUBLISHED)}, "name": "rebuild .."},
+        {"products": {"-rf": two(PUBLISHED)}, "name": "rebuild -rf"},
+        {"products": {" a.deb": two(PUBLISHED)}, "name": "rebuild  a.deb"},
+        {"materials": {"a.deb ": two(OTHER)}},
+        {"materials": {".": two(OTHER)}},
+        {"materials": {"../a.deb": two(OTHER)}},
         {"products": {NAME: {"sha256": two(PUBLISHED)["sha256"]}}},
     ],
 )
@@ -195,6 +203,35 @@ def test_rebuilderds_own_form_of_a_key_is_the_same_key() -> None:
             parse_rebuilderd_pem(bad)
 
 
+WEAK_KEYS = {
+    "identity": "01" + "00" * 31,
+    "identity with a sign": "01" + "00" * 30 + "80",
+    "identity above p": "ee" + "ff" * 30 + "7f",
+    "order 2": "ec" + "ff" * 30 + "7f",
+    "order 4": "00" * 32,
+    "order 4 with a sign": "00" * 31 + "80",
+    "order 4 above p": "ed" + "ff" * 30 + "7f",
+    "order 8": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "order 8 with a sign": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "order 8, other y": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "order 8, other y, with a sign": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+}
+
+
+@pytest.mark.parametrize("raw", WEAK_KEYS.values(), ids=WEAK_KEYS)
+def test_a_key_under_which_anybody_can_sign_is_refused_in_every_block(raw: str) -> None:
+    weak = pem(DAEMON, ED25519_PREFIX).replace(
+        encode_base64(ED25519_PREFIX + DAEMON.public_key().public_bytes_raw()),
+        encode_base64(ED25519_PREFIX + bytes.fromhex(raw)),
+    )
+    listed = block(DEBIAN, DAEMON, prefix=ED25519_PREFIX).replace(pem(DAEMON, ED25519_PREFIX), weak)
+    with pytest.raises(TrustMistakesError, match="small order"):
+        trusting(listed)
+    for kind in ("verifier", "recorder"):
+        with pytest.raises(TrustMistakesError, match="small order"):
+            trusting(listed.replace("[[rebuilderd]]", f"[[{kind}]]") + 'ecosystems = ["maven"]\n')
+
+
 def test_a_key_that_rebuilderd_cannot_have_is_refused_with_the_remedy() -> None:
     p256 = block(DEBIAN, DAEMON).replace(pem(DAEMON), format_public_pem(statement_signer("p256").key))
     with pytest.raises(TrustMistakesError, match="as the instance publishes it"):
@@ -203,7 +240,7 @@ def test_a_key_that_rebuilderd_cannot_have_is_refused_with_the_remedy() -> None:
 
 def test_a_key_listed_twice_is_refused_in_whatever_form() -> None:
     twice = [block(DEBIAN, DAEMON), block(DEBIAN, DAEMON, prefix=ED25519_PREFIX)]
-    with pytest.raises(TrustMistakesError, match="same key"):
+    with pytest.raises(TrustMistakesError, match=r"stands in .* 1 already; list it once"):
         trusting(*twice)
     with pytest.raises(TrustMistakesError, match="one key speaks for one operator"):
         trusting(block(DEBIAN, DAEMON), block(OTHERS, DAEMON))
@@ -277,9 +314,26 @@ def test_too_few_operators_are_a_refusal_however_many_links_they_sent(
     assert json.loads(capsys.readouterr().out)["verdict"] == "refused"
 
 
+def test_each_refusal_has_its_remedy(tmp_path: Path, capsys: Captured) -> None:
+    links = {"a.json": b"{}", "b.json": link(STRANGER), "c.json": link(data=OTHER)}
+    assert run(tmp_path, links, "--json") == 1
+    shown = capsys.readouterr()
+    told = [one["remedy"] for one in json.loads(shown.out)["refused"]]
+    assert ["rebuilderd serves it" in told[0], "[[rebuilderd]]" in told[1], "this very file" in told[2]] == [
+        True
+    ] * 3
+    assert all(remedy in shown.err for remedy in told)
+    bad = tmp_path / "bad.toml"
+    bad.write_text("x")
+    assert run(tmp_path, links, "--trust", str(bad), "--json") == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["step"] == 0
+    assert "correct the trust file" in shown.err
+
+
 @pytest.mark.parametrize(("arguments", "code"), [(["--operators", "0"], 64), (["--digest", "sha256:00"], 64)])
 def test_what_is_not_understood_is_no_verdict(arguments: list[str], code: int, tmp_path: Path) -> None:
     assert run(tmp_path, {"a.json": link()}, *arguments) == code
-    assert (
-        cli.main(["link", "check", "none.json", "--digest", f"sha256:{FILE.sha256}", "--trust", "none"]) == 2
-    )
+    none = ["link", "check", "none.json", "--digest"]
+    assert cli.main([*none, f"sha256:{FILE.sha256}", "--trust", "none"]) == 2
+    assert cli.main([*none, "sha256:00", "--trust", "none"]) == 64  # the command line is judged first

@@ -1,10 +1,12 @@
 """Policies: what each line may say, and which sets of witnesses satisfy a quorum."""
 
+import hashlib
 import itertools
 
 import pytest
 from tests.simkeys import ORIGIN, log_signer, note_signer, verifier_key, witness_signer
 
+from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import PolicyError
 from touchplate.verify.notes import (
     COSIGNER_KEY_TYPE,
@@ -223,3 +225,15 @@ def test_every_truncation_and_changed_byte_gives_a_policy_or_our_error() -> None
             except PolicyError:
                 continue
             assert changed.needs_witnesses
+
+
+@pytest.mark.parametrize(
+    "raw", [bytes(32), (1).to_bytes(32, "little"), (2**255 - 18).to_bytes(32, "little"), b"\xff" * 32]
+)
+@pytest.mark.parametrize("type_byte", [LOG_KEY_TYPE, COSIGNER_KEY_TYPE])
+def test_a_key_under_which_anybody_can_sign_is_no_logs_and_no_witnesses(type_byte: int, raw: bytes) -> None:
+    key_id = hashlib.sha256(ORIGIN.encode() + b"\n" + bytes([type_byte]) + raw).digest()[:4]
+    key = f"{ORIGIN}+{key_id.hex()}+{encode_base64(bytes([type_byte]) + raw)}"
+    text = f"log {key}\nquorum none\n" if type_byte == LOG_KEY_TYPE else f"{LOG}witness W {key}\nquorum W\n"
+    with pytest.raises(PolicyError, match="small order"):
+        parse_policy(text)

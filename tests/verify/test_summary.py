@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from tests.verify.cases import (
     default_blocks,
     make_trust,
@@ -29,11 +30,11 @@ from tests.verify.support import (
 )
 
 from touchplate.verify import cli
-from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, sign_envelope
+from touchplate.verify.dsse import MAX_ENVELOPE_BYTES, format_envelope, parse_envelope, sign_envelope
 from touchplate.verify.errors import MalformedError, RefusedError, VerifyError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.jcs import JSONValue
-from touchplate.verify.keys import StatementSigner
+from touchplate.verify.keys import P256_ORDER, StatementSigner, format_public_pem
 from touchplate.verify.predicates.summary import (
     SUMMARY_TYPE,
     Described,
@@ -44,7 +45,13 @@ from touchplate.verify.predicates.summary import (
 )
 from touchplate.verify.statements import make_statement, make_subject, parse_statement
 from touchplate.verify.summary import SummaryQuestion, check_summary
-from touchplate.verify.trust import TrustFile, TrustMistakesError, parse_admission, parse_trust
+from touchplate.verify.trust import (
+    TrustFile,
+    TrustMistakesError,
+    load_trust,
+    parse_admission,
+    parse_trust,
+)
 from touchplate.verify.values import replace
 
 VERIFIER = "https://verify.example.org"
@@ -124,6 +131,13 @@ def test_fields_that_are_not_known_are_ignored() -> None:
         (["verifiedLevels"], [], "verifiedLevels"),
         (["verifiedLevels"], "SLSA_BUILD_LEVEL_2", "verifiedLevels"),
         (["verifiedLevels"], ["FAILED"], "beside the result"),
+        (
+            ["verifiedLevels"],
+            ["SLSA_BUILD_LEVEL_UNEVALUATED", "SLSA_BUILD_LEVEL_2"],
+            "two levels of one track",
+        ),
+        (["verifiedLevels"], ["A, SLSA_BUILD_LEVEL_3"], "no plain word"),
+        (["verifiedLevels"], ["A\nverified"], "no plain word"),
         (["verifiedLevels"], ["FAILED", "SLSA_BUILD_LEVEL_2"], "beside the result"),
         (["verifiedLevels"], ["SLSA_BUILD_LEVEL_2", "SLSA_BUILD_LEVEL_3"], "two levels of one track"),
         (["verifiedLevels"], ["X", "X"], "twice"),
@@ -182,6 +196,30 @@ def test_a_verifiers_block_is_held_to_the_rules_of_the_others(block: str, what: 
         parse_trust(trust_text(blocks=[*default_blocks(), block]), no_files)
 
 
+def test_a_verifiers_key_listed_twice_is_refused_with_what_to_write() -> None:
+    twice = [verifier_block(), verifier_block(ecosystems="oci")]
+    with pytest.raises(TrustMistakesError, match=r"stands in .* 1 already; list it once") as caught:
+        trusting(*twice)
+    assert "range" not in str(caught.value)  # such a block has none
+
+
+def test_a_file_that_changes_while_a_trust_file_is_read_is_believed_as_it_was_seen(tmp_path: Path) -> None:
+    first, other = (format_public_pem(statement_signer(name).key) for name in ("first", "other"))
+    (tmp_path / "k.pem").write_text(first)
+    blocks = [
+        rebuilder_block(operator, "first").replace(f'"""\n{first}"""', '"k.pem"')
+        for operator in ("https://a.example.org", "https://b.example.org")
+    ]
+    (tmp_path / "trust.toml").write_text(trust_text(blocks=blocks))
+
+    def swap(name: str, data: bytes) -> None:
+        if name == "k.pem":  # it was read for the first block, and the second one names it, too
+            (tmp_path / "k.pem").write_text(other)
+
+    with pytest.raises(TrustMistakesError, match="stands under the operator"):
+        load_trust(tmp_path / "trust.toml", swap)
+
+
 def test_entries_by_a_verifiers_key_count_for_nothing() -> None:
     from touchplate.verify.judge import gather
 
@@ -208,7 +246,6 @@ def test_a_summary_counts_for_nothing_as_an_entry() -> None:
 def test_a_good_summary_passes(algorithm: str) -> None:
     signer: StatementSigner = statement_signer("verifier", algorithm)  # type: ignore[arg-type]
     pem = statement_signer("verifier").key
-    from touchplate.verify.keys import format_public_pem
 
     block = verifier_block().replace(format_public_pem(pem), format_public_pem(signer.key))
     checked = check_summary(sign_envelope(payload(), signer), question(), trusting(block))
@@ -292,10 +329,18 @@ def test_step_7_asks_for_each_level() -> None:
     assert check_summary(signed(), question("SLSA_BUILD_LEVEL_1"), trusting()).summary == SUMMARY
 
 
+def test_step_7_asks_for_the_policy_when_told_to() -> None:
+    known = SUMMARY.policy.uri
+    assert check_summary(signed(), question(policy=known), trusting()).summary == SUMMARY
+    lenient = signed(replace(SUMMARY, policy=Policy(known + "/lenient", "ab" * 32)))
+    assert refused(lenient, question(policy=known)) == "7 wrong-policy"
+
+
 def test_step_7_asks_for_the_age_when_told_to() -> None:
     assert check_summary(signed(), question(max_age=60), trusting()).summary == SUMMARY
     assert refused(signed(), question(max_age=59)) == "7 stale"
-    assert refused(signed(), question(max_age=60, now=MADE - 301)) == "7 stale"
+    assert check_summary(signed(), question(max_age=60, now=MADE - 300), trusting()).summary == SUMMARY
+    assert refused(signed(), question(max_age=60, now=MADE - 301)) == "7 from-future"
     assert refused(signed(replace(SUMMARY, time=None)), question(max_age=60)) == "7 no-time"
 
 
@@ -334,6 +379,35 @@ def test_the_command_refuses_with_step_and_remedy(tmp_path: Path, capsys: Captur
     assert run_check(tmp_path, "--artifact", str(tmp_path / "lib.jar"), "--max-age", "1h") == 1
 
 
+def test_a_refusal_has_the_remedy_of_its_reason(tmp_path: Path, capsys: Captured) -> None:
+    wrong_level = edited(payload(), "predicate", "verifiedLevels", value=[1])
+    with_keyid = signed().replace(b'{"sig"', b'{"keyid":"k","sig"')
+    parsed = parse_envelope(signed())
+    r, s = decode_dss_signature(parsed.signature)
+    high = format_envelope(parsed.payload, encode_dss_signature(r, P256_ORDER - s))
+    future = signed(replace(SUMMARY, time=32_503_680_000))
+    for envelope, reason, remedy in (
+        (with_keyid, "malformed", "in this form"),
+        (sign_envelope(wrong_level, statement_signer("verifier")), "malformed", "in this form"),
+        (high, "high-s", "n - s"),
+        (future, "from-future", "clock"),
+    ):
+        (tmp_path / "vsa.json").write_bytes(envelope)
+        asked = ["--max-age", "1h", "--digest", f"sha256:{FILE.sha256}", "--json"]
+        assert run_check(tmp_path, *asked) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert told["reason"] == reason
+        assert remedy in told["remedy"] + told["error"]
+
+
+def test_a_level_by_its_name_in_a_trust_file_is_a_usage_error_that_says_the_other(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "vsa.json").write_bytes(signed())
+    assert run_check(tmp_path, "--digest", f"sha256:{FILE.sha256}", "--require", "reproduced") == 64
+    assert "TOUCHPLATE_REPRODUCED" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -343,6 +417,8 @@ def test_the_command_refuses_with_step_and_remedy(tmp_path: Path, capsys: Captur
         (["--artifact", "no-such-file"], 2),
         (["--digest", f"sha256:{FILE.sha256}", "--max-age", "soon"], 64),
         (["--digest", f"sha256:{FILE.sha256}", "--require", ","], 64),
+        (["--digest", f"sha256:{FILE.sha256}", "--policy-uri", "https://verify.example.org/lenient"], 1),
+        (["--digest", "sha256:00", "--trust", __file__], 64),  # no trust file, but the command is wrong first
     ],
 )
 def test_what_is_not_understood_or_not_there_is_no_verdict(

@@ -43,6 +43,7 @@ MEMBERS = 200_000
 _CHUNK = 256 * KIB
 _IN_MEMORY = 8 * MIB  # larger members wait on disk to be looked into
 _TAR_HEADER_BYTES = 512  # of each member; its checksum makes a tar known, old ones have no magic
+_AR, _AR_HEADER_BYTES, _AR_SIZE = b"!<arch>\n", 60, slice(48, 58)  # ar(5)
 _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each member (APPNOTE 4.3.12)
 _ZIP_NAME_AT = 26  # in a member's own header: length of the name, of the extra field, the name (4.3.7)
 _UTF8_NAME = 0x800  # general purpose bit 11 (4.4.4)
@@ -105,6 +106,35 @@ class AnswerFinder:
         for path in sorted(folder.rglob("*")) if self._digests else ():
             if path.is_file() and not path.is_symlink() and (found := self.find(path)) is not None:
                 return f"{path.relative_to(folder)} {found}"
+        return None
+
+    def find_in_tree(self, folder: Path, sha256: str) -> str | None:
+        """As `find_below`, for a tree of this tree digest: looked through once, whatever a build has to make.
+
+        The caller answers for the digest.
+        """
+        if not self._digests:
+            return None
+        contents = self._known.find(sha256) if self._known is not None else None
+        if contents is not None and self._digests.isdisjoint(contents):
+            return None
+        seen: set[str] = set()
+        whole = True
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                search = _Search(self._digests, min(EXPANDED_BYTES, self._left))
+                try:
+                    with path.open("rb") as file:
+                        found = search.look(file, "", LAYERS)
+                except OSError as error:
+                    raise _lack(error) from error
+                self._left -= search.read_bytes
+                if found is not None:
+                    return f"{path.relative_to(folder)} {found}"
+                seen |= search.seen
+                whole = whole and not search.troubles
+        if self._known is not None and whole:
+            self._known.keep(sha256, seen)
         return None
 
 
@@ -200,6 +230,8 @@ def _kinds(file: IO[bytes], troubles: list[OSError]) -> Iterator[_Opener]:
     for magic, opener in _COMPRESSED:
         if head.startswith(magic):
             yield partial(_unpack, opener)
+    if head.startswith(_AR):
+        yield _open_ar
     with contextlib.suppress(*_DAMAGED):
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
         yield _open_tar
@@ -226,6 +258,33 @@ def _open_tar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         if not (member.issym() or member.islnk()) and (content := reader.open(member)) is not None:
             with content:
                 yield member.name, content
+
+
+def _open_ar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """The members of a Debian package (deb(5)): an ar of two tars."""
+    at = len(_AR)
+    while True:
+        file.seek(at)
+        header = file.read(_AR_HEADER_BYTES)
+        if len(header) < _AR_HEADER_BYTES:
+            return
+        size = int(header[_AR_SIZE])
+        yield header[:16].decode("latin-1").strip(), _Part(file, at + _AR_HEADER_BYTES, size)
+        at += _AR_HEADER_BYTES + size + size % 2
+
+
+class _Part:
+    """Some bytes of a seekable file, read one piece after the other."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._file = file
+        self._at, self._end = start, start + max(0, size)
+
+    def read(self, size: int) -> bytes:
+        self._file.seek(self._at)
+        data = self._file.read(min(size, self._end - self._at))
+        self._at += len(data)
+        return data
 
 
 def _open_zip(troubles: list[OSError], file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:

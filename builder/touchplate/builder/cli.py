@@ -9,12 +9,14 @@ from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.values import Secret
 from touchplate.builder.attest import Operator
 from touchplate.builder.cli_probe import add_backend
+from touchplate.builder.cli_root import read_root_lock
 from touchplate.builder.cli_workshop import add_workshop_options, infer_typed, opened_workshop, typed_package
 from touchplate.builder.definition_folder import check_definition_of
-from touchplate.builder.definitions import Definition, load_definition
+from touchplate.builder.definitions import Definition, load_definition, make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.normalise import normalise_definition
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import read_logged, repeat
 from touchplate.builder.report import (
@@ -48,6 +50,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--folder", type=Path, metavar="DIR", help="the definition that this folder has of PURL"
     )
+    build.add_argument("--root", type=Path, metavar="FILE", help="build in the root of this root lock")
     build.add_argument("--refetch", action="store_true", help="find the inputs anew, also if they are known")
     build.add_argument(
         "--twice", action="store_true", help="build again, the same way and varied: what does it depend on?"
@@ -87,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
             published = fetch_published(workshop, definition)
         else:
             inference = infer_typed(args, workshop, args.package)
-            workshop.keep_definition(inference.definition)
-            definition, published = inference.definition, inference.published
+            definition, published = _in_root(args, workshop, inference.definition), inference.published
+            workshop.keep_definition(definition)
         signing = operator is not None
         done = rebuild(
             workshop, definition, published, to_sign=signing, refetch=args.refetch, twice=args.twice
@@ -96,6 +99,16 @@ def run(args: argparse.Namespace) -> int:
         submission = _submit(args, workshop, done, operator)
     _show(args, done, inference, submission)
     return exit_code(done)
+
+
+def _in_root(args: argparse.Namespace, workshop: Workshop, definition: Definition) -> Definition:
+    """An inferred definition, with the root that the person names."""
+    if args.root is None:
+        return definition
+    lock = read_root_lock(args.root)
+    workshop.roots.learn(lock)
+    value = normalise_definition(definition) | {"root": {"lock": lock.sha256}}
+    return make_definition(value)
 
 
 def _given_definition(args: argparse.Namespace) -> Definition:
@@ -125,6 +138,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--twice is for a PURL or a definition; --from builds again what is logged")
     if args.folder is not None and args.package is None:
         raise UsageError("--folder is for a PURL: it is searched for the PURL's definition")
+    if args.root is not None and (args.package is None or args.folder is not None):
+        raise UsageError("--root is for inferring; a definition names its own root")
     if args.jdk is not None and (args.package is None or args.folder is not None):
         raise UsageError("--jdk is for inferring; a definition names its own JDK")
 

@@ -25,11 +25,27 @@ from touchplate.verify.cli_prove import search_progress
 from touchplate.verify.cli_reader import Reader, add_state, open_log
 from touchplate.verify.cli_summary import add_artifact, read_artifact, summary_json, summary_pairs
 from touchplate.verify.cli_verify import BUNDLE_SUFFIX, chosen_levels, chosen_package, prove_given
-from touchplate.verify.errors import MalformedError, RefusedError, ReportedError, VerifyError, shown
+from touchplate.verify.errors import (
+    MalformedError,
+    RefusedError,
+    ReportedError,
+    TransportError,
+    VerifyError,
+    shown,
+)
+from touchplate.verify.http_source import check_log_url
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import load_signer
 from touchplate.verify.names import check_operator
-from touchplate.verify.output import error_json, print_error, print_json, print_note, print_pairs, print_text
+from touchplate.verify.output import (
+    error_json,
+    flush_output,
+    print_error,
+    print_json,
+    print_note,
+    print_pairs,
+    print_text,
+)
 from touchplate.verify.predicates.summary import Summary
 from touchplate.verify.purl import PackageURL
 from touchplate.verify.reading import read_at_most
@@ -88,12 +104,12 @@ def run(args: argparse.Namespace) -> int:
     What refuses everything (steps 0 to 2) is no word about the file: nothing is signed then.
     """
     need = chosen_levels(args.require)
-    package = chosen_package(args.package)
+    package = _chosen_file(args.package)
     _check_usage(args)
+    file = read_artifact(args)
     trust, policy = load_policy(args.trust, args.policy_uri)
     verifier = _verifier(args)
-    check_verifier(verifier, trust)
-    file = read_artifact(args)
+    check_verifier(verifier, trust, package.ecosystem)
     now = int(time.time())
     try:
         proved = _prove(args, file, package, trust, now)
@@ -106,8 +122,24 @@ def run(args: argparse.Namespace) -> int:
     envelope = sign_summary(summary, file, package, verifier.signer)
     if args.out is not None:
         write_new(args.out, envelope, PUBLIC_MODE)
-    _show(args, outcome, summary, envelope)
+    try:
+        _show(args, outcome, summary, envelope)
+        flush_output()
+    except OSError:  # 2 says that there is no summary: an answer that nobody could take is none
+        if args.out is not None:
+            args.out.unlink(missing_ok=True)
+        raise
     return OK if outcome.refused is None else REFUSED
+
+
+def _chosen_file(text: str) -> PackageURL:
+    """The package of --package, which names a file: a summary's subject is one. Raises UsageError."""
+    package = chosen_package(text)
+    try:
+        _ = package.file_name
+    except MalformedError as error:
+        raise UsageError(f"--package: {error}") from error
+    return package
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -161,14 +193,26 @@ def _search(args: argparse.Namespace, file: FileDigests, package: PackageURL, tr
     client = open_log(args, args.log, Reader(trust.policy, trust.max_checkpoint_age, trust))
     client.checkpoint()
     found = find_entries(client, file.sha256, search_progress(client.head.size))
-    return format_bundle(make_bundle(client, most_useful(found, trust), file, package))
+    chosen = most_useful(found, trust, package)
+    if len(chosen) < len(found):
+        print_note(f"{len(found)} entries are about this file; the {len(chosen)} most useful are checked")
+    return format_bundle(make_bundle(client, chosen, file, package))
 
 
 def _log_url(args: argparse.Namespace, trust: TrustFile) -> str:
-    """Where entries can be fetched: the log that was read, else what the policy says; "" when nobody does."""
+    """Where entries can be fetched: the log that was read, else what the policy says; "" when nobody does.
+
+    What is no URL of a log is not signed: a password in it would be published.
+    """
     if args.log is not None and "://" in args.log:
-        return str(args.log).rstrip("/")
-    return next((log.url.rstrip("/") for log in trust.policy.logs if log.url), "")
+        return check_log_url(args.log)
+    for log in trust.policy.logs:
+        if log.url is not None:
+            try:
+                return check_log_url(log.url)
+            except TransportError as error:
+                print_note(f"the policy's address of the log is not told: {error}")
+    return ""
 
 
 def _show(args: argparse.Namespace, outcome: Outcome, summary: Summary, envelope: bytes) -> None:

@@ -30,8 +30,15 @@ MAX_REPORTED = 5000
 
 _CAUSE_ORDER = (
     "jdk-major",
+    "package-versions",
     "line-ends",
     "timestamps",
+    "machine-id",
+    "random",
+    "logs",
+    "caches",
+    "archive-indexes",
+    "backups",
     "missing-entries",
     "extra-entries",
     "manifest-order",

@@ -33,7 +33,7 @@ MOST = {
 }
 """How far a definition may raise each limit, about twenty times the defaults: it may be a stranger's."""
 
-OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox")
+OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox", "root")
 """Fields that every definition may have, unless its ecosystem has no use for them."""
 
 DEFAULT_UMASK = 0o022
@@ -88,6 +88,8 @@ class Definition:
     limits: Limits = field(default_factory=Limits)
     sandbox: Demands = field(default_factory=Demands)
     """The least that it takes of what builds it."""
+    root: str = ""
+    """SHA-256 of the root lock whose root is shown as /usr and /etc; empty: the tools of the host."""
     data: bytes = field(default=b"", repr=False)
 
     @property
@@ -163,6 +165,7 @@ def read_definition(
         allow_metadata="allow_metadata" not in form.unused and reader.flag("allow_metadata"),
         limits=_read_limits(reader),
         sandbox=read_demands(reader),
+        root=_read_root(reader, form),
         data=data,
     )
 
@@ -210,6 +213,13 @@ def _read_upstreams(reader: Reader, form: DefinitionForm) -> tuple[str, ...]:
 
 def _read_environment(reader: Reader, form: DefinitionForm) -> dict[str, str]:
     return {} if "environment" in form.unused else reader.text_map("environment")
+
+
+def _read_root(reader: Reader, form: DefinitionForm) -> str:
+    if "root" in form.unused or not reader.has("root"):
+        return ""
+    reader.known("root", required=("lock",))
+    return reader.sha256("root.lock")
 
 
 def _read_source(reader: Reader, ecosystem: Ecosystem) -> Source:

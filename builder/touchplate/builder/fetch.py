@@ -59,8 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse_method(self) -> None:
         self.close_connection = True  # its body was not read
-        text = f"{self.command[:20]} {self.path[:200]!r}: this mirror answers GET and HEAD only"
-        self._say(self.server.recorder.refuse(405, text))
+        self._say(self.server.recorder.refuse_method(self.command, self.path))
 
     def _say(self, answer: Answer, with_body: bool = True) -> None:
         if answer.sha256:

@@ -28,7 +28,7 @@ from touchplate.builder.sandbox import (
     SandboxConfig,
     environment_of,
     program,
-    root_links,
+    root_options,
     show_options,
 )
 from touchplate.builder.seccomp import make_filter
@@ -52,6 +52,7 @@ MEMORY_FILE_BYTES = 1 << 40
 size says little. The command's own files are limited by gVisor."""
 
 _BUNDLE = f"{RESERVED_FOLDER}/gvisor"
+_RUNSC = f"{RESERVED_FOLDER}/runsc"  # one static program, also where the root is not the host's
 _STATE = "/tmp/runsc"  # noqa: S108  in the outer /tmp, which the command does not see
 _CONFIG_NUMBER = -1  # among a workspace's placed files: what a job places is counted from 0
 
@@ -94,7 +95,7 @@ class GvisorSandbox(RangedSandbox):
     def _inside(self, job: Job) -> tuple[str, ...]:
         if not self.has_gvisor:
             return job.command
-        return (str(self.runsc), *self._flags(job), "run", "--bundle", _BUNDLE, "build")
+        return (_RUNSC, *self._flags(job), "run", "--bundle", _BUNDLE, "build")
 
     def _flags(self, job: Job) -> list[str]:
         """Flags of runsc."""
@@ -109,13 +110,14 @@ class GvisorSandbox(RangedSandbox):
         config = workspace.place(_CONFIG_NUMBER, json.dumps(self._config(job)).encode())
         return [
             *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"),
-            *("--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr", *root_links()),
+            *("--die-with-parent", "--new-session", *root_options(job.root)),
             *("--proc", "/proc", "--dev", "/dev", "--dir", "/sys", "--remount-ro", "/dev"),
             *("--perms", "0700", "--size", str(SHM_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
             *_open_parents(job),
             *("--bind", str(workspace.build), around.build, "--bind", str(workspace.home), around.home),
             *show_options(job),
             *("--ro-bind", str(config), f"{_BUNDLE}/config.json"),
+            *("--ro-bind", str(self.runsc), _RUNSC),
             *("--remount-ro", "/", "--clearenv", "--setenv", "PATH", "/usr/sbin:/usr/bin"),
             *("--hostname", around.host_name, "--chdir", "/", "--cap-drop", "ALL"),
             *(word for name in CAPABILITIES for word in ("--cap-add", f"CAP_{name}")),

@@ -30,6 +30,7 @@ from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import Job, Lease, LeaseLostError
 from touchplate.builder.queue.wire import format_lease, parse_lease
 from touchplate.builder.rebuild import fetch_published, rebuild
+from touchplate.builder.repeat import fetch_root_lock
 from touchplate.builder.report_twice import repeatability_lines
 from touchplate.builder.repository import RemoteFile
 from touchplate.builder.submit import add_envelopes, is_refused_for_good, make_statements
@@ -206,6 +207,10 @@ def _find_definition(
     definition = parse_definition(server.fetch(job.definition))
     if str(definition.package) != job.package:
         raise DefinitionError(f"the definition is of {definition.package}, and the job of {job.package}")
+    if definition.root and workshop.roots.find_lock(definition.root) is None:
+        root = fetch_root_lock(definition, server)
+        assert root is not None
+        workshop.roots.learn(root)
     return definition, fetch_published(workshop, definition)
 
 

@@ -24,6 +24,8 @@ def normalise_definition(definition: Definition) -> dict[str, JSONValue]:
     demands = {"backend": definition.sandbox.backend, "needs": list(definition.sandbox.needs)}
     if demanded := {name: value for name, value in demands.items() if value}:
         common["sandbox"] = demanded
+    if definition.root:
+        common["root"] = {"lock": definition.root}
     limits = {name: int(getattr(definition.limits, name)) for name in MOST}
     return {
         "version": VERSION,

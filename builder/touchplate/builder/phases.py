@@ -36,6 +36,7 @@ from touchplate.builder.plan import (
     Limits,
     Phase,
     Progress,
+    ShownRoot,
     check_inside,
 )
 from touchplate.builder.probe import PYTHON
@@ -60,9 +61,7 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     check_source(plan, cache)
     recorder = Recorder(plan, cache, progress)
     with sandbox.workspace(plan.source, plan.surroundings) as workspace:
-        shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
-        bridge = (PYTHON, "-I", "-S", _BRIDGE, str(MIRROR_PORT), f"{_MIRROR}/{SOCKET_NAME}")
-        job = replace(_job(plan, workspace, "fetch", shown, (*bridge, *plan.command)), calls_out=True)
+        job = bridged(_job(plan, workspace, "fetch", {}, plan.command), workspace)
         progress.started("fetch")
         with serve_mirror(workspace.mirror, workspace.owner, recorder, cache):
             outcome = sandbox.run(workspace, job, watch=recorder.stop_word, on_line=progress.line)
@@ -85,7 +84,7 @@ def run_build(
     fetch_locked(lock, plan.upstreams, cache, progress)
     check_inputs(plan, lock, cache)
     with sandbox.workspace(plan.source, plan.surroundings) as workspace:
-        _show_inputs(plan, lock, cache, workspace.repo)
+        show_inputs(plan, lock, cache, workspace.repo)
         job = _job(plan, workspace, "build", {REPOSITORY_FOLDER: workspace.repo}, plan.command)
         progress.started("build")
         outcome = sandbox.run(workspace, job, on_line=progress.line)
@@ -100,6 +99,13 @@ def run_build(
     return BuildResult(outputs, outcome.log, make_report(sandbox, plan, outcome), labels)
 
 
+def bridged(job: Job, workspace: Workspace) -> Job:
+    """The job with the bridge in front of its command: it reaches what is served in `workspace.mirror`."""
+    command = (PYTHON, "-I", "-S", _BRIDGE, str(MIRROR_PORT), f"{_MIRROR}/{SOCKET_NAME}", *job.command)
+    shown = {_BRIDGE: workspace.place(0, _bridge_source()), _MIRROR: workspace.mirror}
+    return replace(job, command=command, shown={**job.shown, **shown}, calls_out=True)
+
+
 def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str, Any]:
     """The sandbox report: what held this build, as found out on this host. JSON, integers only."""
     limits = plan.limits
@@ -111,6 +117,7 @@ def make_report(sandbox: Sandbox, plan: BuildPlan, outcome: Outcome) -> dict[str
         "machine": os.uname().machine,
         "filter": {"sha256": sandbox.filter_sha256},
         "binds": sorted(["/usr", *(bind.inside for bind in plan.binds)]),
+        "root": {"sha256": plan.root.sha256} if plan.root is not None else "host",
         # Beyond the definition's own: what the ecosystem adds to it.
         "command": list(plan.command),
         "environment": {**BASE_ENVIRONMENT, **plan.environment},
@@ -141,6 +148,7 @@ def _job(
         umask=plan.umask,
         surroundings=plan.surroundings,
         limits=plan.limits,
+        root=plan.root.path if plan.root is not None else None,
     )
 
 
@@ -153,6 +161,20 @@ def check_source(plan: BuildPlan, cache: Cache) -> None:
         if bind.fetched and seen not in cache.looked_through:
             _check_tree(finder, bind.host, f"tool {bind.inside}, use another version of it:")
             cache.looked_through.add(seen)
+    if plan.root is not None:
+        _check_root(finder, plan.root)
+
+
+def _check_root(finder: AnswerFinder, root: ShownRoot) -> None:
+    try:
+        found = finder.find_in_tree(root.path, root.sha256)
+    except TooMuchError as error:
+        raise PhaseFailed(
+            "fetch", "refused-input", f"the build root cannot be looked through: {error}"
+        ) from error
+    if found is not None:
+        detail = f"build root file {found}: the published file that the build has to make"
+        raise PhaseFailed("fetch", "refused-input", detail)
 
 
 def _check_tree(finder: AnswerFinder, folder: Path, what: str) -> None:
@@ -196,8 +218,8 @@ def check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
             raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} {error}") from error
 
 
-def _show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
-    """Lay the locked files out as /repo/<upstream>/<path>, each hashed again where it now lies."""
+def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
+    """Lay the locked files out as `<repo>/<upstream>/<path>`, each hashed again where it now lies."""
     maven = {one.name for one in plan.upstreams if one.ecosystem == "maven"}
     for one in lock.inputs:
         target = repo / one.upstream / one.path

@@ -80,6 +80,17 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class ShownRoot:
+    """A build root: `usr`, `etc` and `var` of the folder `path` stand inside in place of the host's tools.
+
+    `sha256`: its tree digest. Readable and searchable as a Bind.
+    """
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What is around a build and no input of it. The same for each rebuild; `vary.py` makes others, to find
     out whether a package depends on them."""
@@ -131,11 +142,16 @@ class BuildPlan:
     command: tuple[str, ...]
     """Arguments as started inside, without a shell; the working directory is /build."""
     binds: tuple[Bind, ...] = ()
+    root: ShownRoot | None = None
+    """None: the host's /usr is shown."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Complete, except that HOME, PATH, TZ, LANG, LC_ALL have defaults (/usr/bin:/bin, UTC, C.UTF-8)."""
     umask: int = 0o022
     upstreams: tuple[Upstream, ...] = ()
     """The only places that Fetch can reach, by name."""
+    proxied: Mapping[str, str] = field(default_factory=dict)
+    """Where the build asks through a proxy, which the mirror then is: host and folder of addresses → name of
+    the upstream that they mean (`replay.locate`). Empty: by the mirror's own address."""
     files: Callable[[Phase], Mapping[str, bytes]] = _no_files
     """Read-only files for the phase: absolute inside path → content (for example /settings.xml)."""
     outputs: tuple[str, ...] = ()

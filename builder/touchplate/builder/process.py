@@ -155,6 +155,33 @@ def run_installer(argv: Sequence[str], *, seconds: float) -> str:
     return printable(lines[-1]) if lines else f"exit code {done.returncode}"
 
 
+def ask_tool(argv: Sequence[str], *, seconds: float) -> str:
+    """What a trusted tool that fetches by this machine's own settings (apt) writes to standard output.
+
+    Never for build commands: it has the supervisor's environment, with its proxies and certificates, but the
+    C locale. Raises HostLack with its last line of errors.
+    """
+    name = argv[0].rpartition("/")[2]
+    try:
+        done = subprocess.run(
+            argv,
+            env={**read_environment().variables, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except OSError as error:
+        raise HostLack(f"{name}: {error.strerror}", reason="tool-failed") from error
+    except subprocess.TimeoutExpired as error:
+        raise HostLack(f"{name} was not done after {seconds:g} seconds", reason="tool-failed") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        said = printable(lines[-1]) if lines else f"exit code {done.returncode}"
+        raise HostLack(f"{name}: {said}", reason="tool-failed")
+    return done.stdout.decode(errors="replace")
+
+
 class Program:
     """Another part of touchplate as a process of its own: it reads `message`, and dies when its input ends.
 

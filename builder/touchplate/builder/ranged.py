@@ -46,14 +46,15 @@ class RangedSandbox(Sandbox):
         options = ("--json-status-fd", status, "--seccomp", seccomp, "--args", arguments)
         return (
             *(PYTHON, "-I", "-S", str(_IDRANGE), str(os.getpid()), str(workspace.uid), str(workspace.ids)),
-            *(word for folder in self._readonly(workspace) for word in ("--readonly", folder)),
+            *(word for folder in self._readonly(workspace, job) for word in ("--readonly", folder)),
             *(str(self._bwrap), *options, "--", *self._inside(job)),
         )
 
-    def _readonly(self, workspace: Workspace) -> list[str]:
+    def _readonly(self, workspace: Workspace, job: Job) -> list[str]:
         """Folders of the host that real root makes read-only: root of the namespace cannot undo that."""
+        root = [] if job.root is None else [str(job.root)]
         shown = [str(path) for path in sorted(SHOWN) if path.is_dir() and not path.is_symlink()]
-        return [*shown, str(workspace.root / "files"), str(workspace.repo)]
+        return [*shown, *root, str(workspace.root / "files"), str(workspace.repo)]
 
     def _inside(self, job: Job) -> tuple[str, ...]:
         """What bubblewrap starts: the command of `job`, unless a runtime stands in between."""

@@ -40,6 +40,7 @@ from touchplate.builder.lock import (
 )
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
+from touchplate.builder.replay import NotServedError, locate, refuse_method
 
 CLIENTS = 64
 """Connections that the build may hold at once, and so threads of the mirror; more wait."""
@@ -119,12 +120,14 @@ def _rules(upstream: Upstream) -> AddressRules:
 
     Private addresses are refused where only a name server vouches for them. With https the certificate proves
     that the named host answers, wherever it stands (a company's mirror); a loopback name means just that.
+    Archives for apt are asked by http everywhere, mirrors of companies too, and apt checks their signatures.
     """
     parts = urlsplit(upstream.url)
     host = parts.hostname or ""
     if host in ("localhost", "127.0.0.1", "::1"):
         return AddressRules.parse(["127.0.0.0/8", "::1/128"])
-    return AddressRules(hosts=frozenset({host})) if parts.scheme == "https" else AddressRules()
+    is_vouched_for = parts.scheme == "https" or upstream.ecosystem == "apt"
+    return AddressRules(hosts=frozenset({host})) if is_vouched_for else AddressRules()
 
 
 class Recorder:
@@ -153,6 +156,8 @@ class Recorder:
 
     def ask(self, target: str) -> Answer:
         """Answer GET for a request target as it came over the wire."""
+        if self._plan.proxied:
+            return self._ask_proxied(target)
         if not target.startswith("/") or "?" in target or "#" in target:
             return self.refuse(
                 400, f"{target[:200]!r}: a plain path without a query is all this mirror answers"
@@ -167,6 +172,23 @@ class Recorder:
             return self.refuse(403, f"{target[:200]!r}: no upstream of this build is called {name[:80]!r}")
         return self._once(name, path)
 
+    def _ask_proxied(self, target: str) -> Answer:
+        try:
+            name, path = locate(target, self._plan.proxied)
+            check_input_path(path)
+        except NotServedError as refused:
+            return self.refuse(refused.status, str(refused))
+        except DefinitionError as error:
+            return self.refuse(400, str(error))
+        return self._once(name, path)
+
+    def refuse_method(self, method: str, target: str) -> Answer:
+        """Refuse a request that is neither GET nor HEAD."""
+        if self._plan.proxied:
+            refused = refuse_method(method, target)
+            return self.refuse(refused.status, str(refused))
+        return self.refuse(405, f"{method[:20]} {target[:200]!r}: this mirror answers GET and HEAD only")
+
     def refuse(self, status: int, text: str) -> Answer:
         """Note and refuse a request that nothing will be asked upstream for."""
         with self._lock:
@@ -177,6 +199,12 @@ class Recorder:
     def stop_word(self) -> str:
         """For the sandbox: "refused" as soon as nothing can make this Fetch good any more."""
         return "refused" if self._failed is not None else ""
+
+    @property
+    def inputs(self) -> tuple[LockedInput, ...]:
+        """What was given so far."""
+        with self._lock:
+            return tuple(self._inputs.values())
 
     def close(self) -> None:
         """Give up downloads that still run. Call it before waiting for the mirror's threads."""

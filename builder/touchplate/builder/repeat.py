@@ -14,6 +14,7 @@ from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.lock import InputLock, parse_lock
 from touchplate.builder.rebuild import Rebuild, rebuild
 from touchplate.builder.repository import RemoteFile
+from touchplate.builder.roots.lock import RootLock, parse_root_lock
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.client import LogClient
 from touchplate.verify.entry import Entry, verify_entry
@@ -35,6 +36,8 @@ class Logged:
     published: dict[str, str]
     """sha256 of the published file by package URL, where a comparison is known."""
     result: str
+    root: RootLock | None = None
+    """Of the definition's build root; None for the host's tools."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def read_logged(client: LogClient, index: int, server: EvidenceServer) -> Logged
         statement = parse_statement(entry.payload)
         rebuilt = {str(subject.uri): subject.sha256 for subject in statement.subjects}
         definition = parse_definition(server.fetch(predicate.one("definition").digests["sha256"]))
-        return _checked(Logged(index, definition, _lock(predicate, server), rebuilt, {}, "built"))
+        locked, root = _lock(predicate, server), fetch_root_lock(definition, server)
+        return _checked(Logged(index, definition, locked, rebuilt, {}, "built", root))
     if not isinstance(predicate, Comparison):
         raise RepeatError(f"the entry at index {index} is neither a provenance nor a comparison")
     package = str(predicate.package)
@@ -78,7 +82,8 @@ def read_logged(client: LogClient, index: int, server: EvidenceServer) -> Logged
         lock = _lock(_find_provenance(client, index, predicate.provenance), server)
     rebuilt = {package: predicate.rebuilt.sha256} if predicate.rebuilt else {}
     published = {package: predicate.published.sha256}
-    return _checked(Logged(index, definition, lock, rebuilt, published, predicate.result))
+    root = fetch_root_lock(definition, server)
+    return _checked(Logged(index, definition, lock, rebuilt, published, predicate.result, root))
 
 
 def repeat(workshop: Workshop, logged: Logged) -> Repeat:
@@ -86,6 +91,8 @@ def repeat(workshop: Workshop, logged: Logged) -> Repeat:
 
     Raises RepeatError when the published file is no longer the one that the log compared with.
     """
+    if logged.root is not None:
+        workshop.roots.learn(logged.root)
     published = tuple(_published(workshop, logged, output.package) for output in logged.definition.outputs)
     lock = logged.lock
     get_lock = None if lock is None else lambda plan, backend, display: lock
@@ -103,6 +110,11 @@ def _published(workshop: Workshop, logged: Logged, package: PackageURL) -> Remot
 def _predicate(entry: Entry) -> object:
     verify_entry(entry)
     return parse_predicate(parse_statement(entry.payload))
+
+
+def fetch_root_lock(definition: Definition, server: EvidenceServer) -> RootLock | None:
+    """The lock of the root that a definition names, from the evidence. Raises EvidenceError."""
+    return parse_root_lock(server.fetch(definition.root)) if definition.root else None
 
 
 def _lock(provenance: Provenance, server: EvidenceServer) -> InputLock:

@@ -21,7 +21,7 @@ from touchplate.builder.sandbox import (
     SandboxConfig,
     environment_options,
     program,
-    root_links,
+    root_options,
     show_options,
 )
 from touchplate.builder.seccomp import make_filter
@@ -61,7 +61,7 @@ class RuncSandbox(RangedSandbox):
         return [
             *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"),
             *("--die-with-parent", "--new-session"),
-            *("--ro-bind", "/usr", "/usr", *root_links()),
+            *root_options(None),
             *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/sys"),
             *("--symlink", TEMPORARY, "/var/tmp"),  # noqa: S108
             *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108

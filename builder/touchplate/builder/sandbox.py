@@ -64,6 +64,10 @@ _TMP, _SHM = "/tmp", "/dev/shm"  # noqa: S108  inside paths
 SHOWN = frozenset({Path("/usr"), *(Path("/", name) for name in ("bin", "sbin", "lib", "lib64"))})
 """Folders of the host that every build sees: nothing of ours may lie in them."""
 
+HOST_FOLDERS = ("usr",)
+ROOT_FOLDERS = ("usr", "etc", "var")
+"""What a build sees of the host, or of a build root, beside the links that lead into /usr."""
+
 _ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -90,6 +94,8 @@ class Job:
     surroundings: Surroundings = USUAL
     """The same as those of its workspace."""
     limits: Limits = field(default_factory=Limits)
+    root: Path | None = None
+    """What is shown as /usr, /etc and /var; None: the host's /usr."""
     calls_out: bool = False
     """Whether the command talks to a socket that it is shown (the mirror's, in Fetch)."""
 
@@ -195,7 +201,7 @@ class Sandbox:
         around = job.surroundings
         return [
             *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
-            *("--ro-bind", "/usr", "/usr", *root_links()),
+            *root_options(job.root),
             *("--proc", "/proc", "--dev", "/dev"),
             *("--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", _SHM, "--remount-ro", "/dev"),
             *("--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", _TMP),
@@ -272,6 +278,8 @@ class _DiskWatch:
 def show_options(job: Job) -> Iterator[str]:
     """Bubblewrap's options for what a job is shown. Raises HostLack for what does not exist or is closed."""
     shown = dict(job.shown)
+    if job.root is not None:
+        check_searchable(job.root)
     for bind in job.binds:
         if not bind.host.exists():
             raise HostLack(f"{bind.host}, shown as {bind.inside}, does not exist here", reason="no-tool")
@@ -292,15 +300,17 @@ def environment_of(job: Job) -> dict[str, str]:
     return {**BASE_ENVIRONMENT, "HOME": job.surroundings.home, **job.environment}
 
 
-def root_links() -> list[str]:
-    """Bubblewrap's options for `/bin`, `/lib` and their like, as the host has them."""
+def root_options(root: Path | None) -> list[str]:
+    """Bubblewrap's options for `/usr` and its like: those of the host, or all that a build root has."""
+    folders = HOST_FOLDERS if root is None else ROOT_FOLDERS
+    root = root or Path("/")
     arguments = []
-    for name in _ROOT_LINKS:
-        path = Path("/", name)
+    for name in (*folders, *_ROOT_LINKS):
+        path, inside = root / name, f"/{name}"
         if path.is_symlink():
-            arguments += ["--symlink", str(path.readlink()), str(path)]
+            arguments += ["--symlink", str(path.readlink()), inside]
         elif path.is_dir():
-            arguments += ["--ro-bind", str(path), str(path)]
+            arguments += ["--ro-bind", str(path), inside]
     return arguments
 
 

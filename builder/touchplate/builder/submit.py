@@ -61,7 +61,10 @@ def make_statements(
     Raises HostLack when the sandbox gave less isolation than a signature claims, AttestError.
     """
     backend = need_backend(rebuild.backend, rebuild.missing)
-    evidence = {rebuild.definition.sha256: rebuild.definition.data}
+    definition = rebuild.definition
+    evidence = {definition.sha256: definition.data}
+    if definition.root:
+        evidence |= workshop.roots.evidence_of(definition.root)
     if rebuild.built is None:
         signed = _sign_failure(rebuild, operator)
     else:

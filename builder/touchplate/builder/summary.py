@@ -34,7 +34,7 @@ from touchplate.verify.predicates.summary import (
 )
 from touchplate.verify.purl import PackageURL
 from touchplate.verify.statements import make_statement, make_subject, parse_statement
-from touchplate.verify.summary import RECORDED_LEVEL, REPRODUCED_LEVEL
+from touchplate.verify.summary import OWN_LEVELS
 from touchplate.verify.trust import TrustFile, load_trust
 
 SLSA_VERSIONS = ("1.2", "1.0")
@@ -44,7 +44,6 @@ BUILD_LEVEL_1 = "SLSA_BUILD_LEVEL_1"
 BUILD_UNEVALUATED = "SLSA_BUILD_LEVEL_UNEVALUATED"
 
 _SUBJECT_DIGESTS = ("sha256", "sha512")
-_OWN_LEVELS = {"recorded": RECORDED_LEVEL, "reproduced": REPRODUCED_LEVEL}
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def summary_levels(levels: Levels, slsa_version: str) -> tuple[str, ...]:
     said = [BUILD_LEVEL_1 if exact else BUILD_UNEVALUATED]
     if levels.slsa_reproduced and slsa_version != "1.0":
         said.append(SLSA_REPRODUCED)
-    return (*said, *(_OWN_LEVELS[level] for level in levels.reached))
+    return (*said, *(OWN_LEVELS[level] for level in levels.reached))
 
 
 def make_summary(outcome: Outcome, verifier: Verifier, wording: Wording) -> Summary:
@@ -150,22 +149,34 @@ def sign_summary(summary: Summary, file: FileDigests, package: PackageURL, signe
     digests = {name: file.digests[name] for name in _SUBJECT_DIGESTS if name in file.digests}
     try:
         payload = make_statement([make_subject(package, digests)], SUMMARY_TYPE, format_summary(summary))
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise AttestError(
+                f"summary of {len(payload)} bytes is longer than {MAX_PAYLOAD_BYTES}: it names "
+                f"{len(summary.policy.files)} files of the trust file and {len(summary.inputs)} entries; "
+                "write keys into the trust file itself, in place of their files' names"
+            )
         if parse_summary(parse_statement(payload).predicate) != summary:
             raise AttestError("the summary does not read back as it was written")
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise AttestError(f"summary of {len(payload)} bytes is longer than {MAX_PAYLOAD_BYTES}")
         check_foreign(payload)
         return sign_envelope(payload, signer)
     except VerifyError as error:
         raise AttestError(f"the summary cannot be signed: {error}") from error
 
 
-def check_verifier(verifier: Verifier, trust: TrustFile) -> None:
-    """That the key has no other role in the trust file, nor another verifier's name. Raises AttestError."""
+def check_verifier(verifier: Verifier, trust: TrustFile, ecosystem: str) -> None:
+    """That the key has no other role in the trust file, nor another verifier's name or other ecosystems.
+
+    A key that is not listed may sign: readers list it. Raises AttestError.
+    """
     for block in trust.find(verifier.signer.key.spki):
         if block.kind != "verifier":
             raise AttestError(f"the key is a {block.kind}'s in the trust file; make one for each role")
         if block.operator != verifier.id:
             raise AttestError(f"the trust file lists the key for the verifier {block.operator}")
+        if ecosystem not in block.ecosystems:
+            listed = ", ".join(block.ecosystems)
+            raise AttestError(
+                f"the trust file lists the key for {listed}, and this package is of {ecosystem}"
+            )
     if verifier.signer.key.spki in {ED25519_PREFIX + key.public for key in trust.policy.keys}:
         raise AttestError("the key is one of the log's policy, too; make one for each role")

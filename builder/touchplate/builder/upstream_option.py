@@ -1,13 +1,13 @@
 """`--upstream`: where packages, sources and inputs are fetched from, as a person writes it.
 
 A bare address stands for Maven's `central`; every other upstream has a name:
-`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci]`.
+`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci|apt]`.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import Literal
 
 from touchplate.base.upstreams import AUTO, Upstream
 from touchplate.verify.purl import DEFAULT_UPSTREAMS, ECOSYSTEMS, Ecosystem
@@ -62,11 +62,13 @@ def _parse_named(name: str, rest: str) -> Upstream:
     )
 
 
-def _ecosystem(name: str, given: str | None) -> Ecosystem:
+def _ecosystem(name: str, given: str | None) -> Ecosystem | Literal["apt"]:
     """As given, else that of which `name` is the default upstream."""
+    if given == "apt":  # no ecosystem of packages that are rebuilt here
+        return "apt"
     for ecosystem in ECOSYSTEMS:
         if given == ecosystem or (given is None and DEFAULT_UPSTREAMS.get(ecosystem) == name):
             return ecosystem
-    known = "|".join(get_args(Ecosystem))
+    known = "|".join((*ECOSYSTEMS, "apt"))
     said = f"{given!r} is no ecosystem" if given is not None else "which ecosystem is it of?"
     raise UsageError(f"--upstream {name}: {said}; write {name}=URL,ecosystem={known}")

@@ -103,6 +103,11 @@ def _variable(plan: BuildPlan, name: str) -> str:
     return {**BASE_ENVIRONMENT, **plan.environment}[name]
 
 
+def _top(plan: BuildPlan) -> Path:
+    """Where `/usr` of the build is on the host."""
+    return Path("/") if plan.root is None else plan.root.path
+
+
 def _other(choices: tuple[str, ...], usual: str) -> str:
     return next(one for one in choices if one != usual)
 
@@ -110,7 +115,7 @@ def _other(choices: tuple[str, ...], usual: str) -> str:
 def _timezone(plan: BuildPlan, work: Path) -> "Variation | str":
     usual = _variable(plan, "TZ")
     other = _other(TIMEZONES, usual)
-    if not Path("/usr/share/zoneinfo", other).exists():
+    if not (_top(plan) / "usr/share/zoneinfo" / other).exists():
         return "this host has no time zones; install the package tzdata"
     return Variation("timezone", usual, other, lambda plan: _set(plan, TZ=other))
 
@@ -129,12 +134,12 @@ def _umask(plan: BuildPlan, work: Path) -> "Variation | str":
 def _clock(plan: BuildPlan, work: Path) -> "Variation | str":
     """By a library that is loaded into each program before its own: only namespaces would reach all, and
     there is none of this clock (time_namespaces(7))."""
-    library = next((one for pattern in _FAKETIME for one in sorted(Path("/usr").glob(pattern))), None)
+    library = next((one for pattern in _FAKETIME for one in sorted((_top(plan) / "usr").glob(pattern))), None)
     if library is None:
         return "libfaketime is not installed; install the package libfaketime"
 
     def change(plan: BuildPlan) -> BuildPlan:
-        preload = f"{library} {plan.environment.get('LD_PRELOAD', '')}".strip()
+        preload = f"/{library.relative_to(_top(plan))} {plan.environment.get('LD_PRELOAD', '')}".strip()
         return _set(
             plan,
             LD_PRELOAD=preload,

@@ -18,6 +18,7 @@ from touchplate.builder.errors import HostLack
 from touchplate.builder.known_locks import KnownLocks
 from touchplate.builder.outbox import Outbox
 from touchplate.builder.repository import Repositories, Repository
+from touchplate.builder.roots.store import Roots
 from touchplate.builder.sandbox import SHOWN, Sandbox, SandboxConfig, open_sandbox
 from touchplate.builder.upstream_option import CENTRAL
 from touchplate.builder.workspace import check_searchable, remove_abandoned
@@ -41,6 +42,7 @@ class Workshop:
     evidence: DigestFolder
     outbox: Outbox
     known_locks: KnownLocks
+    roots: Roots
     display: Display
     verbose: bool = False
     """Whether each line of the build's output is shown."""
@@ -97,23 +99,25 @@ def open_workshop(
 
     Raises HostLack when a folder cannot be made or entered, UpstreamError when no upstream is known.
     """
-    _make_folders(data)
+    make_enterable(data)
     work = work or data / "work"
-    _make_folders(work)
+    make_enterable(work)
     resolved = _resolve(upstreams)
     # The upstreams' hosts are configured on this machine, or were named by the person at it, whatever their
     # address; no other host is ever asked, since redirects away from them are refused.
     with HTTPClient(AddressRules.naming(*(one.url for one in resolved))) as client:
         downloads = DigestFolder(data / "downloads")
+        evidence = DigestFolder(data / "evidence")
         yield Workshop(
             data=data,
             work=work,
             client=client,
             repositories=Repositories(Repository(one, client, downloads) for one in resolved),
             cache=Cache(data / "cache"),
-            evidence=DigestFolder(data / "evidence"),
+            evidence=evidence,
             outbox=Outbox(data / "outbox"),
             known_locks=KnownLocks(data / "locks"),
+            roots=Roots(data, work, evidence, display),
             display=display,
             verbose=verbose,
             backend=backend,
@@ -134,8 +138,8 @@ def _resolve(upstreams: Sequence[Upstream]) -> tuple[Upstream, ...]:
         return resolved
 
 
-def _make_folders(folder: Path) -> None:
-    """`folder` with its parents, enterable by other uids where we make it; HostLack otherwise."""
+def make_enterable(folder: Path) -> None:
+    """Have `folder` with its parents, enterable by other uids where we make it. Raises HostLack."""
     resolved = folder.resolve()
     if not SHOWN.isdisjoint((resolved, *resolved.parents)):
         raise HostLack(

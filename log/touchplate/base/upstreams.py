@@ -38,11 +38,12 @@ class Upstream:
 
     `identity` is what statements call it (the same for all who speak of the same upstream, whatever mirror
     they use); `url` is where it is asked, "auto" for the installed Maven's own central; `record` says whether
-    the digests of its files are put into the log when they are first seen.
+    the digests of its files are put into the log when they are first seen. `apt`: an archive that rebuilds of
+    images read, and nobody is served from.
     """
 
     name: str
-    ecosystem: Literal["maven", "conan", "oci"]
+    ecosystem: Literal["maven", "conan", "oci", "apt"]
     identity: str
     url: str = AUTO
     record: bool = False

@@ -307,6 +307,12 @@ def _check_pair(
         mistakes.add(
             place, f"its key is a {first.kind}'s too, in {first_place}", "make one key for each role"
         )
+    elif first.kind in UNLOGGED:
+        mistakes.add(
+            place,
+            f"its key stands in {first_place} already",
+            "list it once; a verifier's ecosystems may be several",
+        )
     elif first.builder == second.builder and _overlap(first, second):
         mistakes.add(
             place,

@@ -50,6 +50,9 @@ COMMANDS = {
     ),
     "builder work": Command("touchplate.builder.cli_work", "builder", "rebuild what a queue asks for"),
     "builder probe": Command("touchplate.builder.cli_probe", "builder", "what this host's sandboxes give"),
+    "builder root": Command(
+        "touchplate.builder.cli_root", "builder", "lock and make build roots of pinned packages"
+    ),
     "jobs": Command("touchplate.builder.cli_jobs", "builder", "add, list, cancel and watch a queue's jobs"),
     "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
     "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),

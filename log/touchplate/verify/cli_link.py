@@ -9,13 +9,27 @@ from touchplate.verify.errors import RefusedError
 from touchplate.verify.files import FileDigests
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.links import MAX_LINK_BYTES, CheckedLink, agreeing_operators, check_link
-from touchplate.verify.output import error_json, print_json, print_line, print_note, print_pairs
+from touchplate.verify.output import (
+    error_json,
+    print_json,
+    print_line,
+    print_note,
+    print_pairs,
+    print_refusal,
+)
 from touchplate.verify.reading import read_at_most
 from touchplate.verify.trust import TrustFile
 from touchplate.verify.usage import OK, REFUSED, UsageError
 from touchplate.verify.values import value
 
 NOTICE = "counts for no level: it names no source, no tools and no sandbox, and stands in no log"
+
+_REMEDIES = {
+    0: "correct the trust file; nothing was checked",
+    1: "give the attestation as rebuilderd serves it; links of other tools are not read",
+    2: "take keys from the people who run the instances, and list them as [[rebuilderd]] in the trust file",
+    3: "fetch the attestation of this very file",
+}
 
 MAX_LINKS = 1_000
 """Links in one call: instances that rebuild one file are a few dozen."""
@@ -42,20 +56,24 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--operators: at least 1")
     if len(args.links) > MAX_LINKS:
         raise UsageError(f"at most {MAX_LINKS} links at a time")
+    file = read_artifact(args)
     try:
         trust = trusted(args.trust)
     except RefusedError as error:
         if args.json:
-            print_json({"verdict": "refused", **error_json(error)})
-        print_note(f"refused (step {error.step}): {error}")
+            print_json({"verdict": "refused", **_refusal_json(error)})
+        print_refusal(error, _REMEDIES[error.step], [])
         return REFUSED
-    answer = _check(args.links, read_artifact(args), trust, args.operators)
+    answer = _check(args.links, file, trust, args.operators)
     if args.json:
         print_json(_json(answer))
     else:
         _print(answer)
     for path, refusal in answer.refused:
-        print_note(f"{path} says nothing about the file (step {refusal.step}, {refusal.reason}): {refusal}")
+        print_note(
+            f"{path} says nothing about the file (step {refusal.step}, {refusal.reason}): {refusal}; "
+            f"{_REMEDIES[refusal.step]}"
+        )
     print_note(NOTICE)
     return OK if answer.is_enough else REFUSED
 
@@ -114,8 +132,12 @@ def _json(answer: _Answer) -> JSONValue:
         "needed": answer.needed,
         "levels": [],
         "links": [{"file": path, **_link_json(each)} for path, each in answer.good],
-        "refused": [{"file": path, "step": one.step, **error_json(one)} for path, one in answer.refused],
+        "refused": [{"file": path, **_refusal_json(one)} for path, one in answer.refused],
     }
+
+
+def _refusal_json(error: RefusedError) -> dict[str, JSONValue]:
+    return {**error_json(error), "remedy": _REMEDIES[error.step]}
 
 
 def _link_json(checked: CheckedLink) -> dict[str, JSONValue]:

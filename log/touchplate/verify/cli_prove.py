@@ -97,8 +97,8 @@ def _bundle(args: argparse.Namespace, client: LogClient, reader: Reader) -> int:
     with open_file(args.bundle) as file:
         digests = digest_file(file)
     found = _named(args, client, digests) if args.index else _searched(client, digests.sha256)
-    chosen = most_useful(found, reader.trust)
     package = _package(args.package) if args.package else choose_package(found)
+    chosen = most_useful(found, reader.trust, package)
     data = format_bundle(make_bundle(client, chosen, digests, package))
     indexes: list[JSONValue] = [str(each) for each in sorted(each.index for each in chosen)]
     if len(chosen) < len(found):

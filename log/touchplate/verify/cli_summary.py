@@ -12,13 +12,21 @@ from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import error_json, print_json, print_line, print_pairs, print_refusal
 from touchplate.verify.predicates.summary import Summary
 from touchplate.verify.reading import open_file, read_at_most
-from touchplate.verify.summary import DEFAULT_LEVELS, SummaryQuestion, check_summary
+from touchplate.verify.summary import DEFAULT_LEVELS, OWN_LEVELS, SummaryQuestion, check_summary
 from touchplate.verify.trust import parse_age
 from touchplate.verify.usage import OK, REFUSED, UsageError
 
 DIGEST_PREFIX = "sha256:"
 
-_REMEDIES = {
+_REASON_REMEDIES = {
+    "malformed": "give the summary as `touchplate vsa` wrote it; ask the verifier for one in this form",
+    "too-large": "give a verification summary: they are small",
+    "wrong-package": "is --package what you meant to get?",
+    "wrong-policy": "ask for a summary by this policy, or give the uri of one that you know and accept",
+    "no-time": "ask for a summary that says when it was made, or leave --max-age out",
+    "from-future": "set this machine's clock; when it is right, the verifier's is wrong: tell him",
+}
+_STEP_REMEDIES = {
     0: "correct the trust file; nothing was checked",
     1: "take verifiers' keys from people, and list them as [[verifier]] in the trust file",
     2: "fetch the summary of this very file",
@@ -50,6 +58,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-age", metavar="AGE", help="refuse an older summary; a number with s, m, h or d"
     )
+    parser.add_argument(
+        "--policy-uri",
+        metavar="URI",
+        help="refuse a summary by another policy of the verifier: levels mean what its policy asks for",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -69,16 +82,17 @@ def run(args: argparse.Namespace) -> int:
     levels = _levels(args.require)
     package = chosen_package(args.package)
     max_age = _max_age(args.max_age)
+    file = read_artifact(args)
     try:
         trust = trusted(args.trust)
-        file = read_artifact(args)
         envelope = read_at_most(args.summary, MAX_ENVELOPE_BYTES + 1).removesuffix(b"\n")
-        question = SummaryQuestion(file, package, levels, int(time.time()), max_age)
+        question = SummaryQuestion(file, package, levels, int(time.time()), max_age, args.policy_uri)
         checked = check_summary(envelope, question, trust)
     except RefusedError as error:
+        remedy = _REASON_REMEDIES.get(error.reason) or _STEP_REMEDIES[error.step]
         if args.json:
-            print_json({"verdict": "refused", **error_json(error), "remedy": _REMEDIES[error.step]})
-        print_refusal(error, _REMEDIES[error.step], [])
+            print_json({"verdict": "refused", **error_json(error), "remedy": remedy})
+        print_refusal(error, remedy, [])
         return REFUSED
     if args.json:
         print_json({"verdict": "verified", "need": levels, **summary_json(checked.summary)})
@@ -141,6 +155,9 @@ def _levels(values: list[str] | None) -> tuple[str, ...]:
     names = [name.strip() for value in values for name in value.split(",")]
     if not all(names):
         raise UsageError("--require: a level has a name, such as SLSA_BUILD_REPRODUCED")
+    for name in names:
+        if name in OWN_LEVELS:  # as `touchplate verify --require` has it
+            raise UsageError(f"--require {name}: in a summary this level is called {OWN_LEVELS[name]}")
     return tuple(dict.fromkeys(names))
 
 

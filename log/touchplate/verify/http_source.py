@@ -58,7 +58,7 @@ class HTTPSource:
         self, url: str, *, idle_seconds: float = IDLE_SECONDS, total_seconds: float = TOTAL_SECONDS
     ) -> None:
         """Raises TransportError (`bad-url`) for anything but a plain http(s) prefix."""
-        self._prefix = _check_prefix(url)
+        self._prefix = check_log_url(url)
         self._idle = idle_seconds
         self._opener = _opener(self._prefix, idle_seconds, total_seconds)
 
@@ -244,7 +244,8 @@ def _opener(prefix: str, idle: float, total: float) -> OpenerDirector:
     return opener
 
 
-def _check_prefix(url: str) -> str:
+def check_log_url(url: str) -> str:
+    """`url` without slashes at its end, if a log can have it. Raises TransportError (`bad-url`)."""
     try:
         parts = urlsplit(url)
         plain = parts.hostname and parts.username is None and not {"?", "#"} & set(url)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from touchplate.verify.ed25519 import check_public
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import MalformedError, SignatureError, shown
 
@@ -171,9 +172,10 @@ def parse_spki(spki: bytes) -> StatementKey:
 def parse_public_pem(text: str) -> StatementKey:
     """The key of PEM text with one `PUBLIC KEY` block (RFC 7468 13) and nothing else.
 
-    Line ends may be CRLF, and white space around the block is ignored. Raises MalformedError.
+    Line ends may be CRLF, and white space around the block is ignored. Raises MalformedError, for an Ed25519
+    key under which anybody can sign, too.
     """
-    return parse_spki(_pem_bytes(text))
+    return _require_strong(parse_spki(_pem_bytes(text)))
 
 
 def parse_rebuilderd_pem(text: str) -> StatementKey:
@@ -189,6 +191,13 @@ def parse_rebuilderd_pem(text: str) -> StatementKey:
         raise MalformedError(
             f"rebuilderd signs with ed25519, and this key is {key.algorithm}", reason="bad-key"
         )
+    return _require_strong(key)
+
+
+def _require_strong(key: StatementKey) -> StatementKey:
+    """Where people list keys, not where leaves are read: no list, no leaf that counts."""
+    if key.algorithm == "ed25519":
+        check_public(key.spki[len(ED25519_PREFIX) :])
     return key
 
 

@@ -30,8 +30,9 @@ MAX_SIGNATURES = 16
 
 _SIGNED = ("_type", "name", "materials", "products", "environment", "byproducts", "command")
 _DIGESTS = frozenset({"sha256", "sha512"})
-# In this range in-toto's canonical JSON and RFC 8785 are the same bytes: nothing needs an escape.
-_PLAIN = r"[ !#-\[\]-~]+"
+# In this range in-toto's canonical JSON and RFC 8785 are the same bytes: nothing needs an escape. No slash; a
+# name begins with a letter or a digit (so it is neither `..` nor an option) and does not end with a space.
+_PLAIN = r"[0-9A-Za-z](?:[ !#-.0-\[\]-~]*[!#-.0-\[\]-~])?"
 
 
 @value
@@ -143,7 +144,7 @@ def _has_signed(block: TrustedKey, link: Link) -> bool:
 def _take_files(value: JSON, what: str) -> dict[str, dict[str, str]]:
     files: dict[str, dict[str, str]] = {}
     for name, digest in take_map(value, what).items():
-        if re.fullmatch(_PLAIN, name) is None or "/" in name:
+        if re.fullmatch(_PLAIN, name) is None:
             raise MalformedError(f"{what} name {shown(name)}, which is no plain file name")
         files[name] = take_digests(digest, f"{what} {name}")
         if files[name].keys() != _DIGESTS:

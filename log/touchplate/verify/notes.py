@@ -25,7 +25,7 @@ from typing import Literal
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from touchplate.verify import mldsa
+from touchplate.verify import ed25519, mldsa
 from touchplate.verify.encoding import decode_base64, decode_hex, encode_base64
 from touchplate.verify.errors import MalformedError, SignatureError, shown
 from touchplate.verify.values import value
@@ -105,6 +105,8 @@ def parse_verifier_key(text: str) -> NoteKey:
     name, key_id, key_type, public = _parse_key(text.removesuffix("\n").split("+", 2), "public key")
     if key_type == MLDSA_COSIGNER_KEY_TYPE:
         mldsa.check_public(public)
+    else:
+        ed25519.check_public(public)
     return _require_id(NoteKey(name, _key_id(name, key_type, public), key_type, public), key_id)
 
 

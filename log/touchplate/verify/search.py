@@ -61,7 +61,8 @@ def find_entries(
             found[index] = Found(index, entry, packages)
             if len(found) > MAX_FOUND:
                 raise VerifyError(
-                    f"more than {MAX_FOUND} entries are about {sha256}: name some of them with --index",
+                    f"more than {MAX_FOUND} entries are about {sha256}: "
+                    "name some of them with `touchplate prove --index`",
                     reason="too-many-entries",
                 )
         if identity is not None:
@@ -120,17 +121,31 @@ def make_bundle(client: LogClient, found: Sequence[Found], file: FileDigests, pa
     return Bundle(artifact, head.note.encode(), entries)
 
 
-def most_useful(found: Sequence[Found], trust: TrustFile | None) -> list[Found]:
-    """As many as a bundle takes: those that the trust file believes first, one of each signer before others.
+def most_useful(found: Sequence[Found], trust: TrustFile | None, package: PackageURL) -> list[Found]:
+    """As many as a bundle takes: those that the trust file believes first, of these those about `package`,
+    and one of each signer before others.
 
-    So nobody crowds out what counts by logging much. `trust`: None when only a policy was given.
+    So nobody crowds out what counts by logging much; nor do a hundred packages that hold the same bytes, as
+    empty jars do, crowd out each other. `trust`: None when only a policy was given.
     """
-    times: dict[bytes, int] = {}
+    times: dict[tuple[bytes, bool], int] = {}
     ranked = []
     for each in found:
-        times[each.entry.spki] = times.get(each.entry.spki, 0) + 1
-        ranked.append((not _is_believed(each, trust), times[each.entry.spki], each.index, each))
-    return [each for *_, each in sorted(ranked, key=lambda rank: rank[:3])[:MAX_BUNDLE_ENTRIES]]
+        is_other = not _is_about(each, package)
+        signer = (each.entry.spki, is_other)
+        times[signer] = times.get(signer, 0) + 1
+        ranked.append((not _is_believed(each, trust), is_other, times[signer], each.index, each))
+    return [each for *_, each in sorted(ranked, key=lambda rank: rank[:4])[:MAX_BUNDLE_ENTRIES]]
+
+
+def _is_about(found: Found, package: PackageURL) -> bool:
+    """Whether it speaks of the file as `package`; of a provenance of other bytes, of those bytes."""
+    if found.packages:
+        return package in found.packages
+    try:
+        return any(each.uri == package for each in parse_statement(found.entry.payload).subjects)
+    except MalformedError:
+        return False
 
 
 def _is_believed(found: Found, trust: TrustFile | None) -> bool:

@@ -7,12 +7,17 @@
     4  the verifier is the one that the key is listed for                   check_summary
     5  the resource is the package asked for                                check_summary
     6  the result is PASSED                                                 check_summary
-    7  the levels hold what is needed; and, when asked, it is young enough  check_summary
+    7  the levels hold what is needed; and, when asked, its policy is the one that is known to the reader, and
+       it is young enough                                                   check_summary
 
 It comes down to the verifier's word: no entry, no proof and no quorum is looked at. `check` does that.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from touchplate.verify.dsse import PAYLOAD_TYPE, Envelope, pae, parse_envelope
+from touchplate.verify.encoding import format_time
 from touchplate.verify.errors import RefusedError, SignatureError, shown
 from touchplate.verify.files import FileDigests
 from touchplate.verify.predicates.summary import SUMMARY_TYPE, Summary, parse_summary
@@ -24,6 +29,7 @@ from touchplate.verify.values import value
 
 REPRODUCED_LEVEL = "TOUCHPLATE_REPRODUCED"
 RECORDED_LEVEL = "TOUCHPLATE_RECORDED"
+OWN_LEVELS: Mapping[str, str] = MappingProxyType({"recorded": RECORDED_LEVEL, "reproduced": REPRODUCED_LEVEL})
 """The levels of `levels.LEVELS` as a summary says them: `SLSA_` names are SLSA's to give."""
 
 DEFAULT_LEVELS = (REPRODUCED_LEVEL,)
@@ -35,13 +41,15 @@ MAX_AHEAD_SECONDS = 300
 
 @value
 class SummaryQuestion:
-    """What a summary is held against. `levels`: all of them are needed; `max_age`: seconds, None for any."""
+    """What a summary is held against. `levels`: all of them are needed; `max_age`: seconds, None for any;
+    `policy`: the uri of the policy by which it was made, None for any."""
 
     file: FileDigests
     package: PackageURL
     levels: tuple[str, ...]
     now: int
     max_age: int | None = None
+    policy: str | None = None
 
 
 @value
@@ -75,12 +83,16 @@ def _find_signer(envelope: Envelope, trust: TrustFile) -> TrustedKey:
     verifiers = [block for block in trust.keys if block.kind == "verifier"]
     if not verifiers:
         raise RefusedError(1, "no-verifier", "the trust file lists no [[verifier]]")
+    errors = []
     for block in verifiers:
         try:
             block.key.verify(envelope.signature, message)
-        except SignatureError:
+        except SignatureError as error:
+            errors.append(error)
             continue
         return block
+    if all(error.reason != SignatureError.default_reason for error in errors):
+        raise errors[0]  # it has the form of no key: another remedy than another key
     raise RefusedError(
         1, "unknown-key", f"none of the {len(verifiers)} verifiers' keys of the trust file made its signature"
     )
@@ -114,6 +126,10 @@ def _check_said(summary: Summary, signer: TrustedKey, question: SummaryQuestion)
         )
     if summary.result != "PASSED":
         raise RefusedError(6, "failed", f"{summary.verifier} found that the policy is not met")
+    if question.policy is not None and summary.policy.uri != question.policy:
+        raise RefusedError(
+            7, "wrong-policy", f"it was made by {shown(summary.policy.uri)}, not by {shown(question.policy)}"
+        )
     missing = [level for level in question.levels if not summary.has(level)]
     if missing:
         said = ", ".join(summary.levels)
@@ -128,5 +144,9 @@ def _check_time(summary: Summary, question: SummaryQuestion) -> None:
     if summary.time is None:
         raise RefusedError(7, "no-time", "it does not say when it was made, and an age is asked for")
     age = question.now - summary.time
-    if age > question.max_age or age < -MAX_AHEAD_SECONDS:
+    if age < -MAX_AHEAD_SECONDS:
+        raise RefusedError(
+            7, "from-future", f"it was made at {format_time(summary.time)}, {-age} seconds from now"
+        )
+    if age > question.max_age:
         raise RefusedError(7, "stale", f"it is {age} seconds old, and {question.max_age} are allowed")

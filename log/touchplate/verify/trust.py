@@ -121,15 +121,18 @@ def load_trust(path: StrPath, seen: Callable[[str, bytes], None] | None = None) 
     """The trust file at `path`; what it names is relative to its folder. Raises OSError, TrustError.
 
     `seen` is told of each file that was read, in that order: the trust file first, as "", then those that it
-    names, by the names that it uses.
+    names, by the names that it uses. Each is read once, so that what was seen is what is believed, also when
+    a file changes between two blocks that name it.
     """
     if seen is None:
         return parse_trust(_read_bounded(path), _reader(path))
+    texts: dict[str, str] = {}
 
     def read(name: str) -> str:
-        text = _read_bounded(beside(path, name))
-        seen(name, text.encode("utf-8"))
-        return text
+        if name not in texts:
+            texts[name] = _read_bounded(beside(path, name))
+            seen(name, texts[name].encode("utf-8"))
+        return texts[name]
 
     text = _read_bounded(path)
     seen("", text.encode("utf-8"))  # the very bytes: a file that is not UTF-8 was refused

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.bench.builder.measuring import load_now, minus, open_folder, opened, spent_by_all
 from tests.bench.harness import Goal, Row, Spent, check, in_turns
 
-from touchplate.builder.sandbox import Job, Sandbox, program, root_links
+from touchplate.builder.sandbox import Job, Sandbox, program, root_options
 from touchplate.builder.seccomp import make_filter
 
 ROUNDS = 60
@@ -95,7 +95,7 @@ def _plain_line(folder: Path, descriptor: int) -> tuple[str, ...]:
         *drop,
         *(str(program("bwrap", "bubblewrap")), "--unshare-all", "--unshare-user", "--disable-userns"),
         *("--die-with-parent", "--new-session", "--seccomp", str(descriptor)),
-        *("--ro-bind", "/usr", "/usr", *root_links(), "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),
+        *(*root_options(None), "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),
         *("--ro-bind", str(folder / "empty"), "/build", "--remount-ro", "/", "--clearenv"),
         *("--hostname", "build", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL", "--", *TRUE),
     )

@@ -25,6 +25,9 @@ FAILED_LEVEL = "FAILED"
 
 _REQUIRED = ("verifier", "resourceUri", "policy", "verificationResult", "verifiedLevels")
 _LEVEL = r"(SLSA_[A-Z0-9]+(?:_[A-Z0-9]+)*_LEVEL_)([0-9]{1,3})"
+_TRACK = r"(SLSA_[A-Z0-9]+(?:_[A-Z0-9]+)*_LEVEL_)(?:[0-9]{1,3}|UNEVALUATED)"
+# Without spaces and commas: lists of levels are shown, and asked for, with commas between them.
+_PLAIN = r"[!-+\--~]+"
 _VERSION = r"[0-9]{1,4}\.[0-9]{1,4}"
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -148,7 +151,10 @@ def _parse_levels(value: JSON, result: Result) -> tuple[str, ...]:
         raise MalformedError(f"verifiedLevels name one level twice: {shown(levels)}")
     if (result == "FAILED") != (FAILED_LEVEL in levels) or (FAILED_LEVEL in levels and len(levels) > 1):
         raise MalformedError(f"verifiedLevels are {shown(levels)} beside the result {result}")
-    tracks = [match[1] for match in (re.fullmatch(_LEVEL, level) for level in levels) if match]
+    for level in levels:
+        if re.fullmatch(_PLAIN, level) is None:
+            raise MalformedError(f"verifiedLevels name {shown(level)}, which is no plain word")
+    tracks = [match[1] for match in (re.fullmatch(_TRACK, level) for level in levels) if match]
     if len(set(tracks)) != len(tracks):
         raise MalformedError(f"verifiedLevels name two levels of one track: {shown(levels)}")
     return levels

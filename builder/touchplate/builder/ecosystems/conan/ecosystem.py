@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from touchplate.builder.backend import Backend, open_sandboxed
@@ -23,9 +24,16 @@ from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools,
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, package_revision_of, revision_of
 from touchplate.builder.ecosystems.conan.remote import check_package_id, check_recipe, read_file
 from touchplate.builder.ecosystems.conan.template import make_template
-from touchplate.builder.ecosystems.conan.tools import need_conan, need_gcc, need_program
+from touchplate.builder.ecosystems.conan.tools import (
+    need_conan,
+    need_gcc,
+    need_gcc_of,
+    need_program,
+    need_program_of,
+)
 from touchplate.builder.plan import BuildPlan, CollectedFile
 from touchplate.builder.repository import RemoteFile, Repositories
+from touchplate.builder.roots.use import find_root
 from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.jcs import JSONValue
@@ -108,14 +116,17 @@ class ConanEcosystem:
         return read_file(repository, revision, package.file_name, file.sha256)
 
     def find_tools(self, workshop: Workshop, definition: Definition) -> Toolchain:
-        """Conan from its pinned hashes, the others from this host."""
+        """Conan from its pinned hashes, the others from this host or from the definition's root."""
         wanted = details_of(definition)
         workshop.display.step(f"tools: Conan {wanted.conan.version}, gcc {wanted.gcc}")
+        conan, root = need_conan(wanted.conan, workshop.tools), find_root(workshop, definition)
+        need = need_program if root is None else partial(need_program_of, root)
         tools = ConanTools(
-            conan=need_conan(wanted.conan, workshop.tools),
-            python=need_program("python3"),
-            gcc=need_gcc(wanted.gcc),
-            programs=tuple(need_program(name) for name in wanted.programs),
+            conan=conan,
+            python=need("python3"),
+            gcc=need_gcc(wanted.gcc) if root is None else need_gcc_of(root, wanted.gcc),
+            programs=tuple(need(name) for name in wanted.programs),
+            root=root,
         )
         return ConanToolchain(definition, tools, describe_tools(tools), workshop.repositories)
 

@@ -32,6 +32,8 @@ from touchplate.builder.plan import (
 )
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
+from touchplate.builder.roots.store import Root
+from touchplate.builder.roots.use import describe_root, shown
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.predicates.provenance import Dependency
 
@@ -48,8 +50,9 @@ MACHINE_CODE = (b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"MZ", b"\xcf\xfa\xed\xf
 """How files of machine code begin: ELF, `ar` archives, PE, Mach-O."""
 
 HOST_FACTS = (Path("/etc/alternatives"), Path("/etc/debian_version"))
-"""Shown as they are on this host, where there are such: Debian's links of the usual names of compilers and
-tools (`cc`, `awk`) lead through the first; where the second is, CMake gives libraries other modes."""
+"""Shown as they are on this host, where there are such, unless a build root has its own: Debian's links of
+the usual names of compilers and tools (`cc`, `awk`) lead through the first; where the second is, CMake gives
+libraries other modes."""
 
 _HOST = {"root": "host"}
 
@@ -62,21 +65,25 @@ class ConanTools:
     python: Program
     gcc: Gcc
     programs: tuple[Program, ...]
+    root: Root | None = None
+    """The build root that is shown; None: the host's /usr."""
 
 
 def describe_tools(tools: ConanTools) -> tuple[Dependency, ...]:
-    """One dependency of kind `tool` for each; all but Conan come from the host and are not pinned."""
+    """One dependency of kind `tool` for each; all but Conan come from the host, and are not pinned, or from
+    the build root."""
+    origin = _HOST if tools.root is None else {}
     conan = Dependency(
         "tool", {"sha256": tools.conan.digest}, None, "conan", {"version": tools.conan.version}
     )
     gcc = Dependency(
-        "tool", {"sha256": tools.gcc.digest}, None, "gcc", {"version": tools.gcc.version, **_HOST}
+        "tool", {"sha256": tools.gcc.digest}, None, "gcc", {"version": tools.gcc.version, **origin}
     )
     others = (
-        Dependency("tool", {"sha256": one.digest}, None, one.name, {"version": one.version, **_HOST})
+        Dependency("tool", {"sha256": one.digest}, None, one.name, {"version": one.version, **origin})
         for one in (tools.python, *tools.programs)
     )
-    return (conan, gcc, *others)
+    return (conan, gcc, *others, *describe_root(tools.root))
 
 
 def make_plan(
@@ -112,8 +119,9 @@ def make_plan(
         command=(PYTHON, "-S", "-P", f"{INSIDE}/build_package.py", f"{INSIDE}/job.json"),
         binds=(
             Bind(tools.conan.home, CONAN_INSIDE),
-            *(Bind(path, str(path)) for path in HOST_FACTS if path.exists()),
+            *(Bind(path, str(path)) for path in HOST_FACTS if tools.root is None and path.exists()),
         ),
+        root=shown(tools.root),
         environment={**definition.environment, "CONAN_HOME": CONAN_HOME},
         umask=definition.umask,
         upstreams=tuple(repositories.named(name).upstream for name in definition.upstreams),

@@ -1,4 +1,5 @@
-"""The tools of a Conan build: Conan itself, made once from pinned hashes, and compilers of this host.
+"""The tools of a Conan build: Conan itself, made once from pinned hashes, and compilers of this host or of a
+build root.
 
 Conan is published as source and runs on the Python of the host. The list of what it is made of, with hashes
 and without addresses (`conan.lock`), is part of touchplate: pip fetches from wherever this machine's own
@@ -16,6 +17,8 @@ from touchplate.builder.ecosystems.conan.definition import PROGRAMS, ConanTool
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import run_installer, run_tool
+from touchplate.builder.roots.store import Root
+from touchplate.builder.roots.use import digest_of_folder, digest_of_program, resolve_inside
 from touchplate.builder.trees import tree_digest
 from touchplate.builder.workspace import locked_folder, remove_abandoned, rename_unless_there
 
@@ -166,6 +169,38 @@ def need_gcc(major: int) -> Gcc:
     raise HostLack(
         f"needs gcc {major}; this host has {here}; install gcc-{major} and g++-{major}", reason="no-gcc"
     )
+
+
+def need_gcc_of(root: Root, major: int) -> Gcc:
+    """The gcc of this major version in a build root, found without running it.
+
+    Raises DefinitionError when the root has none.
+    """
+    c = resolve_inside(root.path, f"/usr/bin/gcc-{major}")
+    cpp = resolve_inside(root.path, f"/usr/bin/g++-{major}")
+    proper = [
+        folder
+        for folder in sorted(root.path.glob(f"usr/lib/gcc/*/{major}"))
+        if (folder / "cc1").is_file() and not folder.is_symlink()
+    ]
+    if c is None or cpp is None or len(proper) != 1:
+        raise DefinitionError(
+            f"needs gcc {major}, and the build root has none; include gcc-{major} and g++-{major} in its lock"
+        )
+    version = root.lock.version_of(f"gcc-{major}").partition("-")[0] or str(major)
+    usual = [resolve_inside(root.path, f"/usr/bin/{name}") for name in ("gcc", "g++")]
+    is_default = usual == [c, cpp]
+    suffix = "" if is_default else f"-{major}"
+    digest = digest_of_folder(root, proper[0])
+    return Gcc(version, digest, f"/usr/bin/gcc{suffix}", f"/usr/bin/g++{suffix}", is_default)
+
+
+def need_program_of(root: Root, name: str) -> Program:
+    """A program in /usr/bin of a build root. Raises DefinitionError when it has none."""
+    version = root.lock.version_of(PROGRAMS.get(name, name))
+    if name == "python3" and not version:  # python3-minimal has the program, and not what Conan imports
+        raise DefinitionError("Conan needs all of Python; include python3 in the root lock")
+    return Program(name, version or "unknown", digest_of_program(root, f"/usr/bin/{name}"))
 
 
 def need_program(name: str) -> Program:

@@ -22,11 +22,12 @@ from touchplate.builder.ecosystems.maven.infer import infer
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.template import make_template
-from touchplate.builder.ecosystems.maven.tools import need_jdk, need_maven
+from touchplate.builder.ecosystems.maven.tools import need_jdk, need_jdk_of, need_maven
 from touchplate.builder.ecosystems.maven.toolset import describe_tools
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import BuildPlan, CollectedFile
 from touchplate.builder.repository import RemoteFile, Repositories
+from touchplate.builder.roots.use import find_root
 from touchplate.builder.schema import Reader
 from touchplate.builder.stabilize.registry import JAR_STABILIZERS
 from touchplate.builder.workshop import Workshop
@@ -105,14 +106,17 @@ class Maven:
         return workshop.repositories.exact(file.uri, file.sha256, self.name)
 
     def find_tools(self, workshop: Workshop, definition: Definition) -> Toolchain:
-        """The JDK from this host, Maven as an artifact."""
+        """The JDK from this host or from the definition's root, Maven as an artifact."""
         wanted = details_of(definition)
-        jdk = need_jdk(wanted.jdk) if wanted.jdk is not None else None
+        root = find_root(workshop, definition)
+        jdk = None
+        if wanted.jdk is not None:
+            jdk = need_jdk(wanted.jdk) if root is None else need_jdk_of(root, wanted.jdk)
         maven = None
         if wanted.maven is not None:
             workshop.display.step(f"tools: Maven {wanted.maven.version}")
             maven = need_maven(wanted.maven, workshop.repositories.named("central"), workshop.tools)
-        tools = MavenTools(jdk, maven)
+        tools = MavenTools(jdk, maven, root)
         return MavenToolchain(definition, tools, describe_tools(definition, tools), workshop.repositories)
 
     def prepare_tree(self, definition: Definition, sources: Sequence[RemoteFile], folder: Path) -> None:

@@ -14,6 +14,8 @@ from touchplate.builder.ecosystems.maven.tools import JDK, JDK_INSIDE, MAVEN_INS
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import HOME_FOLDER, REPOSITORY_FOLDER, Bind, BuildPlan, Forbidden, Phase
 from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
+from touchplate.builder.roots.store import Root
+from touchplate.builder.roots.use import shown
 
 MAVEN_ARGUMENTS = ("-s", SETTINGS_INSIDE, f"-Dmaven.repo.local={HOME_FOLDER}/m2")
 
@@ -28,6 +30,8 @@ class MavenTools:
 
     jdk: JDK | None
     maven: Maven | None
+    root: Root | None = None
+    """The build root that is shown; None: the host's /usr."""
 
 
 def make_plan(
@@ -51,6 +55,7 @@ def make_plan(
         source=tree,
         command=_command(definition, upstreams),
         binds=_binds(tools),
+        root=shown(tools.root),
         environment=_environment(definition, tools),
         umask=definition.umask,
         upstreams=upstreams,

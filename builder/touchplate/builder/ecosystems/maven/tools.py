@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from touchplate.builder.archives import SafeZip, checked_files, unpack
@@ -12,6 +12,8 @@ from touchplate.builder.ecosystems.maven.definition import MavenTool
 from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
 from touchplate.builder.plan import Bind
 from touchplate.builder.repository import RemoteFile, Repository
+from touchplate.builder.roots.store import Root
+from touchplate.builder.roots.use import digest_of_folder
 from touchplate.builder.trees import tree_digest
 from touchplate.builder.workspace import locked_folder, remove_abandoned, rename_unless_there
 
@@ -40,9 +42,13 @@ class JDK:
     version: str
     """JAVA_RUNTIME_VERSION, for example `17.0.15+6-Debian-1deb12u1`."""
     vendor: str
+    root: Root | None = None
+    """The build root that it is of; None: this host."""
 
     def binds(self) -> tuple[Bind, ...]:
         """The JDK at `JDK_INSIDE`, and the folders outside it to which its links lead (/etc/java-…)."""
+        if self.root is not None:  # those folders are the root's own
+            return (Bind(self.home, JDK_INSIDE),)
         outside = sorted(
             {folder for folder in _link_folders(self.home) if not _is_below(folder, Path("/usr"))}
         )
@@ -53,7 +59,7 @@ class JDK:
 
     def digest(self) -> str:
         """Tree digest of the JDK's folder. Raises HostLack when it cannot be read."""
-        return tree_digest(self.home)
+        return tree_digest(self.home) if self.root is None else digest_of_folder(self.root, self.home)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,17 @@ def need_jdk(major: int, roots: Sequence[Path] = JDK_ROOTS) -> JDK:
             return jdk
     here = ", ".join(str(jdk.major) for jdk in jdks) or "none"
     raise HostLack(f"needs JDK {major}; this host has {here}", reason="jdk-missing")
+
+
+def need_jdk_of(root: Root, major: int) -> JDK:
+    """The JDK of this major version in a build root. Raises DefinitionError when it has none."""
+    for jdk in find_jdks([root.path / str(folder).lstrip("/") for folder in JDK_ROOTS]):
+        # A root may be a stranger's: no link of its own leads to a folder of this host.
+        if jdk.major == major and _is_below(jdk.home.resolve(), root.path.resolve()):
+            return replace(jdk, root=root)
+    raise DefinitionError(
+        f"needs JDK {major}, and the build root has none; include openjdk-{major}-jdk-headless in its lock"
+    )
 
 
 def need_maven(tool: MavenTool, repository: Repository, folder: Path) -> Maven:

@@ -17,7 +17,7 @@ FORM = DefinitionForm(
     optional=(),
     source_kinds=("source-release",),
     upstreams=(),
-    unused=("environment", "upstreams", "allow_metadata"),
+    unused=("environment", "upstreams", "allow_metadata", "root"),
 )
 
 OUTPUT = "manifest.json"
@@ -38,6 +38,12 @@ MAX_ID = 65535
 
 _HOST = r"(?:[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|localhost|[a-zA-Z0-9.-]+:[0-9]+)(?::[0-9]+)?"
 _NAME = rf"{_HOST}/[a-z0-9][a-z0-9._/-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+
+_ARCHIVES = TextMap(
+    r"[a-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~+-]{1,128}){0,8}",
+    r"[a-z0-9][a-z0-9-]{0,62}",
+    "HOST/FOLDER, as in apt's sources behind http://, without a slash at the end, to names of upstreams",
+)
 
 _LABELS = TextMap(r"[^=\0]{1,128}", r"[^\0]*", "names (without =) to text; quote numbers")
 
@@ -78,6 +84,8 @@ class ImageDetails:
     args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    apt: Mapping[str, str] = field(default_factory=dict)
+    """Archives that apt may ask in a RUN, by host and folder: the upstream that has each."""
 
 
 def details_of(definition: Definition) -> ImageDetails:
@@ -92,7 +100,10 @@ def read_details(reader: Reader) -> ImageDetails:
     reader.known(
         "image",
         required=("containerfile", "timestamp", "platform"),
-        optional=("context", "bases", "target", "owner", *_CHOICES, *_FLAGS, "args", "labels", "annotations"),
+        optional=(
+            *("context", "bases", "target", "owner", *_CHOICES, *_FLAGS),
+            *("args", "labels", "annotations", "apt"),
+        ),
     )
     containerfile = reader.relative("image.containerfile")
     if containerfile.endswith(".in"):
@@ -115,6 +126,7 @@ def read_details(reader: Reader) -> ImageDetails:
         args=reader.text_map("image.args"),
         labels=reader.text_map("image.labels", _LABELS),
         annotations=reader.text_map("image.annotations", _LABELS),
+        apt=_read_archives(reader),
     )
 
 
@@ -141,9 +153,10 @@ def format_details(details: ImageDetails) -> dict[str, JSONValue]:
         "args": dict(details.args),
         "labels": dict(details.labels),
         "annotations": dict(details.annotations),
+        "apt": dict(details.apt),
     }
     # Empty is the default of these, and written by leaving them out.
-    free = ("context", "bases", "target", "args", "labels", "annotations")
+    free = ("context", "bases", "target", "args", "labels", "annotations", "apt")
     image = {name: value for name, value in given.items() if value or name not in free}
     return {"image": image, "tools": {"buildah": details.buildah}}
 
@@ -157,6 +170,13 @@ def check_definition(reader: Reader, definition: Definition) -> None:
     if len(definition.source.files) != 1:
         reader.mistake(
             "source.files", "an image's source is one archive, with the context and the Containerfile"
+        )
+    details = details_of(definition)
+    if taken := set(details.apt.values()) & {base.place.identity for base in details.bases}:
+        reader.mistake(
+            "image.apt",
+            f"the upstream {min(taken)!r} has the name of a base image's registry, and a lock would not tell "
+            "them apart; give it another name",
         )
     for file in definition.source.files:
         if not file.uri.endswith(f"/blobs/sha256:{file.sha256}"):
@@ -192,6 +212,15 @@ def _read_bases(reader: Reader) -> tuple[BaseImage, ...]:
     if len(set(names)) != len(names):
         reader.mistake("image.bases", "a name stands twice; keep one")
     return tuple(bases)
+
+
+def _read_archives(reader: Reader) -> dict[str, str]:
+    archives = reader.text_map("image.apt", _ARCHIVES)
+    for place in archives:
+        host, _, folder = place.partition("/")
+        if {".", ".."} & set(folder.split("/")) or host.endswith(":80"):
+            reader.mistake(f"image.apt.{place}", "is not in its one spelling (no '.', no '..', no port 80)")
+    return archives
 
 
 def _read_owner(reader: Reader) -> tuple[int, int]:

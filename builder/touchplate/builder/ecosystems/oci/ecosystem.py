@@ -7,6 +7,7 @@ from pathlib import Path
 
 from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import StorageError
+from touchplate.base.upstreams import Upstream
 from touchplate.builder.backend import Backend, need_backend_of
 from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition, SourceFile
@@ -37,6 +38,7 @@ from touchplate.builder.errors import ContainerfileError, DefinitionError, HostL
 from touchplate.builder.failure import join_first
 from touchplate.builder.plan import BuildPlan, CollectedFile, Forbidden
 from touchplate.builder.ranged import ID_RANGES
+from touchplate.builder.replay import NOT_GIVEN
 from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile
 from touchplate.builder.runc import open_runc_sandbox
 from touchplate.builder.sandbox import SandboxConfig
@@ -71,18 +73,24 @@ class ImageToolchain:
         check_architecture(details.platform, os.uname().machine)
         _check_containerfile(details, tree)
         manifest, config = _read_published(self.workshop, self.definition, published[0])
-        upstreams = {base.place.identity for base in details.bases}
+        registries = {base.place.identity for base in details.bases}
+        archives = tuple(_archive(self.workshop, name) for name in sorted(set(details.apt.values())))
         return ImagePlan(
             source=tree,
             command=build_command(details, self.found.programs),
             umask=self.definition.umask,
-            upstreams=tuple(_reader(self.workshop, identity).upstream for identity in sorted(upstreams)),
+            upstreams=(
+                *(_reader(self.workshop, identity).upstream for identity in sorted(registries)),
+                *archives,
+            ),
+            proxied=details.apt,
             outputs=(OUTPUT,),
             forbidden=Forbidden(_forbidden(published[0], manifest, config)),
             limits=self.definition.limits,
             details=details,
             programs=self.found.programs,
             forbidden_layers=_last_layer(manifest, config),
+            archives=archives,
         )
 
 
@@ -192,14 +200,26 @@ class OCI:
         return compare_images(package.file_name, *images)
 
     def explain_failure(self, log: bytes) -> str | None:
-        """buildah's last word."""
-        lines = [line.decode(errors="replace") for line in log.splitlines() if line.startswith(b"Error: ")]
-        return join_first(line.removeprefix("Error: ") for line in lines[-1:])
+        """buildah's last word, and what it was not given of what it had asked for."""
+        lines = [line.decode(errors="replace") for line in log.splitlines()]
+        said = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")][-1:]
+        return join_first([*said, *(line for line in lines if line.startswith(NOT_GIVEN))])
 
 
 def _reader(workshop: Workshop, identity: str, store: DigestFolder | None = None) -> RegistryReader:
     upstream = workshop.repositories.of_identity(identity, "oci").upstream
     return RegistryReader(upstream, workshop.client, store or workshop.cache.inputs)
+
+
+def _archive(workshop: Workshop, name: str) -> Upstream:
+    """The upstream of that name, with archives for apt. Raises HostLack when this host has none."""
+    found = [one for one in workshop.repositories.upstreams if (one.name, one.ecosystem) == (name, "apt")]
+    if not found:
+        raise HostLack(
+            f"no apt upstream {name!r} is configured here; give --upstream {name}=URL,ecosystem=apt",
+            reason="no-upstream",
+        )
+    return found[0]
 
 
 def _check_containerfile(details: ImageDetails, tree: Path) -> None:

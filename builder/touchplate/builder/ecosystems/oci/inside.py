@@ -3,8 +3,9 @@
     inside.py FILE
 
 FILE is JSON: lists of commands by phase, run one after the other: `prepare`, `build`, `export`. Only what
-fails in `build` is the package's own failure, so the phases have exit codes of their own. `keep` then names
-layers of base images by what they unpack to, whose packed form goes into the image as it was; see `_keep`.
+fails in `build` is the package's own failure, so the phases have exit codes of their own. Without `export`
+(in Fetch) that is all. `keep` then names layers of base images by what they unpack to, whose packed form goes
+into the image as it was; see `_keep`.
 Only the standard library: it is run as `python3 -I -S`.
 """
 
@@ -33,7 +34,8 @@ def main(arguments: list[str]) -> int:
             if done.returncode != 0:
                 print(f"{command[0]} ended with {done.returncode}", flush=True)
                 return code
-    _keep(steps["image"], steps["keep"])
+    if steps["export"]:
+        _keep(steps["image"], steps["keep"])
     return 0
 
 

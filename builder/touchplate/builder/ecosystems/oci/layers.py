@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 from touchplate.builder.contents import Difference, compare_contents, printable
+from touchplate.builder.ecosystems.oci.leftovers import STATUS, compare_packages, named
 from touchplate.builder.errors import ArchiveError, ImageError
 from touchplate.builder.tars import TAR_DAMAGE, TarReader
 
@@ -227,7 +228,8 @@ def _compare(name: str, theirs: dict[str, _Member], ours: dict[str, _Member]) ->
         yield Difference(name, "entry-order", "the same members in another order")
     for path in theirs:
         if path in common and theirs[path] != ours[path]:
-            yield from _compare_members(f"{name}/{path}", theirs[path], ours[path])
+            for found in _compare_members(f"{name}/{path}", theirs[path], ours[path]):
+                yield named(path, found)
 
 
 def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Difference]:
@@ -246,7 +248,10 @@ def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Diff
         yield Difference(path, "attributes", f"{dict(theirs.extra)} != {dict(ours.extra)}")
     if theirs.sha256 != ours.sha256:
         if theirs.data is not None and ours.data is not None:
-            yield from compare_contents(path, theirs.data, ours.data)
+            packages = (
+                [*compare_packages(path, theirs.data, ours.data)] if path.endswith(f"/{STATUS}") else []
+            )
+            yield from packages or compare_contents(path, theirs.data, ours.data)
         else:
             yield Difference(
                 path, "content", f"{theirs.size} bytes of {theirs.sha256} != {ours.size} of {ours.sha256}"

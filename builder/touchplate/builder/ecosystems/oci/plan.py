@@ -5,9 +5,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from touchplate.base.upstreams import Upstream
+from touchplate.builder.ecosystems.oci.apt import RUNTIME
 from touchplate.builder.ecosystems.oci.definition import BaseImage, ImageDetails
 from touchplate.builder.ecosystems.oci.manifests import Config, Manifest
-from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, REPOSITORY_FOLDER, RESERVED_FOLDER, BuildPlan
+from touchplate.builder.plan import (
+    BUILD_FOLDER,
+    HOME_FOLDER,
+    REPOSITORY_FOLDER,
+    RESERVED_FOLDER,
+    BuildPlan,
+    Phase,
+)
 from touchplate.builder.probe import PYTHON
 from touchplate.builder.runc import TEMPORARY
 
@@ -84,6 +93,8 @@ class ImagePlan(BuildPlan):
     details: ImageDetails
     programs: Programs
     forbidden_layers: frozenset[str] = field(default=frozenset())
+    archives: tuple[Upstream, ...] = ()
+    """The upstreams of `details.apt`: all that a RUN reaches, in Fetch."""
 
 
 def build_command(details: ImageDetails, programs: Programs) -> tuple[str, ...]:
@@ -95,7 +106,8 @@ def build_command(details: ImageDetails, programs: Programs) -> tuple[str, ...]:
     without = ("--no-hosts", "--dns", "none") if details.network == "none" else ()
     return (
         *(*_buildah(details, programs), "build"),
-        *("--pull-never", "--isolation", "oci", "--runtime", programs.runc, "--network", "host", *without),
+        *("--pull-never", "--isolation", "oci", "--runtime", RUNTIME if details.apt else programs.runc),
+        *("--network", "host", *without),
         *("--timestamp", str(details.timestamp), "--format", "oci", "--tag", _NAME),
         *_options(details),
         *("--file", f"{BUILD_FOLDER}/{details.containerfile}", context),
@@ -122,8 +134,8 @@ def _options(details: ImageDetails) -> list[str]:
     return options
 
 
-def steps(plan: ImagePlan, bases: tuple[PinnedImage, ...]) -> bytes:
-    """What `inside.py` is to do, as its JSON."""
+def steps(plan: ImagePlan, bases: tuple[PinnedImage, ...], phase: Phase = "build") -> bytes:
+    """What `inside.py` is to do, as its JSON. In Fetch no image is written out."""
     storage = f"[{plan.details.storage.partition('-')[0]}@{_STORAGE}+{_RUN}]"
     buildah = _buildah(plan.details, plan.programs)
     return json.dumps(
@@ -142,19 +154,24 @@ def steps(plan: ImagePlan, bases: tuple[PinnedImage, ...]) -> bytes:
                 ),
             ],
             "build": [list(plan.command)],
-            "export": [
-                [*buildah, "push", "--quiet", "--disable-compression", _NAME, f"dir:{_PLAIN}"],
-                *([_unmark(bases)] if plan.details.storage == "overlay" else []),
-                [
-                    *(plan.programs.skopeo, "--tmpdir", TEMPORARY, "copy", "--quiet"),
-                    *("--dest-compress", "--dest-compress-format", "gzip"),
-                    *(f"dir:{_PLAIN}", f"dir:{HOME_FOLDER}/{IMAGE}"),
-                ],
-            ],
+            "export": _export(plan, bases) if phase == "build" else [],
             "image": f"{HOME_FOLDER}/{IMAGE}",
             "keep": _kept_layers(bases) if plan.details.base_layers == "kept" else {},
         }
     ).encode()
+
+
+def _export(plan: ImagePlan, bases: tuple[PinnedImage, ...]) -> list[list[str]]:
+    buildah = _buildah(plan.details, plan.programs)
+    return [
+        [*buildah, "push", "--quiet", "--disable-compression", _NAME, f"dir:{_PLAIN}"],
+        *([_unmark(bases)] if plan.details.storage == "overlay" else []),
+        [
+            *(plan.programs.skopeo, "--tmpdir", TEMPORARY, "copy", "--quiet"),
+            *("--dest-compress", "--dest-compress-format", "gzip"),
+            *(f"dir:{_PLAIN}", f"dir:{HOME_FOLDER}/{IMAGE}"),
+        ],
+    ]
 
 
 def _unmark(bases: tuple[PinnedImage, ...]) -> list[str]:

@@ -32,7 +32,8 @@ image:
       size: FILL-IN
   base_layers: kept             # or repacked: pushed to another registry than that of the base
   # Also, where the publisher used them: context, target, owner, network, names, storage, layers, squash,
-  # omit_history, no_identity_label, args, labels, annotations.
+  # omit_history, no_identity_label, args, labels, annotations. Where a RUN uses apt: apt, which gives each
+  # HOST/FOLDER of its sources the name of an upstream.
 
 # This host's, and exactly this release: every release lays images out in its own way.
 tools: {{buildah: FILL-IN}}
