@@ -14,6 +14,7 @@ from touchplate.builder.queue.jobs import LONGEST_LEASE_SECONDS, BadJobError, Le
 from touchplate.builder.queue.store import Queue
 from touchplate.builder.queue.wire import format_lease, parse_lease
 from touchplate.builder.worker import StepReader
+from touchplate.verify.jcs import format_json, parse_json
 
 
 @pytest.fixture
@@ -62,7 +63,8 @@ def test_a_line_without_an_end_takes_no_memory_and_is_no_phase() -> None:
 
 def test_a_lease_says_how_long_it_may_last_and_an_older_one_is_read(lease: Lease) -> None:
     assert lease.longest_seconds == 7_200
-    sent = format_lease(lease)
+    sent = parse_json(format_json(format_lease(lease)), max_bytes=1 << 20)
+    assert isinstance(sent, dict)
     assert parse_lease(sent).longest_seconds == 7_200
     for wrong in ("x", None, 0):
         with pytest.raises(BadJobError):
