@@ -23,7 +23,7 @@ def test_everything_that_needs_no_network_is_taken() -> None:
     copy --chown=1:2 --chmod=644 a b /c/
     COPY ["with space", "/d/"]
     COPY --from=0 /a /b
-    COPY --from=TOOLS /a /b
+    COPY --from=tools /a /b
     COPY --from=host.example/other@sha256:0 /a /b
     ADD archive.tar.gz /e/
     FROM scratch
@@ -70,6 +70,29 @@ def test_everything_that_needs_no_network_is_taken() -> None:
         ("FROM a\nRUN <<EOF\ncurl x\nEOF", 2, "here-documents"),
         ("FROM a\nCOPY <<EOF /x\ny\nEOF", 2, "here-documents"),
         ("# syntax=docker/dockerfile:1\nFROM a", 1, "parser directives"),
+        # As the builder reads them (buildah 1.28 was tried on each), and not as they look.
+        ("FROM a\nLABEL a=b\\\u00a0\nFROM b", 2, "is no plain text"),
+        ('FROM a\nCOPY --chown="1 2" --from=b /x /y', 2, "without quotes"),
+        ("FROM a\nCOPY --chown=1\\ 2 --from=b /x /y", 2, "without quotes"),
+        ('FROM a\nCOPY --from="b" /x /y', 2, "without quotes"),
+        ("FROM a\nCOPY --from=b\\c /x /y", 2, "without quotes"),
+        ("FROM a\nCOPY --from=\u0660 /x /y", 2, "is no name of an image"),
+        ("FROM a AS b\nCOPY --from=b /x /y", 2, "is no earlier stage"),
+        ("FROM a AS b\nFROM c\nCOPY --from=B /x /y", 3, "is no earlier stage"),
+        ("FROM a AS B\nFROM b", 2, "is no earlier stage"),
+        ("FROM Scratch", 1, "is no earlier stage"),
+        ("FROM 'a'", 1, "is no name of an image"),
+        ("FROM a\\b", 1, "is no name of an image"),
+        ("FROM a AS 0", 1, "is no name of a stage"),
+        ("FROM a AS scratch", 1, "is no name of a stage"),
+        ("FROM a AS b\nFROM a AS B", 2, "a stage 'B' already"),
+        ('FROM a\nADD ["https://example.org/x","/"]', 2, "fetched while building"),
+        ('FROM a\nADD ["ht\\u0074ps://example.org/x", "/"]', 2, "fetched while building"),
+        ('FROM a\nADD h"tt"ps://example.org/x /', 2, "without quotes"),
+        ("FROM a\nADD ht\\tps://example.org/x /", 2, "without quotes"),
+        ('FROM a\nADD ["a", 1]', 2, "a list of strings"),
+        ("FROM a\nADD " + "[" * 100_000, 2, "a list of strings"),
+        ("# platform=windows\nFROM a", 1, "parser directives"),
         ("# escape=`\nFROM a", 1, "parser directives"),
     ],
 )
@@ -80,9 +103,16 @@ def test_what_needs_more_is_refused_with_its_line(text: str, line: int, said: st
     assert said in str(caught.value)
 
 
+def test_lines_are_joined_as_the_builder_joins_them() -> None:
+    assert images("FROM a\nCOPY --from=b\\\nc /x /y") == {"a": 1, "bc": 2}
+    assert images("FROM a\r\nCOPY --from=b\\  \r\n  # no part of it\r\n\r\nc /x /y") == {"a": 1, "bc": 2}
+    assert images("FR\\\nOM a \\\n AS b\nFROM b") == {"a": 1}
+
+
 def test_stage_that_comes_later_is_an_image_and_has_to_be_pinned() -> None:
     assert images("FROM a\nCOPY --from=b /x /x\nFROM c AS b") == {"a": 1, "b": 2, "c": 3}
     assert images("FROM a\nCOPY --from=1 /x /x") == {"a": 1, "1": 2}
+    assert images("FROM a\nCOPY --from=0 /x /x") == {"a": 1, "0": 2}
 
 
 @pytest.mark.parametrize("data", [b"", b"# nothing\n", b"FROM \xff", b"FROM a\n" + b"#" * MAX_BYTES])

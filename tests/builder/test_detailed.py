@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,15 @@ from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.environment import read_environment
 from touchplate.builder import detailed
+from touchplate.builder import rebuild as rebuild_module
 from touchplate.builder.attest import Operator
 from touchplate.builder.compare import compare
 from touchplate.builder.detailed import Detailer, open_detailer
+from touchplate.builder.errors import HostLack
 from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.report import rebuild_json
 from touchplate.builder.submit import sign_rebuild
+from touchplate.builder.workspace import remove_abandoned
 from touchplate.verify.jcs import parse_json
 from touchplate.verify.keys import generate_signer
 
@@ -125,6 +130,59 @@ def test_nothing_is_left_of_it(here: Scene, detailer: Detailer, tmp_path: Path) 
     before = sorted(here.workshop.work.iterdir())
     look(detailer, tmp_path, zip_bytes({"a": b"1"}), zip_bytes({"a": b"2"}))
     assert sorted(here.workshop.work.iterdir()) == before
+
+
+def test_a_text_commands_no_terminal(detailer: Detailer, tmp_path: Path) -> None:
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b31m\u202e\r"
+    files = ({f"{hostile}.txt": f"{number}\t{hostile}\n".encode()} for number in range(2))
+    text, _ = look(detailer, tmp_path, *map(zip_bytes, files))
+    assert b"title" in text
+    assert all(character.isprintable() or character in "\n\t" for character in text.decode())
+
+
+class Endless(Detailer):
+    """A diffoscope that comes to no end."""
+
+    def _command(self, suffix: str) -> tuple[str, ...]:
+        return ("/usr/bin/sleep", "100")
+
+
+def test_what_a_killed_rebuild_left_of_it_is_tidied_up(
+    here: Scene, detailer: Detailer, tmp_path: Path
+) -> None:
+    work = here.workshop.work
+    before = sorted(work.iterdir())
+    child = os.fork()
+    if child == 0:
+        try:
+            look(Endless(**vars(detailer)), tmp_path, b"one", b"other")
+        finally:
+            os._exit(1)
+    while not list(work.glob("*/build/rebuilt*")):
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert sorted(work.iterdir()) != before
+    here.workshop.open_sandbox()
+    remove_abandoned(work)
+    assert sorted(work.iterdir()) == before
+
+
+def test_files_that_cannot_be_laid_out_are_a_lack_of_the_host(detailer: Detailer, tmp_path: Path) -> None:
+    found = compare(b"one", b"other", "a.jar")
+    with pytest.raises(HostLack, match="lay both files out"):
+        detailer.detail(found, b"one", tmp_path / "gone", "a.jar")
+
+
+def test_a_rebuild_of_many_outputs_explains_the_first_ones(
+    here: Scene, detailer: Detailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild_module, "MAX_LOOKS", 0)
+    definition = scripted(here, "jar(b'other\\n')")
+    done = rebuild(here.workshop, definition, fetch_published(here.workshop, definition))
+    assert done.result == "different"
+    assert done.built is not None
+    assert done.built.verdicts[0].comparison.detailed == b""
 
 
 def test_a_host_without_it_compares_all_the_same(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,6 +335,40 @@ def test_an_upstream_that_cannot_be_read_is_refused_with_the_remedy(text: str, m
     assert message in str(caught.value)
 
 
+def test_credentials_of_an_upstream_are_given_by_reference() -> None:
+    text = "hub=https://h,ecosystem=oci,credentials=file:/keys/hub,realm=auth.example.org"
+    one = parse_upstream(text)
+    assert (str(one.credentials), one.realms) == ("file:/keys/hub", frozenset({"auth.example.org"}))
+    assert str(parse_upstream("central=auto,credentials=env:CORP").credentials) == "env:CORP"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("central=https://h,credentials=me:hunter2", 'write "file:PATH" or "env:VARIABLE"'),
+        ("central=https://h,credentials=me:hun,ter2", "without a comma"),
+        ("central=https://h/x,credentials=me:hun,hunter=ter2", "without a comma"),
+        ("central=https://h/x,credentials=me:hun,ter2,identity=c", "without a comma"),
+        ("central=https://h?x,credentials=me:hunter2,identity=c", 'write "file:PATH"'),
+        ("central=https://h,password=hunter2", "'password' is no setting"),
+        ("central=https://h,Credentials=me:hunter2", "'Credentials' is no setting"),
+        ("central=https://h,credential=hunter2", "'credential' is no setting"),
+        ("central=https://me:hunter2@h/", "user name or password"),
+        ("https://me:hunter2@h/", "user name or password"),
+        ("central=http://h,credentials=file:x", r"https:// .*only"),
+        ("central=http://10.0.0.1,credentials=env:hunter2x", r"https:// .*only"),
+        ("hub=https://h,ecosystem=oci,realm=https://a/", "is no host"),
+        ("hub=https://h,ecosystem=oci,realm=", "is no host"),
+        ("central=https://h,realm=a", "realm is for registries"),
+    ],
+)
+def test_a_password_in_place_of_a_reference_is_refused_and_not_repeated(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        parse_upstream(text)
+    assert "hunter2" not in str(caught.value)
+    assert "ter2" not in str(caught.value)
+
+
 def test_of_two_upstreams_of_one_name_the_later_counts() -> None:
     (one,) = parse_upstreams(["http://old", "central=http://new"])
     assert one.url == "http://new"

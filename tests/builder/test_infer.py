@@ -163,6 +163,13 @@ def test_a_toolchain_is_said_and_not_inferred(here: Scene) -> None:
     )
 
 
+def test_a_tool_of_a_long_name_is_not_said_in_full(here: Scene) -> None:
+    lines = ("Build-Jdk-Spec: 17", *("Created-By: " + "z" * 60, *(" " + "z" * 60 for _ in range(5000))))
+    publish(here.repository, JAR, zip_bytes({"META-INF/MANIFEST.MF": manifest(*lines)}))
+    found = inferred(here)
+    assert max(map(len, (*found.notes, *found.reasons.values()))) < 200
+
+
 PROPERTIES = "META-INF/maven/org.example/demo/pom.properties"
 
 

@@ -58,6 +58,7 @@ def test_every_truncation_flip_and_extra_byte_gives_our_error_or_another_valid_l
     [
         [ONE, ONE],
         [replace(ONE, path="g/a"), replace(ONE, path="g/a/b")],
+        [replace(ONE, path="g/a.jar"), replace(ONE, path="g/a.jar.sha1/b")],
         [replace(ONE, path="../a")],
         [replace(ONE, path="/a")],
         [replace(ONE, path="a//b")],

@@ -325,22 +325,38 @@ def test_a_resource_outside_the_project_has_no_folder(directory: str, inside: st
 
 
 @pytest.mark.parametrize(
-    ("resource", "count", "files", "refused"),
+    ("resource", "count", "names", "refused"),
     [
-        ("<includes><include>**/a</include></includes>", 10, 10_000, False),
-        ("<includes><include>**/a</include></includes>", 10, 10_001, True),
-        ("", 200_001, 1, True),
-        (f"<excludes><exclude>{'*/' * 100}</exclude></excludes>", 1, 1, False),
-        (f"<excludes><exclude>{'*/' * 100}*</exclude></excludes>", 1, 1, True),
+        ("<includes><include>**/a</include></includes>", 10, ["a"] * 10_000, False),
+        ("<includes><include>**/a</include></includes>", 10, ["a"] * 10_001, True),
+        ("", 200_001, ["a"], True),
+        (f"<excludes><exclude>{'*/' * 100}</exclude></excludes>", 1, ["a"], False),
+        (f"<excludes><exclude>{'**/a/' * 40}</exclude></excludes>", 1, ["a/" * 250] * 5_001, True),
+        (f"<excludes><exclude>{'**/a/' * 40}</exclude></excludes>", 1, ["a/" * 250] * 5_000, False),
+        (f"<excludes><exclude>{'*/' * 100}*</exclude></excludes>", 1, ["a"], True),
     ],
 )
 def test_a_pom_whose_patterns_are_endless_work_is_refused(
-    resource: str, count: int, files: int, *, refused: bool
+    resource: str, count: int, names: list[str], *, refused: bool
 ) -> None:
     more = f"<build><resources>{f'<resource>{resource}</resource>' * count}</resources></build>"
     resources = parse_pom(pom("a", more=more)).build.resources if count < 1000 else (WHOLE,) * count
     with pytest.raises(DefinitionError, match="the POM") if refused else nullcontext():
-        check_tries(resources, files)
+        check_tries(resources, names)
+
+
+@pytest.mark.parametrize("directory", [".mvn", "${basedir}/.mvn", ""])
+def test_no_file_of_a_sources_jar_is_an_option_of_maven(directory: str, tmp_path: Path) -> None:
+    more = f"<build><resources><resource><directory>{directory}</directory></resource></resources></build>"
+    names = ("jvm.config", "maven.config", "extensions.xml")
+    content = {("" if directory else ".mvn/") + name: b"-javaagent:a.jar" for name in names}
+    files = [
+        remote("g/a/1/a-1-sources.jar", zip_bytes(content)),
+        remote("g/a/1/a-1.pom", pom("a", more=more)),
+    ]
+    prepare_tree(Source("sources-jar", ()), files, tmp_path)
+    assert not (tmp_path / ".mvn").exists()
+    assert len(list(tmp_path.rglob("*.config"))) == 2
 
 
 def test_endless_patterns_keep_a_sources_jar_from_being_laid_out(tmp_path: Path) -> None:

@@ -89,6 +89,13 @@ def test_checksum_files_are_not_inputs_but_made_for_maven_from_the_locked_bytes(
     assert rig.output(plan, lock) == hashlib.sha1(b"a").hexdigest()
 
 
+def test_a_file_whose_name_has_no_room_for_a_checksum_s_ending_is_an_input_all_the_same(rig: Rig) -> None:
+    name = "x" * 255
+    rig.site.pages[name] = b"a"
+    plan = rig.plan(f"if [ -d /repo ]; then cat /repo/central/*; else get central/{name}; fi")
+    assert rig.output(plan, rig.fetch(plan)) == "a"
+
+
 def test_inputs_of_somebody_else_s_lock_are_fetched_by_digest(rig: Rig) -> None:
     rig.site.pages["a/one.jar"] = b"one"
     plan = rig.plan(FETCH_OR_READ, outputs=("out.jar",))

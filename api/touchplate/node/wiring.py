@@ -24,7 +24,6 @@ from touchplate.api.docker.judge import ImageJudge
 from touchplate.api.docker.links import ImageLinks
 from touchplate.api.docker.referrers import Referrers
 from touchplate.api.docker.repository import Registries, Registry
-from touchplate.api.docker.tokens import Tokens
 from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.http.calls import Calls, Lanes
 from touchplate.api.index.facts import FactIndex
@@ -43,6 +42,7 @@ from touchplate.base.addresses import AddressRules
 from touchplate.base.durable import DigestFolder, FileLock
 from touchplate.base.errors import ConfigError, StorageError
 from touchplate.base.http import HTTPClient, HTTPLimits
+from touchplate.base.registry_tokens import Tokens
 from touchplate.base.sql import sqlite_engine
 from touchplate.base.upstreams import AUTO
 from touchplate.log.service import log_folder, open_log

@@ -17,6 +17,7 @@ from touchplate.base.values import Secret
 from touchplate.builder.cli_probe import add_backend
 from touchplate.builder.job import Settings, load_operator
 from touchplate.builder.queue.address import add_server, server_url
+from touchplate.builder.upstream_client import read_credentials
 from touchplate.builder.upstream_option import parse_upstreams
 from touchplate.builder.worker import Worker, WorkerSettings
 from touchplate.builder.workshop import default_data
@@ -41,7 +42,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         action="append",
         default=[],
-        metavar="URL|NAME=URL[,identity=…][,ecosystem=…]",
+        metavar="URL|NAME=URL[,identity=…][,ecosystem=…][,credentials=file:PATH|env:NAME][,realm=HOST]",
         help="as for touchplate rebuild; may be repeated",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.slots <= MAX_SLOTS:
         raise UsageError(f"--slots: write a number from 1 to {MAX_SLOTS}")
     check_operator(args.operator)
-    parse_upstreams(args.upstream)
+    for one in parse_upstreams(args.upstream):
+        read_credentials(one)  # as the key: told now
     server = server_url(args)
     settings = Settings(
         server=f"{server}/builder",

@@ -22,7 +22,7 @@ def add_workshop_options(parser: "argparse.ArgumentParser | argparse._ArgumentGr
         "--upstream",
         action="append",
         default=[],
-        metavar="URL|NAME=URL[,identity=…][,ecosystem=…]",
+        metavar="URL|NAME=URL[,identity=…][,ecosystem=…][,credentials=file:PATH|env:NAME][,realm=HOST]",
         help="Maven's central (default: mvn's own), or another upstream by name; may be repeated",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")

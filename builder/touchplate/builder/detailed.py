@@ -10,16 +10,18 @@ import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from touchplate.base.environment import read_environment
+from touchplate.base.errors import StorageError
 from touchplate.builder.cache import Cache
 from touchplate.builder.collect import collect
 from touchplate.builder.compare import Comparison
-from touchplate.builder.errors import PhaseFailed
+from touchplate.builder.contents import printable
+from touchplate.builder.errors import HostLack, PhaseFailed
 from touchplate.builder.plan import GIB, MIB, Bind, Limits
 from touchplate.builder.process import run_tool
 from touchplate.builder.sandbox import Job, Sandbox
+from touchplate.builder.workspace import JOB, locked_folder
 from touchplate.verify.jcs import JSONValue, format_json, parse_json
 
 PROGRAM = "diffoscope"
@@ -42,6 +44,9 @@ SOFT_SECONDS = 60
 LIMITS = Limits(wall_seconds=180, memory_bytes=2 * GIB, processes=128, log_bytes=MIB, workspace_bytes=4 * GIB)
 """Of one look: it unpacks archives several times over, and a jar of 50 MB needs 1 GB on disk."""
 
+MAX_LOOKS = 4
+"""Outputs of one rebuild that are explained: it may have 64, and each may take `LIMITS.wall_seconds`."""
+
 _SHOWN = ("/etc/ld.so.cache", "/etc/alternatives", *(f"/etc/java-{major}-openjdk" for major in (11, 17, 21)))
 """What it needs of the host beside /usr, where that is there: its libraries by name, and javap."""
 
@@ -62,9 +67,13 @@ class Detailer:
     def detail(self, found: Comparison, published: bytes, rebuilt: Path, name: str) -> Comparison:
         """`found`, with a report that names diffoscope's text, or the reason why there is none.
 
-        `name`: of the file, for its ending alone. Raises HostLack when the sandbox cannot be started.
+        `name`: of the file, for its ending alone. Raises HostLack when the sandbox cannot be started, or
+        there is no room for both files.
         """
-        text = self._run(published, rebuilt, _suffix(name))
+        try:
+            text = self._run(published, rebuilt, _suffix(name))
+        except (OSError, StorageError) as error:
+            raise HostLack(f"cannot lay both files out for {PROGRAM}: {error}", reason="disk-full") from error
         if isinstance(text, str):
             return _with(found, {"version": self.version, "missing": text})
         digest = hashlib.sha256(text).hexdigest()
@@ -73,8 +82,8 @@ class Detailer:
 
     def _run(self, published: bytes, rebuilt: Path, suffix: str) -> bytes | str:
         """The text, or why there is none."""
-        with TemporaryDirectory(prefix="detail-", dir=self.sandbox.config.work) as name:
-            tree = Path(name)
+        # Named and locked as a job's folder, so that whoever tidies up finds what a killed rebuild left.
+        with locked_folder(self.sandbox.config.work, JOB) as tree:
             (tree / f"published{suffix}").write_bytes(published)
             shutil.copyfile(rebuilt, tree / f"rebuilt{suffix}")
             with self.sandbox.workspace(tree) as workspace:
@@ -88,6 +97,7 @@ class Detailer:
                     return failed.failure
                 with made[_TEXT].path.open("rb") as stream:
                     text = stream.read(MAX_TEXT_BYTES + 1)
+                text = _plain(text)
                 return text if len(text) <= MAX_TEXT_BYTES else text[: MAX_TEXT_BYTES - len(CUT)] + CUT
 
     def _command(self, suffix: str) -> tuple[str, ...]:
@@ -112,6 +122,12 @@ def _with(found: Comparison, detailed: dict[str, JSONValue]) -> Comparison:
     report = parse_json(found.report, max_bytes=len(found.report))
     assert isinstance(report, dict)  # `compare` wrote it
     return replace(found, report=format_json({**report, PROGRAM: detailed}))
+
+
+def _plain(text: bytes) -> bytes:
+    """What a terminal can show: names and contents of strangers may hold what would command it."""
+    lines = text.decode("utf-8", "backslashreplace").split("\n")
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines).encode()
 
 
 def _suffix(name: str) -> str:

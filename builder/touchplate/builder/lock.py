@@ -164,3 +164,6 @@ def _check_tree(ordered: tuple[LockedInput, ...]) -> None:
             folder = "/".join(parts[:end])
             if (one.upstream, folder) in files:
                 raise DefinitionError(f"input lock: {folder!r} is both a file and a folder")
+            # Build lays the checksum of each file beside it.
+            if folder.endswith(_CHECKSUM_SUFFIXES) and (one.upstream, folder.rpartition(".")[0]) in files:
+                raise DefinitionError(f"input lock: {folder!r} is a folder, and where a checksum will lie")

@@ -25,7 +25,7 @@ from touchplate.builder.errors import (
     TooMuchError,
 )
 from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
-from touchplate.builder.lock import InputLock, LockedInput, is_metadata, is_sha256
+from touchplate.builder.lock import NAME_BYTES, InputLock, LockedInput, is_metadata, is_sha256
 from touchplate.builder.plan import (
     MIB,
     MIRROR_PORT,
@@ -219,7 +219,17 @@ def check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
 
 
 def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
-    """Lay the locked files out as `<repo>/<upstream>/<path>`, each hashed again where it now lies."""
+    """Lay the locked files out as `<repo>/<upstream>/<path>`, each hashed again where it now lies.
+
+    Raises HostLack when there is no room, or the cache has other bytes; DefinitionError for a wrong size.
+    """
+    try:
+        _lay_out(plan, lock, cache, repo)
+    except OSError as error:
+        raise HostLack(f"cannot lay out the locked files: {error.strerror}", reason="disk-full") from error
+
+
+def _lay_out(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
     maven = {one.name for one in plan.upstreams if one.ecosystem == "maven"}
     for one in lock.inputs:
         target = repo / one.upstream / one.path
@@ -231,7 +241,7 @@ def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> N
             shutil.copyfile(source, target)
             target.chmod(0o644)
         sha1 = _check_bytes(one, target)
-        if one.upstream in maven:
+        if one.upstream in maven and len(target.name.encode()) <= NAME_BYTES - len(".sha1"):
             # Checksum files are not inputs: they follow from the locked bytes. Without them Maven complains.
             checksum = target.with_name(f"{target.name}.sha1")
             checksum.write_text(sha1)

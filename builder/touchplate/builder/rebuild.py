@@ -15,7 +15,7 @@ from touchplate.builder.backend import Backend
 from touchplate.builder.compare import Comparison
 from touchplate.builder.definitions import Definition, SourceFile
 from touchplate.builder.demands import check_demands
-from touchplate.builder.detailed import open_detailer
+from touchplate.builder.detailed import MAX_LOOKS, open_detailer
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.known_locks import LockKey
@@ -182,11 +182,13 @@ class _Outcome:
         if self.result is None or self.lock is None:
             return None
         workshop.display.step("compare")
-        verdicts = []
+        verdicts: list[OutputVerdict] = []
+        looks = MAX_LOOKS if workshop.detailed else 0
         for output, file in zip(definition.outputs, published, strict=True):
             rebuilt = self.result.outputs[output.path]
             comparison = definition.ecosystem.compare(workshop, definition, output.package, file, rebuilt)
-            if comparison.report and workshop.detailed:
+            if comparison.report and looks:
+                looks -= 1
                 comparison = _detail(workshop, comparison, (file, rebuilt), output.package.file_name)
             verdicts.append(OutputVerdict(file, rebuilt, comparison))
         found = (verdict.comparison for verdict in verdicts)

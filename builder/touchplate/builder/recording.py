@@ -41,6 +41,7 @@ from touchplate.builder.lock import (
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
 from touchplate.builder.replay import NotServedError, locate, refuse_method
+from touchplate.builder.upstream_client import AccountsError, CredentialsError, UpstreamClient
 
 CLIENTS = 64
 """Connections that the build may hold at once, and so threads of the mirror; more wait."""
@@ -95,9 +96,12 @@ class UpstreamClients:
         limits = HTTPLimits(idle_connections=CLIENTS)
         self.upstreams = {one.name: _resolved(one) for one in upstreams}
         self._clients = {one.name: HTTPClient(_rules(one), limits) for one in self.upstreams.values()}
+        self._asking = {
+            one.name: UpstreamClient(one, self._clients[one.name]) for one in self.upstreams.values()
+        }
 
-    def client(self, name: str) -> HTTPClient:
-        return self._clients[name]
+    def client(self, name: str) -> UpstreamClient:
+        return self._asking[name]
 
     def url(self, name: str, path: str) -> str:
         """The address of a (plain, decoded) path."""
@@ -280,6 +284,8 @@ class Recorder:
             return self._fail("too-large", f"{name}/{path} is larger than all inputs together may be")
         except StorageError as error:
             return self._lack(HostLack(f"cannot keep {name}/{path}: {error}", reason="disk-full"))
+        except AccountsError as error:
+            return self.refuse(403, f"{name}/{path}: {error}")
         except FetchError as error:
             return self._note_trouble(path, f"{name}/{path}: {error}")
         return self._record(name, path, answer) if answer.status == 200 else answer
@@ -291,7 +297,7 @@ class Recorder:
                 answer = self._ask_upstream_once(name, path)
                 if answer.status < 500 or tried == TRIES:
                     break
-            except (ResponseTooLargeError, StorageError):
+            except (ResponseTooLargeError, StorageError, CredentialsError, AccountsError):
                 raise
             except FetchError:
                 if tried == TRIES:
@@ -452,6 +458,8 @@ def _fetch_one(one: LockedInput, clients: UpstreamClients, cache: Cache) -> None
                     writer.commit()
                     return
                 what = f"status {response.status}"
+        except CredentialsError as error:
+            raise HostLack(f"cannot fetch {where}: {error}", reason=error.reason) from error
         except (FetchError, StorageError) as error:
             what = str(error)
         time.sleep(PAUSE_SECONDS * 2 ** (tried - 1))

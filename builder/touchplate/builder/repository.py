@@ -15,6 +15,7 @@ from touchplate.base.http import HTTPClient
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
+from touchplate.builder.upstream_client import UpstreamClient
 from touchplate.verify.names import encode_name, format_upstream_uri, parse_upstream_uri
 
 MAX_FILE_BYTES = 512 * MIB
@@ -45,8 +46,9 @@ class Repository:
     """One upstream, read through the bounded client, with a digest-keyed folder in front of it."""
 
     def __init__(self, upstream: Upstream, client: HTTPClient, store: DigestFolder) -> None:
+        """Raises HostLack when the upstream has credentials that cannot be used."""
         self.upstream = upstream
-        self._client = client
+        self.asking = UpstreamClient(upstream, client)
         self._store = store
 
     def get(self, path: str) -> RemoteFile | None:
@@ -56,13 +58,15 @@ class Repository:
         """
         url = f"{self.upstream.url.rstrip('/')}/{encode_name(path, slash=True)}"
         try:
-            response = self._client.get(url, max_bytes=MAX_FILE_BYTES)
+            response = self.asking.get(url, max_bytes=MAX_FILE_BYTES)
         except FetchError as error:
             raise HostLack(f"upstream {self.upstream.name!r} cannot be read: {error}") from error
         if response.status in (404, 410):
             return None
         if response.status != 200:
-            raise HostLack(f"upstream {self.upstream.name!r} answers {response.status} for {path!r}")
+            asks = response.status == 401 and self.upstream.credentials is None
+            hint = f"; give --upstream {self.upstream.name}=…,credentials=file:PATH" if asks else ""
+            raise HostLack(f"upstream {self.upstream.name!r} answers {response.status} for {path!r}{hint}")
         return RemoteFile(format_upstream_uri(self.upstream.identity, path), path, response.body)
 
     def need(self, path: str) -> RemoteFile:

@@ -1,15 +1,19 @@
 """`--upstream`: where packages, sources and inputs are fetched from, as a person writes it.
 
 A bare address stands for Maven's `central`; every other upstream has a name:
-`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci|apt]`.
+`NAME=URL[,identity=NAME][,ecosystem=maven|conan|oci|apt][,credentials=file:PATH|env:NAME][,realm=HOST]`. What
+stands in place of a reference to credentials may be the credentials themselves, and is never repeated.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
+from touchplate.base.errors import quote
 from touchplate.base.upstreams import AUTO, Upstream
+from touchplate.base.values import Secret
 from touchplate.verify.purl import DEFAULT_UPSTREAMS, ECOSYSTEMS, Ecosystem
 from touchplate.verify.usage import UsageError
 
@@ -17,7 +21,10 @@ CENTRAL = Upstream(name="central", ecosystem="maven", identity=DEFAULT_UPSTREAMS
 """The default upstream: wherever the installed Maven's own configuration says `central` is."""
 
 _NAMED = re.compile(r"(?P<name>[^=:/,]*)=(?P<rest>.*)", re.DOTALL)
-_SETTING = re.compile(r"(?P<rest>.*),(?P<key>identity|ecosystem)=(?P<value>[^,]*)", re.DOTALL)
+_SETTING = re.compile(r"(?P<rest>.*),(?P<key>[A-Za-z_]+)=(?P<value>[^,]*)", re.DOTALL)
+_SETTINGS = ("identity", "ecosystem", "credentials", "realm")
+_SECRET = re.compile(r"//[^/]*@|,[a-z_ ]*(cred|pass|token|secret)[a-z_ ]*=.*", re.DOTALL | re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:]+", re.ASCII)
 
 
 def parse_upstream(text: str) -> Upstream:
@@ -25,7 +32,7 @@ def parse_upstream(text: str) -> Upstream:
     named = _NAMED.fullmatch(text)
     upstream = replace(CENTRAL, url=text) if named is None else _parse_named(named["name"], named["rest"])
     if mistakes := upstream.check():
-        raise UsageError(f"--upstream {text[:200]!r}: {'; '.join(mistakes)}")
+        raise UsageError(f"--upstream {_shown(text)}: {'; '.join(mistakes)}")
     return upstream
 
 
@@ -50,16 +57,53 @@ def parse_upstreams(texts: Sequence[str]) -> tuple[Upstream, ...]:
 def _parse_named(name: str, rest: str) -> Upstream:
     settings: dict[str, str] = {}
     while found := _SETTING.fullmatch(rest):  # from the end: an address may hold commas
+        if found["key"] not in _SETTINGS and ",credentials=" in rest[: found.end("rest")]:
+            break  # a part of a password, perhaps
+        if found["key"] not in _SETTINGS:
+            raise UsageError(
+                f"--upstream {name}: {found['key'][:40]!r} is no setting; known: {', '.join(_SETTINGS)}"
+            )
         if found["key"] in settings:
             raise UsageError(f"--upstream {name}: {found['key']} stands twice")
         settings[found["key"]] = found["value"]
         rest = found["rest"]
+    if ",credentials=" in rest:  # it may be the password itself, so nothing else repeats it
+        raise UsageError(
+            f'--upstream {name}: credentials: write "file:PATH" or "env:VARIABLE", without a comma'
+        )
+    ecosystem = _ecosystem(name, settings.get("ecosystem"))
+    if "realm" in settings and ecosystem != "oci":
+        raise UsageError(f"--upstream {name}: realm is for registries, ecosystem=oci")
     return Upstream(
         name=name,
-        ecosystem=_ecosystem(name, settings.get("ecosystem")),
+        ecosystem=ecosystem,
         identity=settings.get("identity", name),
         url=rest,
+        credentials=_credentials(name, settings.get("credentials")),
+        realms=_realms(name, settings.get("realm")),
     )
+
+
+def _credentials(name: str, reference: str | None) -> Secret | None:
+    if reference is None:
+        return None
+    try:
+        return Secret.parse(reference, Path.cwd())
+    except ValueError as error:
+        raise UsageError(f"--upstream {name}: credentials: {error}") from None
+
+
+def _realms(name: str, host: str | None) -> frozenset[str]:
+    """The host that gives tokens for this registry, where that is another one."""
+    if host is None:
+        return frozenset()
+    if not _HOST.fullmatch(host):
+        raise UsageError(f"--upstream {name}: realm {quote(host)} is no host; write it without https://")
+    return frozenset({host})
+
+
+def _shown(text: str) -> str:
+    return quote(_SECRET.sub("…", text), 200)
 
 
 def _ecosystem(name: str, given: str | None) -> Ecosystem | Literal["apt"]:

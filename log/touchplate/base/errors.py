@@ -10,7 +10,8 @@
     │   ├── BadURLError        not a URL that this client fetches
     │   ├── AddressRefusedError, RedirectRefusedError
     │   ├── FetchTimeoutError, UnreachableError
-    │   └── TruncatedResponseError, ResponseTooLargeError, BadResponseError
+    │   ├── TruncatedResponseError, ResponseTooLargeError, BadResponseError
+    │   └── TokenError         a registry's token service gave no token
     ├── UpstreamError          an upstream whose address cannot be found
     └── ShutdownError          parts that did not stop in order
 
@@ -137,6 +138,17 @@ class BadResponseError(FetchError):
     """The answer is not HTTP as this client understands it, or has a body whose end cannot be known."""
 
     default_reason = "bad-response"
+
+
+class TokenError(FetchError):
+    """A registry's token service gave no token, or is none that may be asked. `status`: what it answered,
+    0 when that was not the matter."""
+
+    default_reason = "token"
+
+    def __init__(self, message: str, *, reason: str | None = None, status: int = 0) -> None:
+        super().__init__(message, reason=reason)
+        self.status = status
 
 
 class UpstreamError(TouchplateError):

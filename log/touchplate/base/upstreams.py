@@ -16,8 +16,10 @@ from typing import Literal
 from xml.etree.ElementTree import Element
 
 from touchplate.base.connections import parse_origin
+from touchplate.base.credentials import may_carry_credentials
 from touchplate.base.environment import Environment, read_environment
 from touchplate.base.errors import FetchError, TouchplateError, UpstreamError, quote
+from touchplate.base.values import Secret
 from touchplate.base.xml import parse_xml
 
 AUTO = "auto"
@@ -28,6 +30,7 @@ SUPER_POM = "org/apache/maven/model/pom-4.0.0.xml"
 _SUPER_POM_JARS = ("maven-model-builder*.jar", "maven-impl*.jar")
 # Bytes of a settings file or a super POM: the real ones have under 20 kB.
 MAX_XML_BYTES = 1024 * 1024
+_PLAIN = "credentials go to an address that begins with https:// (or to this machine itself) only"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _VARIABLE = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 
@@ -39,7 +42,8 @@ class Upstream:
     `identity` is what statements call it (the same for all who speak of the same upstream, whatever mirror
     they use); `url` is where it is asked, "auto" for the installed Maven's own central; `record` says whether
     the digests of its files are put into the log when they are first seen. `apt`: an archive that rebuilds of
-    images read, and nobody is served from.
+    images read, and nobody is served from. `credentials` says where those for it stand (see
+    `credentials.Credentials`); `realms` are hosts that may give tokens for it beside its own.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Upstream:
     identity: str
     url: str = AUTO
     record: bool = False
+    credentials: Secret | None = None
+    realms: frozenset[str] = frozenset()
 
     def check(self) -> list[str]:
         """What is wrong with it, in words; for `config.load`."""
@@ -65,6 +71,8 @@ class Upstream:
             mistakes.append(f"url: {error}")
         if "?" in self.url:
             mistakes.append("url: an upstream's address has no query")
+        if self.credentials is not None and not mistakes and not may_carry_credentials(self.url):
+            mistakes.append(f"url: {_PLAIN}")
         return mistakes
 
 
@@ -79,6 +87,8 @@ class FoundURL:
 def resolve_upstream(upstream: Upstream, environment: Environment | None = None) -> Upstream:
     """The upstream with its real address, without a final slash. Raises UpstreamError."""
     url = maven_central(environment) if upstream.url == AUTO else upstream.url
+    if upstream.credentials is not None and not may_carry_credentials(url):
+        raise UpstreamError(f"{quote(url)}: {_PLAIN}")
     return replace(upstream, url=url.rstrip("/"))
 
 

@@ -13,10 +13,10 @@ from tests.images import OCI_MANIFEST
 
 from touchplate.api.docker import upstream as upstream_module
 from touchplate.api.docker.manifests import MAX_VALUES
-from touchplate.api.docker.tokens import Tokens
 from touchplate.api.docker.upstream import RegistryClient
 from touchplate.api.errors import UpstreamError
 from touchplate.base.http import HTTPLimits
+from touchplate.base.registry_tokens import Tokens
 from touchplate.node.wiring import ANSWER_SECONDS, BLOB_SECONDS
 
 TAGS = "/v2/team/app/tags/list"

@@ -22,7 +22,7 @@ from tests.images import (
     sha256,
 )
 
-from touchplate.api.docker.tokens import Tokens
+from touchplate.base.registry_tokens import Tokens
 
 GOOD = make_image("good")
 BAD = make_image("bad")

@@ -12,13 +12,13 @@ from urllib.parse import urljoin
 
 from touchplate.api.docker.layout import is_tag
 from touchplate.api.docker.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, MAX_VALUES
-from touchplate.api.docker.tokens import Tokens
 from touchplate.api.errors import ChangedError, NotFoundError, UpstreamError
 from touchplate.api.pull import NegativeCache
 from touchplate.api.values import most_values
 from touchplate.base.connections import parse_origin
 from touchplate.base.errors import FetchError
 from touchplate.base.http import HTTPClient, Response
+from touchplate.base.registry_tokens import Tokens
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, parse_json
 

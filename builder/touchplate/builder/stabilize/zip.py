@@ -17,21 +17,26 @@ it), comments, text flags, extra fields and, above all, signatures below META-IN
 - `pom-properties-date@1`: comment lines of META-INF/maven/*/*/pom.properties, in which old Mavens wrote the
   date. It could hide the text of such comments.
 
-Refused, since it is no accident: links and special files, setuid and setgid bits, two members of one name,
-extra fields of times that are longer than times, lines of pom.properties that go on in the next one.
+Refused, since it is no accident: links and special files, setuid and setgid bits, folders by mode that are
+none by name, extra fields of times that are longer than times, lines of pom.properties that go on in the next
+one or end as only some readers know. To put in order: two members whose names some system takes for one, and
+names beyond ASCII. Where the packer's system or version goes: names that are read by these, being neither
+ASCII nor marked as UTF-8.
 """
 
 import re
 import stat
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from touchplate.builder.errors import StabilizeError
 from touchplate.builder.stabilize.zipparts import (
     HAS_DESCRIPTOR,
     STORED,
+    UTF8,
     ZipArchive,
     ZipEntry,
     read_zip,
@@ -47,10 +52,12 @@ NEUTRAL_DATE = (1 << 5) | 1
 MAX_PROPERTIES_BYTES = 64 * 1024
 """Of a pom.properties: those of Maven have 120."""
 
-_DEFLATE_OPTIONS, _UTF8 = 0x0006, 0x0800  # flags 1 and 2: how hard it was tried; flag 11
+_DEFLATE_OPTIONS = 0x0006  # flags 1 and 2: how hard it was tried
 _UNIX_TIMES, _NTFS = 0x5455, 0x000A  # extra fields
 _UNIX_TIMES_SIZES = (1, 5, 9, 13)  # flags, then modification, access, creation time
 _NTFS_TIMES = re.compile(rb"\0{4}\x01\0\x18\0.{24}", re.DOTALL)
+_UNICODE_PATH = 0x7075  # extra field that gives a member a second name, 4.6.9
+_DOS_FOLDER = 0x10  # of external attributes
 _FIELD = struct.Struct("<HH")
 _POM_PROPERTIES = re.compile(rb"META-INF/maven/[^/]+/[^/]+/pom\.properties")
 
@@ -73,8 +80,18 @@ def drop_modes(data: bytes) -> bytes:
 def drop_order(data: bytes) -> bytes:
     """`zip-entry-order@1`."""
     archive = read_zip(data)
-    if len({entry.name for entry in archive.entries}) != len(archive.entries):
-        raise StabilizeError("two members of one name: their order decides which one is seen")
+    places = []
+    for entry in archive.entries:
+        for extra in (entry.local_extra, entry.central_extra):
+            if any(kind == _UNICODE_PATH for kind, _ in _fields(extra)):
+                raise StabilizeError(f"{entry.name[:80]!r} has a second name")
+        places.append((_place(entry), not entry.name.endswith(b"/"), entry.name))
+    for (place, is_file, name), (next_place, _, next_name) in pairwise(sorted(places)):
+        if place == next_place or (is_file and next_place[: len(place)] == place):
+            raise StabilizeError(
+                f"{name[:80]!r} and {next_name[:80]!r}: two members of one name, whose order decides which "
+                "one is seen"
+            )
     return write_zip(replace(archive, entries=tuple(sorted(archive.entries, key=lambda entry: entry.name))))
 
 
@@ -98,10 +115,36 @@ def _each(data: bytes, change: Callable[[ZipEntry], ZipEntry]) -> bytes:
     return write_zip(ZipArchive(tuple(change(entry) for entry in archive.entries), archive.comment))
 
 
+def _place(entry: ZipEntry) -> tuple[str, ...]:
+    """Folders and name of a member, the same for two that are unpacked to one file on any system.
+
+    Systems differ in case and in which ends of names they leave out; `./`, `//` and `..` lead unpackers to a
+    file of another name. How they compare letters beyond ASCII changes with each version of Unicode.
+    """
+    if not entry.name.isascii():
+        raise StabilizeError(
+            f"{entry.name[:80]!r} is not ASCII: systems differ about which names are the same"
+        )
+    plain = entry.name.decode("ascii").lower().partition("\0")[0]
+    parts: list[str] = []
+    for part in plain.replace("\\", "/").split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif kept := part.rstrip(" ."):
+            parts.append(kept)
+    return tuple(parts)
+
+
+def _check_charset(entry: ZipEntry) -> None:
+    if not (entry.flags & UTF8 or (entry.name.isascii() and entry.comment.isascii())):
+        raise StabilizeError(f"{entry.name[:80]!r} is read by the packer's system and version")
+
+
 def _store(entry: ZipEntry) -> ZipEntry:
+    _check_charset(entry)
     dropped = _DEFLATE_OPTIONS | HAS_DESCRIPTOR
     if entry.name.isascii() and entry.comment.isascii():
-        dropped |= _UTF8
+        dropped |= UTF8
     return replace(
         entry,
         made_by=entry.made_by & 0xFF00 | NEUTRAL_VERSION,
@@ -124,9 +167,9 @@ def _without_times(entry: ZipEntry) -> ZipEntry:
     )
 
 
-def _keep_fields(extra: bytes) -> bytes:
-    """Extra fields (APPNOTE 4.5) without those that are times."""
-    kept, at = bytearray(), 0
+def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind, value) of extra fields (APPNOTE 4.5)."""
+    at = 0
     while at < len(extra):
         if len(extra) - at < _FIELD.size:
             raise StabilizeError("an extra field that is cut short")
@@ -134,23 +177,36 @@ def _keep_fields(extra: bytes) -> bytes:
         value = extra[at + _FIELD.size :][:size]
         if len(value) != size:
             raise StabilizeError("an extra field that is cut short")
-        is_time = kind in (_UNIX_TIMES, _NTFS)
-        if kind == _UNIX_TIMES and size not in _UNIX_TIMES_SIZES:
+        yield kind, value
+        at += _FIELD.size + size
+
+
+def _keep_fields(extra: bytes) -> bytes:
+    """Extra fields without those that are times."""
+    kept = bytearray()
+    for kind, value in _fields(extra):
+        if kind == _UNIX_TIMES and len(value) not in _UNIX_TIMES_SIZES:
             raise StabilizeError("an extra field of Unix times with something beside them")
         if kind == _NTFS and not _NTFS_TIMES.fullmatch(value):
             raise StabilizeError("an extra field of NTFS times with something beside them")
-        if not is_time:
-            kept += extra[at : at + _FIELD.size + size]
-        at += _FIELD.size + size
+        if kind not in (_UNIX_TIMES, _NTFS):
+            kept += _FIELD.pack(kind, len(value)) + value
     return bytes(kept)
 
 
 def _without_mode(entry: ZipEntry) -> ZipEntry:
+    _check_charset(entry)
     mode = entry.external >> 16
+    is_folder = entry.name.endswith(b"/")
+    if (
+        (stat.S_ISDIR(mode) and not is_folder)
+        or (stat.S_ISREG(mode) and is_folder)
+        or (entry.external & _DOS_FOLDER and not is_folder)
+    ):
+        raise StabilizeError(f"{entry.name[:80]!r} is a folder by its mode or by its name alone")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR) or mode & (stat.S_ISUID | stat.S_ISGID):
         raise StabilizeError(f"{entry.name[:80]!r} is a link, a special file, or setuid")
-    folder = 0x10 if entry.name.endswith(b"/") else 0
-    return replace(entry, made_by=entry.made_by & 0xFF, external=folder)
+    return replace(entry, made_by=entry.made_by & 0xFF, external=_DOS_FOLDER if is_folder else 0)
 
 
 def _without_comments(entry: ZipEntry) -> ZipEntry:
@@ -158,7 +214,10 @@ def _without_comments(entry: ZipEntry) -> ZipEntry:
         return entry
     if entry.method != STORED or entry.descriptor or entry.size > MAX_PROPERTIES_BYTES:
         raise StabilizeError("pom.properties is packed; zip-compression@1 comes first")
-    lines = entry.content().splitlines(keepends=True)
+    content = entry.content()
+    if b"\r" in content.replace(b"\r\n", b""):  # for Java the end of a line, for other readers none
+        raise StabilizeError("a line of pom.properties ends with CR alone")
+    lines = content.splitlines(keepends=True)
     if any(line.rstrip(b"\r\n").endswith(b"\\") for line in lines):
         raise StabilizeError("a line of pom.properties goes on in the next one")
     content = b"".join(line for line in lines if not line.startswith(b"#"))

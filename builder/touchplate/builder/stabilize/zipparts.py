@@ -23,12 +23,19 @@ MAX_CONTENT_BYTES = 512 * MIB
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED, HAS_DESCRIPTOR, STRONG, MASKED = 0x0001, 0x0008, 0x0040, 0x2000  # general purpose flags, 4.4.4
+UTF8 = 0x0800  # flag 11
+
+MAX_NEEDED = 45
+"""Version that an entry may say it needs, 4.4.3: that of Zip64, which careful packers write. Of a later one
+some readers take no notice, and others leave the entry out."""
 
 _LOCAL = struct.Struct("<4s5H3I2H")  # signature, needed, flags, method, time, date, CRC, sizes, lengths
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _LOCAL_MARK, _CENTRAL_MARK, _END_MARK = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _DESCRIPTOR_MARK = b"PK\x07\x08"
+_ZIP64_LOCATOR = struct.Struct("<4sIQI")
+_ZIP64_MARK = b"PK\x06\x07"
 _SIZES = struct.Struct("<3I")  # CRC, compressed, uncompressed
 _MAX_COMMENT = 0xFFFF
 
@@ -97,6 +104,8 @@ def read_zip(data: bytes) -> ZipArchive:
         raise StabilizeError("a zip archive on several disks, or Zip64")
     if at + _END.size + length != len(data) or start + size != at:
         raise StabilizeError("a zip archive with something before, behind or between its parts")
+    if data[max(0, at - _ZIP64_LOCATOR.size) : at].startswith(_ZIP64_MARK):  # in a comment, say
+        raise StabilizeError("a zip archive with the end of Zip64 before its own")
     headers = list(_read_directory(data[start:at], count))
     if sum(header.size for header, _ in headers) > MAX_CONTENT_BYTES:
         raise StabilizeError(f"a zip archive of more than {MAX_CONTENT_BYTES} bytes")
@@ -186,7 +195,12 @@ def _read_local(data: bytes, header: _Header) -> ZipEntry:
         :name_length
     ] != header.name:
         raise StabilizeError(f"{shown} is another one in its local header")
+    if max(needed, header.fields[1]) > MAX_NEEDED:
+        raise StabilizeError(f"{shown} needs a version of the format later than {MAX_NEEDED}")
     zeroed = bool(flags & HAS_DESCRIPTOR) and (crc, packed, size) == (0, 0, 0)
+    if zeroed and method == STORED and header.size:
+        # Who reads a stream must guess where it ends, from what looks like a descriptor in it.
+        raise StabilizeError(f"{shown} is stored, and says only behind itself how long it is")
     if not zeroed and (crc, packed, size) != (header.crc, header.packed, header.size):
         raise StabilizeError(f"{shown} has other sizes in its local header")
     end = start + header.packed

@@ -44,6 +44,8 @@ _CRLF = {"JAVA_TOOL_OPTIONS": "'-Dline.separator=\r\n'"}
 
 _CRLF_NOTE = "line separator CRLF (pom.properties of the published jar, which Maven wrote with its machine's)"
 
+_TOOL_CHARS = 80  # of the tool's name, a stranger's words that are shown and written into the definition
+
 _JAR_PACKAGINGS = ("jar", "bundle", "maven-plugin", "ejb")
 
 
@@ -155,7 +157,11 @@ def _jdk_major(traces: BuildTraces, package: PackageURL) -> int:
 
 
 def _said_of_tools(traces: BuildTraces) -> tuple[str, ...]:
-    said = f"published by {traces.created_by}" if traces.created_by else "its manifest names no tool"
+    said = (
+        f"published by {traces.created_by[:_TOOL_CHARS]}"
+        if traces.created_by
+        else "its manifest names no tool"
+    )
     if traces.tool_jdk is None:
         return (said,)
     return (said, f"under JDK {traces.tool_jdk[:20]} with a toolchain, which is not inferred")

@@ -16,6 +16,9 @@ DROPPED = frozenset({"META-INF/MANIFEST.MF", "META-INF/DEPENDENCIES"})
 
 DROPPED_FOLDER = "META-INF/maven/"
 
+_RESERVED = frozenset({"pom.xml", ".mvn"})
+"""At the top of the tree: the POM's own place, and options and extensions of Maven, which no jar holds."""
+
 _JAVA_NAMES = frozenset({"overview.html", "package.html"})
 _JAVA_FOLDER = "doc-files"
 _JAVA_SUFFIXES = (".java", ".jj", ".jjt")
@@ -46,7 +49,7 @@ def _declared(name: str, resources: Sequence[Resource]) -> str:
         if rest is None or one.directory is None:
             continue
         place = f"{one.directory}/{rest}" if one.directory else rest
-        if place.split("/")[0] != "pom.xml":  # the POM's own place
+        if place.split("/")[0] not in _RESERVED:
             return place
     if name in ROOT_FILES:
         return name.removeprefix("META-INF/")

@@ -3,7 +3,7 @@
 Only the POM's own are read: those it inherits are not in a sources jar's source.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from xml.etree.ElementTree import Element
@@ -15,6 +15,10 @@ MAX_PATTERN_CHARS = 200
 
 MAX_TRIES = 200_000
 """Files times patterns: each is tried on each. A jar of 20,000 files under a POM of ten patterns is large."""
+
+MAX_STEPS = 500_000_000
+"""Characters of all patterns times characters of all names, which bounds what trying them costs: two minutes
+for patterns and names made for it. A jar of 20,000 files under ten patterns may reach a tenth of it."""
 
 _BASE = ("${project.basedir}", "${basedir}", "${pom.basedir}")
 
@@ -44,14 +48,17 @@ def read_resources(build: Element | None) -> tuple[Resource, ...]:
     return tuple(_read(item) for item in _items(build, "resources", "resource"))
 
 
-def check_tries(resources: Sequence[Resource], files: int) -> None:
-    """Raises DefinitionError when so many patterns are too much work for that many files."""
+def check_tries(resources: Sequence[Resource], names: Collection[str]) -> None:
+    """Raises DefinitionError when so many patterns are too much work for files of these names."""
     patterns = [pattern for one in resources for pattern in (*one.includes, *one.excludes)]
     if any(len(pattern) > MAX_PATTERN_CHARS for pattern in patterns):
         raise DefinitionError(f"the POM has a resource pattern of more than {MAX_PATTERN_CHARS} characters")
-    if (len(resources) + len(patterns)) * files > MAX_TRIES:
+    tries = (len(resources) + len(patterns)) * len(names)
+    steps = sum(map(len, patterns)) * sum(map(len, names))
+    if tries > MAX_TRIES or steps > MAX_STEPS:
         raise DefinitionError(
-            f"the POM's {len(resources)} resources of {len(patterns)} patterns are too many for {files} files"
+            f"the POM's {len(resources)} resources of {len(patterns)} patterns are too many or too long for "
+            f"{len(names)} files"
         )
 
 

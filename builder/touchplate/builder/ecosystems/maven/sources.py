@@ -110,7 +110,7 @@ def _resources(pom: RemoteFile, archive: SafeZip) -> tuple[Resource, ...]:
         found = parse_pom(pom.data).build.resources
     except DefinitionError:  # Maven will say what is wrong with it, as the build's own failure
         return ()
-    check_tries(found, len(archive.members))
+    check_tries(found, [member.name for member in archive.members])
     return found
 
 

@@ -5,9 +5,11 @@ The builder reads the file again by itself, and has no network and no other imag
 through by mistake fails there. It is here to say so early, with the line and what to do.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 from touchplate.builder.errors import ContainerfileError
 
@@ -23,11 +25,19 @@ _KNOWN = frozenset(
         *("MAINTAINER", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
     }
 )
-_DIRECTIVE = re.compile(r"#\s*(escape|syntax|check)\s*=", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"#\s*(escape|syntax|check|platform)\s*=", re.IGNORECASE)
 _FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?\Z")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/", re.IGNORECASE)
-_ODD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\r(?!\n)")
+_ODD = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]|\r(?!\n)"
+)
 """What one reader takes for the end of a line or for space, and another one does not."""
+
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", re.ASCII)
+_STAGE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}", re.ASCII)
+_SHELL = re.compile(r"[\"'\\]")
+"""What the builder takes out of words before it uses them: `h"tt"p://` is an address."""
 
 _HEREDOC = re.compile(r"<<-?[\"']?[A-Za-z_]")
 
@@ -95,9 +105,11 @@ class _Reader:
             self._refuse(one, "stands before the first FROM")
         if _HEREDOC.search(one.rest) and one.name in ("RUN", "COPY", "ADD"):
             self._refuse(one, "here-documents are not supported; put the text into a file of the context")
-        for flag, _ in one.flags:
-            if one.name in _FLAGS and flag not in _FLAGS[one.name]:
+        for flag, value in one.flags if one.name in _FLAGS else ():
+            if flag not in _FLAGS[one.name]:
                 self._refuse(one, self._about_flag(one.name, flag))
+            if _SHELL.search(value):
+                self._refuse(one, f"--{flag}={value[:80]}: write it without quotes and backslashes")
         if one.name in _FLAGS and one.rest.startswith("-"):
             self._refuse(one, f"{one.rest.split()[0][:80]!r} is no flag that is understood; leave it out")
         if one.name == "FROM":
@@ -115,10 +127,18 @@ class _Reader:
         if "$" in image:
             self._refuse(one, f"{image!r} depends on an argument; write the image's name out")
         self._use(image, one)
-        self.stages.append(words[2] if len(words) == 3 else "")
+        stage = words[2] if len(words) == 3 else ""
+        if stage and (not _STAGE.fullmatch(stage) or stage.lower() == SCRATCH):
+            self._refuse(one, f"{stage[:80]!r} is no name of a stage")
+        if stage and stage.lower() in self._lowered():
+            self._refuse(one, f"there is a stage {stage[:80]!r} already")
+        self.stages.append(stage)
 
     def _check_add(self, one: Instruction) -> None:
-        for source in _words(one.rest)[:-1]:
+        words = _words(one.rest)
+        if words is None:
+            self._refuse(one, "write a list of strings, or words without quotes and backslashes")
+        for source in words[:-1]:
             if _REMOTE.match(source):
                 self._refuse(
                     one,
@@ -129,7 +149,8 @@ class _Reader:
 
     def _check_copy(self, one: Instruction) -> None:
         for flag, value in one.flags:
-            if flag == "from" and not (value.isdecimal() and int(value) < len(self.stages)):
+            # Its own stage is not one that a stage can copy from.
+            if flag == "from" and not (_NUMBER.fullmatch(value) and int(value) < len(self.stages) - 1):
                 if "$" in value:
                     self._refuse(one, f"--from={value} depends on an argument; write the name out")
                 self._use(value, one)
@@ -137,11 +158,20 @@ class _Reader:
     def _use(self, image: str, one: Instruction) -> None:
         if not image:
             self._refuse(one, "names no image")
-        if image.startswith("-"):
+        if not _IMAGE.fullmatch(image):
             self._refuse(one, f"{image[:80]!r} is no name of an image")
-        earlier = [stage.lower() for stage in self.stages if stage]
-        if image.lower() not in (SCRATCH, *earlier):
-            self.images.setdefault(image, one.line)
+        earlier = self.stages if one.name == "FROM" else self.stages[:-1]
+        if image in (SCRATCH, *earlier):
+            return
+        # Some builders tell upper case from lower case in names of stages, others do not.
+        if image.lower() in (SCRATCH, *self._lowered()):
+            self._refuse(
+                one, f"{image[:80]!r} is no earlier stage, and no image; write the name as it is there"
+            )
+        self.images.setdefault(image, one.line)
+
+    def _lowered(self) -> set[str]:
+        return {stage.lower() for stage in self.stages if stage}
 
     @staticmethod
     def _about_flag(name: str, flag: str) -> str:
@@ -153,7 +183,7 @@ class _Reader:
             return f"--{flag} is not supported: the definition says which platform is built; leave it out"
         return f"--{flag} is not supported; leave it out"
 
-    def _refuse(self, one: Instruction, why: str) -> None:
+    def _refuse(self, one: Instruction, why: str) -> NoReturn:
         raise ContainerfileError(f"{self._name} line {one.line}: {one.name}: {why}")
 
 
@@ -186,16 +216,27 @@ def _logical_lines(text: str, name: str) -> Iterator[tuple[int, str]]:
         if not stripped:
             continue
         start = start or number
+        # As the builder joins them: without a space, and what stands before the backslash as it is.
         if stripped.endswith("\\"):
-            parts.append(stripped[:-1].rstrip())
+            parts.append(line.rstrip()[:-1])
             continue
-        parts.append(stripped)
-        yield start, re.sub(r"\s+", " ", " ".join(parts), count=1).strip()
+        parts.append(line)
+        yield start, _joined(parts)
         parts, start = [], 0
     if parts:
-        yield start, " ".join(parts).strip()
+        yield start, _joined(parts)
 
 
-def _words(rest: str) -> list[str]:
-    """Words of a COPY or ADD: plain, or a JSON list."""
-    return [word.strip("\"',[]") for word in rest.split()]
+def _joined(parts: list[str]) -> str:
+    return re.sub(r"\s+", " ", "".join(parts).strip(), count=1)
+
+
+def _words(rest: str) -> list[str] | None:
+    """Words of an ADD as the builder takes them, plain or from a JSON list; None when that is not plain."""
+    if not rest.startswith("["):
+        return None if _SHELL.search(rest) else rest.split()
+    try:
+        words = json.loads(rest)
+    except (ValueError, RecursionError):
+        return None
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None

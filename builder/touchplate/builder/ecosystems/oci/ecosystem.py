@@ -207,8 +207,8 @@ class OCI:
 
 
 def _reader(workshop: Workshop, identity: str, store: DigestFolder | None = None) -> RegistryReader:
-    upstream = workshop.repositories.of_identity(identity, "oci").upstream
-    return RegistryReader(upstream, workshop.client, store or workshop.cache.inputs)
+    asking = workshop.repositories.of_identity(identity, "oci").asking
+    return RegistryReader(asking, store or workshop.cache.inputs)
 
 
 def _archive(workshop: Workshop, name: str) -> Upstream:

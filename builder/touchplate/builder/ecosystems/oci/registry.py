@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import FetchError, StorageError
-from touchplate.base.http import HTTPClient, Response
-from touchplate.base.upstreams import Upstream
+from touchplate.base.http import Response
 from touchplate.builder.ecosystems.oci.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.upstream_client import UpstreamClient
 from touchplate.verify.names import encode_name, format_upstream_uri
 
 _ACCEPT = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
@@ -20,8 +20,8 @@ _ACCEPT = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
 class RegistryReader:
     """One upstream. What was read once stands in `store`, and is hashed again when it is read from there."""
 
-    def __init__(self, upstream: Upstream, client: HTTPClient, store: DigestFolder) -> None:
-        self.upstream = upstream
+    def __init__(self, client: UpstreamClient, store: DigestFolder) -> None:
+        self.upstream = client.upstream
         self._client = client
         self._store = store
 
@@ -96,9 +96,15 @@ class RegistryReader:
         if response.status in (404, 410):
             raise DefinitionError(f"upstream {self.upstream.name!r} has no {path!r}")
         if response.status in (401, 403):
+            given = self.upstream.credentials is not None
+            remedy = (
+                "have reading it allowed to whom its credentials are of"
+                if given
+                else f"give --upstream {self.upstream.name}=…,credentials=file:PATH"
+            )
             raise HostLack(
-                f"upstream {self.upstream.name!r} does not show {path!r} without credentials (status "
-                f"{response.status}), and the builder has none: name a mirror that asks for none",
+                f"upstream {self.upstream.name!r} does not show {path!r} (status {response.status}): "
+                f"{remedy}",
                 reason="upstream-failed",
             )
         if response.status != 200:

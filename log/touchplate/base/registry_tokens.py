@@ -2,7 +2,7 @@
 
 Source: distribution, "Token Authentication Specification". Credentials go to the realm that the registry
 names only over https, or to the own host of a registry that has no TLS itself; a token goes to the registry
-only.
+only. Which hosts may be such a realm can be narrowed down.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import urllib.parse
 from collections import OrderedDict
 from collections.abc import Callable
 
-from touchplate.api.errors import UpstreamError
-from touchplate.base.errors import FetchError
+from touchplate.base.credentials import may_carry_credentials
+from touchplate.base.errors import FetchError, TokenError, quote
 from touchplate.base.http import HTTPClient
 
 DEFAULT_SECONDS = 60.0
@@ -49,10 +49,15 @@ class Tokens:
         client: HTTPClient,
         credentials: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        realms: frozenset[str] | None = None,
     ) -> None:
-        """`credentials`: `user:password`, or None to ask without."""
+        """`credentials`: `user:password`, or None to ask without. `realms`: hosts that may give tokens beside
+        the registry's own, by https or on loopback; None for any, of which those that are not reached by
+        https get no credentials."""
         self._name = name
         parts = urllib.parse.urlsplit(url)
+        self._realms = None if realms is None else realms | {parts.hostname or ""}
         self._plain_host = parts.hostname if parts.scheme == "http" else None
         self._client = client
         self._basic = (
@@ -70,7 +75,7 @@ class Tokens:
 
     def answer(self, path: str, challenge: str) -> dict[str, str]:
         """Headers that answer the `WWW-Authenticate` of a 401; empty when there is nothing to answer it
-        with. Raises UpstreamError."""
+        with. Raises TokenError."""
         if challenge.lower().startswith("basic"):
             if self._basic is not None:
                 self._keep(path, self._basic, DEFAULT_SECONDS * 60)
@@ -91,40 +96,53 @@ class Tokens:
     def _ask(self, path: str, realm: str, service: str | None) -> tuple[str, float]:
         # Our own scope, never the one that the challenge names: nothing here ever pushes.
         query = {"scope": f"repository:{path}:pull", **({"service": service} if service else {})}
-        try:
-            parts = urllib.parse.urlsplit(realm)
-        except ValueError as error:
-            raise UpstreamError(
-                f"upstream {self._name!r} names no token service: {error}", reason="upstream-token"
-            ) from error
+        parts = self._check_realm(realm)
         url = f"{realm}{'&' if parts.query else '?'}{urllib.parse.urlencode(query)}"
-        is_safe = parts.scheme == "https" or parts.hostname == self._plain_host is not None
+        is_own = parts.hostname == self._plain_host is not None
+        is_safe = parts.scheme == "https" or is_own or self._realms is not None  # checked above
         headers = {"Authorization": self._basic} if self._basic and is_safe else {}
         try:
             response = self._client.get(url, max_bytes=MAX_TOKEN_BYTES, headers=headers)
         except FetchError as error:
-            raise UpstreamError(
-                f"upstream {self._name!r} asks for a token that cannot be had: {error}",
-                reason=f"upstream-{error.reason}",
+            raise TokenError(
+                f"upstream {self._name!r} asks for a token that cannot be had: {error}", reason=error.reason
             ) from error
         if response.status != 200:
-            raise UpstreamError(
+            raise TokenError(
                 f"upstream {self._name!r} gives no token for {path[:200]!r}: status {response.status}",
-                reason="upstream-token",
+                status=response.status,
             )
         return self._parse(response.body)
+
+    def _check_realm(self, realm: str) -> urllib.parse.SplitResult:
+        try:
+            parts = urllib.parse.urlsplit(realm)
+        except ValueError as error:
+            raise TokenError(f"upstream {self._name!r} names no token service: {error}") from error
+        if self._realms is not None:
+            host = parts.hostname or ""
+            if host not in self._realms:
+                raise TokenError(
+                    f"upstream {self._name!r} sends for a token to another host, {quote(host)}, which nobody "
+                    "has allowed",
+                    reason="token-realm",
+                )
+            if not may_carry_credentials(realm):
+                raise TokenError(
+                    f"upstream {self._name!r} sends for a token to {quote(host)} without https",
+                    reason="token-realm",
+                )
+        return parts
 
     def _parse(self, body: bytes) -> tuple[str, float]:
         try:
             answer = json.loads(body)
             token = answer.get("token") or answer["access_token"]
             seconds = float(answer.get("expires_in") or DEFAULT_SECONDS)
-        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        except (ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError):
             token, seconds = None, 0.0
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise UpstreamError(
-                f"upstream {self._name!r}: its token service answers no token", reason="upstream-token"
-            )
+            raise TokenError(f"upstream {self._name!r}: its token service answers no token")
         return token, min(max(DEFAULT_SECONDS, seconds), LONGEST_SECONDS)
 
     def _keep(self, path: str, value: str, seconds: float) -> None:
