@@ -210,6 +210,22 @@ def test_mirror_that_changes_between_index_and_package_says_nothing_about_the_im
         scene.images.rebuild(scene.definition_of(INSTALL, base=scene.debian))
 
 
+def test_installed_package_is_the_same_when_the_build_is_repeated_and_varied(
+    scene: DebianScene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = scene.publish("team/again", INSTALL, scene.debian)
+    definition = tmp_path / "app.json"
+    definition.write_bytes(scene.define(published, scene.debian).data)
+    registry = f"hub={scene.images.registry.url},identity=registry.example.org,ecosystem=oci"
+    upstreams = ["--upstream", registry, "--upstream", f"{ARCHIVE}={scene.address},ecosystem=apt"]
+    command = ["rebuild", "--definition", str(definition), *upstreams, "--twice", "--json"]
+    with open_folder() as folder:
+        assert main([*command, "--data", str(folder / "data")]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["result"] == "identical"
+    assert (value["repeatability"]["builds"], value["repeatability"]["same"]) == (3, True)
+
+
 def test_what_apt_leaves_behind_is_named_as_the_cause(scene: DebianScene) -> None:
     script = INSTALL.partition(" && rm ")[0]
     published = scene.publish("team/unclean", script, scene.debian)

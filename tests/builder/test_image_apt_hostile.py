@@ -13,6 +13,7 @@ from tests.builder.aptparts import ARCHIVE, SiteScene, open_plain_scene
 from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import MIB
 from touchplate.builder.rebuild import Rebuild
+from touchplate.builder.replay import CLIENTS
 
 WALL = {"wall_seconds": 120}
 ASK = (
@@ -90,6 +91,54 @@ def test_what_a_run_leaves_running_or_unread_does_not_hold_the_phase(scene: Site
     lines = said(scene.runs(script, limits=WALL))  # which sees that nothing is left
     assert "done" in lines
     assert "read-only" in lines
+
+
+def test_next_run_meets_nothing_of_what_a_run_left_behind(scene: SiteScene) -> None:
+    """No server of its own, and all of the proxy's places free again."""
+    half = f"(printf 'GET {scene.address}/pool/a.deb HTTP/1.1\\r\\n'; busybox sleep 1000)"
+    leave = (
+        "busybox setsid busybox sh -c 'while :; do echo evil | busybox nc -l -p 9999; done' & "
+        f"i=0; while test $i -lt {CLIENTS + 6}; do i=$((i+1)); {half} | busybox nc 127.0.0.1 3128 & done; "
+        "busybox sleep 1; busybox nc 127.0.0.1 9999 < /dev/null"
+    )
+    meet = (
+        "busybox nc 127.0.0.1 9999 < /dev/null || echo nobody; "
+        f"busybox wget -q -O - {scene.address}/pool/a.deb; echo end"
+    )
+    lines = said(scene.runs(f"{leave}\nRUN {meet}", limits=WALL))
+    assert lines.count("evil") == 1  # the control
+    assert "nobody" in lines
+    assert "a package" in lines
+
+
+def test_settings_of_an_image_that_touch_those_of_its_runs_leave_no_trace(scene: SiteScene) -> None:
+    lines = (
+        "true",
+        "LABEL create=--bundle",
+        "ENV create=--bundle http_proxy='' APT_CONFIG='a=b\"c'",
+        "RUN busybox env > /a",
+        "VOLUME /dev",
+        "WORKDIR /dev",
+        "USER 65534:65534",
+        "RUN test $create = --bundle",
+    )
+    published = scene.publish("team/odd", "\n".join((*lines[:3], "RUN echo a > /a", *lines[4:])))
+    done = scene.images.rebuild(scene.define(published))
+    assert done.result == "identical", (done.failure, done.log[-3000:])
+    published = scene.publish("team/control", "\n".join(lines))  # its environment, which it has written
+    assert scene.images.rebuild(scene.define(published)).result == "different"
+
+
+def test_checksum_file_of_an_archive_is_refused_in_fetch_already(scene: SiteScene) -> None:
+    """No lock may have it, so Build would lack what Fetch was given."""
+    scene.site.pages["pool/a.deb.sha256"] = b"0" * 64
+    address = f"{scene.address}/pool/a.deb.sha256"
+    done = scene.runs(f"busybox wget -q {address}")
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("fetch", "exit-status")
+    assert "is a checksum file, which no input lock has" in done.failure.detail
+    assert "absent" in said(scene.runs(f"busybox wget -q {address} || echo absent"))
+    assert scene.site.asked == []
 
 
 def test_more_bytes_than_allowed_end_fetch(scene: SiteScene) -> None:

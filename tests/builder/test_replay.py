@@ -13,6 +13,7 @@ from tests.builder.sandboxes import SECONDS
 
 from touchplate.builder import replay
 from touchplate.builder.ecosystems.oci.apt import OPTIONAL
+from touchplate.builder.lock import is_checksum
 from touchplate.builder.replay import NotServedError, Replay, locate
 
 PLACES = {"a.example/debian": "debian", "a.example/debian/extra": "extra", "b.example:8080": "flat"}
@@ -48,6 +49,8 @@ def test_request_means_a_path_of_an_upstream(target: str, meant: tuple[str, str]
         ("http://a.example/debian/a%00b", 400),
         ("http://a.example/debian/%ff", 400),
         ("http://a.example/debian/x?y", 400),
+        ("http://a.example/debian/x.sha256", 403),
+        ("http://a.example/debian/x%2esha1", 403),
         ("https://a.example/debian/x", 400),
         ("/debian/x", 400),
         ("ftp://a.example/debian/x", 400),
@@ -58,6 +61,16 @@ def test_everything_else_is_refused(target: str, status: int) -> None:
     with pytest.raises(NotServedError) as caught:
         locate(target, PLACES)
     assert caught.value.status == status
+
+
+def test_names_that_no_lock_has_are_refused_in_both_phases() -> None:
+    assert all(is_checksum(f"a{end}") for end in replay.CHECKSUM_SUFFIXES)
+    for path in ("a.md5", "a.sha1", "a.sha224", "a.sha256", "a.sha384", "a.sha512", "a.asc", "sha256"):
+        try:
+            is_refused = not locate(f"http://a.example/debian/{path}", PLACES)
+        except NotServedError:
+            is_refused = True
+        assert is_refused is is_checksum(path)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +87,22 @@ def test_everything_else_is_refused(target: str, status: int) -> None:
         ("pool/Packages.xz.deb", False),
         ("pool/InRelease/x.deb", False),
         ("keys/archive.asc", False),
+        ("dists/x/main/Contents-udeb-amd64.gz", True),
+        ("dists/x/main/dep11/Components-amd64.yml.xz", True),
+        ("dists/x/main/dep11/icons-64x64@2.tar.gz", True),
+        ("dists/x/main/cnf/Commands-all.xz", True),
+        ("dists/x/main/i18n/Translation-sr@latin", True),
+        ("dists/x/main/i18n/Translation-pt_BR.zst", True),
+        # Packages may be called like indexes, and are packages.
+        ("pool/main/i/icons-theme/icons-theme_1.0_all.deb", False),
+        ("pool/Contents-amd64.deb", False),
+        ("pool/Translation-en_1.0_all.deb", False),
+        ("pool/Packages.deb", False),
+        ("pool/Sources.dsc", False),
+        ("pool/Release.deb", False),
+        ("pool/Index.html", False),
+        ("pool/by-hash/SHA256/a/b.deb", False),
+        ("dists/x/INRELEASE", False),
     ],
 )
 def test_indexes_may_be_absent_and_packages_may_not(tmp_path: Path, path: str, may_lack: bool) -> None:
@@ -88,7 +117,7 @@ def test_what_is_remembered_of_endless_requests_is_bounded(tmp_path: Path) -> No
     for number in range(2 * replay.NOTED):
         served.find(f"http://a.example/debian/{number}.deb")
     assert len(served.not_given) == replay.SHOWN
-    assert len(served._not_given) == replay.NOTED
+    assert len(served._lacking) == replay.NOTED
 
 
 def run(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
@@ -121,6 +150,13 @@ def test_command_that_went_on_without_a_package_fails(tmp_path: Path) -> None:
     done = run(tmp_path, "print(ask('GET', 'http://a.example/debian/b.deb')[0])")
     assert done.returncode == replay.NOT_LOCKED
     assert done.stdout == "404\nNot given: debian/b.deb (not in the input lock)\n"
+
+
+def test_what_ends_the_build_is_named_however_much_was_refused_before(tmp_path: Path) -> None:
+    many = f"for number in range({replay.NOTED + 1}): ask('GET', f'http://elsewhere.example/{{number}}')\n"
+    done = run(tmp_path, f"{many}ask('GET', 'http://a.example/debian/b.deb')")
+    assert done.returncode == replay.NOT_LOCKED
+    assert done.stdout.startswith("Not given: debian/b.deb (not in the input lock)\n")
 
 
 def test_refused_requests_are_named_when_the_command_fails(tmp_path: Path) -> None:

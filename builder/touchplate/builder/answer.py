@@ -5,7 +5,8 @@ is looked through: its own digest, and the digests of what it holds when it is a
 compressed or not. A file that is two kinds of archive at once is opened as both, and no checksum, second name
 or directory of an archive is needed to read it, since tools that unpack do not need them either. This finds
 copies, not disguises: whoever publishes an input could also have encrypted the answer in it, and no reader of
-bytes can tell. What cannot be looked through within the limits is refused.
+bytes can tell. zstd and lz4 are closed to it, too: the standard library cannot read them. What cannot be
+looked through within the limits is refused.
 """
 
 import bz2

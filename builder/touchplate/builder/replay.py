@@ -32,13 +32,16 @@ SHOWN = 5
 """Requests that the last lines name."""
 
 NOTED = 100
-"""Requests that are remembered: a build may ask for ever."""
+"""Requests of each kind that are remembered: a build may ask for ever."""
 
 NOT_LOCKED = 123
 """Exit code when the command ended well although it had asked for what is not in the lock."""
 
 NOT_GIVEN = "Not given: "
 """Start of the last lines, which say what was asked for and refused, or is not in the lock."""
+
+CHECKSUM_SUFFIXES = (".md5", ".sha1", ".sha256", ".sha512")
+"""Ends of names that no lock has (`lock.is_checksum`)."""
 
 _SCHEME = "http://"
 
@@ -78,6 +81,11 @@ def locate(target: str, places: Mapping[str, str]) -> tuple[str, str]:
         )
     if not all(parts) or ".." in parts or "\\" in path or not path.isprintable():
         raise NotServedError(400, f"{target[:200]!r} is not a plain path")
+    if path.endswith(CHECKSUM_SUFFIXES):
+        # Given in Fetch and not recorded, it would be missed in Build.
+        raise NotServedError(
+            403, f"{target[:200]!r} is a checksum file, which no input lock has. Put it into the context"
+        )
     return places[place], whole[len(place) + 1 :]
 
 
@@ -100,7 +108,8 @@ class Replay:
         self._folder = folder
         self._optional = re.compile(optional)
         self._lock = threading.Lock()
-        self._not_given: dict[str, None] = {}  # under _lock; in order
+        self._lacking: dict[str, None] = {}  # under _lock, as the next; in order
+        self._refused: dict[str, None] = {}
         self.is_short = False
         """Whether something was asked for that only a lock of another build has."""
 
@@ -113,20 +122,23 @@ class Replay:
                 return found
         if self._optional.fullmatch(path) is None:
             self.is_short = True
-            self.note(f"{name}/{path[:200]} (not in the input lock)")
+            self._note(self._lacking, f"{name}/{path[:200]} (not in the input lock)")
         return None
 
-    def note(self, text: str) -> None:
-        """Remember what was not given."""
+    def note_refused(self, text: str) -> None:
+        """Remember what was refused."""
+        self._note(self._refused, text)
+
+    def _note(self, noted: dict[str, None], text: str) -> None:
         with self._lock:
-            if len(self._not_given) < NOTED:
-                self._not_given[text] = None
+            if len(noted) < NOTED:
+                noted[text] = None
 
     @property
     def not_given(self) -> list[str]:
-        """The first of it, for people."""
+        """The first of it, for people; what ends the build stands before what was refused."""
         with self._lock:
-            return list(self._not_given)[:SHOWN]
+            return [*self._lacking, *self._refused][:SHOWN]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -173,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(refuse_method(self.command, self.path), with_body=True)
 
     def _refuse(self, refused: NotServedError, with_body: bool) -> None:
-        self.server.replay.note(str(refused))
+        self.server.replay.note_refused(str(refused))
         self._say(refused.status, f"{refused}\n".encode(), with_body)
 
     def _say(self, status: int, body: bytes, with_body: bool) -> None:

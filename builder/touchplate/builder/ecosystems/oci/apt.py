@@ -15,12 +15,14 @@ from touchplate.builder.plan import MIRROR_PORT, MIRROR_URL, REPOSITORY_FOLDER, 
 
 OPTIONAL = (
     r"(?:.*/)?(?:InRelease|Release|Release\.gpg"
-    r"|(?:Packages|Sources|Index|Contents-[^/]+|Translation-[^/]+|Components-[^/]+|Commands-[^/]+|icons-[^/]+)"
-    r"(?:\.[a-z0-9]{1,4})?"
+    r"|(?:Packages|Sources|Index|(?:Contents|Commands)-[a-z0-9-]+|Translation-[A-Za-z_@-]+"
+    r"|Components-[a-z0-9-]+\.yml|icons-[0-9]+x[0-9]+(?:@[0-9]+)?\.tar)"
+    r"(?:\.(?:xz|gz|bz2|lzma|lz4|zst))?"
     r"|by-hash/[A-Za-z0-9]+/[0-9a-f]+)"
 )
 """Paths that apt asks for to see whether they are there, and goes on without: forms and compressions of its
-indexes. Where it cannot go on, apt itself fails. Packages are never optional."""
+indexes. Where it cannot go on, apt itself fails. Packages are never optional, also not
+one that is called like an index: so each kind is spelled out to its end."""
 
 LOCKED_FOLDER = f"{REPOSITORY_FOLDER}/apt"
 """Where Build finds the locked files, as `<upstream>/<path>`; no base image has this name there."""
