@@ -67,13 +67,19 @@ def lock_of(root: Path) -> RootLock:
 
 def adopt(workshop: Workshop, root: Path) -> RootLock:
     """Have the root in the workshop, as if it had been made there."""
+    lock = lay_out(workshop.data, root)
+    workshop.roots.learn(lock)
+    return lock
+
+
+def lay_out(data: Path, root: Path) -> RootLock:
+    """The same below a data folder, where the lock stays unknown."""
     lock = lock_of(root)
-    home = home_of(workshop, lock)
-    home.parent.mkdir(exist_ok=True)
+    home = data / "roots" / lock.tree
+    home.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(root, home, symlinks=True)
     for path in (home, *home.rglob("*")):
         os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
-    workshop.roots.learn(lock)
     return lock
 
 

@@ -43,7 +43,9 @@ def check(folder: Path, files: Mapping[str, bytes]) -> None:
     check_archives(inputs, paths)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress], ids=str)
+@pytest.mark.parametrize(
+    "pack", [bytes, gzip.compress, bz2.compress, lzma.compress], ids=["plain", "gzip", "bzip2", "xz"]
+)
 @pytest.mark.parametrize(
     "index", ["debian/dists/x/main/binary-amd64/Packages", "debian/dists/x/by-hash/SHA256/"]
 )

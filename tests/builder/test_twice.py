@@ -13,13 +13,13 @@ from tests.builder.sandboxes import require_sandbox
 from touchplate.base.environment import read_environment
 from touchplate.builder.attest import Operator
 from touchplate.builder.compare import Comparison, compare
-from touchplate.builder.errors import HostLack, PhaseFailed
+from touchplate.builder.errors import HostLack, ImageError, PhaseFailed
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.report import exit_code, rebuild_json
 from touchplate.builder.report_twice import repeatability_lines
 from touchplate.builder.submit import sign_rebuild
-from touchplate.builder.twice import MOST_BUILDS, Repeatability, check_twice
+from touchplate.builder.twice import MOST_BUILDS, NOT_COMPARED, Repeatability, check_twice
 from touchplate.builder.vary import FACTORS, Variation, Variations, find_variations
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.keys import generate_signer
@@ -278,6 +278,69 @@ def test_a_lack_of_the_host_at_once_claims_nothing(tmp_path: Path) -> None:
     assert found.again is None
     assert "same bytes" not in said(found)
     assert "unfinished" in said(found)
+
+
+def timed(folder: Path, until: float) -> tuple[Repeatability, list[float]]:
+    """Builds of a clock's hour each, of a plan that allows as much; when each of them ended."""
+    ended: list[float] = []
+
+    def make(plan: BuildPlan) -> bytes:
+        ended.append(len(ended) * plan.limits.wall_seconds)
+        return " ".join(one for one in FACTORS if one in plan.environment).encode()
+
+    bench, plan = Bench(folder, make), plan_of(folder)
+    found = check_twice(
+        plan,
+        bench.build(plan),
+        switches(),
+        build=bench.build,
+        compare=compare_files,
+        say=say,
+        until=until,
+        clock=lambda: ended[-1],
+    )
+    return found, ended
+
+
+def test_no_build_is_begun_that_might_not_be_over_in_time(tmp_path: Path) -> None:
+    hour = plan_of(tmp_path).limits.wall_seconds
+    found, ended = timed(tmp_path, 3.5 * hour)
+    assert ended[-1] == 3 * hour
+    assert (found.same, found.builds, found.unfinished) == (True, 4, "no-time")
+    assert found.changed_by == FACTORS[:1]
+    assert found.untested == FACTORS[1:]
+    found, ended = timed(tmp_path, 0.5 * hour)
+    assert ended == [0.0]
+    assert (found.same, found.again, found.unfinished) == (False, None, "no-time")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PhaseFailed("collect", "refused-input", "x"), ImageError("no manifest"), OSError("no such blob")],
+)
+def test_files_that_cannot_be_compared_differ_and_end_nothing(tmp_path: Path, error: Exception) -> None:
+    def fail(path: str, first: CollectedFile, other: CollectedFile) -> Comparison:
+        raise error
+
+    numbers = iter(range(2))
+    bench, plan = Bench(tmp_path, lambda plan: str(next(numbers)).encode()), plan_of(tmp_path)
+    found = check_twice(plan, bench.build(plan), switches(), build=bench.build, compare=fail, say=say)
+    assert not found.same
+    assert found.again is not None
+    assert [one.causes for one in found.again.outputs] == [(NOT_COMPARED,)]
+    assert "NOT STABLE BY ITSELF" in said(found)
+
+
+def test_a_disk_that_fails_ends_it_and_not_the_rebuild(tmp_path: Path) -> None:
+    numbers = iter(range(2))
+
+    def make(plan: BuildPlan) -> bytes:
+        if next(numbers):
+            raise OSError("the disk is gone")
+        return b"made"
+
+    found, _ = search(tmp_path, make)
+    assert (found.same, found.unfinished) == (False, "os-error")
 
 
 def test_a_build_that_fails_the_second_time_is_not_stable(tmp_path: Path) -> None:

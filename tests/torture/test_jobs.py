@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.torture.hooks import written_by
-from tests.torture.jobs.fleet import check_orphans, collecting_orphans
+from tests.torture.jobs.fleet import check_gone, check_orphans, collecting_orphans
 from tests.torture.jobs.lives import SQLITE, all_aims, choose
 from tests.torture.jobs.promises import Row, check_end, check_moment, read_rows
 from tests.torture.jobs.tally import JOBS, NODE, RANDOM, WORKERS, Aim, Tally
@@ -158,3 +158,13 @@ def test_a_process_that_outlives_its_parents_is_found_and_ended(
         assert [f"process {pid} is left over: sleep" in one for one in said] == [True] * is_left
         if is_left:
             assert os.waitpid(pid, 0)[0] == pid
+
+
+def test_a_job_process_that_outlives_its_killed_worker_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.torture.jobs.fleet.GONE_SECONDS", 2.0)
+    with collecting_orphans():
+        lasting, ending = orphan(99.0), orphan(0.2)
+        said = [str(one) for one in check_gone(lambda: {lasting, ending})]
+        assert len(said) == 1
+        assert f"process {lasting} is left over: sleep" in said[0]
+        assert os.waitpid(lasting, 0)[0] == lasting

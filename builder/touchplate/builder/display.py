@@ -2,8 +2,8 @@
 
 from collections import deque
 
+from touchplate.base.progress import STEP, Task
 from touchplate.base.progress import Progress as Display
-from touchplate.base.progress import Task
 from touchplate.builder.plan import Phase
 
 KEPT_LINES = 20
@@ -44,7 +44,8 @@ class PhaseDisplay:
         """One line of the command's output."""
         self.last.append(text)
         if self._verbose:
-            self._display.line(text)
+            # A build must not say that a phase begins: a worker tells its queue what stands in such lines.
+            self._display.line(f" {text}" if text.startswith(STEP) else text)
         if self._task is not None and self._files == 0:
             self._task.advance()
 

@@ -54,6 +54,10 @@ AGAIN_SECONDS = 2.0
 PATIENCE_SECONDS = 600.0
 """How long the queue may be away while there is something to tell it; the lease is lost long before."""
 
+TWICE_SHARE = 5 / 6
+"""Of the longest time of a lease, after which no build of `--twice` may still run: the verdict is compared,
+signed and sent in what is left."""
+
 T = TypeVar("T")
 
 
@@ -165,6 +169,7 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
     settings, job = task.settings, task.lease.job
     operator = load_operator(settings)
     server = EvidenceServer(f"{settings.server}/evidence", queue.client, settings.token)
+    twice_until = time.monotonic() + TWICE_SHARE * task.lease.longest_seconds
     with open_workshop(
         Path(settings.data),
         PlainProgress(sys.stderr),
@@ -175,7 +180,9 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
         detailed=True,
     ) as workshop:
         definition, published = _find_definition(workshop, job, server)
-        done = rebuild(workshop, definition, published, to_sign=True, twice=settings.twice)
+        done = rebuild(
+            workshop, definition, published, to_sign=True, twice=settings.twice, twice_until=twice_until
+        )
         _say(f"result: {done.result}")
         if done.repeatability is not None:
             for name, value in repeatability_lines(done.repeatability):

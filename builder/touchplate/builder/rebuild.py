@@ -100,12 +100,14 @@ def rebuild(
     to_sign: bool = False,
     refetch: bool = False,
     twice: bool = False,
+    twice_until: float | None = None,
 ) -> Rebuild:
     """Build `definition` and compare its outputs with `published`.
 
     Without `get_lock`, the lock that the same build succeeded from before is used, and Fetch runs when
     there is none, when it no longer builds, or for `refetch`. With `twice`, a build that succeeded is made
     again, in the same way and varied (`twice.py`); neither verdict nor statements depend on what that shows.
+    `twice_until`: when the last of those builds has to be over, in seconds of the monotonic clock.
 
     What keeps the package from being built is in the result; what this host lacks raises HostLack: with
     `to_sign` also an isolation below what a signature claims, before anything is run.
@@ -139,7 +141,7 @@ def rebuild(
                 if not definition.allow_metadata:
                     workshop.known_locks.keep(key, outcome.need_lock())
             if twice:
-                repeatability = attempt.repeat(definition, outcome)
+                repeatability = attempt.repeat(definition, outcome, until=twice_until)
     except PhaseFailed as error:
         outcome.failure = _failure(definition, error)
         outcome.log = error.log
@@ -227,7 +229,7 @@ class _Attempt:
         outcome.result = self.backend.build(self.plan, lock, self.workshop.cache, self.display)
         self.clock.lap("build")
 
-    def repeat(self, definition: Definition, outcome: _Outcome) -> Repeatability:
+    def repeat(self, definition: Definition, outcome: _Outcome, *, until: float | None) -> Repeatability:
         """Build again what was built, and keep what that shows."""
         assert outcome.result is not None
         lock, workshop = outcome.need_lock(), self.workshop
@@ -241,6 +243,7 @@ class _Attempt:
                 workshop, packages[path], first, other
             ),
             say=workshop.display.step,
+            until=until,
         )
         workshop.evidence.put(found.format())
         self.clock.lap("twice")

@@ -6,11 +6,12 @@ is varied alone, and those that change the bytes are named with where the bytes 
 the verdict: that is about the first build.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from touchplate.builder.compare import Comparison
-from touchplate.builder.errors import HostLack, PhaseFailed
+from touchplate.builder.errors import BuilderError, HostLack, PhaseFailed
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.vary import FACTORS, Variation, Variations, apply
 from touchplate.verify.jcs import JSONValue, format_json
@@ -21,6 +22,9 @@ each of the eleven factors, and some to find out early that the rest changes not
 
 WORTH_ASKING = 3
 """Factors that must be left before a build with all of them is tried: with fewer, it would save nothing."""
+
+NOT_COMPARED = "not compared"
+"""Instead of causes: the bytes differ, and the comparison of the two files failed."""
 
 Build = Callable[[BuildPlan], BuildResult]
 """Runs Build from the same lock. Raises PhaseFailed, HostLack."""
@@ -131,14 +135,30 @@ def check_twice(
     build: Build,
     compare: Compare,
     say: Say,
+    until: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Repeatability:
-    """Find out whether `first`, built by `plan`, repeats. A lack of the host ends it early, and is said."""
-    search = _Search(plan, first, build=build, compare=compare, say=say)
+    """Find out whether `first`, built by `plan`, repeats. A lack of the host ends it early, and is said.
+
+    `until`: no build is begun that might not be over at this time of `clock`, whatever it does.
+    """
+
+    def build_in_time(varied: BuildPlan) -> BuildResult:
+        if until is not None and clock() + varied.limits.wall_seconds > until:
+            raise HostLack(
+                f"another build may take {varied.limits.wall_seconds:.0f} seconds, and there is no time left"
+                " for that: give the queue a greater max_lease, or the definition a smaller wall_seconds",
+                reason="no-time",
+            )
+        return build(varied)
+
+    search = _Search(plan, first, build=build_in_time, compare=compare, say=say)
     try:
         search.run(variations)
-    except HostLack as lack:
+    except (BuilderError, OSError) as lack:
+        # Whatever it is: the verdict is about the first build, and that is there.
         say(f"twice: not finished: {lack}")
-        search.unfinished = lack.reason
+        search.unfinished = lack.reason if isinstance(lack, BuilderError) else "os-error"
     return Repeatability(
         outputs={path: file.sha256 for path, file in first.outputs.items()},
         again=search.again,
@@ -219,5 +239,10 @@ class _Search:
         return Effect(factors, changed) if changed else None
 
     def _changed(self, path: str, first: CollectedFile, other: CollectedFile) -> Changed:
-        found = self._compare(path, first, other)
+        try:
+            found = self._compare(path, first, other)
+        except (BuilderError, OSError) as error:
+            # That the bytes differ is known, wherever they do.
+            self._say(f"twice: {path} cannot be compared: {error}")
+            return Changed(path, other.sha256, (NOT_COMPARED,), ())
         return Changed(path, other.sha256, found.causes, found.summary)

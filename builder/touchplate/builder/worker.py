@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from touchplate.base.progress import STEP
 from touchplate.builder.errors import HostLack
 from touchplate.builder.job import MODULE, Settings, Task, open_queue
 from touchplate.builder.process import Program, printable
@@ -31,11 +32,13 @@ WAITING_BYTES = 1024 * 1024
 
 _ENDING_SECONDS = 0.05
 
+_LINE_BYTES = 64 * 1024
+"""Of a line that has not ended, kept until it does: only how it begins is looked at."""
+
 USUAL = "usual"
 """What is shown as the backend of a worker that leaves the choice to each build."""
 
-_STEP = b"==> "
-"""Begins the lines by which a job says that a new phase begins (`base/progress`)."""
+_STEP = STEP.encode()
 
 Tell = Callable[[str], None]
 
@@ -160,6 +163,23 @@ class Worker:
         self._tell(f"slot {slot}: job {job.number}: {'ended' if code == 0 else f'died ({code})'}{said}")
 
 
+class StepReader:
+    """Finds the lines in a job's output by which it says that a new phase begins (`base/progress`)."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._phase = ""
+
+    def read(self, data: bytes) -> str:
+        """The phase after this piece of output. What a piece begins with may be the middle of a line."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[:_LINE_BYTES]
+        for line in lines:
+            if line.startswith(_STEP):
+                self._phase = printable(line.removeprefix(_STEP))
+        return self._phase
+
+
 class _Keeper:
     """Keeps the lease of one job while its process runs, and passes its output on."""
 
@@ -207,9 +227,9 @@ class _Keeper:
             time.sleep(_ENDING_SECONDS)
 
     def _read(self) -> None:
+        steps = StepReader()
         while data := self._program.read():
-            steps = [line for line in data.splitlines() if line.startswith(_STEP)]
-            self._phase = printable(steps[-1].removeprefix(_STEP)) if steps else self._phase
+            self._phase = steps.read(data)
             lines = [printable(line) for line in data.splitlines() if line.strip()]
             self.last = lines[-1] if lines else self.last
             for start in range(0, len(data), 1024):

@@ -17,6 +17,9 @@ Unit = Literal["", "bytes", "files", "entries"]
 # Seconds between two plain lines of one task: a log of a long download stays short.
 LINE_SECONDS = 5.0
 
+STEP = "==> "
+"""Begins the plain line of a new phase."""
+
 
 class Task(Protocol):
     """One piece of work whose advance can be counted. Methods may be called from any thread."""
@@ -111,7 +114,7 @@ class PlainProgress:
 
     def step(self, text: str) -> None:
         """Write the line."""
-        self.line(f"==> {text}")
+        self.line(f"{STEP}{text}")
 
     def line(self, text: str) -> None:
         """Write the line, its control characters made harmless."""

@@ -151,14 +151,14 @@ class Host:
 
 
 @contextlib.contextmanager
-def queue_host(folder: Path, *, rules: str | None = None) -> Iterator[Host]:
+def queue_host(folder: Path, *, rules: str | None = None, queue: str = QUEUE) -> Iterator[Host]:
     """A node on a free port; ended by SIGTERM, and in order.
 
     With `rules` for its gate, it serves the repository, one operator is enough for `reproduced`, and the
     definition of the one package is in its folder of definitions.
     """
     with scene() as one:
-        config, script = write_host(folder, one, rules=rules)
+        config, script = write_host(folder, one, rules=rules, queue=queue)
         node = Process(["serve", "--config", str(config)])
         try:
             assert node.child.stdout is not None

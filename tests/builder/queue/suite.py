@@ -366,7 +366,28 @@ class QueueSuite:
         assert (again.job.number, again.job.lost) == (1, 1)
         assert queue.add(purl("b"), "", NOW, client="somebody")[1]
 
-    def test_the_clocks_of_two_nodes_may_be_half_an_hour_apart(self, queue: Queue) -> None:
+    @pytest.mark.parametrize("apart", [0, 30, 44])
+    def test_nodes_less_than_three_quarters_of_a_lease_apart_leave_each_other_s_leases(
+        self, queue: Queue, apart: int
+    ) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW)
+        assert lease is not None
+        for passed in range(15, 300, 15):
+            # Just before the heartbeat comes, a worker asks the node that is ahead.
+            assert queue.lease("other", NOW + passed + apart) is None
+            queue.heartbeat(1, lease.secret, NOW + passed)
+
+    def test_a_node_that_is_further_ahead_takes_the_leases_of_others_for_ended(self, queue: Queue) -> None:
+        queue.add(purl("a"), "", NOW)
+        assert queue.lease("w", NOW) is not None
+        taken = queue.lease("other", NOW + 61)
+        assert taken is not None
+        assert taken.job.lost == 1
+
+    def test_a_lease_of_a_node_that_is_half_an_hour_ahead_is_kept_by_one_that_is_behind(
+        self, queue: Queue
+    ) -> None:
         queue.add(purl("a"), "", NOW)
         lease = queue.lease("w", NOW + 1800)
         assert lease is not None

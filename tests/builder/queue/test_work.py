@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from tests.builder.queue.queuehost import Host, Process, queue_host
+from tests.builder.queue.queuehost import QUEUE, Host, Process, queue_host
 from tests.builder.queue.stucklog import stuck_log
 from tests.builder.rebuildparts import PACKAGE
 from tests.builder.sandboxes import require_sandbox
@@ -135,6 +135,23 @@ def test_a_worker_builds_twice_and_sends_what_that_showed(
     report = shown.partition("job: report: sha256 ")[2][:64]
     assert json.loads(host.evidence.fetch(report))["same"] is True
     check_log(host, [definition])
+
+
+def test_builds_that_a_lease_has_no_time_for_are_left_out_and_the_verdict_is_logged(tmp_path: Path) -> None:
+    require_sandbox()
+    # One build may take an hour, and a lease lasts a minute and a half.
+    short = QUEUE.replace("[queue]", '[queue]\nmax_lease = "90s"', 1)
+    with queue_host(tmp_path, queue=short) as host:
+        number, definition = add(host, "twice")
+        worker = host.worker(0, slots=1, twice=True)
+        wait_for_all(host, [worker])
+        assert worker.end(signal.SIGTERM) == 0
+        job = host.queue.find(number)
+        assert (job.state, job.result, job.overruns) == ("done", "identical", 0)
+        lines = list(host.queue.follow(number, wait=False))
+        assert any("there is no time left" in line and "max_lease" in line for line in lines), lines
+        assert any("unfinished" in line and "no-time" in line for line in lines), lines
+        check_log(host, [definition])
 
 
 def test_a_job_that_nobody_can_do_is_a_dead_letter_and_the_worker_goes_on(host: Host) -> None:

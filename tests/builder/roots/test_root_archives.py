@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import shutil
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from tests.builder.sandboxes import Site
 from touchplate.base.durable import DigestFolder
 from touchplate.base.progress import QuietProgress
 from touchplate.builder.errors import HostLack
+from touchplate.builder.plan import MIB
 from touchplate.builder.roots.archives import fetch_packages
 from touchplate.builder.roots.lock import RootPackage
 
@@ -59,7 +62,7 @@ def test_a_package_is_fetched_once_and_then_taken_by_digest(archive: Archive) ->
 
 def test_other_bytes_under_the_name_are_refused_and_not_kept(archive: Archive) -> None:
     archive.site.pages[PATH] = DATA[:-1] + b"!"
-    with pytest.raises(HostLack, match=r"has sha256 .* and the root lock has") as caught:
+    with pytest.raises(HostLack, match=r"is not what the root lock has: the bytes have sha256") as caught:
         archive.fetch(package())
     assert caught.value.reason == "wrong-digest"
     assert not list(archive.store.digests())
@@ -68,7 +71,7 @@ def test_other_bytes_under_the_name_are_refused_and_not_kept(archive: Archive) -
 @pytest.mark.parametrize("data", [DATA[:-1], DATA + b"more"], ids=["too short", "too long"])
 def test_a_file_of_another_size_is_refused(archive: Archive, data: bytes) -> None:
     archive.site.pages[PATH] = data
-    with pytest.raises(HostLack, match=r"has sha256|does not give"):
+    with pytest.raises(HostLack, match=r"have sha256|does not give"):
         archive.fetch(package())
     assert not list(archive.store.digests())
 
@@ -92,3 +95,26 @@ def test_a_kept_package_that_the_disk_has_changed_is_fetched_again(archive: Arch
     path.write_bytes(b"changed")
     archive.fetch(package())
     assert path.read_bytes() == DATA
+
+
+def test_a_large_package_is_never_held_in_memory(archive: Archive) -> None:
+    data = bytes(48 * MIB)
+    archive.site.pages[PATH] = data
+    one = package(data)
+    tracemalloc.start()
+    try:
+        archive.fetch(one)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert archive.store.size(one.sha256) == len(data)
+    assert peak < len(data) // 4
+
+
+def test_packages_for_which_the_disk_has_no_room_are_not_asked_for(archive: Archive) -> None:
+    archive.site.pages[PATH] = DATA
+    free = shutil.disk_usage(archive.store.folder).free
+    with pytest.raises(HostLack, match="make room, or lock a smaller root") as caught:
+        archive.fetch(package(), replace(package(b"other"), size=free))
+    assert caught.value.reason == "disk-full"
+    assert not list(archive.store.digests())

@@ -249,3 +249,22 @@ def _killed_at(place: Place, lock: RootLock, step: int) -> int:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == (0 if said else -signal.SIGKILL)
     return int(said or b"0")
+
+
+def nest(top: Path, depth: int) -> None:
+    """Folders in one another, by descriptors: what a package runs is not bound by the length of paths."""
+    inner = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("a", dir_fd=inner)
+        outer, inner = inner, os.open("a", os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(inner)
+
+
+@pytest.mark.parametrize("depth", [101, 1500], ids=["one too many", "past the stack"])
+def test_a_root_of_folders_in_one_another_without_end_is_refused(place: Place, depth: int) -> None:
+    with pytest.raises(HostLack, match="more than 100 folders in one another") as caught:
+        place.open(lambda number, made: nest(made / "etc", depth)).make(place.lock())
+    assert caught.value.reason == "root-too-large"
+    assert list(place.roots.iterdir()) == []
+    assert [path.name for path in place.work.iterdir() if path.name.startswith("job-")] == []

@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.builder.queue.queuehost import QUEUE, Host, opened_host, write_host
@@ -42,6 +42,7 @@ class Fleet:
         """Of the lives of the node that are over."""
         self.node: Run | None = None
         self.workers: list[Run] = []
+        self._orphans: set[int] = set()
         self._reached, self._before = "", 0
 
     @property
@@ -100,11 +101,17 @@ class Fleet:
 
     def kill_workers(self) -> int:
         """Kill all of them with -9, and so their jobs. How many processes died."""
+        self._orphans = set(self.jobs())
         for run in self.workers:
             run.kill()
         for run in self.workers:
             run.wait()
         return len(self.workers)
+
+    def check_killed_workers(self) -> Iterator[Finding]:
+        """Job processes that outlive their killed workers. Ask while the node is held: a job that waits for
+        it does not end by itself."""
+        yield from check_gone(lambda: self._orphans)
 
     def jobs(self) -> list[int]:
         """Process ids of the job processes of all workers."""
@@ -186,10 +193,13 @@ def collecting_orphans() -> Iterator[set[int]]:
 
 def check_orphans(known: set[int]) -> Iterator[Finding]:
     """Processes that are still alive below this one and were not at the beginning; killed by their number."""
+    yield from check_gone(lambda: descendants() - known)
+
+
+def check_gone(find: Callable[[], set[int]]) -> Iterator[Finding]:
+    """Those of `find` that do not end; killed by their number."""
     deadline = time.monotonic() + GONE_SECONDS
-    while (left := {pid for pid in descendants() - known if not _reaped(pid)}) and (
-        time.monotonic() < deadline
-    ):
+    while (left := {pid for pid in find() if not _reaped(pid)}) and time.monotonic() < deadline:
         time.sleep(0.1)
     for pid in sorted(left):
         with contextlib.suppress(OSError):

@@ -126,6 +126,8 @@ class JobLives:
             is_held = one.wait_held(REACH_SECONDS)
             if is_held:
                 killed = self._kill(aim.victim)
+            if killed and aim.victim == WORKERS:
+                self._tally.report(str(aim), one.check_killed_workers())
             one.go_on()
             if killed or not is_held:
                 break

@@ -152,6 +152,8 @@ class Lease:
     secret: str
     seconds: int
     envelopes: tuple[bytes, ...]
+    longest_seconds: int = LONGEST_LEASE_SECONDS
+    """Since its beginning, however often it is renewed."""
 
 
 class QueueError(TouchplateError):

@@ -47,7 +47,7 @@ from touchplate.verify.output import printable
 from touchplate.verify.purl import normalise_purl
 
 _HOUR = 3600
-_AHEAD_SECONDS = 2 * _HOUR
+AHEAD_SECONDS = 2 * _HOUR
 """No lease and no pause is so long. A time further ahead was written by a clock that was wrong, and nobody
 waits for it; less may be how far the clocks of two nodes are apart."""
 
@@ -110,7 +110,7 @@ class Queue:
         if row.state == "done" and row.result in BUILT:
             return True
         since = now - self.limits.quiet_seconds
-        return row.finished is not None and since < row.finished <= now + _AHEAD_SECONDS
+        return row.finished is not None and since < row.finished <= now + AHEAD_SECONDS
 
     def _check_room(self, transaction: Connection, client: str | None, now: int) -> None:
         count = select(func.count()).select_from(jobs)
@@ -128,7 +128,7 @@ class Queue:
         for query, most, whose in places:
             if transaction.execute(query).scalar_one() >= most:
                 raise QueueFullError(f"{most} jobs that clients{whose} asked for are open, no more may be")
-        recent = count.where(jobs.c.created > now - _HOUR, jobs.c.created <= now + _AHEAD_SECONDS)
+        recent = count.where(jobs.c.created > now - _HOUR, jobs.c.created <= now + AHEAD_SECONDS)
         bounds = [(recent.where(jobs.c.client == client), self.limits.asked_per_hour, "")]
         if client.startswith(ANONYMOUS):
             bounds.append((recent.where(anonymous), self.limits.anonymous_per_hour, " without a token"))
@@ -166,7 +166,13 @@ class Queue:
                     )
                     .returning(jobs)
                 ).one()
-            return Lease(_job(taken), secret, self.limits.lease_seconds, _envelopes(taken))
+            return Lease(
+                _job(taken),
+                secret,
+                self.limits.lease_seconds,
+                _envelopes(taken),
+                self.limits.longest_lease_seconds,
+            )
 
     def heartbeat(self, number: int, secret: str, now: int, *, phase: str = "") -> None:
         """The worker lives, and its build is in `phase`: its lease begins anew, up to the longest time that
@@ -174,7 +180,7 @@ class Queue:
         with database_errors("renew a lease"), begin_write(self.engine) as transaction:
             row = held(transaction, number, secret)
             # A beginning that lies ahead was written by a clock that was wrong; it counts from now.
-            begun = row.leased if row.leased is not None and row.leased <= now + _AHEAD_SECONDS else now
+            begun = row.leased if row.leased is not None and row.leased <= now + AHEAD_SECONDS else now
             limit = begun + self.limits.longest_lease_seconds
             if now < limit:
                 until = min(now + self.limits.lease_seconds, limit)
@@ -340,7 +346,7 @@ def _next(now: int) -> Any:
 
 
 def _is_due(column: Column[int], now: int) -> ColumnElement[bool]:
-    return or_(column <= now, column > now + _AHEAD_SECONDS)
+    return or_(column <= now, column > now + AHEAD_SECONDS)
 
 
 def _serialise(transaction: Connection) -> None:

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
-from touchplate.builder.queue.jobs import RESULTS, STATES, BadJobError, Job, Lease, WorkerSlot
+from touchplate.builder.queue.jobs import (
+    LONGEST_LEASE_SECONDS,
+    RESULTS,
+    STATES,
+    BadJobError,
+    Job,
+    Lease,
+    WorkerSlot,
+)
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue
@@ -73,17 +81,22 @@ def format_lease(lease: Lease) -> dict[str, JSONValue]:
         "job": format_job(lease.job),
         "secret": lease.secret,
         "seconds": lease.seconds,
+        "longest_seconds": lease.longest_seconds,
         "envelopes": format_envelopes(lease.envelopes),
     }
 
 
 def parse_lease(value: JSON) -> Lease:
-    """What `format_lease` made. Raises BadJobError."""
+    """What `format_lease` made; older ones do not say how long a lease may last. Raises BadJobError."""
     message = need_object(value)
     secret, seconds = message.get("secret"), message.get("seconds")
+    longest = message.get("longest_seconds", LONGEST_LEASE_SECONDS)
     if not isinstance(secret, str) or not isinstance(seconds, int) or seconds < 1:
         raise BadJobError("a lease without secret or seconds")
-    return Lease(parse_job(message.get("job")), secret, seconds, parse_envelopes(message.get("envelopes")))
+    if not isinstance(longest, int) or longest < 1:
+        raise BadJobError("a lease whose longest time is no number")
+    envelopes = parse_envelopes(message.get("envelopes"))
+    return Lease(parse_job(message.get("job")), secret, seconds, envelopes, longest)
 
 
 def format_envelopes(envelopes: Sequence[bytes]) -> list[JSONValue]:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from touchplate.base.sql import begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import MAX_LISTED, MAX_NAME_CHARS, WorkerSlot
 from touchplate.builder.queue.schema import jobs, workers
-from touchplate.builder.queue.store import Queue
+from touchplate.builder.queue.store import AHEAD_SECONDS, Queue
 from touchplate.verify.output import printable
 
 NOTED_SECONDS = 20
@@ -53,10 +53,12 @@ class Workers:
     def list(self, now: int) -> list[WorkerSlot]:
         """Those that have a job, or asked for one within a minute; by name."""
         has_job = and_(jobs.c.worker == workers.c.name, jobs.c.state == "leased", jobs.c.lease_until > now)
+        # One seen far ahead was noted while a clock was wrong.
+        is_alive = workers.c.last_seen.between(now - ALIVE_SECONDS + 1, now + AHEAD_SECONDS)
         asked = (
             select(workers, jobs.c.job_id, jobs.c.package, jobs.c.phase, jobs.c.lease_until)
             .select_from(workers.outerjoin(jobs, has_job))
-            .where((workers.c.last_seen > now - ALIVE_SECONDS) | (jobs.c.job_id.is_not(None)))
+            .where(is_alive | (jobs.c.job_id.is_not(None)))
             .order_by(workers.c.name, jobs.c.job_id)
             .limit(MAX_LISTED)
         )
@@ -79,12 +81,16 @@ class Workers:
 
 
 def _forget(transaction: Connection, now: int) -> None:
-    """Those that are gone, and those too many: the longest unseen first."""
-    transaction.execute(delete(workers).where(workers.c.last_seen < now - KEPT_SECONDS))
+    """Those that are gone, and those too many: the longest unseen first. Never one that has a job, since it
+    asks for no other for as long as that takes."""
+    has_job = select(jobs.c.worker).where(jobs.c.state == "leased")
+    is_idle = workers.c.name.not_in(has_job)
+    is_gone = (workers.c.last_seen < now - KEPT_SECONDS) | (workers.c.last_seen > now + AHEAD_SECONDS)
+    transaction.execute(delete(workers).where(is_idle, is_gone))
     count = transaction.execute(select(func.count()).select_from(workers)).scalar_one()
     if count >= MAX_WORKERS:
-        oldest = select(workers.c.name).order_by(workers.c.last_seen).limit(count - MAX_WORKERS + 1)
-        transaction.execute(delete(workers).where(workers.c.name.in_(oldest)))
+        oldest = select(workers.c.name).where(is_idle).order_by(workers.c.last_seen)
+        transaction.execute(delete(workers).where(workers.c.name.in_(oldest.limit(count - MAX_WORKERS + 1))))
 
 
 def _short(text: str) -> str:

@@ -1,16 +1,18 @@
 """Packages of a root lock, fetched by digest: whatever serves them, only the locked bytes are taken."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from touchplate.base.durable import DigestFolder
-from touchplate.base.errors import FetchError, StorageError
+from touchplate.base.errors import FetchError, StorageError, WrongDigestError
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import Progress
 from touchplate.builder.errors import HostLack
 from touchplate.builder.roots.lock import RootPackage
+from touchplate.builder.workspace import FREE_BYTES
 from touchplate.verify.names import encode_name
 
 
@@ -32,6 +34,7 @@ def fetch_packages(
     for name in sorted({one.upstream for one in missing} - archives.keys()):
         raise HostLack(f"no archive {name!r} is known here; give --archive {name}=URL", reason="no-archive")
     total = sum(one.size for one in missing)
+    _check_room(store.folder, total)
     with ExitStack() as stack:
         client = stack.enter_context(HTTPClient(AddressRules.naming(*archives.values())))
         task = display.task(f"fetch {len(missing)} packages", total, "bytes")
@@ -44,27 +47,38 @@ def fetch_packages(
 def _fetch(one: RootPackage, archive: str, client: HTTPClient, store: DigestFolder) -> None:
     url = f"{archive.rstrip('/')}/{encode_name(one.path, slash=True)}"
     try:
-        response = client.get(url, max_bytes=one.size)
+        # Piece by piece: the size is what a lock says, and that may be a stranger's.
+        with store.writer(expected=one.sha256) as writer:
+            response = client.stream(url, writer.write, max_bytes=one.size)
+            if response.status == 200:
+                writer.commit()
+                return
     except FetchError as error:
         raise HostLack(
             f"archive {one.upstream!r} does not give {one.path}: {error}", reason="archive-failed"
         ) from error
-    if response.status != 200:
+    except WrongDigestError as error:
         raise HostLack(
-            f"archive {one.upstream!r} answers {response.status} for {one.path}: what was superseded leaves "
-            f"the mirrors; give --archive {one.upstream}=URL of one that keeps it, such as a snapshot",
-            reason="archive-failed",
-        )
-    found = hashlib.sha256(response.body).hexdigest()
-    if found != one.sha256:
-        raise HostLack(
-            f"{one.upstream}/{one.path} has sha256 {found}, and the root lock has {one.sha256}",
-            reason="wrong-digest",
-        )
-    try:
-        store.put(response.body, expected=one.sha256)
+            f"{one.upstream}/{one.path} is not what the root lock has: {error}", reason="wrong-digest"
+        ) from error
     except StorageError as error:
         raise HostLack(f"cannot store {one.path}: {error}", reason="disk-full") from error
+    raise HostLack(
+        f"archive {one.upstream!r} answers {response.status} for {one.path}: what was superseded leaves "
+        f"the mirrors; give --archive {one.upstream}=URL of one that keeps it, such as a snapshot",
+        reason="archive-failed",
+    )
+
+
+def _check_room(folder: Path, total: int) -> None:
+    """Raise HostLack unless the disk has room for `total` bytes and a phase; before anything is fetched."""
+    free = shutil.disk_usage(folder).free
+    if free < total + FREE_BYTES:
+        raise HostLack(
+            f"the packages have {total} bytes, and of {free} free ones below {folder} {FREE_BYTES} are kept "
+            "for builds; make room, or lock a smaller root",
+            reason="disk-full",
+        )
 
 
 def _is_kept(store: DigestFolder, sha256: str) -> bool:

@@ -29,6 +29,10 @@ from touchplate.verify.jcs import JSONValue, format_json
 LIMITS = Limits(workspace_bytes=40 * GIB, memory_bytes=4 * GIB, wall_seconds=3600.0)
 """A root of a compiler and a JDK takes 0.8 GB, less memory and a minute."""
 
+MAX_DEPTH = 100
+"""Folders in one another below a root: Debian's own packages have 20. What walks a tree goes as deep on the
+interpreter's stack."""
+
 EMPTIED = (
     *("boot", "dev", "home", "media", "mnt", "proc", "root", "run", "srv", "sys", "tmp"),
     *("var/backups", "var/cache", "var/lib/apt", "var/log", "var/tmp"),
@@ -158,9 +162,10 @@ def _check_outcome(outcome: Outcome) -> None:
 
 
 def tidy_root(root: Path, epoch: int) -> None:
-    """Take out what is not kept; root's files, 0644 or 0755, none newer than `epoch`. Raises OSError.
+    """Take out what is not kept; root's files, 0644 or 0755, none newer than `epoch`.
 
     The packages may be a stranger's: no link of the tree is followed. Nothing may write to it any more.
+    Raises OSError, HostLack for a tree that is too deep.
     """
     for name in EMPTIED:
         if _stands_in(root, name) and _is_folder(root / name):
@@ -169,10 +174,22 @@ def tidy_root(root: Path, epoch: int) -> None:
     for name in REMOVED:
         if _stands_in(root, name):
             (root / name).unlink(missing_ok=True)
+    _check_depth(root)
     for folder, folders, files in os.walk(root, topdown=False):
         for name in (*files, *folders):
             _level(Path(folder, name), epoch)
     _level(root, epoch)
+
+
+def _check_depth(root: Path) -> None:
+    top = len(root.parts)
+    for folder, _, _ in os.walk(root):  # from the top: it is left before the stack is full
+        if len(Path(folder).parts) - top > MAX_DEPTH:
+            raise HostLack(
+                f"the root has more than {MAX_DEPTH} folders in one another, as in "
+                f"{printable(os.fsencode(Path(folder).relative_to(root)))[:80]!r}",
+                reason="root-too-large",
+            )
 
 
 def _stands_in(root: Path, name: str) -> bool:
