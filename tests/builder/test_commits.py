@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,11 +131,13 @@ def test_a_kept_tree_that_the_disk_changed_is_fetched_again(
     for path in (workshop.cache.outputs.folder).glob("??/*"):
         path.chmod(0o644)
         path.write_bytes(path.read_bytes().replace(b"a", b"b"))
-    (workshop.data / "commits").joinpath(
-        *[one.name for one in (workshop.data / "commits").iterdir()]
-    ).write_text("x")
+    (mark,) = (workshop.data / "commits").iterdir()
+    mark.write_text("x")
     assert fetch_commit(workshop, file).sha256 == first.sha256
     assert len(site.asked) == 2
+    mark.write_text(workshop.cache.outputs.put([b"no tar"]).sha256)
+    assert fetch_commit(workshop, file).sha256 == first.sha256
+    assert len(site.asked) == 3
 
 
 def test_a_kept_tree_of_one_repository_is_not_that_of_another(
@@ -240,6 +243,19 @@ def other_pack(data: bytes) -> bytes:
     pack = b"PACK" + (2).to_bytes(4, "big") + (0).to_bytes(4, "big")
     pack += hashlib.sha1(pack, usedforsecurity=False).digest()
     return b"000dpackfile\n" + b"%04x" % (len(pack) + 5) + b"\x01" + pack + b"0000"
+
+
+def pack_answer(objects: list[tuple[int, bytes]]) -> bytes:
+    """A good answer with a pack of small objects, each of a type (1 commit, 2 tree, 3 blob)."""
+    parts = [b"PACK" + (2).to_bytes(4, "big") + len(objects).to_bytes(4, "big")]
+    for kind, data in objects:
+        low, high = len(data) & 15, len(data) >> 4
+        parts.append(bytes([kind << 4 | low | (0x80 if high else 0), *([high] if high else [])]))
+        parts.append(zlib.compress(data))
+    pack = b"".join(parts)
+    pack += hashlib.sha1(pack, usedforsecurity=False).digest()
+    bands = [b"\x01" + pack[start : start + 60_000] for start in range(0, len(pack), 60_000)]
+    return b"000dpackfile\n" + b"".join(b"%04x" % (len(band) + 4) + band for band in bands) + b"0000"
 
 
 @pytest.mark.parametrize(
@@ -454,6 +470,23 @@ def test_a_link_through_links_does_not_climb_out(workshop: Workshop, repository:
     away = repository.blob(b"a/b/c/up/../../../etc/passwd")
     commit = repository.commit([("40000", "a", outer), ("40000", "top", top), ("120000", "away", away)])
     assert "leads out of the tree" in refusal(workshop, commit)
+
+
+def test_a_chain_of_folders_that_ends_git_is_told_as_it_is(
+    site: GitSite, workshop: Workshop, repository: Repository
+) -> None:
+    """git goes down a folder within itself, and a stack ends: 8 MiB at some ten thousand."""
+    blob, entry = b"blob 0\0", b"100644 a\0"
+    trees = [entry + hashlib.sha1(blob, usedforsecurity=False).digest()]
+    for _ in range(60_000):
+        above = b"tree %d\0" % len(trees[-1]) + trees[-1]
+        trees.append(b"40000 d\0" + hashlib.sha1(above, usedforsecurity=False).digest())
+    top = hashlib.sha1(b"tree %d\0" % len(trees[-1]) + trees[-1], usedforsecurity=False).hexdigest()
+    commit = f"tree {top}\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\na\n".encode()
+    objects = [(3, b""), *((2, tree) for tree in trees), (1, commit)]
+    site.alter = lambda _: pack_answer(objects)
+    name = hashlib.sha1(b"commit %d\0" % len(commit) + commit, usedforsecurity=False).hexdigest()
+    assert "without a word, exit code 1" in lack(workshop, name)
 
 
 def test_a_tree_that_holds_itself_over_and_over_is_refused(
