@@ -177,7 +177,19 @@ def test_a_conan_remote_that_answers_no_token_is_told_so(
         fetch(upstream(server, secret, "conan"), server.url(FILE))
 
 
-@pytest.mark.parametrize("path", [AUTHENTICATE, "v1/users/authenticate", "V2/Users/check", "x/v2/users/y"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(AUTHENTICATE, "v1/users/authenticate", "V2/Users/check", "x/v2/users/y"),
+        *("v2;a=b/users;c/authenticate", "v2/users;/authenticate", "v2/%75sers/authenticate"),
+        *(
+            "v2%2Fusers/authenticate",
+            "v2%252Fusers/authenticate",
+            "v2%5Cusers%5Cauthenticate",
+            "v2/users%3Bx",
+        ),
+    ],
+)
 @pytest.mark.parametrize("ecosystem", ["maven", "conan"])
 def test_what_a_remote_says_of_accounts_is_no_file(
     server: Server, secret: Secret, path: str, ecosystem: str

@@ -8,6 +8,7 @@ files and statuses, never a header, and no text here holds a credential.
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from urllib.parse import unquote
 
 from touchplate.base.connections import parse_origin
 from touchplate.base.credentials import Credentials
@@ -26,6 +27,9 @@ AUTHENTICATE = "v2/users/authenticate"
 
 _ACCOUNTS = re.compile(r"(.*/)?v[0-9]+/users(/.*)?", re.IGNORECASE | re.DOTALL)
 # What a Conan remote answers below this is a token for whoever asks, and a build must not be the one.
+
+_PARAMETERS = re.compile(r";[^/]*")
+# Servers in Java leave them out of a path before they look who answers it (RFC 3986 section 3.3).
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -58,6 +62,14 @@ def read_credentials(upstream: Upstream) -> Credentials | None:
     except (ConfigError, ValueError) as error:
         what = str(error) if isinstance(error, ConfigError) else f"{upstream.credentials}: {error}"
         raise HostLack(f"upstream {upstream.name!r}: {what}", reason="bad-credentials") from None
+
+
+def _is_about_accounts(path: str) -> bool:
+    """Whether a server could take `path` for one of accounts, in whatever way it is spelt."""
+    while (plain := unquote(path)) != path:  # some servers and what stands before them do it twice
+        path = plain
+    # A backslash is a slash to some, too.
+    return _ACCOUNTS.fullmatch(_PARAMETERS.sub("", path.replace("\\", "/")).strip("/")) is not None
 
 
 class UpstreamClient:
@@ -110,7 +122,7 @@ class UpstreamClient:
     def _ask(self, url: str, send: Callable[[Mapping[str, str]], Response]) -> Response:
         if not url.startswith(f"{self._base}/") or not self._is_own(url):
             raise FetchError(f"upstream {self.upstream.name!r} is asked for what is not below its address")
-        if self._credentials is not None and _ACCOUNTS.fullmatch(url.removeprefix(f"{self._base}/")):
+        if self._credentials is not None and _is_about_accounts(url.removeprefix(f"{self._base}/")):
             raise AccountsError(f"upstream {self.upstream.name!r}: what is about accounts is no file")
         if self._refused:
             raise self._not_taken(401)
