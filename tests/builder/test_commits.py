@@ -1,6 +1,7 @@
 """A git commit as the source of a rebuild: real repositories over loopback, and what one may hold."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.builder.gitparts import GitSite, Repository, git_site
 from tests.builder.imageparts import ImageScene
+from tests.builder.loghost import log_host
 from tests.builder.mavenparts import pom, publish, served
 from tests.builder.rebuildparts import COMMON, JAR, PACKAGE, PUBLISHED
 from tests.builder.sandboxes import require_sandbox
@@ -29,6 +31,7 @@ from touchplate.builder.submit import sign_rebuild
 from touchplate.builder.trees import tree_digest
 from touchplate.builder.upstream_option import parse_upstream
 from touchplate.builder.workshop import Workshop, open_workshop
+from touchplate.verify.cli import main
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import generate_signer
@@ -375,6 +378,40 @@ def test_a_logged_rebuild_from_a_commit_is_repeated_on_another_host(
         asked = len(site.asked)
         assert repeat(other, logged).is_same
     assert len(site.asked) == asked + 1
+
+
+def test_a_logged_commit_is_repeated_by_command_where_its_repository_is_named(
+    site: GitSite,
+    workshop: Workshop,
+    repository: Repository,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (central,) = [one.url for one in workshop.repositories.upstreams if one.ecosystem == "maven"]
+    definition, _ = scripted(workshop, repository, "jar(b'made from source\\n')")
+    refused = normalise_definition(definition)
+    module = repository.commit([("160000", "module", "1" * 40)])
+    refused["source"] = {"kind": "vcs", "files": [{"uri": URI, "sha256": NONE, "commit": module}]}
+    (tmp_path / "good.yaml").write_bytes(definition.data)
+    (tmp_path / "refused.yaml").write_bytes(make_definition(refused).data)
+
+    def touchplate(*arguments: str, named: bool = True) -> tuple[int, str]:
+        git_place = ["--upstream", f"hub={site.url},identity=git.example.org,ecosystem=git"] if named else []
+        code = main(["rebuild", "--upstream", central, *git_place, "--json", *arguments])
+        return code, capsys.readouterr().out
+
+    with log_host(tmp_path / "host") as host:
+        first = ["--data", str(site.folder / "first"), *host.signing]
+        assert touchplate("--definition", str(tmp_path / "good.yaml"), *first)[0] == 0
+        assert touchplate("--definition", str(tmp_path / "refused.yaml"), *first)[0] == 1
+        second = ["--data", str(site.folder / "second"), *host.reading]
+        asked = len(site.asked)
+        for index in "012":
+            code, said = touchplate("--from", index, *second)
+            assert (code, json.loads(said)["same"]) == (0, True)
+        assert len(site.asked) == asked + 2  # each commit once
+        code, said = touchplate("--from", "0", *second, named=False)
+        assert (code, "ecosystem=git" in json.loads(said)["error"]) == (2, True)
 
 
 def test_the_answer_in_a_commit_is_no_source(workshop: Workshop, repository: Repository) -> None:
