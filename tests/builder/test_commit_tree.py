@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from touchplate.builder.commit_tree import MAX_TARGET_BYTES, unpack_tree
+from touchplate.builder.commit_tree import MAX_TARGET_BYTES, list_files, unpack_tree
 from touchplate.builder.errors import ArchiveError, HostLack
 
 
@@ -87,6 +87,21 @@ def test_a_disk_that_does_not_take_the_tree_says_nothing_about_the_commit(tmp_pa
     with pytest.raises(HostLack, match="cannot unpack the commit: No such file") as caught:
         unpack_tree(tar(("a", None)), tmp_path / "gone")
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_sparse_member_is_no_file(tmp_path: Path) -> None:
+    """In 1,536 bytes of tar, 10 GB on the disk."""
+    member = tarfile.TarInfo("big")
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (10_000_000_000, 0)  # one piece, of no bytes, at the end
+    header[483:495] = b"%011o\0" % 10_000_000_000
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    data = bytes(header) + bytes(1024)
+    assert "neither file nor link" in refusal(data, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert list_files(data) == {}
 
 
 _OPEN = """

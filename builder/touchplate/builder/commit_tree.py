@@ -70,7 +70,7 @@ def read_files(data: bytes, names: frozenset[str]) -> dict[str, bytes]:
 def _regular(data: bytes) -> Iterator[tuple[str, tarfile.TarInfo, TarReader]]:
     reader = TarReader(io.BytesIO(data), len(data))
     try:
-        yield from ((one.name, one, reader) for one in reader.members() if one.isreg())
+        yield from ((one.name, one, reader) for one in reader.members() if _is_file(one))
     except TAR_DAMAGE as error:
         raise ArchiveError(f"the commit cannot be read: {error}") from error
 
@@ -93,13 +93,18 @@ def _unpack(data: bytes, target: Path) -> None:
             _check_target(name, member.linkname)
             (target / name).symlink_to(member.linkname)
             kinds[name], links[name] = "link", member.linkname
-        elif member.isreg():
+        elif _is_file(member):
             _write(reader, member, target / name)
             kinds[name] = "file"
         else:
             raise ArchiveError(f"{name[:80]!r} is neither file nor link")
         os.utime(target / name, (FILE_TIME, FILE_TIME), follow_symlinks=False)
     _check_ends(kinds, links)
+
+
+def _is_file(member: tarfile.TarInfo) -> bool:
+    """A sparse member is none: some bytes of header would fill the disk with zeros."""
+    return member.isreg() and not member.issparse()
 
 
 def _write(reader: TarReader, member: tarfile.TarInfo, path: Path) -> None:
