@@ -4,6 +4,7 @@ The tar was written next to a stranger's pack, so it is read as a stranger's. Wh
 definition is the digest alone.
 """
 
+import errno
 import io
 import os
 import posixpath
@@ -51,7 +52,8 @@ def unpack_tree(data: bytes, target: Path) -> str:
                 if not (path := Path(folder, name)).is_symlink():
                     os.utime(path, (FILE_TIME, FILE_TIME))
     except OSError as error:  # names are checked beforehand: it is the disk's
-        raise HostLack(f"cannot unpack the commit: {error.strerror}", reason="disk-full") from error
+        reason = "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        raise HostLack(f"cannot unpack the commit: {error.strerror}", reason=reason) from error
     except TAR_DAMAGE as error:
         raise ArchiveError(f"the commit cannot be unpacked: {error}") from error
     return tree_digest(target)

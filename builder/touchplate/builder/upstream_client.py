@@ -156,7 +156,7 @@ class UpstreamClient:
         if response.status in (401, 403) and self._is_own(response.url):
             with self._trial if self._credentials and self._tokens is not None else nullcontext():
                 return self._answered(url, response, send)
-        return self._judged(response)
+        return self._judged(response, is_token=self._tokens is not None)
 
     def _answered(
         self, url: str, response: Response, send: Callable[[Mapping[str, str]], Response]
@@ -169,10 +169,10 @@ class UpstreamClient:
         is_token = self._tokens is not None and not given.get("Authorization", "").startswith("Basic ")
         return self._judged(send(given) if given else response, is_token=is_token)
 
-    def _judged(self, response: Response, *, is_token: bool = False) -> Response:
+    def _judged(self, response: Response, *, is_token: bool) -> Response:
         """Raises CredentialsError when this host's are not taken."""
         if response.status == 401 and self._credentials is not None:
-            self._refused = not is_token
+            self._refused |= not is_token
             raise self._not_taken(401)
         return response
 
@@ -208,7 +208,7 @@ class UpstreamClient:
             return self._tokens.answer(repository, response.headers.get("www-authenticate", ""))
         except TokenError as error:
             if error.status in (401, 403) and self._credentials is not None:
-                self._refused = error.status == 401  # a service may forbid one repository alone
+                self._refused |= error.status == 401  # a service may forbid one repository alone
                 raise self._not_taken(error.status) from error
             if error.reason == "token-realm":
                 raise TokenError(
