@@ -92,3 +92,14 @@ def test_hosts_of_urls_that_were_named_may_have_any_address() -> None:
     # Nor is an address without any name one of them.
     assert not rules.allows(inside, "another.example.org")
     assert not rules.allows(inside)
+
+
+@pytest.mark.parametrize("host", ["localhost", "registry.localhost", "Registry.LocalHost."])
+def test_a_name_of_this_machine_leads_nowhere_else(host: str) -> None:
+    """Credentials go there without TLS, and not each resolver knows that `.localhost` is this machine."""
+    rules = AddressRules(hosts=frozenset({host.lower()}))
+    assert rules.allows(ipaddress.ip_address("127.0.0.1"), host)
+    assert rules.allows(ipaddress.ip_address("::1"), host)
+    for other in ("192.0.2.1", "8.8.8.8", "10.0.0.1", "2001:db8::1", "::ffff:8.8.8.8"):
+        assert not rules.allows(ipaddress.ip_address(other), host)
+        assert not AddressRules(anything=True).allows(ipaddress.ip_address(other), host)

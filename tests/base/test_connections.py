@@ -32,6 +32,8 @@ def test_splits_a_url() -> None:
         "", "/path", "example.org", "ftp://example.org/", "file:///etc/passwd", "http://", "http:///x",
         "http://h:0/", "http://h:99999/", "http://h:x/", "http://u@h/", "http://user:hunter2@h/",
         "http://h/#part", "http://h/a b", "http://h/\n", "http://h/\x7f", "http://h/é", "http://[::1", "gopher://h/",
+        "http://me:hunter2/x@h/", "http://me:hunter2#x@h/", "http://me:hunter2?x@h/", "http://me:hunter2 @h/",
+        "http://me:hunter2é@h/", "http:/me:hunter2@h/", "me:hunter2@h", "http://[me:hunter2@h/",
     ],
 )  # fmt: skip
 def test_refuses_urls_that_are_not_plain_web_addresses(url: str) -> None:

@@ -1,17 +1,20 @@
 """A git commit as the source of a rebuild: real repositories over loopback, and what one may hold."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.builder.gitparts import GitSite, Repository, git_site
 from tests.builder.imageparts import ImageScene
+from tests.builder.loghost import log_host
 from tests.builder.mavenparts import pom, publish, served
 from tests.builder.rebuildparts import COMMON, JAR, PACKAGE, PUBLISHED
 from tests.builder.sandboxes import require_sandbox
@@ -28,6 +31,7 @@ from touchplate.builder.submit import sign_rebuild
 from touchplate.builder.trees import tree_digest
 from touchplate.builder.upstream_option import parse_upstream
 from touchplate.builder.workshop import Workshop, open_workshop
+from touchplate.verify.cli import main
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.keys import generate_signer
@@ -130,11 +134,13 @@ def test_a_kept_tree_that_the_disk_changed_is_fetched_again(
     for path in (workshop.cache.outputs.folder).glob("??/*"):
         path.chmod(0o644)
         path.write_bytes(path.read_bytes().replace(b"a", b"b"))
-    (workshop.data / "commits").joinpath(
-        *[one.name for one in (workshop.data / "commits").iterdir()]
-    ).write_text("x")
+    (mark,) = (workshop.data / "commits").iterdir()
+    mark.write_text("x")
     assert fetch_commit(workshop, file).sha256 == first.sha256
     assert len(site.asked) == 2
+    mark.write_text(workshop.cache.outputs.put([b"no tar"]).sha256)
+    assert fetch_commit(workshop, file).sha256 == first.sha256
+    assert len(site.asked) == 3
 
 
 def test_a_kept_tree_of_one_repository_is_not_that_of_another(
@@ -240,6 +246,19 @@ def other_pack(data: bytes) -> bytes:
     pack = b"PACK" + (2).to_bytes(4, "big") + (0).to_bytes(4, "big")
     pack += hashlib.sha1(pack, usedforsecurity=False).digest()
     return b"000dpackfile\n" + b"%04x" % (len(pack) + 5) + b"\x01" + pack + b"0000"
+
+
+def pack_answer(objects: list[tuple[int, bytes]]) -> bytes:
+    """A good answer with a pack of small objects, each of a type (1 commit, 2 tree, 3 blob)."""
+    parts = [b"PACK" + (2).to_bytes(4, "big") + len(objects).to_bytes(4, "big")]
+    for kind, data in objects:
+        low, high = len(data) & 15, len(data) >> 4
+        parts.append(bytes([kind << 4 | low | (0x80 if high else 0), *([high] if high else [])]))
+        parts.append(zlib.compress(data))
+    pack = b"".join(parts)
+    pack += hashlib.sha1(pack, usedforsecurity=False).digest()
+    bands = [b"\x01" + pack[start : start + 60_000] for start in range(0, len(pack), 60_000)]
+    return b"000dpackfile\n" + b"".join(b"%04x" % (len(band) + 4) + band for band in bands) + b"0000"
 
 
 @pytest.mark.parametrize(
@@ -361,6 +380,40 @@ def test_a_logged_rebuild_from_a_commit_is_repeated_on_another_host(
     assert len(site.asked) == asked + 1
 
 
+def test_a_logged_commit_is_repeated_by_command_where_its_repository_is_named(
+    site: GitSite,
+    workshop: Workshop,
+    repository: Repository,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (central,) = [one.url for one in workshop.repositories.upstreams if one.ecosystem == "maven"]
+    definition, _ = scripted(workshop, repository, "jar(b'made from source\\n')")
+    refused = normalise_definition(definition)
+    module = repository.commit([("160000", "module", "1" * 40)])
+    refused["source"] = {"kind": "vcs", "files": [{"uri": URI, "sha256": NONE, "commit": module}]}
+    (tmp_path / "good.yaml").write_bytes(definition.data)
+    (tmp_path / "refused.yaml").write_bytes(make_definition(refused).data)
+
+    def touchplate(*arguments: str, named: bool = True) -> tuple[int, str]:
+        git_place = ["--upstream", f"hub={site.url},identity=git.example.org,ecosystem=git"] if named else []
+        code = main(["rebuild", "--upstream", central, *git_place, "--json", *arguments])
+        return code, capsys.readouterr().out
+
+    with log_host(tmp_path / "host") as host:
+        first = ["--data", str(site.folder / "first"), *host.signing]
+        assert touchplate("--definition", str(tmp_path / "good.yaml"), *first)[0] == 0
+        assert touchplate("--definition", str(tmp_path / "refused.yaml"), *first)[0] == 1
+        second = ["--data", str(site.folder / "second"), *host.reading]
+        asked = len(site.asked)
+        for index in "012":
+            code, said = touchplate("--from", index, *second)
+            assert (code, json.loads(said)["same"]) == (0, True)
+        assert len(site.asked) == asked + 2  # each commit once
+        code, said = touchplate("--from", "0", *second, named=False)
+        assert (code, "ecosystem=git" in json.loads(said)["error"]) == (2, True)
+
+
 def test_the_answer_in_a_commit_is_no_source(workshop: Workshop, repository: Repository) -> None:
     commit = repository.commit_files({"demo.jar": PUBLISHED, "pom.xml": pom("demo")})
     definition = make_definition(
@@ -454,6 +507,23 @@ def test_a_link_through_links_does_not_climb_out(workshop: Workshop, repository:
     away = repository.blob(b"a/b/c/up/../../../etc/passwd")
     commit = repository.commit([("40000", "a", outer), ("40000", "top", top), ("120000", "away", away)])
     assert "leads out of the tree" in refusal(workshop, commit)
+
+
+def test_a_chain_of_folders_that_ends_git_is_told_as_it_is(
+    site: GitSite, workshop: Workshop, repository: Repository
+) -> None:
+    """git goes down a folder within itself, and a stack ends: 8 MiB at some ten thousand."""
+    blob, entry = b"blob 0\0", b"100644 a\0"
+    trees = [entry + hashlib.sha1(blob, usedforsecurity=False).digest()]
+    for _ in range(60_000):
+        above = b"tree %d\0" % len(trees[-1]) + trees[-1]
+        trees.append(b"40000 d\0" + hashlib.sha1(above, usedforsecurity=False).digest())
+    top = hashlib.sha1(b"tree %d\0" % len(trees[-1]) + trees[-1], usedforsecurity=False).hexdigest()
+    commit = f"tree {top}\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\na\n".encode()
+    objects = [(3, b""), *((2, tree) for tree in trees), (1, commit)]
+    site.alter = lambda _: pack_answer(objects)
+    name = hashlib.sha1(b"commit %d\0" % len(commit) + commit, usedforsecurity=False).hexdigest()
+    assert "without a word, exit code 1" in lack(workshop, name)
 
 
 def test_a_tree_that_holds_itself_over_and_over_is_refused(

@@ -106,3 +106,13 @@ def test_bombs_and_damage_are_refused(tmp_path: Path) -> None:
     for data in (b"", b"no archive", good[:700], b"PK\x03\x04" + bytes(30)):
         with pytest.raises(ArchiveError):
             unpack_context(data, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "d/" + "n" * 256])
+def test_a_name_that_no_disk_takes_is_refused_without_the_folder_of_this_host(
+    tmp_path: Path, name: str
+) -> None:
+    """The reason is signed, and read by strangers."""
+    with pytest.raises(ArchiveError, match="File name too long") as caught:
+        unpack_context(archive((name, {}, b"")), tmp_path)
+    assert str(tmp_path) not in str(caught.value)

@@ -37,9 +37,9 @@ def site() -> Iterator[GitSite]:
         yield one
 
 
-def released(site: GitSite, artifact: str = "demo", *, annotated: bool = False) -> str:
+def released(site: GitSite, artifact: str = "demo", *, annotated: bool = False, form: str = "sha1") -> str:
     """The commit of the tag v1.0."""
-    repository = site.make("team/demo.git")
+    repository = site.make("team/demo.git", form)
     commit = repository.commit_files({"pom.xml": pom(artifact), "A.java": b"class A {}"})
     git(repository.path, "tag", *(["-a", "-m", "release"] if annotated else []), "v1.0", commit)
     git(repository.path, "tag", "v1.0.1", repository.commit_files({"b": b""}))
@@ -56,9 +56,12 @@ def inferred(site: GitSite, *, identity: str = "git.example.org") -> Inference:
             return found
 
 
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
 @pytest.mark.parametrize("annotated", [False, True])
-def test_the_commit_of_the_tag_is_preferred_to_the_sources_jar(site: GitSite, annotated: bool) -> None:
-    commit = released(site, annotated=annotated)
+def test_the_commit_of_the_tag_is_preferred_to_the_sources_jar(
+    site: GitSite, annotated: bool, form: str
+) -> None:
+    commit = released(site, annotated=annotated, form=form)
     found = inferred(site)
     (file,) = found.definition.source.files
     assert found.definition.source.kind == "vcs"

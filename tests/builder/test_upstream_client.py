@@ -2,7 +2,9 @@
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +126,53 @@ def test_a_wrong_password_is_told_with_the_remedy_and_sent_once(server: Server, 
     assert sent(server) == [BASIC]
 
 
+def all_at_once(one: Upstream, urls: list[str]) -> None:
+    """Ask for all of them at the same time; each has to be told that the credentials are not taken."""
+    with client() as http, ThreadPoolExecutor(len(urls)) as pool:
+        asking = UpstreamClient(one, http, token_limits=PATIENT)
+        start = threading.Barrier(len(urls))
+
+        def ask(url: str) -> None:
+            start.wait()
+            with pytest.raises(CredentialsError, match="refuses the credentials"):
+                asking.get(url, max_bytes=1000)
+
+        list(pool.map(ask, urls))
+
+
+@pytest.mark.parametrize(
+    ("ecosystem", "asked"), [("maven", ["/up/0"]), ("conan", ["/up/0", f"/up/{AUTHENTICATE}"])]
+)
+def test_a_wrong_password_is_tried_by_one_of_many_connections(
+    server: Server, tmp_path: Path, ecosystem: str, asked: list[str]
+) -> None:
+    for path in ("/up/0", f"/up/{AUTHENTICATE}"):
+        server.actions[path] = demanding(BASIC)
+    wrong = upstream(server, write_secret(tmp_path, "me:wrong"), ecosystem)
+    all_at_once(wrong, [server.url("/up/0")] * 20)
+    assert [path for _, path in server.requests] == asked
+
+
+def test_connections_that_wait_for_the_first_one_go_on_when_it_breaks(server: Server, secret: Secret) -> None:
+    def act(handler: Handler) -> None:
+        if len(server.requests) > 1:
+            handler.reply(200, b"body")
+        else:
+            handler.close_connection = True
+
+    server.actions[FILE] = act
+    with client() as http, ThreadPoolExecutor(9) as pool:
+        asking = UpstreamClient(upstream(server, secret), http)
+
+        def ask(_: int) -> bool:
+            try:
+                return asking.get(server.url(FILE), max_bytes=100).status == 200
+            except FetchError:
+                return False
+
+        assert sorted(pool.map(ask, range(9))) == [False] + [True] * 8
+
+
 def test_a_file_that_others_can_read_is_refused(server: Server, tmp_path: Path) -> None:
     with pytest.raises(HostLack, match=r"upstream 'corp'.*chmod 600"):
         fetch(upstream(server, write_secret(tmp_path, f"me:{PASSWORD}", 0o640)), server.url(FILE))
@@ -177,7 +226,19 @@ def test_a_conan_remote_that_answers_no_token_is_told_so(
         fetch(upstream(server, secret, "conan"), server.url(FILE))
 
 
-@pytest.mark.parametrize("path", [AUTHENTICATE, "v1/users/authenticate", "V2/Users/check", "x/v2/users/y"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(AUTHENTICATE, "v1/users/authenticate", "V2/Users/check", "x/v2/users/y"),
+        *("v2;a=b/users;c/authenticate", "v2/users;/authenticate", "v2/%75sers/authenticate"),
+        *(
+            "v2%2Fusers/authenticate",
+            "v2%252Fusers/authenticate",
+            "v2%5Cusers%5Cauthenticate",
+            "v2/users%3Bx",
+        ),
+    ],
+)
 @pytest.mark.parametrize("ecosystem", ["maven", "conan"])
 def test_what_a_remote_says_of_accounts_is_no_file(
     server: Server, secret: Secret, path: str, ecosystem: str
@@ -349,6 +410,29 @@ def test_a_wrong_password_of_a_registry_is_a_lack_of_the_host_with_the_remedy(
             with pytest.raises(HostLack, match=f"'corp' .*{message}") as caught:
                 reader.read("team/app/manifests/sha256:1", "1" * 64)
             assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("challenge", ["token", "Basic"])
+def test_a_wrong_password_of_a_registry_is_tried_once_for_all_repositories(
+    registry: Registry, secret: Secret, challenge: str
+) -> None:
+    registry.wants = "Basic another"
+    paths = [f"/up/v2/team/app{number}/manifests/sha256:1" for number in range(9)]
+    tried: list[str | None] = []
+
+    def refuse(handler: Handler) -> None:
+        tried.append(handler.headers.get("Authorization"))
+        handler.reply(401, b"no")
+
+    for number, path in enumerate(paths):
+        said = challenge if challenge == "Basic" else f'Bearer realm="{registry.realm}"'
+        registry.server.actions[path] = demanding("nothing", b"", said)
+        registry_path = f"/token?scope=repository%3Ateam%2Fapp{number}%3Apull"
+        registry.service.actions[registry_path] = refuse
+    one = replace(upstream(registry.server, secret, "oci"), realms=frozenset({"127.0.0.1"}))
+    all_at_once(one, [registry.server.url(path) for path in paths])
+    passwords = [value for value in (*tried, *sent(registry.server)) if value is not None]
+    assert passwords == [BASIC]
 
 
 def test_a_registry_that_asks_for_the_password_itself_gets_it(server: Server, secret: Secret) -> None:

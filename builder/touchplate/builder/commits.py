@@ -64,7 +64,7 @@ def fetch_commit(workshop: Workshop, file: SourceFile) -> CommitTree:
     """
     remote = open_remote(workshop, file.uri)
     data = _Kept(workshop, file).find()
-    if data is not None and _digest(workshop, data) == file.sha256:  # else the disk changed it
+    if data is not None and _is_tree(workshop, data, file.sha256):  # else the disk changed it
         return CommitTree(file.uri, parse_upstream_uri(file.uri)[1], data, file.commit, file.sha256)
     found = read_commit(workshop, remote, file.commit)
     if found.tree != file.sha256:
@@ -105,6 +105,13 @@ def _digest(workshop: Workshop, data: bytes) -> str:
         return unpack_tree(data, folder)
 
 
+def _is_tree(workshop: Workshop, data: bytes, digest: str) -> bool:
+    try:
+        return _digest(workshop, data) == digest
+    except ArchiveError:  # not even a tree
+        return False
+
+
 def _fetch(workshop: Workshop, remote: Remote, commit: str) -> tuple[str, bytes]:
     """The tar's sha256 and bytes."""
     git = program("git", "git")
@@ -129,6 +136,7 @@ def _fetch(workshop: Workshop, remote: Remote, commit: str) -> tuple[str, bytes]
                 raise phase_failure("definition", outcome, LIMITS)
             if outcome.exit_code:
                 said = " ".join(printable(line) for line in outcome.tail.splitlines()[-4:])
+                said = said or f"it ended without a word, exit code {outcome.exit_code}"
                 detail = f"{remote.name}: git cannot read what it gave for {commit}: {said}"
                 raise HostLack(detail, reason="upstream-failed", log=outcome.log)
             try:

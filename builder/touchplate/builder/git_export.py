@@ -37,9 +37,8 @@ OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never", "-c",
 FILES = {"100644": 0o644, "100664": 0o644, "100755": 0o755}
 LINK, SUBMODULE = "120000", "160000"
 
-MAX_TARGET_BYTES = 4096
-"""Of a link's target: PATH_MAX."""
-
+MAX_TARGET_BYTES = 4095
+"""Of a link's target: PATH_MAX without its final NUL."""
 
 READ_BYTES = 256 * 1024
 

@@ -6,7 +6,7 @@ gives any commit that it has, whether or not a branch leads there.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from touchplate.base.errors import FetchError, ResponseTooLargeError
@@ -66,10 +66,16 @@ class Remote:
 
         Raises as `fetch` does.
         """
-        body = request("ls-refs", ["peel", f"ref-prefix {_TAGS}{tag}"])
-        lines: list[bytes] = []
-        reader = LineReader(lines.append)
-        self._ask(body, reader, MAX_REFS_BYTES)
+        try:
+            lines = self._list_tags(tag)
+        except HostLack as lack:
+            if not isinstance(lack.__cause__, MalformedAnswerError | ServerSaysError):
+                raise
+            # Unasked for, the ids are SHA-1, and a repository of the other kind does not answer.
+            try:
+                lines = self._list_tags(tag, "object-format=sha256")
+            except (HostLack, DefinitionError):
+                raise lack from lack.__cause__
         for line in lines:
             oid, _, rest = line.decode(errors="replace").strip().partition(" ")
             name, *attributes = rest.split(" ")
@@ -80,6 +86,12 @@ class Remote:
                     raise HostLack(f"{self.name} gives {found[:80]!r} for a tag", reason="upstream-failed")
                 return found
         return None
+
+    def _list_tags(self, prefix: str, *capabilities: str) -> list[bytes]:
+        lines: list[bytes] = []
+        body = request("ls-refs", ["peel", f"ref-prefix {_TAGS}{prefix}"], capabilities)
+        self._ask(body, LineReader(lines.append), MAX_REFS_BYTES)
+        return lines
 
     def _ask(self, body: bytes, reader: "LineReader", max_bytes: int) -> None:
         url = f"{self.url}/{_SERVICE}"
@@ -110,9 +122,9 @@ def fetch_request(commit: str) -> bytes:
     return request("fetch", ["no-progress", "ofs-delta", "deepen 1", f"want {commit}", "done"], form)
 
 
-def request(command: str, arguments: list[str], capabilities: list[str] | None = None) -> bytes:
+def request(command: str, arguments: list[str], capabilities: Sequence[str] = ()) -> bytes:
     """The body of a request."""
-    head = [f"command={command}", *(capabilities or [])]
+    head = [f"command={command}", *capabilities]
     lines = [*(_line(one) for one in head), b"0001", *(_line(one) for one in arguments), b"0000"]
     return b"".join(lines)
 

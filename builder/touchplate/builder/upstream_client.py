@@ -6,8 +6,11 @@ files and statuses, never a header, and no text here holds a credential.
 """
 
 import re
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from types import MappingProxyType
+from urllib.parse import unquote
 
 from touchplate.base.connections import parse_origin
 from touchplate.base.credentials import Credentials
@@ -26,6 +29,9 @@ AUTHENTICATE = "v2/users/authenticate"
 
 _ACCOUNTS = re.compile(r"(.*/)?v[0-9]+/users(/.*)?", re.IGNORECASE | re.DOTALL)
 # What a Conan remote answers below this is a token for whoever asks, and a build must not be the one.
+
+_PARAMETERS = re.compile(r";[^/]*")
+# Servers in Java leave them out of a path before they look who answers it (RFC 3986 section 3.3).
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -60,6 +66,29 @@ def read_credentials(upstream: Upstream) -> Credentials | None:
         raise HostLack(f"upstream {upstream.name!r}: {what}", reason="bad-credentials") from None
 
 
+def _is_about_accounts(path: str) -> bool:
+    """Whether a server could take `path` for one of accounts, in whatever way it is spelt."""
+    while (plain := unquote(path)) != path:  # some servers and what stands before them do it twice
+        path = plain
+    # A backslash is a slash to some, too.
+    return _ACCOUNTS.fullmatch(_PARAMETERS.sub("", path.replace("\\", "/")).strip("/")) is not None
+
+
+class _FirstAlone:
+    """Lets one caller through, and the others when it is back, however it came back."""
+
+    def __init__(self) -> None:
+        self._taken = threading.Lock()  # by the first, and never given back
+        self._is_back = threading.Event()
+
+    def __enter__(self) -> None:
+        if not self._taken.acquire(blocking=False):
+            self._is_back.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self._is_back.set()
+
+
 class UpstreamClient:
     """One upstream; any number of threads may share it."""
 
@@ -72,6 +101,8 @@ class UpstreamClient:
         self._credentials = read_credentials(upstream)
         self._base = upstream.url.rstrip("/")
         self._refused = False
+        self._trial = _FirstAlone()
+        """Of the credentials: sixty connections that all try a wrong password lock an account."""
         self._conan_token = ""
         # Its own limits, and no kept connection that somebody would have to close.
         asking = HTTPClient(AddressRules.naming(upstream.url, hosts=upstream.realms), token_limits)
@@ -110,17 +141,38 @@ class UpstreamClient:
     def _ask(self, url: str, send: Callable[[Mapping[str, str]], Response]) -> Response:
         if not url.startswith(f"{self._base}/") or not self._is_own(url):
             raise FetchError(f"upstream {self.upstream.name!r} is asked for what is not below its address")
-        if self._credentials is not None and _ACCOUNTS.fullmatch(url.removeprefix(f"{self._base}/")):
+        if self._credentials is not None and _is_about_accounts(url.removeprefix(f"{self._base}/")):
             raise AccountsError(f"upstream {self.upstream.name!r}: what is about accounts is no file")
+        if self._credentials is None:
+            return self._exchange(url, send)
+        # A registry's password is sent only when it is asked for; the others' goes along at once.
+        with self._trial if self._tokens is None else nullcontext():
+            return self._exchange(url, send)
+
+    def _exchange(self, url: str, send: Callable[[Mapping[str, str]], Response]) -> Response:
         if self._refused:
             raise self._not_taken(401)
         response = send(self._known(url))
         if response.status in (401, 403) and self._is_own(response.url):
-            answered = self._answer(url, response)
-            if answered:
-                response = send(answered)
+            with self._trial if self._credentials and self._tokens is not None else nullcontext():
+                return self._answered(url, response, send)
+        return self._judged(response, is_token=self._tokens is not None)
+
+    def _answered(
+        self, url: str, response: Response, send: Callable[[Mapping[str, str]], Response]
+    ) -> Response:
+        """The answer to a second request, with what the first one was told to bring."""
+        if self._refused:
+            raise self._not_taken(401)
+        given = self._answer(url, response)
+        # A token is for one repository; a password, sent to a registry as it is, for all.
+        is_token = self._tokens is not None and not given.get("Authorization", "").startswith("Basic ")
+        return self._judged(send(given) if given else response, is_token=is_token)
+
+    def _judged(self, response: Response, *, is_token: bool) -> Response:
+        """Raises CredentialsError when this host's are not taken."""
         if response.status == 401 and self._credentials is not None:
-            self._refused = self._tokens is None  # a token is for one repository, a password for all
+            self._refused |= not is_token
             raise self._not_taken(401)
         return response
 
@@ -156,6 +208,7 @@ class UpstreamClient:
             return self._tokens.answer(repository, response.headers.get("www-authenticate", ""))
         except TokenError as error:
             if error.status in (401, 403) and self._credentials is not None:
+                self._refused |= error.status == 401  # a service may forbid one repository alone
                 raise self._not_taken(error.status) from error
             if error.reason == "token-realm":
                 raise TokenError(

@@ -24,7 +24,7 @@ CENTRAL = Upstream(name="central", ecosystem="maven", identity=DEFAULT_UPSTREAMS
 _NAMED = re.compile(r"(?P<name>[^=:/,]*)=(?P<rest>.*)", re.DOTALL)
 _SETTING = re.compile(r"(?P<rest>.*),(?P<key>[A-Za-z_]+)=(?P<value>[^,]*)", re.DOTALL)
 _SETTINGS = ("identity", "ecosystem", "credentials", "realm")
-_SECRET = re.compile(r"//[^/]*@|,[a-z_ ]*(cred|pass|token|secret)[a-z_ ]*=.*", re.DOTALL | re.IGNORECASE)
+_SECRET = re.compile(r"[?#].*|,[a-z_ ]*(cred|pass|token|secret)[a-z_ ]*=.*", re.DOTALL | re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:]+", re.ASCII)
 
 
@@ -101,12 +101,16 @@ def _realms(name: str, host: str | None) -> frozenset[str]:
     if host is None:
         return frozenset()
     if not _HOST.fullmatch(host):
-        raise UsageError(f"--upstream {name}: realm {quote(host)} is no host; write it without https://")
+        shown = quote(host) if "@" not in host else "with an @"  # there may be a password before it
+        raise UsageError(f"--upstream {name}: realm {shown} is no host; write it without https://")
     return frozenset({host})
 
 
 def _shown(text: str) -> str:
-    return quote(_SECRET.sub("…", text), 200)
+    name, equals, rest = text.partition("=") if _NAMED.fullmatch(text) else ("", "", text)
+    if "@" in rest:  # all before it may be a password, with whatever characters
+        rest = "…" + rest.rpartition("@")[2]
+    return quote(_SECRET.sub("…", f"{name}{equals}{rest}"), 200)
 
 
 def _ecosystem(name: str, given: str | None) -> UpstreamKind:

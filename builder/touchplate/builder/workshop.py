@@ -1,6 +1,7 @@
 """What a rebuild needs of this host, opened once: folders, upstreams, sandbox, display."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,6 +100,9 @@ def open_workshop(
 
     Raises HostLack when a folder cannot be made or entered, UpstreamError when no upstream is known.
     """
+    if sys.getfilesystemencoding() != "utf-8":
+        # Names of files would be others than elsewhere, and good sources refused for them.
+        raise HostLack("names of files are not UTF-8 here; set LC_ALL=C.UTF-8", reason="no-utf-8")
     make_enterable(data)
     work = work or data / "work"
     make_enterable(work)

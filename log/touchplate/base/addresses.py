@@ -62,6 +62,8 @@ class AddressRules:
 
     def allows(self, address: IPAddress, host: str = "") -> bool:
         """Whether `address`, to which `host` resolved, may be connected to."""
+        if is_local_name(host) and not _unwrapped(address).is_loopback:
+            return False  # such a name is asked and told passwords without TLS, whatever a name server says
         if self.anything or host.lower() in self.hosts:
             return True
         plain = _unwrapped(address)

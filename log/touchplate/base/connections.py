@@ -285,24 +285,30 @@ def parse_origin(url: str) -> tuple[Origin, str]:
     Only http and https; no user name or password; no fragment; ASCII without spaces and control characters.
     """
     if not url.isascii() or any(character <= " " or character == "\x7f" for character in url):
-        raise BadURLError(f"{quote_url(url)} has characters that must be percent-encoded in a URL")
+        raise BadURLError(f"{_shown(url)} has characters that must be percent-encoded in a URL")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise BadURLError(f"{quote_url(url)} is not a URL: {error}") from None
+        why = f": {error}" if "@" not in url else ""  # it repeats a part
+        raise BadURLError(f"{_shown(url)} is not a URL{why}") from None
     if parts.scheme not in {"http", "https"}:
-        raise BadURLError(f"{quote_url(url)} is not an http or https URL")
+        raise BadURLError(f"{_shown(url)} is not an http or https URL")
     if "@" in parts.netloc:
-        # Not repeated: it may hold a password.
         raise BadURLError("a URL with a user name or password in it is refused; give credentials by a header")
     if not parts.hostname or port == 0:
-        raise BadURLError(f"{quote_url(url)} names no host")
+        raise BadURLError(f"{_shown(url)} names no host")
     if "#" in url:
-        raise BadURLError(f"{quote_url(url)} has a fragment, which no server gets to see")
+        raise BadURLError(f"{_shown(url)} has a fragment, which no server gets to see")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     default = 443 if parts.scheme == "https" else 80
     return Origin(parts.scheme, parts.hostname, port or default), target
+
+
+def _shown(url: str) -> str:
+    """Nothing of an address with an @: what stands before it may be a password, and one with a slash, a space
+    or a # in it is not even found where a password belongs."""
+    return quote_url(url) if "@" not in url else "an address with an @ in it, not repeated here,"
 
 
 def _is_exempt(origin: Origin, exemptions: tuple[str, ...]) -> bool:

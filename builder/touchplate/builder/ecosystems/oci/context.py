@@ -59,7 +59,7 @@ def unpack_context(data: bytes, target: Path, limits: ArchiveLimits | None = Non
             raise HostLack(
                 "no disk space left to unpack the context; free some", reason="disk-full"
             ) from error
-        raise ArchiveError(f"the context cannot be unpacked: {error}") from error
+        raise ArchiveError(f"the context cannot be unpacked: {error.strerror}") from error  # no path of ours
 
 
 def _open(data: bytes) -> Any:
