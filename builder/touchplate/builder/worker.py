@@ -243,7 +243,8 @@ class _Keeper:
         try:
             self._queue.heartbeat(self._lease.job.number, self._lease.secret, phase)
         except LeaseLostError as error:
-            self._end(str(error))
+            if not self._is_done():
+                self._end(str(error))
         except ServerError as error:
             # Another answer may come before the lease ends; if not, the next heartbeat says so.
             if error.is_final:  # the token was taken away: nothing of what is built can be told any more
@@ -252,6 +253,13 @@ class _Keeper:
             return
         else:
             self._told_phase = phase
+
+    def _is_done(self) -> bool:
+        """Whether the lease ended with the job: its process told the queue, and is about to end, too."""
+        try:
+            return self._queue.find(self._lease.job.number).state == "done"
+        except QueueError:
+            return False
 
     def _end(self, why: str) -> None:
         self.lost = why
