@@ -3,7 +3,9 @@
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,14 @@ from touchplate.builder.plan import MIB, Limits
 from touchplate.builder.probe import Probe, probe_sandbox
 from touchplate.builder.process import printable
 from touchplate.builder.sandbox import Job, Sandbox, SandboxConfig, open_sandbox
-from touchplate.builder.workspace import Workspace, locked_folder, processes_of, remove_abandoned, remove_tree
+from touchplate.builder.workspace import (
+    Workspace,
+    end_abandoned,
+    locked_folder,
+    processes_of,
+    remove_abandoned,
+    remove_tree,
+)
 
 FULL = Probe(bubblewrap="0.8.0", own_uid=True, seccomp=True, empty_network=True)
 
@@ -253,3 +262,60 @@ def test_a_probe_that_is_killed_leaves_nothing_outside_the_work_folder(
         monkeypatch.setattr(Sandbox, "run", looking)
         open_sandbox(rig.config)
     assert seen == [[]]
+
+
+@pytest.mark.parametrize(
+    ("program", "held", "ends"), [("bwrap", False, True), ("bwrap", True, False), ("cat", False, False)]
+)
+def test_a_sandbox_that_waits_for_a_dead_supervisor_is_ended(
+    tmp_path: Path, program: str, held: bool, ends: bool
+) -> None:
+    require_sandbox()
+    if os.getuid() != 0:
+        pytest.skip("only root gives jobs ids of their own")
+    # An id that nobody has; zombies of an earlier run may wait for a host that is slow to reap.
+    uid = next(one for one in range(31_000, 32_000) if not processes_of(one))
+    lock = os.open(tmp_path / f"uid-{uid}", os.O_RDWR | os.O_CREAT, 0o600)
+    tmp_path.chmod(0o700)
+    read, write = os.pipe()
+    block = [
+        "--unshare-all",
+        "--ro-bind",
+        "/",
+        "/",
+        "--block-fd",
+        str(read),
+        "true",
+    ]  # as one whose word never comes
+    waiting = subprocess.Popen(
+        [
+            "setpriv",
+            f"--reuid={uid}",
+            f"--regid={uid}",
+            "--clear-groups",
+            program,
+            *(block if program == "bwrap" else []),
+        ],
+        pass_fds=(read,),
+        stdin=read,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while not any(Path(f"/proc/{pid}/comm").read_text().strip() == program for pid in processes_of(uid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        if held:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        end_abandoned(tmp_path, range(uid, uid + 1))
+        if ends:
+            assert waiting.wait(20) == -9
+        else:
+            with pytest.raises(subprocess.TimeoutExpired):
+                waiting.wait(0.5)
+    finally:
+        waiting.kill()
+        waiting.wait()
+        for pid in processes_of(uid):
+            os.kill(pid, 9)
+        for one in (lock, read, write):
+            os.close(one)

@@ -25,6 +25,7 @@ from touchplate.builder.workspace import (
     UIDS,
     Workspace,
     check_searchable,
+    end_abandoned,
     is_free,
     open_workspace,
     tidy,
@@ -221,6 +222,7 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
     config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
     check_searchable(config.work)
     tidy(config.work)
+    end_abandoned(config.locks, config.uids)
     sandbox = Sandbox(config)
     sandbox.probe = probe_sandbox(sandbox)
     return sandbox

@@ -18,8 +18,9 @@ from touchplate.builder.job import MODULE, Settings, Task, open_queue
 from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
+from touchplate.builder.sandbox import SandboxConfig
 from touchplate.builder.workshop import TREE
-from touchplate.builder.workspace import JOB, remove_abandoned
+from touchplate.builder.workspace import JOB, end_abandoned, remove_abandoned
 
 POLL_SECONDS = 5.0
 """Pause between two questions of a slot that got no job: twenty slots ask four times a second."""
@@ -98,6 +99,8 @@ class Worker:
         """Remove what killed jobs left, of any slot: those that run have locked their folders."""
         for slot in self._settings.slots_folder.glob("*"):
             remove_abandoned(slot, JOB)
+        config = SandboxConfig(self._settings.slots_folder)
+        end_abandoned(config.locks, config.uids)
         remove_abandoned(Path(self._settings.job.data), TREE)
 
     def _run_slots(self) -> None:

@@ -14,6 +14,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -223,6 +224,39 @@ def tidy(work: Path) -> None:
     remove_abandoned(work)
     for place in (work, MEMORY_FILES):
         remove_abandoned(place, ELSEWHERE)
+
+
+def end_abandoned(locks: Path, uids: range) -> None:
+    """Kill what is left of sandboxes whose supervisor was killed while they started.
+
+    Bubblewrap's process 1 waits for a word from the outer one before it asks to die with it: killed in
+    between, it would wait for ever, and keep the job's id from everybody. An id whose lock can be had is no
+    living supervisor's. Only root has ids to give.
+    """
+    if os.getuid() != 0 or not locks.is_dir():
+        return
+    _check_own(locks)
+    owners: dict[int, list[int]] = {}
+    for pid, owner in _processes():
+        if owner in uids and _name_of(pid) == "bwrap":
+            owners.setdefault(owner, []).append(pid)
+    for uid in owners:
+        with contextlib.suppress(OSError):  # no lock: nobody was ever given it by us; or somebody has it
+            descriptor = os.open(locks / f"uid-{uid}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for pid in processes_of(uid):  # again, under the lock
+                    if _name_of(pid) == "bwrap":
+                        os.kill(pid, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
+
+
+def _name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def remove_abandoned(folder: Path, prefix: str = JOB) -> None:
