@@ -89,8 +89,10 @@ def test_what_a_run_leaves_running_or_unread_does_not_hold_the_phase(scene: Site
         "busybox sleep 2; echo x > /dev/touchplate-apt.conf || echo read-only; echo done"
     )
     lines = said(scene.runs(script, limits=WALL))  # which sees that nothing is left
-    assert "done" in lines
-    assert "read-only" in lines
+    assert any(line.endswith("done") for line in lines)
+    assert any(
+        line.endswith("read-only") for line in lines
+    )  # maybe behind a piece of the shell's own message
 
 
 def test_next_run_meets_nothing_of_what_a_run_left_behind(scene: SiteScene) -> None:
