@@ -18,6 +18,7 @@ from touchplate.base.environment import read_environment
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import HostLack, PhaseFailed
+from touchplate.builder.gvisor import GvisorSandbox, open_gvisor_sandbox
 from touchplate.builder.lock import InputLock
 from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, BuildResult, Limits
@@ -45,6 +46,24 @@ def require_sandbox() -> None:
         pytest.fail(f"sandbox tests need {lacking}")
     if lacking:
         pytest.skip(f"SANDBOX NOT TESTED: this needs {lacking}")
+
+
+def require_gvisor() -> None:
+    """As `require_sandbox`, for gVisor."""
+    require_sandbox()
+    environment = read_environment()
+    if environment.find_program("runsc") is None:
+        if environment.is_ci:
+            pytest.fail("gVisor tests need runsc")
+        pytest.skip("GVISOR NOT TESTED: this needs runsc")
+
+
+@contextlib.contextmanager
+def gvisor_sandbox() -> Iterator[GvisorSandbox]:
+    """A probed sandbox of gVisor in a folder of its own; skips loudly where there is no runsc."""
+    require_gvisor()
+    with open_folder() as folder:
+        yield open_gvisor_sandbox(SandboxConfig(folder / "work", folder / "locks", own_ranges()))
 
 
 class _Upstream(ThreadingHTTPServer):

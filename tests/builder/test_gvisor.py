@@ -6,18 +6,17 @@ from dataclasses import replace
 
 import pytest
 from tests.builder.rebuildparts import Scene, scene, scripted
-from tests.builder.sandboxes import Rig, open_folder, open_rig, own_ranges, require_sandbox
+from tests.builder.sandboxes import Rig, gvisor_sandbox, open_rig, require_sandbox
 
-from touchplate.base.environment import read_environment
 from touchplate.builder.cli_probe import CHOICES
 from touchplate.builder.demands import FEATURES, Demands, check_demands, choose_backend
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.gvisor import GvisorSandbox, open_gvisor_sandbox
+from touchplate.builder.gvisor import GvisorSandbox
 from touchplate.builder.plan import Limits
 from touchplate.builder.probe import Probe
 from touchplate.builder.probe_gvisor import GvisorProbe, probe_gvisor
 from touchplate.builder.rebuild import fetch_published, rebuild
-from touchplate.builder.sandbox import Job, SandboxConfig
+from touchplate.builder.sandbox import Job
 from touchplate.builder.workspace import Workspace
 from touchplate.verify.cli import main
 
@@ -35,14 +34,8 @@ FULL = GvisorProbe(
 @pytest.fixture(scope="module")
 def gvisor() -> Iterator[GvisorSandbox]:
     """A probed sandbox; skips loudly where there is no runsc."""
-    require_sandbox()
-    environment = read_environment()
-    if environment.find_program("runsc") is None:
-        if environment.is_ci:
-            pytest.fail("gVisor tests need runsc")
-        pytest.skip("GVISOR NOT TESTED: this needs runsc")
-    with open_folder() as folder:
-        yield open_gvisor_sandbox(SandboxConfig(folder / "work", folder / "locks", own_ranges()))
+    with gvisor_sandbox() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import pytest
 from tests.builder.conanparts import LIBRARY, Published, Scene, infer
 from tests.builder.imageparts import ImageScene
 from tests.builder.rebuildparts import CONTENT, scene, scripted
-from tests.builder.sandboxes import require_sandbox
+from tests.builder.sandboxes import require_gvisor
 
-from touchplate.base.environment import read_environment
 from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.twice import Repeatability
 
@@ -91,12 +90,7 @@ def test_an_image_that_counts_processors_is_told_so(images: ImageScene) -> None:
 
 
 def test_under_gvisor_the_guilty_factor_is_named_too() -> None:
-    require_sandbox()
-    environment = read_environment()
-    if environment.find_program("runsc") is None:
-        if environment.is_ci:
-            pytest.fail("gVisor tests need runsc")
-        pytest.skip("GVISOR NOT TESTED: this needs runsc")
+    require_gvisor()
     with scene() as one:
         workshop = replace(one.workshop, backend="gvisor")
         names = f"import os\njar({CONTENT!r} if os.umask(0) == 0o022 else b'other')"

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.builder.sandboxes import SECONDS, Rig, open_folder, open_rig, own_ranges
+from tests.builder.sandboxes import SECONDS, Rig, gvisor_sandbox, open_folder, open_rig
 
 from touchplate.base.environment import read_environment
 from touchplate.builder.errors import PhaseFailed
-from touchplate.builder.gvisor import open_gvisor_sandbox
 from touchplate.builder.layout import find_listing, lay_out
 from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, BuildPlan, Limits, Surroundings
-from touchplate.builder.sandbox import Sandbox, SandboxConfig
+from touchplate.builder.sandbox import Sandbox
 from touchplate.builder.vary import (
     BUILD_PATH,
     EVERYWHERE,
@@ -62,13 +61,8 @@ def kind(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Sandbox]:
     if request.param == "bubblewrap":
         yield sandbox
         return
-    environment = read_environment()
-    if environment.find_program("runsc") is None:
-        if environment.is_ci:
-            pytest.fail("gVisor tests need runsc")
-        pytest.skip("GVISOR NOT TESTED: this needs runsc")
-    with open_folder() as folder:
-        yield open_gvisor_sandbox(SandboxConfig(folder / "work", folder / "locks", own_ranges()))
+    with gvisor_sandbox() as opened:
+        yield opened
 
 
 @pytest.fixture

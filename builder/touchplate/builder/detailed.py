@@ -3,7 +3,8 @@
 diffoscope opens whatever it is given with some thirty foreign programs and libraries, and one of the two
 files comes from a stranger. So it runs as a build does: under an id of its own, without network, with
 limits of its own; what it writes is taken out as an output is, up to a cap. It explains; nothing depends on
-it. Where it is not installed, or comes to no end, the comparison's own report stands alone, and says why.
+it. Where it is not installed, the comparison's own report stands alone; where it comes to no end, that
+report says why.
 """
 
 import hashlib
