@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from touchplate.base.errors import StorageError
-from touchplate.base.sql import begin_read, begin_write, database_errors, sqlite_engine
+from touchplate.base.sql import begin_read, begin_write, database_errors, sqlite_engine, use_wal
 
 
 @pytest.fixture
@@ -190,3 +190,39 @@ def test_writers_of_one_process_take_turns_without_the_databases_waiting(tmp_pat
     with begin_read(engine) as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one() == 120
     engine.dispose()
+
+
+def test_the_change_to_wal_is_tried_again_when_sqlite_does_not_wait_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+        contextlib.closing(sqlite3.connect(path, timeout=0)) as impatient,
+    ):
+        other.execute("CREATE TABLE t (n)")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            use_wal(impatient.cursor(), 0.02)
+        ends = threading.Timer(0.05, lambda: other.execute("COMMIT"))
+        ends.start()
+        use_wal(impatient.cursor(), 30)
+        ends.join()
+        assert impatient.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_many_may_open_a_new_database_at_once(tmp_path: Path) -> None:
+    failed: list[StorageError] = []
+
+    def open_it(path: Path) -> None:
+        try:
+            sqlite_engine(path).dispose()
+        except StorageError as error:
+            failed.append(error)
+
+    for number in range(20):
+        path = tmp_path / f"{number}.db"
+        threads = [threading.Thread(target=open_it, args=(path,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failed == []

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -31,6 +32,7 @@ __all__ = [
     "database_errors",
     "snapshot",
     "sqlite_engine",
+    "use_wal",
 ]
 
 # Seconds a writer waits for another one: many times the longest batch, and short enough to notice a stuck
@@ -44,6 +46,8 @@ CACHE_KIB = 2_000
 WAL_PAGES = 1_000
 # Pages that a backup copies between two reports: 16 MiB.
 BACKUP_PAGES = 4096
+# Between two tries to change a new database to WAL, which takes a few milliseconds.
+_WAL_PAUSE_SECONDS = 0.01
 _WRITE = "touchplate_write"
 _TURN = "touchplate_turn"
 
@@ -79,7 +83,8 @@ def sqlite_engine(
         # SQLite's own waiting is sleeping and trying again: among several writers some would starve.
         execution_options={_TURN: (Lock(), busy_seconds)},
     )
-    event.listen(engine, "connect", partial(_configure, cache_kib=cache_kib, wal_pages=wal_pages))
+    configure = partial(_configure, busy_seconds=busy_seconds, cache_kib=cache_kib, wal_pages=wal_pages)
+    event.listen(engine, "connect", configure)
     event.listen(engine, "begin", _begin)
     try:
         with engine.connect() as connection:
@@ -179,15 +184,37 @@ def copy_sqlite(engine: Engine, target: Path, progress: Callable[[int, int], Non
             raise StorageError(f"copying the database to {target}: {error}") from error
 
 
-def _configure(dbapi: sqlite3.Connection, _record: object, *, cache_kib: int, wal_pages: int) -> None:
+def _configure(
+    dbapi: sqlite3.Connection, _record: object, *, busy_seconds: float, cache_kib: int, wal_pages: int
+) -> None:
     # The driver must not begin transactions by itself, nor commit before DDL.
     dbapi.isolation_level = None
     cursor = dbapi.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
+    use_wal(cursor, busy_seconds)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.execute(f"PRAGMA cache_size = -{cache_kib}")  # negative: KiB, not pages
     cursor.execute(f"PRAGMA wal_autocheckpoint = {wal_pages}")
     cursor.close()
+
+
+def use_wal(cursor: sqlite3.Cursor, busy_seconds: float) -> None:
+    """Change the database to WAL, and wait for others as long as `busy_seconds`. Raises
+    sqlite3.OperationalError.
+
+    SQLite itself does not always wait here: it goes from a reader's lock to the exclusive one, and gives up
+    at once when two connections do that to each other, as several processes that open a new database do.
+    """
+    deadline = monotonic() + busy_seconds
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # The low byte is the primary code: BUSY_RECOVERY and BUSY_SNAPSHOT are busy, too.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
+                raise
+        sleep(_WAL_PAUSE_SECONDS)
 
 
 def _begin(connection: Connection) -> None:
