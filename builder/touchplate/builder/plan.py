@@ -15,6 +15,7 @@ from touchplate.builder.errors import DefinitionError
 
 if TYPE_CHECKING:
     from touchplate.base.upstreams import Upstream
+    from touchplate.builder.lock import LockedInput
 
 Phase = Literal["fetch", "build"]
 
@@ -163,7 +164,11 @@ class BuildPlan:
     limits: Limits = Limits()
     surroundings: Surroundings = USUAL
     named_by_digest: bool = False
-    """Whether the path of every input is its sha256: the build takes it for the file of that digest."""
+    """Whether the path of every other input than `pinned` is its sha256: the build takes it for the file of
+    that digest."""
+    pinned: tuple[LockedInput, ...] = ()
+    """Inputs that the definition names, with their bytes in the cache: part of every lock, and laid out in
+    both phases as those of a lock are in Build."""
     allow_metadata: bool = False
     """Whether the definition allows `maven-metadata*.xml` as an input (its content changes daily)."""
 

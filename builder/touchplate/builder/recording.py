@@ -239,7 +239,7 @@ class Recorder:
             detail = f"exit code {outcome.exit_code} after not being given {lacking}"
             raise PhaseFailed("fetch", "exit-status", detail, log=outcome.log)
         try:
-            return make_lock(self._inputs.values())
+            return make_lock(dict.fromkeys([*self._plan.pinned, *self._inputs.values()]))
         except DefinitionError as error:
             raise PhaseFailed("fetch", "refused-input", str(error), log=outcome.log) from error
 
