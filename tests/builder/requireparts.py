@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from tests.builder.conanparts import Client, Published, default_profile
 
 from touchplate.builder.ecosystems.conan.reference import MANIFEST, Revision
-from touchplate.builder.probe import PYTHON
+from touchplate.builder.sandbox.probe import PYTHON
 
 CLIENT = """
 import os, shutil, sys
@@ -73,7 +73,8 @@ REQUIRES
         for other in self.dependencies.host.values():
             folders += f" -I{other.package_folder}/include"
             libraries += f" -L{other.package_folder}/lib -l{other.ref.name}"
-        self.run(f"gcc -O2 -fPIC {debug} {flags} {folders} -c {self.source_folder}/{self.name}.c -o {self.name}.o")
+        flags += f" -O2 -fPIC {debug} {folders}"
+        self.run(f"gcc {flags} -c {self.source_folder}/{self.name}.c -o {self.name}.o")
         if self.options.shared:
             self.run(f"gcc -shared -o lib{self.name}.so {self.name}.o {libraries}")
         else:

@@ -1,4 +1,4 @@
-"""Conan packages that require others, rebuilt for real: what they require is the remote's, pinned and locked."""
+"""Conan packages that require others, rebuilt for real: what they require is pinned and locked."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from tests.builder.requireparts import LIBRARY, TOOL, Shelf, library, sources
 
 from touchplate.builder.ecosystems.conan.definition import details_of
 from touchplate.builder.ecosystems.conan.reference import revision_of
-from touchplate.builder.lock import parse_lock
 from touchplate.builder.rebuild import Rebuild, rebuild
 from touchplate.verify.purl import parse_purl
 

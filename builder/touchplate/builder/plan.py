@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from touchplate.builder.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from touchplate.base.upstreams import Upstream
     from touchplate.builder.lock import LockedInput
+
+    from touchplate.base.upstreams import Upstream
 
 Phase = Literal["fetch", "build"]
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.definitions.definition import Definition, SourceFile
+from touchplate.builder.definitions.schema import Reader, TextMap, is_stand_in
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.ecosystems.conan.conaninfo import OPTION, SETTING, VALUE
 from touchplate.builder.ecosystems.conan.reference import (
@@ -16,7 +17,6 @@ from touchplate.builder.ecosystems.conan.reference import (
 )
 from touchplate.builder.ecosystems.conan.requirements import MAX_FILES, group_requirements
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.schema import Reader, TextMap, is_stand_in
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import parse_purl
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from touchplate.builder.contents import printable
+from touchplate.builder.comparison.contents import printable
 from touchplate.builder.errors import HostLack
 from touchplate.builder.failure import join_first
 
@@ -28,8 +28,8 @@ def explain_failure(log: bytes) -> str | None:
         if required := _REQUIRED.match(raw):
             what = printable(required[1] or required[2])
             raise HostLack(
-                f"its recipe requires {what}, which its definition does not pin; infer it again, or add the files "
-                "of the recipe and the package that are meant to `requirements`",
+                f"its recipe requires {what}, which its definition does not pin; infer it again, or add "
+                "the files of the recipe and the package that are meant to `requirements`",
                 reason="not-pinned",
                 log=log,
             )

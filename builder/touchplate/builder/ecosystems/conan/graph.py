@@ -7,7 +7,7 @@ upstreams and pinned.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from touchplate.builder.contents import printable
+from touchplate.builder.comparison.contents import printable
 from touchplate.builder.ecosystems.conan.requirements import MAX_REQUIREMENTS, FetchedRequirement
 from touchplate.builder.errors import DefinitionError
 from touchplate.verify.errors import VerifyError

@@ -1,4 +1,4 @@
-"""Asks Conan in a sandbox what a recipe requires: a plan that builds nothing, and whose output is the graph."""
+"""Asks Conan in a sandbox what a recipe requires: a plan that builds nothing; its output is the graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from touchplate.builder.ecosystems.conan.reference import Revision
 from touchplate.builder.ecosystems.conan.requirements import required_lines
 from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan
 from touchplate.builder.errors import DefinitionError, PhaseFailed
-from touchplate.builder.lock import make_lock
+from touchplate.builder.inputs.lock import make_lock
 from touchplate.builder.plan import BUILD_FOLDER, GIB, BuildPlan, Limits, Phase, Quiet
-from touchplate.builder.probe import PYTHON
+from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.verify.jcs import JSONValue, format_json
 
 OUTPUT = "out/graph.json"

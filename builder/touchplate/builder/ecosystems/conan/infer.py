@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from touchplate.builder.backend import open_sandboxed
-from touchplate.builder.definitions import make_definition
+from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, parse_conaninfo
 from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUTS, format_pin
@@ -28,9 +28,9 @@ from touchplate.builder.ecosystems.conan.requirements import Requirement, pin_fi
 from touchplate.builder.ecosystems.conan.resolve import Resolver, Target
 from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc, need_conan
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import RemoteFile
+from touchplate.builder.inputs.repository import RemoteFile
+from touchplate.builder.sandbox.workspace import locked_folder
 from touchplate.builder.workshop import TREE, Workshop
-from touchplate.builder.workspace import locked_folder
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import PackageURL
 

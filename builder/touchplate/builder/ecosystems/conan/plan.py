@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.ecosystems.conan.archive import digest_members
 from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
 from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUT, OUTPUTS, details_of
@@ -20,6 +20,7 @@ from touchplate.builder.ecosystems.conan.requirements import FetchedRequirement,
 from touchplate.builder.ecosystems.conan.revisions import package_revision
 from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan, Gcc, Program
 from touchplate.builder.errors import ArchiveError, DefinitionError, PhaseFailed
+from touchplate.builder.inputs.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 from touchplate.builder.plan import (
     BUILD_FOLDER,
     HOME_FOLDER,
@@ -31,10 +32,9 @@ from touchplate.builder.plan import (
     Forbidden,
     Phase,
 )
-from touchplate.builder.probe import PYTHON
-from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 from touchplate.builder.roots.store import Root
 from touchplate.builder.roots.use import describe_root, shown
+from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.predicates.provenance import Dependency
 
@@ -215,8 +215,8 @@ def _forbidden(
     published: Sequence[RemoteFile],
     requirements: Sequence[FetchedRequirement],
 ) -> Forbidden:
-    """The published files; and since an archive is packed anew in any case, the machine code in it, too: whole
-    files, not the objects in its static libraries, which two libraries may have in common."""
+    """The published files; and since an archive is packed anew in any case, the machine code in it, too:
+    whole files, not the objects in its static libraries, which two libraries may have in common."""
     digests, paths = set(), set()
     for output, file in zip(definition.outputs, published, strict=True):
         name = output.package.file_name

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from touchplate.base.errors import StorageError
 from touchplate.builder.cache import Cache
-from touchplate.builder.definitions import SourceFile
+from touchplate.builder.definitions.definition import SourceFile
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, parse_conaninfo
 from touchplate.builder.ecosystems.conan.profile import RequiredLines
 from touchplate.builder.ecosystems.conan.reference import (
@@ -24,9 +24,9 @@ from touchplate.builder.ecosystems.conan.reference import (
 )
 from touchplate.builder.ecosystems.conan.remote import check_package, check_recipe
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.lock import LockedInput
+from touchplate.builder.inputs.lock import LockedInput
+from touchplate.builder.inputs.repository import RemoteFile, Repositories
 from touchplate.builder.plan import REPOSITORY_FOLDER
-from touchplate.builder.repository import RemoteFile, Repositories
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import parse_purl
 

@@ -1,16 +1,16 @@
 """What a published package was built with, found out: Conan in a sandbox says what is required, the upstreams
 give it, until nothing is missing.
 
-Recipes are asked for their requirements inside only, offline. Versions and revisions are those that there were
-when the package was built, as far as the remotes tell; in the end Conan has to give the package the package
-id that it was published under.
+Recipes are asked for their requirements inside only, offline. Versions and revisions are those that there
+were when the package was built, as far as the remotes tell; in the end Conan has to give the package the
+package id that it was published under.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from touchplate.builder.cache import Cache
-from touchplate.builder.definitions import SourceFile
+from touchplate.builder.definitions.definition import SourceFile
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo
 from touchplate.builder.ecosystems.conan.graph import Graph, Node, Question, Run
 from touchplate.builder.ecosystems.conan.reference import Revision
@@ -30,15 +30,15 @@ from touchplate.builder.ecosystems.conan.requirements import (
     pin_package,
 )
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import Repositories, Repository
+from touchplate.builder.inputs.repository import Repositories, Repository
 
 MAX_ROUNDS = 40
 """Times that Conan is asked: once for each step away from the package, and for ranges and packages once more;
 the deepest graphs of real packages have about ten."""
 
 MAX_VERSIONS = 500
-"""Versions that all ranges of a package may choose among, each looked up at a remote: the recipe with the most
-has 60."""
+"""Versions that all ranges of a package may choose among, each looked up at a remote: the recipe with the
+most has 60."""
 
 MAX_COMPATIBLE = 40
 """Package ids that are tried for one requirement: Conan takes a package of another C++ standard, too."""
@@ -121,7 +121,7 @@ class Resolver:
             raise DefinitionError(f"{key} requires itself")
         if key in self._pins:
             raise DefinitionError(
-                f"it requires {missing}, and {self._pins[key].recipe} too; one revision of a recipe is possible"
+                f"it requires {missing}, and {self._pins[key].recipe} too; only one revision is possible"
             )
         if len(self._pins) >= MAX_REQUIREMENTS:
             raise DefinitionError(f"it requires more than {MAX_REQUIREMENTS} recipes; {key} is one more")
@@ -161,7 +161,8 @@ class Resolver:
                 return _Pin(recipe, repository, pin_files(read_recipe(repository, recipe)))
         wanted = reference.at("", "0").reference
         raise DefinitionError(
-            f"it requires {wanted}, which no upstream has; give its remote as --upstream NAME=URL,ecosystem=conan"
+            f"it requires {wanted}, which no upstream has; give its remote: --upstream "
+            "NAME=URL,ecosystem=conan"
         )
 
     def _choose_packages(self, graph: Graph) -> bool:
@@ -192,8 +193,8 @@ class Resolver:
                 pin.files += pin_package(pin.package, read_package(pin.repository, pin.package))
                 return
         raise DefinitionError(
-            f"it requires {pin.recipe}, and upstream {pin.repository.upstream.name!r} has no package of it with "
-            f"the package id {ids[0]}; requirements are not built, upload that package"
+            f"it requires {pin.recipe}, and upstream {pin.repository.upstream.name!r} has no package of it "
+            f"with the package id {ids[0]}; requirements are not built, upload that package"
         )
 
     def _check(self, graph: Graph) -> None:
@@ -201,8 +202,8 @@ class Resolver:
             package = None if node.is_built else self._pin_of(node).package
             if node.is_used and package is not None and node.package_id != package.package_id:
                 raise DefinitionError(
-                    f"Conan wants {node.recipe} with the package id {node.package_id} here, and the package was "
-                    f"built with {package.package_id}"
+                    f"Conan wants {node.recipe} with the package id {node.package_id} here, and the package "
+                    f"was built with {package.package_id}"
                 )
         built = next((node for node in graph.nodes if node.is_built), None)
         if built is None:

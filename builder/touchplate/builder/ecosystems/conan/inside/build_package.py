@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def place_in_cache(job: dict[str, Any], home: Path) -> None:
-    """Lay the recipe revision and what it requires into the cache as a client does that has downloaded them."""
+    """Lay the recipe revision and what it requires into the cache, as a client that has downloaded them."""
     import place_in_cache as placing  # type: ignore[import-not-found]
 
     placing.place_recipe(home, f"{job['reference']}#{job['rrev']}", job["epoch"], Path.cwd())

@@ -2,9 +2,9 @@
 
     python3 -S -P resolve_graph.py JOB          JOB: a JSON file, see `graph_plan.py`
 
-Conan itself makes the graph, from the recipes that the supervisor has fetched so far; what is still missing is
-written down, and the supervisor fetches it and asks again. Recipes are code and run here, so what comes out
-is a claim: it chooses what a definition pins, and the pins are looked at, built with and attested.
+Conan itself makes the graph, from the recipes that the supervisor has fetched so far; what is still missing
+is written down, and the supervisor fetches it and asks again. Recipes are code and run here, so what comes
+out is a claim: it chooses what a definition pins, and the pins are looked at, built with and attested.
 """
 
 import json
