@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from touchplate.builder.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from touchplate.builder.lock import LockedInput
-
     from touchplate.base.upstreams import Upstream
+    from touchplate.builder.inputs.lock import LockedInput
 
 Phase = Literal["fetch", "build"]
 

@@ -20,6 +20,7 @@ from touchplate.builder.ecosystems.conan.definition import (
     read_source_uri,
 )
 from touchplate.builder.ecosystems.conan.failure import explain_failure
+from touchplate.builder.ecosystems.conan.graph_plan import find_requirements
 from touchplate.builder.ecosystems.conan.infer import infer
 from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan, place_files
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, package_revision_of, revision_of
@@ -104,7 +105,7 @@ class ConanEcosystem:
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """From the recipe revision and the settings and options of the published package."""
         refuse_hints(hints)
-        return infer(package, workshop)
+        return infer(package, workshop.repositories, partial(find_requirements, workshop))
 
     def fetch_published(self, workshop: Workshop, package: PackageURL, sha256: str | None) -> RemoteFile:
         """A file of a package revision."""

@@ -1,10 +1,10 @@
 """Asks Conan in a sandbox what a recipe requires: a plan that builds nothing; its output is the graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.backend import Backend
+from touchplate.builder.backend import Backend, open_sandboxed
 from touchplate.builder.cache import Cache
 from touchplate.builder.ecosystems.conan.failure import explain_errors
 from touchplate.builder.ecosystems.conan.graph import MAX_ANSWER_BYTES, Graph, Question, parse_graph
@@ -13,17 +13,22 @@ from touchplate.builder.ecosystems.conan.plan import (
     HOME_INSIDE,
     INSIDE,
     home_files,
+    place_files,
     program_files,
     shown_tools,
 )
 from touchplate.builder.ecosystems.conan.profile import format_profile
 from touchplate.builder.ecosystems.conan.reference import Revision
-from touchplate.builder.ecosystems.conan.requirements import required_lines
-from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan
+from touchplate.builder.ecosystems.conan.requirements import Requirement, required_lines
+from touchplate.builder.ecosystems.conan.resolve import Resolver, Target
+from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan, default_conan, need_conan
 from touchplate.builder.errors import DefinitionError, PhaseFailed
 from touchplate.builder.inputs.lock import make_lock
+from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.plan import BUILD_FOLDER, GIB, BuildPlan, Limits, Phase, Quiet
 from touchplate.builder.sandbox.probe import PYTHON
+from touchplate.builder.sandbox.workspace import locked_folder
+from touchplate.builder.workshop import TREE, Workshop
 from touchplate.verify.jcs import JSONValue, format_json
 
 OUTPUT = "out/graph.json"
@@ -94,3 +99,23 @@ class GraphMaker:
             "requirements": [one.job() for one in question.requirements],
             "versions": {name: list(found) for name, found in question.versions.items()},
         }
+
+
+def find_requirements(
+    workshop: Workshop, target: Target, recipe: Sequence[RemoteFile], settings: Mapping[str, str]
+) -> tuple[Requirement, ...]:
+    """See `Resolver.resolve`. `recipe`: files of the recipe; `settings`: of the profile."""
+    workshop.display.step("infer: what it requires")
+    with locked_folder(workshop.data, TREE) as tree:
+        place_files(recipe, tree)
+        maker = GraphMaker(
+            recipe=target.revision.recipe,
+            settings=settings,
+            options=target.info.options,
+            epoch=target.time,
+            tree=tree,
+            conan=need_conan(default_conan(), workshop.tools),
+            backend=open_sandboxed(workshop, ""),
+            cache=workshop.cache,
+        )
+        return Resolver(target, workshop.repositories, workshop.cache, maker.ask).resolve()

@@ -5,15 +5,12 @@ revision (which build tools it speaks of). What was inferred is saved, shown and
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from touchplate.builder.backend import open_sandboxed
 from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, parse_conaninfo
 from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUTS, format_pin
-from touchplate.builder.ecosystems.conan.graph_plan import GraphMaker
-from touchplate.builder.ecosystems.conan.plan import place_files
 from touchplate.builder.ecosystems.conan.profile import complete_settings
 from touchplate.builder.ecosystems.conan.reference import (
     CONANFILE,
@@ -25,12 +22,10 @@ from touchplate.builder.ecosystems.conan.reference import (
 )
 from touchplate.builder.ecosystems.conan.remote import read_package, read_recipe
 from touchplate.builder.ecosystems.conan.requirements import Requirement, pin_files
-from touchplate.builder.ecosystems.conan.resolve import Resolver, Target
-from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc, need_conan
+from touchplate.builder.ecosystems.conan.resolve import Target
+from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.inputs.repository import RemoteFile
-from touchplate.builder.sandbox.workspace import locked_folder
-from touchplate.builder.workshop import TREE, Workshop
+from touchplate.builder.inputs.repository import RemoteFile, Repositories
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import PackageURL
 
@@ -52,13 +47,18 @@ MAX_EPOCH = 1 << 33
 """Latest time of a manifest that is believed, in seconds: the year 2242. tar has no room for more."""
 
 
-def infer(package: PackageURL, workshop: Workshop) -> Inference:
-    """Infer how `package` (a package revision's archive) was built.
+FindRequirements = Callable[[Target, Sequence[RemoteFile], Mapping[str, str]], Sequence[Requirement]]
+"""Finds out what a package requires, from the files of its recipe and the settings of its profile."""
+
+
+def infer(package: PackageURL, repositories: Repositories, find_requirements: FindRequirements) -> Inference:
+    """Infer how `package` (a package revision's archive) was built. `find_requirements` is called for one
+    that may require others.
 
     Raises DefinitionError when that cannot be told or is not supported, HostLack when the upstream cannot be
     read or the package is for another machine.
     """
-    revision, repositories = package_revision_of(package), workshop.repositories
+    revision = package_revision_of(package)
     if package.qualifier("file") != PACKAGE:
         raise DefinitionError(f"a package is rebuilt whole: write {revision.purl(PACKAGE)}")
     repository = repositories.of_identity(revision.identity, "conan")
@@ -72,7 +72,10 @@ def infer(package: PackageURL, workshop: Workshop) -> Inference:
     conan = default_conan()
     epoch = _time_of(published[MANIFEST].data)
     target = Target(revision, info, published[CONANINFO].data, epoch)
-    requirements = _find_requirements(workshop, target, recipe, settings)
+    requirements: Sequence[Requirement] = ()
+    # Asking takes a while, and a sandbox.
+    if info.requires or _REQUIRES.search(_conanfile(recipe)):
+        requirements = find_requirements(target, recipe, settings)
     upstream = repository.upstream.name
     sources = [
         one.name for one in repositories.upstreams if one.ecosystem == "conan" and one.name != upstream
@@ -119,7 +122,7 @@ def infer(package: PackageURL, workshop: Workshop) -> Inference:
         "umask": "touchplate's own; nothing published says it",
         "upstreams": notes[2],
         "outputs": "always these two",
-        "requirements": f"what Conan says that the recipe requires, as of {EPOCH}; binaries of their remote",
+        "requirements": f"what Conan says that the recipe requires, as of {EPOCH}; packages as published",
     }
     return Inference(definition, tuple(published[name] for name in OUTPUTS), notes, reasons)
 
@@ -129,37 +132,17 @@ def _check_supported(info: PackageInfo) -> None:
         raise DefinitionError(f"its conaninfo.txt has [{info.others[0]}], which cannot be rebuilt yet")
 
 
-def _find_requirements(
-    workshop: Workshop, target: Target, recipe: Sequence[RemoteFile], settings: Mapping[str, str]
-) -> tuple[Requirement, ...]:
-    """What the recipe requires, as Conan says. It is only asked when there is a word of it: it takes a while,
-    and a sandbox."""
-    conanfile = next(file.data for file in recipe if file.path == CONANFILE)
-    if not target.info.requires and not _REQUIRES.search(conanfile):
-        return ()
-    workshop.display.step("infer: what it requires")
-    with locked_folder(workshop.data, TREE) as tree:
-        place_files(recipe, tree)
-        maker = GraphMaker(
-            recipe=target.revision.recipe,
-            settings=settings,
-            options=target.info.options,
-            epoch=target.time,
-            tree=tree,
-            conan=need_conan(default_conan(), workshop.tools),
-            backend=open_sandboxed(workshop, ""),
-            cache=workshop.cache,
-        )
-        return Resolver(target, workshop.repositories, workshop.cache, maker.ask).resolve()
-
-
 def _format_pins(requirements: Sequence[Requirement]) -> list[JSONValue]:
     pins = (file for one in requirements for file in one.files)
     return [format_pin(file) for file in sorted(pins, key=lambda file: file.uri)]
 
 
+def _conanfile(recipe: Sequence[RemoteFile]) -> bytes:
+    return next(file.data for file in recipe if file.path == CONANFILE)
+
+
 def _programs(info: PackageInfo, recipe: Sequence[RemoteFile]) -> tuple[str, ...]:
-    conanfile = next(file.data for file in recipe if file.path == CONANFILE)
+    conanfile = _conanfile(recipe)
     # Recipes of C packages take these settings away.
     found = ["g++"] if any(name in info.settings for name in _OF_CPP) else []
     found += [program for pattern, programs in TOOLS if re.search(pattern, conanfile) for program in programs]

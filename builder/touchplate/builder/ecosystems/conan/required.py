@@ -54,8 +54,7 @@ def parse_reference(text: str) -> Reference:
     if found is None:
         raise DefinitionError(f"{text[:200]!r} is no reference of Conan; it is as zlib/1.3.1")
     reference = Reference(*found.groups())
-    # Its parts have to be names; a search has no version.
-    replace(reference, version="any" if reference.version == ANY else reference.version).at("", "0")
+    replace(reference, version="any").at("", "0")  # the other parts have to be names
     return reference
 
 
