@@ -30,6 +30,7 @@ from touchplate.builder.inputs.lock import (
     is_metadata,
     is_sha256,
     make_lock,
+    pinned_inputs,
 )
 from touchplate.builder.inputs.mirror import SOCKET_NAME, serve_mirror
 from touchplate.builder.inputs.recording import Recorder, check_input, fetch_locked
@@ -66,7 +67,7 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     which fails in the same way and is the phase to be named. Raises PhaseFailed (phase `fetch`), HostLack.
     """
     check_source(plan, cache)
-    pinned = make_lock(plan.pinned)
+    pinned = make_lock(pinned_inputs(plan.pinned))
     check_inputs(plan, pinned, cache)
     recorder = Recorder(plan, cache, progress)
     with sandbox.workspace(plan.source, plan.surroundings) as workspace:
@@ -205,16 +206,18 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
     if len(lock.inputs) > limits.fetch_files or lock.total_bytes > limits.fetch_bytes:
         detail = f"the lock has {len(lock.inputs)} inputs of {lock.total_bytes} bytes, more than allowed"
         raise PhaseFailed("fetch", "too-large", detail)
-    pinned = {(one.upstream, one.path): one for one in plan.pinned}
-    if lacking := [one for one in plan.pinned if one not in lock.inputs]:
-        where = f"{lacking[0].upstream}/{lacking[0].path}"
-        detail = f"the lock has not the {where} of sha256 {lacking[0].sha256} that the definition names"
+    pinned = frozenset(pinned_inputs(plan.pinned))
+    if lacking := pinned.difference(lock.inputs):
+        one = min(lacking, key=lambda each: (each.upstream, each.path))
+        detail = (
+            f"the lock has no {one.upstream}/{one.path} of sha256 {one.sha256}, which the definition names"
+        )
         raise PhaseFailed("fetch", "refused-input", detail)
     for one in lock.inputs:
         if (one.upstream, one.path) in plan.forbidden.paths:
             detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
             raise PhaseFailed("fetch", "refused-input", detail)
-        if (one.upstream, one.path) in pinned:
+        if one in pinned:
             continue
         if plan.named_by_digest and not is_sha256(one.path):
             detail = f"{one.upstream}/{one.path}: inputs of this build are asked for by their sha256"

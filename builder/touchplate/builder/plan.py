@@ -15,7 +15,6 @@ from touchplate.builder.errors import DefinitionError
 
 if TYPE_CHECKING:
     from touchplate.base.upstreams import Upstream
-    from touchplate.builder.inputs.lock import LockedInput
 
 Phase = Literal["fetch", "build"]
 
@@ -117,6 +116,16 @@ USUAL = Surroundings()
 
 
 @dataclass(frozen=True)
+class PinnedInput:
+    """An input that the definition itself names: where it is from, as input locks say it, and its bytes."""
+
+    upstream: str
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Forbidden:
     """The answer, which may never be an input: the published files that outputs are compared with."""
 
@@ -166,7 +175,7 @@ class BuildPlan:
     named_by_digest: bool = False
     """Whether the path of every other input than `pinned` is its sha256: the build takes it for the file of
     that digest."""
-    pinned: tuple[LockedInput, ...] = ()
+    pinned: tuple[PinnedInput, ...] = ()
     """Inputs that the definition names, with their bytes in the cache: part of every lock, and laid out in
     both phases as those of a lock are in Build."""
     allow_metadata: bool = False

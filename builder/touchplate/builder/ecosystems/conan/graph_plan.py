@@ -23,7 +23,7 @@ from touchplate.builder.ecosystems.conan.requirements import Requirement, requir
 from touchplate.builder.ecosystems.conan.resolve import Resolver, Target
 from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan, default_conan, need_conan
 from touchplate.builder.errors import DefinitionError, PhaseFailed
-from touchplate.builder.inputs.lock import make_lock
+from touchplate.builder.inputs.lock import make_lock, pinned_inputs
 from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.plan import BUILD_FOLDER, GIB, BuildPlan, Limits, Phase, Quiet
 from touchplate.builder.sandbox.probe import PYTHON
@@ -52,9 +52,9 @@ class GraphMaker:
 
     def ask(self, question: Question) -> Graph:
         """Run Conan, offline. Raises DefinitionError for a recipe that fails, HostLack."""
-        pinned = tuple(file for one in question.requirements for file in one.inputs)
+        plan = self._plan(question)
         try:
-            result = self.backend.build(self._plan(question), make_lock(pinned), self.cache, Quiet())
+            result = self.backend.build(plan, make_lock(pinned_inputs(plan.pinned)), self.cache, Quiet())
         except PhaseFailed as failed:
             said = explain_errors(failed.log) or failed.detail
             raise DefinitionError(f"its requirements cannot be told: {said}") from failed

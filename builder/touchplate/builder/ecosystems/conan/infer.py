@@ -122,8 +122,9 @@ def infer(package: PackageURL, repositories: Repositories, find_requirements: Fi
         "umask": "touchplate's own; nothing published says it",
         "upstreams": notes[2],
         "outputs": "always these two",
-        "requirements": f"what Conan says that the recipe requires, as of {EPOCH}; packages as published",
     }
+    if requirements:
+        reasons["requirements"] = f"what Conan says that the recipe requires, as of {EPOCH}; as published"
     return Inference(definition, tuple(published[name] for name in OUTPUTS), notes, reasons)
 
 

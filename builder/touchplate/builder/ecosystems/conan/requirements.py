@@ -24,9 +24,8 @@ from touchplate.builder.ecosystems.conan.reference import (
 )
 from touchplate.builder.ecosystems.conan.remote import check_package, check_recipe
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.inputs.lock import LockedInput
 from touchplate.builder.inputs.repository import RemoteFile, Repositories
-from touchplate.builder.plan import REPOSITORY_FOLDER
+from touchplate.builder.plan import REPOSITORY_FOLDER, PinnedInput
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import parse_purl
 
@@ -61,7 +60,7 @@ class FetchedRequirement:
     requirement: Requirement
     upstream: str
     """Name of the upstream that has it."""
-    inputs: tuple[LockedInput, ...]
+    inputs: tuple[PinnedInput, ...]
     info: PackageInfo
     """What its package was built for; empty without a package."""
     conaninfo: str
@@ -151,7 +150,7 @@ def fetch_requirement(
         else:
             package[purl.file_name] = named
         _keep(cache, named)
-        inputs.append(LockedInput(repository.upstream.name, path, file.sha256, file.size))
+        inputs.append(PinnedInput(repository.upstream.name, path, file.sha256, file.size))
     check_recipe(requirement.recipe, recipe)
     info, digest = PackageInfo(), ""
     if requirement.package is not None:
