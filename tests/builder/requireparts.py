@@ -13,7 +13,11 @@ from urllib.parse import urlencode
 
 from tests.builder.conanparts import Client, Published, default_profile
 
+from touchplate.builder.definitions.definition import Definition
+from touchplate.builder.ecosystems.conan.definition import details_of
 from touchplate.builder.ecosystems.conan.reference import MANIFEST, Revision
+from touchplate.builder.ecosystems.conan.requirements import Requirement, group_requirements
+from touchplate.builder.ecosystems.conan.revisions import recipe_revision
 from touchplate.builder.sandbox.probe import PYTHON
 
 CLIENT = """
@@ -28,6 +32,8 @@ try:
 except SystemExit as done:
     if done.code:
         raise
+if not reference:
+    sys.exit(0)
 api = ConanAPI(os.environ["CONAN_HOME"])
 found = api.list.select(ListPattern(reference + "#latest:*#latest"))
 ((recipe, packages),) = found.items()
@@ -44,6 +50,8 @@ for unit, name in ((found.recipe_dict(recipe), "recipe"), (found.package_dict(pa
 print("made", recipe.revision, package.package_id, package.revision, file=sys.stderr)
 """
 """Conan's own command line, and what its `upload` would send of the package that it made last."""
+
+BASE = (PYTHON, "-B", "-S", "-P", "-c", CLIENT)
 
 HEAD = """
 from conan import ConanFile
@@ -70,7 +78,7 @@ REQUIRES
         flags = " ".join(self.conf.get("tools.build:cflags", default=[]))
         debug = "-g" if self.settings.build_type == "Debug" else ""
         folders, libraries = "", ""
-        for other in self.dependencies.host.values():
+        for other in (*self.dependencies.host.values(), *self.dependencies.test.values()):
             folders += f" -I{other.package_folder}/include"
             libraries += f" -L{other.package_folder}/lib -l{other.ref.name}"
         flags += f" -O2 -fPIC {debug} {folders}"
@@ -151,31 +159,65 @@ class Shelf:
         work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
         for path, text in {"conanfile.py": recipe, **files}.items():
             (work / path).write_text(text)
-        home = str(self.folder / "home")
         version = recipe.partition('version = "')[2].partition('"')[0]
-        create = ["create", str(work), "--no-remote", "--build-test=never", *more]
-        done = subprocess.run(
-            [PYTHON, "-B", "-S", "-P", "-c", CLIENT, str(self.client.conan), str(work / "made"),
-             f"{name}/{version}", *create],
-            cwd=self.folder,
-            env={"PATH": "/usr/bin:/bin", "HOME": home, "CONAN_HOME": home, **self.client.variables},
-            umask=self.client.umask,
-            capture_output=True,
-            text=True,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        _, rrev, package_id, prev = done.stderr.strip().splitlines()[-1].split()
+        create = ("create", str(work), "--no-remote", "--build-test=never", *more)
+        said = self.run(*create, made=(work / "made", f"{name}/{version}"))
+        _, rrev, package_id, prev = said.strip().splitlines()[-1].split()
         made = [
             {path.name: path.read_bytes() for path in (work / "made" / kind).iterdir()}
             for kind in ("recipe", "package")
         ]
         return self.upload(Published(Revision(name, version, rrev, package_id, prev), *made))
 
+    def run(self, *arguments: str, made: tuple[Path, str] | None = None) -> str:
+        """Run the client; what it says at the end. `made`: what to take of it, and where to."""
+        home = str(self.folder / "home")
+        folder, reference = made or (self.folder, "")
+        done = subprocess.run(
+            [
+                PYTHON,
+                "-B",
+                "-S",
+                "-P",
+                "-c",
+                CLIENT,
+                str(self.client.conan),
+                str(folder),
+                reference,
+                *arguments,
+            ],
+            cwd=self.folder,
+            env={"PATH": "/usr/bin:/bin", "HOME": home, "CONAN_HOME": home, **self.client.variables},
+            umask=self.client.umask,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stderr
+
+    def publish_recipe(self, name: str, recipe: str) -> Revision:
+        """Upload a recipe that has no package."""
+        work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+        (work / "conanfile.py").write_text(recipe)
+        files = {"conanfile.py": recipe.encode()}
+        revision = Revision(name, "1.0", recipe_revision(files))
+        self.run("export", str(work))
+        self.pages[revision.files_path] = json.dumps({"files": {one: {} for one in files}}).encode()
+        self.pages[revision.path("conanfile.py")] = recipe.encode()
+        listed = [{"revision": revision.rrev, "time": "2020-01-01T00:00:00Z"}]
+        self.pages[f"{revision.recipe_path}/revisions"] = json.dumps({"revisions": listed}).encode()
+        return revision
+
     def upload(self, published: Published) -> Published:
         """Lay it into the remote, the newest of its revisions, as of when it was built."""
         upload(self.pages, published)
         return published
+
+
+def requirements_of(definition: Definition) -> tuple[Requirement, ...]:
+    """What a definition pins."""
+    return group_requirements(None, details_of(definition).requirements)
 
 
 def upload(pages: dict[str, object], published: Published, *, time: int | None = None) -> None:
@@ -192,3 +234,33 @@ def upload(pages: dict[str, object], published: Published, *, time: int | None =
     search = f"v2/conans/search?{urlencode({'q': f'{revision.name}/*'})}"
     results = json.loads(bytes(pages.get(search, b'{"results": []}')))["results"]  # type: ignore[call-overload]
     pages[search] = json.dumps({"results": sorted({*results, revision.reference})}).encode()
+
+
+@dataclass(frozen=True)
+class Family:
+    """Packages that one publisher has built of each other, and the remote's pages with all of them."""
+
+    base: Published
+    static: Published
+    shared: Published
+    top: Published
+    tool: Published
+    made: Published
+    shelf: Shelf
+
+
+def make_family(client: Client) -> Family:
+    """Have the client publish all of them."""
+    shelf = Shelf(client)
+    base = shelf.publish("base", library("base"), sources("base"))
+    needs = library("middle", 'requires = "base/[>=1.0 <2]"')
+    static = shelf.publish("middle", needs, sources("middle", "base"))
+    shared = shelf.publish("middle", needs, sources("middle", "base"), "-o", "middle/*:shared=True")
+    on_top = library("top", 'requires = "middle/1.0"')
+    top = shelf.publish("top", on_top, sources("top", "middle"), "-o", "top/*:shared=True")
+    tool = shelf.publish("writer", library("writer", head=TOOL), {})
+    uses = LIBRARY.replace("flags = ", 'self.run("writer > made.c")\n        flags = ', 1).replace(
+        "{self.source_folder}/{self.name}.c", "made.c"
+    )
+    made = shelf.publish("made", library("made", 'tool_requires = "writer/1.0"', head=uses), sources("made"))
+    return Family(base, static, shared, top, tool, made, shelf)

@@ -1,62 +1,24 @@
 """Conan packages that require others, rebuilt for real: what they require is pinned and locked."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from dataclasses import replace
 from pathlib import Path
 
-import pytest
-from tests.builder.conanparts import Published, Scene, contents, infer, outputs, scene
-from tests.builder.requireparts import LIBRARY, TOOL, Shelf, library, sources
+from tests.builder.conanparts import Published, Scene, contents, infer, outputs
+from tests.builder.requireparts import HEAD, Family, Shelf, library, requirements_of, sources, upload
 
+from touchplate.builder.definitions.definition import parse_definition
+from touchplate.builder.definitions.normalise import normalise_definition
+from touchplate.builder.definitions.yaml_writer import format_yaml
+from touchplate.builder.ecosystems.conan import plan
 from touchplate.builder.ecosystems.conan.definition import details_of
 from touchplate.builder.ecosystems.conan.reference import revision_of
 from touchplate.builder.rebuild import Rebuild, rebuild
 from touchplate.verify.purl import parse_purl
 
-
-@dataclass(frozen=True)
-class Family:
-    """Packages that one publisher has built of each other, and the remote's pages with all of them."""
-
-    base: Published
-    static: Published
-    shared: Published
-    top: Published
-    tool: Published
-    made: Published
-    pages: dict[str, object]
-
-
-@pytest.fixture(scope="session")
-def family(conan_tools: Path) -> Iterator[Family]:
-    with scene(conan_tools) as one:
-        shelf = Shelf(one.client)
-        base = shelf.publish("base", library("base"), sources("base"))
-        needs = library("middle", 'requires = "base/[>=1.0 <2]"')
-        static = shelf.publish("middle", needs, sources("middle", "base"))
-        shared = shelf.publish("middle", needs, sources("middle", "base"), "-o", "middle/*:shared=True")
-        top = shelf.publish(
-            "top",
-            library("top", 'requires = "middle/1.0"'),
-            sources("top", "middle"),
-            "-o",
-            "top/*:shared=True",
-        )
-        tool = shelf.publish("writer", library("writer", head=TOOL), {})
-        uses = LIBRARY.replace("flags = ", 'self.run(f"writer > made.c")\n        flags = ', 1).replace(
-            "{self.source_folder}/{self.name}.c", "made.c"
-        )
-        made = shelf.publish(
-            "made", library("made", 'tool_requires = "writer/1.0"', head=uses), sources("made")
-        )
-        yield Family(base, static, shared, top, tool, made, shelf.pages)
-
-
-@pytest.fixture
-def stage(here: Scene, family: Family) -> Scene:
-    """A remote with the whole family."""
-    here.site.pages.update(family.pages)
-    return here
+HOOK = Path(plan.__file__).with_name("inside") / "hook_touchplate.py"
+LATER = 4_000_000_000
+"""After every build of these tests, in Unix seconds."""
 
 
 def run(one: Scene, published: Published) -> Rebuild:
@@ -65,9 +27,8 @@ def run(one: Scene, published: Published) -> Rebuild:
 
 
 def pinned(done: Rebuild) -> list[str]:
-    """References of what the definition pins."""
-    files = details_of(done.definition).requirements
-    return sorted({str(revision_of(parse_purl(file.uri))) for file in files})
+    """References of what the definition pins: packages, and recipes without one."""
+    return [str(one) for one in requirements_of(done.definition)]
 
 
 def same(done: Rebuild, published: Published) -> None:
@@ -82,7 +43,7 @@ def test_a_package_that_requires_another_comes_out_again(stage: Scene, family: F
     done = run(stage, family.static)
     same(done, family.static)
     base = family.base.revision
-    assert pinned(done) == sorted([str(base.recipe), str(base)])
+    assert pinned(done) == [str(base)]
     assert done.built is not None
     named = {one.path: one.sha256 for one in done.built.lock.inputs}
     assert named == {
@@ -111,3 +72,89 @@ def test_a_tool_that_is_required_is_run_in_the_build(stage: Scene, family: Famil
     done = run(stage, family.made)
     same(done, family.made)
     assert str(family.tool.revision) in pinned(done)
+
+
+def test_a_package_for_tests_of_the_build_is_pinned_too(stage: Scene, family: Family) -> None:
+    recipe = library("tested", 'test_requires = "base/1.0"')
+    published = family.shelf.publish("tested", recipe, sources("tested", "base"))
+    stage.site.pages.update(family.shelf.pages)
+    done = run(stage, published)
+    same(done, published)
+    assert str(family.base.revision) in pinned(done)
+
+
+def test_code_of_another_recipe_is_pinned_without_a_package(stage: Scene, family: Family) -> None:
+    shared_code = HEAD.replace("NAME", "code") + '    package_type = "python-require"\n'
+    code = family.shelf.publish_recipe("code", shared_code)
+    uses = library("coded", 'python_requires = "code/1.0"')
+    published = family.shelf.publish("coded", uses, sources("coded"))
+    stage.site.pages.update(family.shelf.pages)
+    done = run(stage, published)
+    same(done, published)
+    assert pinned(done) == [str(code)]
+
+
+def test_the_package_that_machine_code_is_from_is_found_among_others(stage: Scene, family: Family) -> None:
+    options = ("-o", "base/*:fPIC=False", "-o", "joined/*:shared=True")
+    base = family.shelf.publish("base", library("base"), sources("base"), *options)
+    needs = library("joined", 'requires = "base/[>=1.0 <2]"')
+    published = family.shelf.publish("joined", needs, sources("joined", "base"), *options)
+    stage.site.pages.update(family.shelf.pages)
+    done = run(stage, published)
+    same(done, published)
+    assert str(base.revision) in pinned(done)
+    assert str(family.base.revision) not in pinned(done)
+
+
+def test_what_was_uploaded_after_the_build_is_not_what_it_was_made_with(stage: Scene, family: Family) -> None:
+    newer = family.base.edited(conanfile=library("base") + "\n# better\n")
+    upload(stage.site.pages, newer, time=LATER)
+    next_one = replace(newer, revision=replace(newer.revision, version="1.0.1"))
+    upload(stage.site.pages, next_one, time=LATER)
+    found = infer(stage, family.static)
+    assert {str(one) for one in requirements_of(found.definition)} == {str(family.base.revision)}
+
+
+def test_debug_information_of_a_publisher_with_our_hook_comes_out_again(here: Scene) -> None:
+    epoch = {"SOURCE_DATE_EPOCH": "1600000000"}
+    shelf = Shelf(here.other_client(variables=epoch, hook=HOOK))
+    debug = ("-s", "build_type=Debug")
+    shelf.publish("base", library("base"), sources("base"), *debug)
+    needs = library("middle", 'requires = "base/1.0"')
+    published = shelf.publish("middle", needs, sources("middle", "base"), *debug)
+    here.site.pages.update(shelf.pages)
+    same(run(here, published), published)
+
+
+def test_a_rebuild_from_the_lock_of_another_has_the_same_lock_and_bytes(stage: Scene, family: Family) -> None:
+    found = infer(stage, family.static)
+    first = rebuild(stage.workshop, found.definition, found.published)
+    assert first.built is not None, first.failure
+    lock = first.built.lock
+    again = rebuild(stage.workshop, found.definition, found.published, get_lock=lambda *_: lock)
+    assert again.built is not None, again.failure
+    assert again.built.lock.sha256 == lock.sha256
+    assert outputs(again) == outputs(first)
+
+
+def test_people_are_shown_what_is_required(stage: Scene, family: Family) -> None:
+    found = infer(stage, family.static)
+    assert f"requires {family.base.revision}" in found.notes
+    text = format_yaml(normalise_definition(found.definition), found.reasons).decode()
+    assert f"# {found.reasons['requirements']}\n" in text
+    assert str(family.base.revision.purl("conan_package.tgz")) in text
+    assert parse_definition(text.encode()).details == found.definition.details
+
+
+def test_a_package_without_requirements_has_the_definition_that_it_always_had(
+    stage: Scene, family: Family
+) -> None:
+    mentions = library("base") + "    def build_requirements(self):\n        pass\n"
+    plain, asked = family.base, family.base.edited(conanfile=mentions)
+    stage.serve(asked)
+    values = [json.loads(infer(stage, one).definition.data) for one in (plain, asked)]
+    for value in values:
+        assert "requirements" not in value
+        for name in ("source", "package", "outputs"):
+            del value[name]
+    assert values[0] == values[1]
