@@ -8,7 +8,7 @@ import pytest
 from tests.builder.sandboxes import Rig
 
 from touchplate.builder.cache import Cache
-from touchplate.builder.errors import DefinitionError, PhaseFailed
+from touchplate.builder.errors import DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.inputs.lock import InputLock, LockedInput, format_lock, parse_lock
 from touchplate.builder.plan import Bind, BuildPlan, Forbidden, PinnedInput
 
@@ -234,9 +234,9 @@ def test_a_lock_without_what_the_definition_names_is_refused(rig: Rig) -> None:
     plan = pinned_plan(rig, "cat /repo/remote/v2/one/files/a.tgz > out", one)
     other = rig.cache.inputs.put(b"other").sha256
     for lock in (InputLock(()), InputLock((LockedInput("remote", one.path, other, 5),))):
-        with pytest.raises(PhaseFailed, match=r"lacks remote/v2/one/files/a\.tgz") as caught:
+        with pytest.raises(HostLack, match=r"lacks remote/v2/one/files/a\.tgz") as caught:
             rig.build(plan, lock)
-        assert (caught.value.phase, caught.value.failure) == ("fetch", "refused-input")
+        assert caught.value.reason == "upstream-failed"
 
 
 def test_a_lock_with_more_than_the_definition_names_is_refused(rig: Rig) -> None:

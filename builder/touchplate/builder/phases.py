@@ -209,10 +209,11 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
     pinned = frozenset(pinned_inputs(plan.pinned))
     if lacking := pinned.difference(lock.inputs):
         one = min(lacking, key=lambda each: (each.upstream, each.path))
-        detail = (
-            f"the lock has no {one.upstream}/{one.path} of sha256 {one.sha256}, which the definition names"
+        raise HostLack(
+            f"the lock lacks {one.upstream}/{one.path} of sha256 {one.sha256}, which the definition names; "
+            "give the upstream the name that it has in the lock",
+            reason="upstream-failed",
         )
-        raise PhaseFailed("fetch", "refused-input", detail)
     for one in lock.inputs:
         if (one.upstream, one.path) in plan.forbidden.paths:
             detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
