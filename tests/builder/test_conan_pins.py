@@ -262,6 +262,11 @@ def test_an_answer_that_is_none_is_refused(data: bytes) -> None:
 
 def test_what_conan_says_is_printed_without_control_characters() -> None:
     assert parse_graph(b'{"error": "a\\u001b[31mb"}').error == "a\\x1b[31mb"
+    long = json.dumps({"error": "begin\n" + " where it was\n" * 100 + "end"}).encode()
+    said = parse_graph(long).error
+    assert said.startswith("begin; where it was; ")
+    assert said.endswith("; end")
+    assert len(said) < 500
 
 
 @pytest.mark.parametrize(

@@ -137,9 +137,9 @@ def test_a_requirement_whose_package_is_gone_is_named(stage: Scene, family: Fami
 def test_a_recipe_that_makes_another_package_id_is_refused_with_what_differs(
     stage: Scene, family: Family
 ) -> None:
-    more = library("middle", 'requires = "base/[>=1.0 <2]"').replace(
-        'options = {"shared"', 'options = {"extra": [1, 2], "shared"'
-    ).replace('default_options = {"shared"', 'default_options = {"extra": 2, "shared"')  # fmt: skip
+    plain = library("middle", 'requires = "base/[>=1.0 <2]"')
+    options = plain.replace('    options = {"shared"', '    options = {"extra": ["1", "2"], "shared"')
+    more = options.replace('default_options = {"shared"', 'default_options = {"extra": "2", "shared"')
     edited = stage.serve(family.static.edited(conanfile=more))
     with pytest.raises(DefinitionError, match=f"{edited.revision.package_id} is asked for: here 'extra=2'"):
         infer(stage, edited)

@@ -78,7 +78,7 @@ def parse_graph(data: bytes) -> Graph:
     if not isinstance(value, dict):
         raise _malformed("no object")
     if "error" in value:
-        return Graph(error=printable(_text(value["error"]).strip())[:ERROR_CHARS] or "Conan does not say why")
+        return Graph(error=_on_one_line(_text(value["error"])) or "Conan does not say why")
     if "missing" in value:
         missing = _texts(value["missing"])
         if not 1 <= len(missing) <= MAX_REQUIREMENTS:
@@ -90,6 +90,13 @@ def parse_graph(data: bytes) -> Graph:
     if len(nodes) > 2 * MAX_REQUIREMENTS + 1:  # once to run with, once to build with
         raise DefinitionError(f"it requires {len(nodes) - 1} packages, and {MAX_REQUIREMENTS} are the most")
     return Graph(nodes=tuple(map(_node, nodes)), used=frozenset(_texts(value.get("used"))))
+
+
+def _on_one_line(text: str) -> str:
+    """Begin and end of what Conan says: between them may stand where in a recipe it was."""
+    line = printable("; ".join(part.strip() for part in text.splitlines() if part.strip()))
+    half = ERROR_CHARS // 2
+    return line if len(line) <= ERROR_CHARS else f"{line[:half]} … {line[-half:]}"
 
 
 def _node(value: JSON) -> Node:
