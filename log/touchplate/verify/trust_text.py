@@ -45,7 +45,7 @@ ecosystems = {ecosystems}
 """
 
 _REBUILDERD = """
-[[rebuilderd]]                     # an instance whose links `touchplate link check` shows; counts for no level
+[[rebuilderd]]                     # whose links `touchplate link check` shows; counts for no level
 operator = "{operator}"
 key = \"\"\"
 {key}\"\"\"
