@@ -14,6 +14,7 @@ from tests.builder.sandboxes import Site
 from touchplate.base.durable import DigestFolder
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.upstreams import Upstream
+from touchplate.base.values import Secret
 from touchplate.builder.cache import Cache
 from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, package_id_of, parse_conaninfo
@@ -94,10 +95,14 @@ class Remote:
 def remote(tmp_path: Path) -> Iterator[Remote]:
     site = Site()
     other = Upstream("other", "conan", "other.example.org", f"{site.url}/other")
+    (tmp_path / "password").write_text("me:secret")
+    (tmp_path / "password").chmod(0o600)
+    secret = Secret.parse(f"file:{tmp_path}/password", tmp_path)
+    private = Upstream("private", "conan", "team.example.org", f"{site.url}/private", credentials=secret)
     try:
         with HTTPClient(AddressRules.parse(hosts=["127.0.0.1"])) as client:
             folder = DigestFolder(tmp_path / "files")
-            every = (*upstreams(site), other)
+            every = (*upstreams(site), private, other)
             repositories = Repositories(Repository(one, client, folder) for one in every)
             yield Remote(site, repositories, Cache(tmp_path / "cache"))
     finally:
@@ -144,6 +149,16 @@ def test_another_remote_is_asked_when_that_of_the_package_has_it_not(remote: Rem
     remote.site.pages.update({f"other/{path}": page for path, page in pages.items()})
     (found,) = remote.resolve(Graph(missing=("zlib/1.0",)), graph(zlib))
     assert found.recipe.identity == "other.example.org"
+
+
+def test_what_a_team_keeps_for_itself_is_not_fetched_for_the_recipe_of_a_stranger(remote: Remote) -> None:
+    zlib = a_package("zlib")
+    pages: dict[str, object] = {}
+    upload(pages, zlib, time=BUILT)
+    remote.site.pages.update({f"private/{path}": page for path, page in pages.items()})
+    with pytest.raises(DefinitionError, match=r"zlib/1\.0, which no upstream has"):
+        remote.resolve(Graph(missing=("zlib/1.0",)), graph(zlib))
+    assert not [path for path in remote.site.asked if path.startswith("private/")]
 
 
 def test_revisions_are_those_of_the_time_of_the_build_or_the_first_ones(remote: Remote) -> None:

@@ -128,10 +128,15 @@ class Resolver:
         self._pins[key] = self._pin_recipe(reference)
 
     def _remotes(self) -> list[Repository]:
-        """All remotes, that of the package first."""
+        """The remote of the package, then the others that everybody may read: what a stranger's recipe names
+        must not fetch what a team keeps for itself."""
         own = self.repositories.of_identity(self.target.revision.identity, "conan")
-        others = [self.repositories.named(one.name) for one in self.repositories.upstreams]
-        return [own, *(one for one in others if one.upstream.ecosystem == "conan" and one is not own)]
+        others = [
+            self.repositories.named(one.name)
+            for one in self.repositories.upstreams
+            if one.ecosystem == "conan" and one.credentials is None
+        ]
+        return [own, *(one for one in others if one is not own)]
 
     def _candidates(self, wanted: Reference, pattern: str) -> tuple[str, ...]:
         said = find_required(self.target.info.requires, wanted.name)
