@@ -17,6 +17,7 @@ from touchplate.base.upstreams import Upstream
 from touchplate.base.values import Secret
 from touchplate.builder.cache import Cache
 from touchplate.builder.definitions.definition import make_definition
+from touchplate.builder.ecosystems.conan import resolve
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, package_id_of, parse_conaninfo
 from touchplate.builder.ecosystems.conan.graph import Graph, Node, Question, parse_graph
 from touchplate.builder.ecosystems.conan.profile import format_profile
@@ -32,7 +33,7 @@ from touchplate.builder.ecosystems.conan.requirements import (
     pin_package,
     required_lines,
 )
-from touchplate.builder.ecosystems.conan.resolve import MAX_ROUNDS, Resolver, Target
+from touchplate.builder.ecosystems.conan.resolve import Resolver, Target
 from touchplate.builder.ecosystems.conan.revisions import package_revision, recipe_revision
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.inputs.repository import RemoteFile, Repositories, Repository
@@ -235,20 +236,31 @@ def test_whatever_the_inside_says_is_refused_when_it_makes_no_sense(
         remote.resolve(*answers)
 
 
-def test_more_requirements_than_allowed_are_refused_before_all_are_fetched(remote: Remote) -> None:
-    many = [a_package(f"part{number}") for number in range(MAX_REQUIREMENTS + 1)]
-    for one in many:
-        remote.upload(one)
-    names = tuple(one.revision.reference for one in many)
-    with pytest.raises(DefinitionError, match=f"requires more than {MAX_REQUIREMENTS} recipes"):
-        remote.resolve(Graph(missing=names[:60]), Graph(missing=names[60:]))
+def test_more_requirements_than_allowed_are_refused_before_all_are_fetched(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "MAX_REQUIREMENTS", 3)
+    names = tuple(remote.upload(a_package(f"part{number}")).revision.reference for number in range(4))
+    with pytest.raises(DefinitionError, match=r"requires more than 3 recipes; part3/1\.0 is one more"):
+        remote.resolve(Graph(missing=names[:2]), Graph(missing=names[2:]))
 
 
-def test_a_chain_without_end_is_given_up(remote: Remote) -> None:
-    many = [remote.upload(a_package(f"part{number}")) for number in range(MAX_ROUNDS + 1)]
+def test_a_chain_without_end_is_given_up(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "MAX_ROUNDS", 3)
+    many = [remote.upload(a_package(f"part{number}")) for number in range(4)]
     answers = [Graph(missing=(one.revision.reference,)) for one in many]
-    with pytest.raises(DefinitionError, match=f"not all known after {MAX_ROUNDS} rounds"):
+    with pytest.raises(DefinitionError, match="not all known after 3 rounds"):
         remote.resolve(*answers)
+
+
+def test_a_range_over_more_versions_than_allowed_is_refused(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "MAX_VERSIONS", 2)
+    for version in ("1.0", "1.1", "1.2"):
+        remote.upload(a_package("zlib", version))
+    with pytest.raises(DefinitionError, match="more than 2 versions to choose among"):
+        remote.resolve(Graph(missing=("zlib/*",)))
 
 
 def test_a_package_id_that_conan_gives_no_more_is_named(remote: Remote) -> None:

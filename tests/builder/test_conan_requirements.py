@@ -126,6 +126,18 @@ def test_debug_information_of_a_publisher_with_our_hook_comes_out_again(here: Sc
     same(run(here, published), published)
 
 
+def test_a_tool_that_was_built_as_release_serves_a_debug_build(here: Scene) -> None:
+    epoch = {"SOURCE_DATE_EPOCH": "1600000000"}
+    shelf = Shelf(here.other_client(variables=epoch, hook=HOOK))
+    tool = shelf.publish("base", library("base"), sources("base"))
+    uses = library("user", 'tool_requires = "base/1.0"')
+    published = shelf.publish("user", uses, sources("user"), "-s", "build_type=Debug")
+    here.site.pages.update(shelf.pages)
+    done = run(here, published)
+    same(done, published)
+    assert pinned(done) == [str(tool.revision)]
+
+
 def test_a_rebuild_from_the_lock_of_another_has_the_same_lock_and_bytes(stage: Scene, family: Family) -> None:
     found = infer(stage, family.static)
     first = rebuild(stage.workshop, found.definition, found.published)
