@@ -236,6 +236,25 @@ def test_whatever_the_inside_says_is_refused_when_it_makes_no_sense(
         remote.resolve(*answers)
 
 
+def test_a_package_id_from_inside_cannot_lead_to_another_place_of_the_remote(remote: Remote) -> None:
+    zlib = remote.upload(a_package("zlib"))
+    own, node = graph(zlib).nodes
+    odd = replace(graph(zlib), nodes=(own, replace(node, package_id="../../../../../../../secret")))
+    remote.site.pages["secret/revisions"] = b'{"revisions": []}'
+    with pytest.raises(DefinitionError, match="no revision or package id of Conan"):
+        remote.resolve(Graph(missing=("zlib/1.0",)), odd)
+    assert not [path for path in remote.site.asked if "secret" in path]
+
+
+def test_versions_that_conan_2_cannot_name_are_left_out_of_a_range(remote: Remote) -> None:
+    zlib = remote.upload(a_package("zlib"))
+    listed = ["zlib/1.0@_/_", "zlib/9", "Zlib/1.0", "zlib", "zlib/2.0@me/dev", "zlib/../x"]
+    search = next(page for page in remote.site.pages if page.startswith("v2/conans/search"))
+    remote.site.pages[search] = json.dumps({"results": listed}).encode()
+    remote.resolve(Graph(missing=("zlib/*",)), Graph(missing=("zlib/1.0",)), graph(zlib))
+    assert dict(remote.asked[1].versions) == {"zlib/*": ("zlib/1.0",)}
+
+
 def test_more_requirements_than_allowed_are_refused_before_all_are_fetched(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,7 +105,6 @@ def find_requirements(
     workshop: Workshop, target: Target, recipe: Sequence[RemoteFile], settings: Mapping[str, str]
 ) -> tuple[Requirement, ...]:
     """See `Resolver.resolve`. `recipe`: files of the recipe; `settings`: of the profile."""
-    workshop.display.step("infer: what it requires")
     with locked_folder(workshop.data, TREE) as tree:
         place_files(recipe, tree)
         maker = GraphMaker(
@@ -118,4 +117,10 @@ def find_requirements(
             backend=open_sandboxed(workshop, ""),
             cache=workshop.cache,
         )
-        return Resolver(target, workshop.repositories, workshop.cache, maker.ask).resolve()
+
+        def ask(question: Question) -> Graph:
+            known = len(question.requirements)
+            workshop.display.step(f"infer: what it requires ({known} recipes so far)")
+            return maker.ask(question)
+
+        return Resolver(target, workshop.repositories, workshop.cache, ask).resolve()

@@ -6,7 +6,8 @@ were when the package was built, as far as the remotes tell; in the end Conan ha
 package id that it was published under.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from touchplate.builder.cache import Cache
@@ -140,17 +141,22 @@ class Resolver:
 
     def _candidates(self, wanted: Reference, pattern: str) -> tuple[str, ...]:
         said = find_required(self.target.info.requires, wanted.name)
+        who = (wanted.name, wanted.user, wanted.channel)
         found: dict[str, int] = {}
         before = sum(map(len, self._versions.values()))
         for repository in self._remotes():
-            for text in list_references(repository, pattern):
-                one = parse_reference(text.partition("#")[0])
-                same = (one.name, one.user, one.channel) == (wanted.name, wanted.user, wanted.channel)
-                if same and (said is None or said.fits(one.version)) and text not in found:
+            for recipe in _named(list_references(repository, pattern)):
+                same = (recipe.name, recipe.user, recipe.channel) == (
+                    wanted.name,
+                    wanted.user,
+                    wanted.channel,
+                )
+                fits = same and (said is None or said.fits(recipe.version))
+                if fits and recipe.reference not in found:
                     if before + len(found) >= MAX_VERSIONS:
                         raise DefinitionError(f"{pattern}: more than {MAX_VERSIONS} versions to choose among")
-                    times = [time for _, time in list_revisions(repository, one.at("", "0").recipe_path)]
-                    found[text] = min(times, default=self.target.time + 1)
+                    times = [time for _, time in list_revisions(repository, recipe.recipe_path)]
+                    found[recipe.reference] = min(times, default=self.target.time + 1)
         then = tuple(text for text, time in found.items() if time <= self.target.time)
         return then or tuple(found)
 
@@ -192,6 +198,7 @@ class Resolver:
         if said is not None and said.package_id and said.version == pin.recipe.version:
             ids = [said.package_id]
         for package_id in ids:
+            pin.recipe.package_of(package_id, "0")  # it has to be one: what comes from inside may be anything
             path = f"{pin.recipe.recipe_path}/revisions/{pin.recipe.rrev}/packages/{package_id}"
             if revisions := list_revisions(pin.repository, path):
                 pin.package = pin.recipe.package_of(package_id, _as_of(revisions, self.target.time) or "")
@@ -219,6 +226,14 @@ class Resolver:
                 f"{self.target.revision.package_id} is asked for: "
                 + _differences(self.target.conaninfo.decode("utf-8", "replace"), built.conaninfo)
             )
+
+
+def _named(references: Iterable[str]) -> Iterator[Revision]:
+    """Recipes that a remote lists, as `zlib/1.3`, `zlib/1.3@` or `zlib/1.3@_/_`; what Conan 2 could not name
+    is left out."""
+    for text in references:
+        with contextlib.suppress(DefinitionError):
+            yield parse_reference(text.removesuffix("@_/_").removesuffix("@")).at("", "0")
 
 
 def _as_of(revisions: Sequence[tuple[str, int]], time: int) -> str | None:
