@@ -146,11 +146,7 @@ class Resolver:
         before = sum(map(len, self._versions.values()))
         for repository in self._remotes():
             for recipe in _named(list_references(repository, pattern)):
-                same = (recipe.name, recipe.user, recipe.channel) == (
-                    wanted.name,
-                    wanted.user,
-                    wanted.channel,
-                )
+                same = (recipe.name, recipe.user, recipe.channel) == who
                 fits = same and (said is None or said.fits(recipe.version))
                 if fits and recipe.reference not in found:
                     if before + len(found) >= MAX_VERSIONS:
