@@ -1,5 +1,6 @@
 """Requirements that lie, loop, explode, break out, or are the answer."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -123,6 +124,33 @@ def test_a_requirement_that_is_not_pinned_is_named_and_nothing_is_said_about_the
     value["requirements"] = [one for one in value["requirements"] if "/base@" not in one["uri"]]
     with pytest.raises(HostLack, match=r"requires base/\[>=1.0 <2\], which its definition does not pin"):
         rebuild(stage.workshop, make_definition(value), found.published)
+
+
+def test_a_package_that_is_not_pinned_beside_its_recipe_is_named(stage: Scene, family: Family) -> None:
+    found = infer(stage, family.static)
+    value = value_of(found.definition)
+    value["requirements"] = [one for one in value["requirements"] if "package_id=" not in one["uri"]]
+    base = f"base/1.0:{family.base.revision.package_id}"
+    with pytest.raises(HostLack, match=f"requires {base}, which its definition does not pin"):
+        rebuild(stage.workshop, make_definition(value), found.published)
+
+
+def test_code_of_another_recipe_that_is_not_pinned_is_named(stage: Scene, family: Family) -> None:
+    edited = family.base.edited(conanfile=library("base", 'python_requires = "code/1.0"'))
+    value = value_of(infer(stage, family.base).definition)
+    for field, pins in (("source", "files"), ("outputs", "")):
+        for one in value[field][pins] if pins else value[field]:
+            name = "uri" if pins else "package"
+            one[name] = one[name].replace(family.base.revision.rrev, edited.revision.rrev)
+    conanfile = next(one for one in value["source"]["files"] if "file=conanfile.py" in one["uri"])
+    data = edited.recipe["conanfile.py"]
+    conanfile |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    value["package"] = str(edited.purl)
+    definition = make_definition(value)
+    published = infer(stage, family.base).published
+    stage.serve(edited)
+    with pytest.raises(HostLack, match=r"requires code/1\.0, which its definition does not pin"):
+        rebuild(stage.workshop, definition, published)
 
 
 def test_a_requirement_whose_package_is_gone_is_named(stage: Scene, family: Family) -> None:

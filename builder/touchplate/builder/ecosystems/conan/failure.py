@@ -13,9 +13,10 @@ _COMPILER = re.compile(r"\S+:[0-9]+:(?:[0-9]+:)? (?:fatal )?error: .*|.*: undefi
 
 _REQUIRED = re.compile(
     r"ERROR: (?:Package '([^']{1,200})' not resolved: |Version range '[^']{1,200}' from requirement "
-    r"'([^']{1,200})' required by )"
+    r"'([^']{1,200})' required by |Missing binary: ([^ ]{1,300})$)"
+    r"|(?:ERROR: .{0,400})?Cannot resolve python_requires '([^']{1,200})': "
 )
-"""What Conan says about a recipe that requires another, while it may ask nobody."""
+"""What Conan says about a recipe that requires another, or a package of it, while it may ask nobody."""
 
 
 def explain_failure(log: bytes) -> str | None:
@@ -26,7 +27,7 @@ def explain_failure(log: bytes) -> str | None:
     """
     for raw in _lines(log):
         if required := _REQUIRED.match(raw):
-            what = printable(required[1] or required[2])
+            what = printable(required[1] or required[2] or required[3] or required[4])
             raise HostLack(
                 f"its recipe requires {what}, which its definition does not pin; infer it again, or add "
                 "the files of the recipe and the package that are meant to `requirements`",

@@ -59,6 +59,7 @@ def run_conan(job: dict[str, Any], arguments: list[str]) -> int:
     sha256 comes from the mirror."""
     import place_in_cache as placing
     from conan.cli.cli import main as conan
+    from conan.errors import ConanException
     from conan.internal.cache import cache
     from conan.internal.rest.caching_file_downloader import SourcesCachingDownloader
 
@@ -66,7 +67,11 @@ def run_conan(job: dict[str, Any], arguments: list[str]) -> int:
     cache.uuid = SimpleNamespace(uuid4=lambda: "touchplate")
     SourcesCachingDownloader._do_download = download(job)
     for reference, recipe in recipes(job):
-        said = placing.reference_of(Path(os.environ["CONAN_HOME"]), recipe)
+        try:
+            said = placing.reference_of(Path(os.environ["CONAN_HOME"]), recipe)
+        except ConanException as error:  # what Conan itself would say of it
+            print(f"ERROR: {error}", flush=True)
+            return 1
         if said != reference:
             say(f"the recipe says that it is {said}, and {reference} is asked for")
             return 1
