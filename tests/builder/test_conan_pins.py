@@ -282,12 +282,54 @@ def test_a_range_over_more_versions_than_allowed_is_refused(
         remote.resolve(Graph(missing=("zlib/*",)))
 
 
+def test_more_bytes_than_a_build_may_have_are_refused_before_more_is_fetched(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (remote.upload(a_package(name)) for name in ("first", "second", "third"))
+    monkeypatch.setattr(resolve, "MAX_BYTES", 2 * len(first.recipe["conanfile.py"]))
+    with pytest.raises(DefinitionError, match="25 bytes so far, and 24 are the most of all inputs"):
+        remote.resolve(Graph(missing=("first/1.0", "second/1.0", "third/1.0")))
+    assert third.revision.recipe.path("conanfile.py") not in remote.site.asked
+    asked = Graph(missing=("first/1.0",)), graph(first)
+    with pytest.raises(DefinitionError, match="are the most of all inputs"):
+        remote.resolve(*asked)
+    monkeypatch.undo()
+    assert remote.resolve(*asked) == (pins(first),)
+    assert second.revision.recipe.path("conanfile.py") in remote.site.asked
+
+
+@pytest.mark.parametrize("answer", [400, 401, 403, 405, b"<html>", b"[]"], ids=str)
+def test_a_server_of_sources_that_is_no_remote_has_nothing_that_is_required(
+    remote: Remote, answer: object
+) -> None:
+    zlib = remote.upload(a_package("zlib"))
+    for page in list(remote.site.pages):
+        remote.site.pages[f"sources/{page}"] = answer
+    remote.site.pages[f"sources/{Revision('none', '1.0', 'ab').recipe_path}/revisions"] = answer
+    remote.resolve(Graph(missing=("zlib/*",)), Graph(missing=("zlib/1.0",)), graph(zlib))
+    assert dict(remote.asked[1].versions) == {"zlib/*": ("zlib/1.0",)}
+    with pytest.raises(DefinitionError, match=r"none/1\.0, which no upstream has"):
+        remote.resolve(Graph(missing=("none/1.0",)))
+
+
+def test_an_upstream_that_is_down_is_a_lack_and_not_one_that_has_nothing(remote: Remote) -> None:
+    remote.site.pages[f"sources/{Revision('none', '1.0', 'ab').recipe_path}/revisions"] = 503
+    with pytest.raises(HostLack, match="answers 503"):
+        remote.resolve(Graph(missing=("none/1.0",)))
+
+
 def test_a_package_id_that_conan_gives_no_more_is_named(remote: Remote) -> None:
     zlib = remote.upload(a_package("zlib"))
     own, node = graph(zlib).nodes
     other = replace(graph(zlib), nodes=(own, replace(node, package_id="b" * 40)))
     with pytest.raises(DefinitionError, match=f"the package id {'b' * 40} here"):
         remote.resolve(Graph(missing=("zlib/1.0",)), graph(zlib), other)
+
+
+def node_answer(**changes: object) -> bytes:
+    """An answer of one node."""
+    node = {"recipe": "a/1#b", "package_id": "c", "binary": "Build", "compatible": [], "conaninfo": ""}
+    return json.dumps({"nodes": [{**node, **changes}], "used": []}).encode()
 
 
 @pytest.mark.parametrize(
@@ -304,6 +346,45 @@ def test_a_package_id_that_conan_gives_no_more_is_named(remote: Remote) -> None:
 def test_an_answer_that_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(DefinitionError):
         parse_graph(data)
+
+
+@pytest.mark.parametrize(
+    "name", ["zlib/1.0#\x1b[2J", "zlib/1.0:\nab", "zlib/1.0 ", "\x9b", "a" * 600], ids=ascii
+)
+def test_names_that_would_disturb_a_terminal_are_refused(name: str) -> None:
+    said = ascii(name)[1:20]
+    for answer in (
+        json.dumps({"missing": [name]}).encode(),
+        json.dumps({"nodes": [], "used": [name]}).encode(),
+        node_answer(recipe=name),
+        node_answer(package_id=name),
+        node_answer(compatible=[name]),
+    ):
+        with pytest.raises(DefinitionError, match="is neither a reference nor a package id") as caught:
+            parse_graph(answer)
+        assert said in str(caught.value)
+        assert str(caught.value).isprintable()
+
+
+def test_an_answer_of_one_node_is_read() -> None:
+    assert parse_graph(node_answer()).nodes == (Node("a/1#b", "c", "Build"),)
+
+
+def test_what_differs_is_shown_in_short_lines(remote: Remote) -> None:
+    own = own_node(package_id="f" * 40, conaninfo="x" * 10_000)
+    with pytest.raises(DefinitionError, match="is asked for") as caught:
+        remote.resolve(Graph(nodes=(own,)))
+    assert len(str(caught.value)) < 1000
+
+
+def test_requirements_of_more_bytes_than_the_limit_are_refused_where_they_stand() -> None:
+    large = [{**one, "size": 1 << 31} for one in WHOLE]
+    with pytest.raises(
+        DefinitionError, match=rf"requirements: have {3 << 31} bytes, and limits\.fetch_bytes"
+    ):
+        make_definition(definition_with(large))
+    value = definition_with(large) | {"limits": {"fetch_bytes": 3 << 31}}
+    assert requirements_of(make_definition(value))
 
 
 def test_what_conan_says_is_printed_without_control_characters() -> None:

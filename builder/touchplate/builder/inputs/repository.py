@@ -21,6 +21,12 @@ from touchplate.verify.names import encode_name, format_upstream_uri, parse_upst
 MAX_FILE_BYTES = 512 * MIB
 """Of a published file, source archive or tool: held in memory while it is hashed and compared."""
 
+REFUSED = "upstream-refused"
+"""Reason of a HostLack: the upstream answers, and refuses, as servers of files do that do not tell what
+they have not."""
+
+_REFUSALS = (400, 401, 403, 405)
+
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -73,7 +79,10 @@ class Repository:
         if response.status != 200:
             asks = response.status == 401 and self.upstream.credentials is None
             hint = f"; give --upstream {self.upstream.name}=…,credentials=file:PATH" if asks else ""
-            raise HostLack(f"upstream {self.upstream.name!r} answers {response.status} for {path!r}{hint}")
+            raise HostLack(
+                f"upstream {self.upstream.name!r} answers {response.status} for {path!r}{hint}",
+                reason=REFUSED if response.status in _REFUSALS else None,
+            )
         return RemoteFile(format_upstream_uri(self.upstream.identity, path), path, response.body)
 
     def need(self, path: str) -> RemoteFile:

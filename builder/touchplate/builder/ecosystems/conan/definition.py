@@ -152,6 +152,10 @@ def check_definition(reader: Reader, definition: Definition) -> None:
         group_requirements(revision, details_of(definition).requirements)
     except DefinitionError as error:
         reader.mistake("requirements", str(error))
+    total = sum(file.size for file in details_of(definition).requirements)
+    if total > definition.limits.fetch_bytes:
+        most = definition.limits.fetch_bytes
+        reader.mistake("requirements", f"have {total} bytes, and limits.fetch_bytes allows {most}")
     for number, file in enumerate(definition.source.files):
         if not file.uri.startswith("pkg:conan/") or revision_of(parse_purl(file.uri)) != revision.recipe:
             reader.mistake(f"source.files.{number}.uri", f"is no file of the recipe revision {revision.rrev}")

@@ -4,6 +4,7 @@ What comes out of there is a stranger's word: it is read strictly, and names not
 upstreams and pinned.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from touchplate.verify.jcs import JSON, parse_json
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Of one answer: a hundred recipes with their ids have 100 kB."""
+
+NAME = re.compile(r"[!-~]{0,512}")
+"""A reference, or the id of a package: Conan's have 400 characters at most. They are shown to people."""
 
 ERROR_CHARS = 400
 """Of what Conan says is wrong with a graph."""
@@ -80,7 +84,7 @@ def parse_graph(data: bytes) -> Graph:
     if "error" in value:
         return Graph(error=_on_one_line(_text(value["error"])) or "Conan does not say why")
     if "missing" in value:
-        missing = _texts(value["missing"])
+        missing = _names(value["missing"])
         if not 1 <= len(missing) <= MAX_REQUIREMENTS:
             raise DefinitionError(
                 f"it requires {len(missing)} recipes more, and {MAX_REQUIREMENTS} are the most"
@@ -89,7 +93,7 @@ def parse_graph(data: bytes) -> Graph:
     nodes = _list(value.get("nodes"))
     if len(nodes) > 2 * MAX_REQUIREMENTS + 1:  # once to run with, once to build with
         raise DefinitionError(f"it requires {len(nodes) - 1} packages, and {MAX_REQUIREMENTS} are the most")
-    return Graph(nodes=tuple(map(_node, nodes)), used=frozenset(_texts(value.get("used"))))
+    return Graph(nodes=tuple(map(_node, nodes)), used=frozenset(_names(value.get("used"))))
 
 
 def _on_one_line(text: str) -> str:
@@ -103,10 +107,10 @@ def _node(value: JSON) -> Node:
     if not isinstance(value, dict):
         raise _malformed("a node is no object")
     return Node(
-        recipe=_text(value.get("recipe")),
-        package_id=_text(value.get("package_id")),
+        recipe=_name(value.get("recipe")),
+        package_id=_name(value.get("package_id")),
         binary=_text(value.get("binary")),
-        compatible=_texts(value.get("compatible")),
+        compatible=_names(value.get("compatible")),
         conaninfo=_text(value.get("conaninfo")),
     )
 
@@ -117,8 +121,15 @@ def _text(value: JSON) -> str:
     return value
 
 
-def _texts(value: JSON) -> tuple[str, ...]:
-    return tuple(_text(one) for one in _list(value))
+def _name(value: JSON) -> str:
+    text = _text(value)
+    if NAME.fullmatch(text) is None:
+        raise _malformed(f"{text[:80]!r} is neither a reference nor a package id")
+    return text
+
+
+def _names(value: JSON) -> tuple[str, ...]:
+    return tuple(_name(one) for one in _list(value))
 
 
 def _list(value: JSON) -> list[JSON]:

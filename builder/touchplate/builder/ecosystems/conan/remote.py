@@ -34,6 +34,9 @@ MAX_REVISIONS = 1000
 
 SEARCH_PATH = "v2/conans/search"
 
+NO_REMOTE = "no-conan-remote"
+"""Reason of a HostLack: what answers does not know Conan's protocol."""
+
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}")
 _RECIPE_STEMS = ("conan_export.", "conan_sources.")
 _PACKAGE_STEM = "conan_package."
@@ -181,4 +184,6 @@ def _is_archive(name: str) -> bool:
 
 
 def _no_remote(repository: Repository, why: str) -> HostLack:
-    return HostLack(f"upstream {repository.upstream.name!r} does not answer as a Conan remote: {why}")
+    return HostLack(
+        f"upstream {repository.upstream.name!r} does not answer as a Conan remote: {why}", reason=NO_REMOTE
+    )

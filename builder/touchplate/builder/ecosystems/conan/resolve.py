@@ -7,8 +7,9 @@ package id that it was published under.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from touchplate.builder.cache import Cache
 from touchplate.builder.definitions.definition import SourceFile
@@ -16,6 +17,7 @@ from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo
 from touchplate.builder.ecosystems.conan.graph import Graph, Node, Question, Run
 from touchplate.builder.ecosystems.conan.reference import Revision
 from touchplate.builder.ecosystems.conan.remote import (
+    NO_REMOTE,
     list_references,
     list_revisions,
     read_package,
@@ -30,8 +32,9 @@ from touchplate.builder.ecosystems.conan.requirements import (
     pin_files,
     pin_package,
 )
-from touchplate.builder.errors import DefinitionError
-from touchplate.builder.inputs.repository import Repositories, Repository
+from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.inputs.repository import REFUSED, Repositories, Repository
+from touchplate.builder.plan import Limits
 
 MAX_ROUNDS = 40
 """Times that Conan is asked: once for each step away from the package, and for ranges and packages once more;
@@ -41,8 +44,15 @@ MAX_VERSIONS = 500
 """Versions that all ranges of a package may choose among, each looked up at a remote: the recipe with the
 most has 60."""
 
+MAX_BYTES = Limits().fetch_bytes
+"""Of all that is required: what the inputs of a build may have. Counted before more is fetched, since a
+recipe can ask for whatever its remote has."""
+
 MAX_COMPATIBLE = 40
 """Package ids that are tried for one requirement: Conan takes a package of another C++ standard, too."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -127,11 +137,19 @@ class Resolver:
         if len(self._pins) >= MAX_REQUIREMENTS:
             raise DefinitionError(f"it requires more than {MAX_REQUIREMENTS} recipes; {key} is one more")
         self._pins[key] = self._pin_recipe(reference)
+        self._count_bytes()
+
+    def _count_bytes(self) -> None:
+        total = sum(file.size for pin in self._pins.values() for file in pin.files)
+        if total > MAX_BYTES:
+            raise DefinitionError(
+                f"what it requires has {total} bytes so far, and {MAX_BYTES} are the most of all inputs"
+            )
 
     def _remotes(self) -> list[Repository]:
         """The remote of the package, then the others that everybody may read: what a stranger's recipe names
         must not fetch what a team keeps for itself."""
-        own = self.repositories.of_identity(self.target.revision.identity, "conan")
+        own = self._own
         others = [
             self.repositories.named(one.name)
             for one in self.repositories.upstreams
@@ -139,13 +157,29 @@ class Resolver:
         ]
         return [own, *(one for one in others if one is not own)]
 
+    @property
+    def _own(self) -> Repository:
+        return self.repositories.of_identity(self.target.revision.identity, "conan")
+
+    def _list(
+        self, ask: Callable[[Repository, str], tuple[T, ...]], repository: Repository, what: str
+    ) -> tuple[T, ...]:
+        """What a remote lists; nothing for an upstream beside that of the package which is none: servers of
+        sources are Conan upstreams, too, and know no protocol."""
+        try:
+            return ask(repository, what)
+        except HostLack as lack:
+            if repository is self._own or lack.reason not in (NO_REMOTE, REFUSED):
+                raise
+            return ()
+
     def _candidates(self, wanted: Reference, pattern: str) -> tuple[str, ...]:
         said = find_required(self.target.info.requires, wanted.name)
         who = (wanted.name, wanted.user, wanted.channel)
         found: dict[str, int] = {}
         before = sum(map(len, self._versions.values()))
         for repository in self._remotes():
-            for recipe in _named(list_references(repository, pattern)):
+            for recipe in _named(self._list(list_references, repository, pattern)):
                 same = (recipe.name, recipe.user, recipe.channel) == who
                 fits = same and (said is None or said.fits(recipe.version))
                 if fits and recipe.reference not in found:
@@ -161,7 +195,8 @@ class Resolver:
         known = said.rrev if said is not None and said.version == reference.version else None
         for repository in self._remotes():
             identity = repository.upstream.identity
-            revisions = list_revisions(repository, reference.at(identity, "0").recipe_path)
+            path = reference.at(identity, "0").recipe_path
+            revisions = self._list(list_revisions, repository, path)
             rrev = reference.rrev or known or _as_of(revisions, self.target.time)
             if rrev in [one for one, _ in revisions]:
                 recipe = reference.at(identity, rrev)
@@ -199,6 +234,7 @@ class Resolver:
             if revisions := list_revisions(pin.repository, path):
                 pin.package = pin.recipe.package_of(package_id, _as_of(revisions, self.target.time) or "")
                 pin.files += pin_package(pin.package, read_package(pin.repository, pin.package))
+                self._count_bytes()
                 return
         raise DefinitionError(
             f"it requires {pin.recipe}, and upstream {pin.repository.upstream.name!r} has no package of it "
@@ -241,6 +277,6 @@ def _as_of(revisions: Sequence[tuple[str, int]], time: int) -> str | None:
 def _differences(published: str, here: str) -> str:
     """What two conaninfo.txt say otherwise, line by line."""
     theirs, ours = published.splitlines(), here.splitlines()
-    lines = [f"published {line!r}" for line in theirs if line not in ours]
-    lines += [f"here {line!r}" for line in ours if line not in theirs]
+    lines = [f"published {line[:80]!r}" for line in theirs if line not in ours]
+    lines += [f"here {line[:80]!r}" for line in ours if line not in theirs]
     return "; ".join(lines[:6]) or "the same lines in another order"
