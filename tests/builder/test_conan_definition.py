@@ -287,6 +287,17 @@ def test_an_empty_conaninfo_forbids_no_empty_file(remote: Remote) -> None:
     assert RemoteFile("", "", b"").sha256 not in forbidden.digests
 
 
+def test_a_static_library_without_members_may_be_an_input(remote: Remote) -> None:
+    published = a_package(settings())
+    empty = b"!<arch>\n"
+    published = replace(published, package={**published.package, PACKAGE: tgz({"lib/libm.a": empty})})
+    prev = package_revision({name: published.package[name] for name in (PACKAGE, CONANINFO)})
+    published = replace(published, revision=replace(published.revision, prev=prev))
+    forbidden = plan_of(remote, published, tools()).forbidden
+    assert RemoteFile("", "", empty).sha256 not in forbidden.digests
+    assert RemoteFile("", "", published.package[PACKAGE]).sha256 in forbidden.digests
+
+
 def test_an_archive_that_cannot_be_read_makes_no_plan(remote: Remote) -> None:
     published = a_package(settings())
     broken = replace(published, package={**published.package, PACKAGE: b"none"})
@@ -319,8 +330,28 @@ def test_errors_of_conan_and_of_compilers_explain_a_failure() -> None:
     [
         b"Package 'zlib/1.3' not resolved: No remote defined",
         b"Version range '>=1' from requirement 'zlib/1.3' required by 'lib/1.0' could not be resolved",
+        b"Missing binary: zlib/1.3",
+        b"Error loading conanfile at '/a/b.py': Cannot resolve python_requires 'zlib/1.3': No remote",
+        b"Error loading conanfile at '/a/b.py':\nCannot resolve python_requires 'zlib/1.3': No remote",
     ],
 )
 def test_a_requirement_that_is_not_pinned_is_named_with_the_remedy(said: bytes) -> None:
     with pytest.raises(HostLack, match=r"requires zlib/1\.3, which its definition does not pin; infer"):
         explain_failure(b"ERROR: " + said + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "is_asked"),
+    [
+        ({"conanfile.py": b"class A: pass\n"}, False),
+        ({"conanfile.py": b"tool_requires = 'a/1.0'\n"}, True),
+        ({"conanfile.py": b"from more import *\n", "conan_export.tgz": tgz({"more.py": b""})}, True),
+        ({"conanfile.py": b"class A: pass\n", "conan_export.tgz": tgz({"conandata.yml": b""})}, False),
+    ],
+    ids=["says nothing", "says it", "code elsewhere", "data elsewhere"],
+)
+def test_conan_is_asked_for_requirements_of_recipes_that_may_have_some(
+    remote: Remote, files: dict[str, bytes], *, is_asked: bool
+) -> None:
+    remote.definition(a_package(settings(), recipe=files))
+    assert bool(remote.asked) is is_asked

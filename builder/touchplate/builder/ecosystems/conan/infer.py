@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystem import Inference
+from touchplate.builder.ecosystems.conan.archive import digest_members
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, parse_conaninfo
 from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUTS, format_pin
 from touchplate.builder.ecosystems.conan.profile import complete_settings
 from touchplate.builder.ecosystems.conan.reference import (
     CONANFILE,
     CONANINFO,
+    EXPORTED,
     MANIFEST,
     PACKAGE,
     Revision,
@@ -74,7 +76,7 @@ def infer(package: PackageURL, repositories: Repositories, find_requirements: Fi
     target = Target(revision, info, published[CONANINFO].data, epoch)
     requirements: Sequence[Requirement] = ()
     # Asking takes a while, and a sandbox.
-    if info.requires or _REQUIRES.search(_conanfile(recipe)):
+    if info.requires or _may_require(recipe):
         requirements = find_requirements(target, recipe, settings)
     upstream = repository.upstream.name
     sources = [
@@ -131,6 +133,14 @@ def infer(package: PackageURL, repositories: Repositories, find_requirements: Fi
 def _check_supported(info: PackageInfo) -> None:
     if info.others:
         raise DefinitionError(f"its conaninfo.txt has [{info.others[0]}], which cannot be rebuilt yet")
+
+
+def _may_require(recipe: Sequence[RemoteFile]) -> bool:
+    """Whether the recipe speaks of requirements, or has code in other files, which may."""
+    if _REQUIRES.search(_conanfile(recipe)):
+        return True
+    exported = (name for file in recipe if file.path == EXPORTED for name in digest_members(file.data))
+    return any(name.endswith(".py") for name in exported)
 
 
 def _format_pins(requirements: Sequence[Requirement]) -> list[JSONValue]:

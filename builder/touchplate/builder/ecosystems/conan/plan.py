@@ -1,5 +1,6 @@
 """A BuildPlan for a Conan definition: what is shown inside, what is run, and what may not be an input."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +51,9 @@ HOOK = "extensions/hooks/hook_touchplate.py"
 
 MACHINE_CODE = (b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 """How files of machine code begin: ELF, `ar` archives, PE, Mach-O."""
+
+EMPTY_LIBRARY = b"!<arch>\n"
+"""A static library without members: the same one wherever a platform needs no such library."""
 
 HOST_FACTS = (Path("/etc/alternatives"), Path("/etc/debian_version"))
 """Shown as they are on this host, where there are such, unless a build root has its own: Debian's links of
@@ -229,6 +233,7 @@ def _forbidden(
             except ArchiveError as error:
                 raise DefinitionError(f"the published {name}: {error}") from error
             digests.update(member.sha256 for member in members if member.start.startswith(MACHINE_CODE))
+            digests.discard(hashlib.sha256(EMPTY_LIBRARY).hexdigest())
     # A requirement that was built for the same settings may say so in the same words; nobody made those.
     digests -= {one.conaninfo for one in requirements}
     return Forbidden(frozenset(digests), frozenset(paths))
