@@ -22,7 +22,7 @@ from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, package_i
 from touchplate.builder.ecosystems.conan.graph import Graph, Node, Question, parse_graph
 from touchplate.builder.ecosystems.conan.profile import format_profile
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, Revision
-from touchplate.builder.ecosystems.conan.remote import list_references, list_revisions
+from touchplate.builder.ecosystems.conan.remote import MAX_LIST_BYTES, list_references, list_revisions
 from touchplate.builder.ecosystems.conan.required import find_required, parse_reference
 from touchplate.builder.ecosystems.conan.requirements import (
     MAX_REQUIREMENTS,
@@ -310,6 +310,13 @@ def test_a_server_of_sources_that_is_no_remote_has_nothing_that_is_required(
     assert dict(remote.asked[1].versions) == {"zlib/*": ("zlib/1.0",)}
     with pytest.raises(DefinitionError, match=r"none/1\.0, which no upstream has"):
         remote.resolve(Graph(missing=("none/1.0",)))
+
+
+def test_a_list_without_end_is_not_read_to_its_end(remote: Remote) -> None:
+    path = f"{Revision('none', '1.0', 'ab').recipe_path}/revisions"
+    remote.site.pages[path] = b" " * (MAX_LIST_BYTES + 1)
+    with pytest.raises(HostLack, match=f"cannot be read: .* more than the {MAX_LIST_BYTES} bytes"):
+        list_revisions(remote.repositories.named("conancenter"), path.removesuffix("/revisions"))
 
 
 def test_an_upstream_that_is_down_is_a_lack_and_not_one_that_has_nothing(remote: Remote) -> None:

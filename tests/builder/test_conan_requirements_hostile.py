@@ -15,6 +15,7 @@ from touchplate.builder.definitions.definition import Definition, make_definitio
 from touchplate.builder.ecosystems.conan import archive, graph_plan
 from touchplate.builder.ecosystems.conan.definition import details_of
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE
+from touchplate.builder.ecosystems.conan.requirements import group_requirements
 from touchplate.builder.ecosystems.conan.revisions import package_revision
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.rebuild import Rebuild, rebuild
@@ -151,6 +152,20 @@ def test_code_of_another_recipe_that_is_not_pinned_is_named(stage: Scene, family
     stage.serve(edited)
     with pytest.raises(HostLack, match=r"requires code/1\.0, which its definition does not pin"):
         rebuild(stage.workshop, definition, published)
+
+
+def test_packages_of_requirements_are_not_unpacked_to_ask_what_is_required(
+    stage: Scene, family: Family
+) -> None:
+    looks = """
+    def package_id(self):
+        import os, pathlib
+        if any(pathlib.Path(os.environ["CONAN_HOME"]).rglob("libbase.a")):
+            raise Exception("unpacked")
+"""
+    only_base(stage, with_recipe(family, library("base") + looks))
+    (base,) = group_requirements(None, details_of(infer(stage, family.static).definition).requirements)
+    assert base.package is not None
 
 
 def test_a_requirement_whose_package_is_gone_is_named(stage: Scene, family: Family) -> None:

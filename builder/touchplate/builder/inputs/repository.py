@@ -62,16 +62,16 @@ class Repository:
         self.asking = UpstreamClient(upstream, client)
         self._store = store
 
-    def get(self, path: str, query: str = "") -> RemoteFile | None:
+    def get(self, path: str, query: str = "", max_bytes: int = MAX_FILE_BYTES) -> RemoteFile | None:
         """The file at `path` (no leading slash, not percent-encoded); None when there is none. `query`: of
-        the address, encoded, where a repository answers questions.
+        the address, encoded, where a repository answers questions; `max_bytes`: of the answer.
 
         Raises HostLack when the upstream cannot be read: that says nothing about the package.
         """
         url = f"{self.upstream.url.rstrip('/')}/{encode_name(path, slash=True)}"
         url += f"?{query}" if query else ""
         try:
-            response = self.asking.get(url, max_bytes=MAX_FILE_BYTES)
+            response = self.asking.get(url, max_bytes=max_bytes)
         except FetchError as error:
             raise HostLack(f"upstream {self.upstream.name!r} cannot be read: {error}") from error
         if response.status in (404, 410):

@@ -73,7 +73,11 @@ class _Walk:
         if name in self._files or name in self._links:
             raise ArchiveError(f"member {name[:120]!r} stands twice")
         parents = name.split("/")[:-1]
-        self._folders.update("/".join(parents[: count + 1]) for count in range(len(parents)))
+        above = {"/".join(parents[: count + 1]) for count in range(len(parents))}
+        if not above.isdisjoint(self._links) or (member.issym() and name in self._folders):
+            # Whoever unpacks it follows the link, and writes wherever that leads.
+            raise ArchiveError(f"member {name[:120]!r} is below a link, or a link in place of a folder")
+        self._folders.update(above)
         if member.isdir():
             self._folders.add(name)
         elif member.issym():

@@ -34,7 +34,7 @@ from touchplate.verify.jcs import JSONValue, format_json
 OUTPUT = "out/graph.json"
 
 LIMITS = Limits(wall_seconds=300.0, workspace_bytes=GIB, memory_bytes=2 * GIB, output_bytes=MAX_ANSWER_BYTES)
-"""Reading a hundred recipes takes seconds; the packages of requirements are unpacked."""
+"""Reading a hundred recipes takes seconds; packages of requirements are not unpacked, recipes are."""
 
 
 @dataclass(frozen=True)

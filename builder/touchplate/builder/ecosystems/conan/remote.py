@@ -155,7 +155,7 @@ def list_references(repository: Repository, pattern: str) -> tuple[str, ...]:
 
 
 def _ask(repository: Repository, path: str, query: str = "") -> dict[str, JSON] | None:
-    found = repository.get(path, query)
+    found = repository.get(path, query, MAX_LIST_BYTES)
     if found is None:
         return None
     try:

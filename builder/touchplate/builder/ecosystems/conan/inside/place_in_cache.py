@@ -33,8 +33,9 @@ def place_recipe(home: Path, reference: str, epoch: int, served: Path) -> None:
     manifest.save(str(export))
 
 
-def place_package(home: Path, reference: str, epoch: int, served: Path) -> None:
-    """Lay down a package revision. `reference`: with recipe revision, package id and its own revision."""
+def place_package(home: Path, reference: str, epoch: int, served: Path, *, whole: bool) -> None:
+    """Lay down a package revision. `reference`: with recipe revision, package id and its own revision;
+    `whole`: with its archive, which Conan's graph does not need."""
     from conan.api.model import PkgReference
     from conan.internal.model.manifest import FileTreeManifest
     from conan.internal.rest.remote_manager import uncompress_file
@@ -45,19 +46,22 @@ def place_package(home: Path, reference: str, epoch: int, served: Path) -> None:
     Path(layout.metadata()).mkdir(parents=True)
     folder = Path(layout.package())
     folder.mkdir(parents=True)
-    uncompress_file(str(served / "conan_package.tgz"), str(folder))
+    if whole:
+        uncompress_file(str(served / "conan_package.tgz"), str(folder))
     shutil.copy2(served / "conaninfo.txt", folder / "conaninfo.txt")
     manifest = FileTreeManifest.create(str(folder))
     manifest.time = epoch
     manifest.save(str(folder))
 
 
-def place_requirements(job: dict[str, Any], home: Path) -> None:
-    """Lay down everything that the definition pins: recipes, and the packages of those that are used."""
+def place_requirements(job: dict[str, Any], home: Path, *, whole: bool = True) -> None:
+    """Lay down everything that the definition pins: recipes, and the packages of those that are used.
+    `whole`: see `place_package`."""
     for one in job.get("requirements", ()):
         place_recipe(home, one["recipe"], job["epoch"], Path(one["recipe_files"]))
         if "package" in one:
-            place_package(home, one["package"], job["epoch"], Path(one["package_files"]))
+            served = Path(one["package_files"])
+            place_package(home, one["package"], job["epoch"], served, whole=whole)
 
 
 def reference_of(home: Path, reference: str) -> str:

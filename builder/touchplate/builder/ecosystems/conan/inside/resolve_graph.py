@@ -24,7 +24,7 @@ def main() -> int:
     home = Path(os.environ["CONAN_HOME"])
     shutil.copytree(job["home"], home)
     placing.place_recipe(home, job["recipe"], job["epoch"], Path.cwd())
-    placing.place_requirements(job, home)
+    placing.place_requirements(job, home, whole=False)
     found = Graph(job, home).resolve()
     output = Path(job["output"])
     output.parent.mkdir(parents=True)
