@@ -229,8 +229,11 @@ def upload(pages: dict[str, object], published: Published, *, time: int | None =
     of_package = f"{revision.recipe_path}/revisions/{revision.rrev}/packages/{revision.package_id}"
     for path, one in ((revision.recipe_path, revision.rrev), (of_package, str(revision.prev))):
         known = json.loads(bytes(pages.get(f"{path}/revisions", b'{"revisions": []}')))["revisions"]  # type: ignore[call-overload]
-        listed = [{"revision": one, "time": said}, *(each for each in known if each["revision"] != one)]
-        pages[f"{path}/revisions"] = json.dumps({"revisions": listed}).encode()
+        # A remote that has a revision keeps it as it is.
+        if one not in [each["revision"] for each in known]:
+            pages[f"{path}/revisions"] = json.dumps(
+                {"revisions": [{"revision": one, "time": said}, *known]}
+            ).encode()
     search = f"v2/conans/search?{urlencode({'q': f'{revision.name}/*'})}"
     results = json.loads(bytes(pages.get(search, b'{"results": []}')))["results"]  # type: ignore[call-overload]
     pages[search] = json.dumps({"results": sorted({*results, revision.reference})}).encode()
