@@ -99,6 +99,18 @@ REQUIRES
 )
 """A library that calls those that it requires."""
 
+HEADERS = (
+    HEAD
+    + """
+    package_type = "header-library"
+    implements = ["auto_header_only"]
+
+    def package(self):
+        copy(self, "*.h", self.source_folder, self.package_folder + "/include")
+"""
+)
+"""A library for every machine."""
+
 TOOL = """
 import os
 
