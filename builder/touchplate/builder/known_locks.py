@@ -14,7 +14,7 @@ from touchplate.base.durable import make_folder, remove_abandoned_writes, write_
 from touchplate.base.errors import StorageError
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition
-from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.errors import DefinitionError, storage_lack
 from touchplate.builder.inputs.lock import LOCK_BYTES, InputLock, format_lock, parse_lock
 from touchplate.verify.predicates.provenance import Dependency
 
@@ -59,7 +59,7 @@ class KnownLocks:
             make_folder(self._folder)
             write_atomic(self._path(key), format_lock(lock))
         except (OSError, StorageError) as error:
-            raise HostLack(f"cannot keep the input lock: {error}", reason="disk-full") from error
+            raise storage_lack("cannot keep the input lock", self._folder, error) from error
 
     def _path(self, key: LockKey) -> Path:
         return self._folder / f"{key.sha256}.json"

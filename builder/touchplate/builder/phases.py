@@ -21,6 +21,7 @@ from touchplate.builder.errors import (
     PhaseFailed,
     RefusedInputError,
     TooMuchError,
+    storage_lack,
 )
 from touchplate.builder.inputs.answer import AnswerFinder
 from touchplate.builder.inputs.lock import NAME_BYTES, InputLock, LockedInput, is_metadata, is_sha256
@@ -226,7 +227,7 @@ def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> N
     try:
         _lay_out(plan, lock, cache, repo)
     except OSError as error:
-        raise HostLack(f"cannot lay out the locked files: {error.strerror}", reason="disk-full") from error
+        raise storage_lack("cannot lay out the locked files", repo, error) from error
 
 
 def _lay_out(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:

@@ -17,7 +17,14 @@ from touchplate.builder.comparison.detailed import MAX_LOOKS, open_detailer
 from touchplate.builder.definitions.definition import Definition, SourceFile
 from touchplate.builder.definitions.demands import check_demands
 from touchplate.builder.display import PhaseDisplay
-from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
+from touchplate.builder.errors import (
+    DETAIL_CHARS,
+    ArchiveError,
+    DefinitionError,
+    HostLack,
+    PhaseFailed,
+    storage_lack,
+)
 from touchplate.builder.git.commits import CommitTree, fetch_commit, place_commit
 from touchplate.builder.inputs.lock import InputLock, format_lock
 from touchplate.builder.inputs.repository import RemoteFile
@@ -203,7 +210,7 @@ class _Outcome:
             format_json(self.result.report),
             *(data for one in found for data in (one.report, one.detailed) if data),
         ):
-            workshop.evidence.put(data)
+            workshop.keep_evidence(data)
         return Built(tuple(verdicts), self.lock, self.result)
 
 
@@ -245,7 +252,7 @@ class _Attempt:
             say=workshop.display.step,
             until=until,
         )
-        workshop.evidence.put(found.format())
+        workshop.keep_evidence(found.format())
         self.clock.lap("twice")
         return found
 
@@ -324,5 +331,5 @@ def _tree(workshop: Workshop, definition: Definition, sources: Sequence[RemoteFi
         except ArchiveError as error:
             raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
         except OSError as error:
-            raise HostLack(f"cannot write the source: {error.strerror}", reason="disk-full") from error
+            raise storage_lack("cannot write the source", workshop.data, error) from error
         yield folder
