@@ -44,6 +44,16 @@ DISK_FULL = "disk-full"
 """Reason of a HostLack when a disk has no room, no inodes, or the quota is used up."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_HOST = (
+    *_FULL,
+    errno.EIO,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EACCES,
+    errno.EPERM,
+)
 _ABOUT_BYTES = (WrongDigestError, TooLargeError, NotStoredError)  # the disk has done what it was asked for
 
 DETAIL_CHARS = 2000
@@ -134,6 +144,11 @@ def storage_lack(what: str, folder: Path, error: OSError | StorageError) -> Host
         return HostLack(f"{what}: {said}; {remedy}", reason=DISK_FULL)
     place = cause.filename if isinstance(cause, OSError) and cause.filename else folder
     return HostLack(f"{what}: {said} ({place})", reason=StorageError.default_reason)
+
+
+def is_of_host(error: OSError) -> bool:
+    """Whether an error met while a stranger's archive is unpacked is this host's; if not, a name is bad."""
+    return error.errno in _OF_HOST
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from touchplate.base.errors import TouchplateError
+from touchplate.base.errors import StorageError, TouchplateError
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import PlainProgress
 from touchplate.base.values import Secret
@@ -138,6 +138,8 @@ def run_task(task: Task) -> None:
             raise
         except (TouchplateError, VerifyError) as error:  # this host, the way to the log or to the evidence
             _tell(queue.give_back, task, f"{error.reason}: {error}")
+        except OSError as error:  # the disk, mostly: to die of it would look like a job that kills workers
+            _tell(queue.give_back, task, f"{StorageError.default_reason}: {error}")
 
 
 def _tell(end: Callable[[int, str, str], None], task: Task, why: str) -> None:

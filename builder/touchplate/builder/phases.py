@@ -15,6 +15,7 @@ from typing import Any
 
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import (
+    DISK_FULL,
     DefinitionError,
     FailedPhase,
     HostLack,
@@ -277,7 +278,8 @@ def phase_failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> Phase
     log = outcome.log
     match outcome.stopped:
         case "disk-full":
-            return HostLack("the disk of the work folder is full", reason="disk-full", log=log)
+            detail = f"the disk of {outcome.full} is nearly full: make room there, or use another folder"
+            return HostLack(detail, reason=DISK_FULL, log=log)
         case "timeout":
             return PhaseFailed(phase, "timeout", f"not done after {limits.wall_seconds:g} seconds", log=log)
         case "too-large":

@@ -28,7 +28,7 @@ from touchplate.builder.errors import (
 from touchplate.builder.git.commits import CommitTree, fetch_commit, place_commit
 from touchplate.builder.inputs.lock import InputLock, format_lock
 from touchplate.builder.inputs.repository import RemoteFile
-from touchplate.builder.known_locks import LockKey
+from touchplate.builder.known_locks import LockKey, check_unchanged
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.repeatability.twice import Repeatability, check_twice
 from touchplate.builder.repeatability.vary import find_variations
@@ -119,7 +119,7 @@ def rebuild(
     What keeps the package from being built is in the result; what this host lacks raises HostLack: with
     `to_sign` also an isolation below what a signature claims, before anything is run.
     """
-    clock = _Clock()
+    clock = Clock()
     ecosystem = definition.ecosystem
     tools = ecosystem.find_tools(workshop, definition)
     sources: tuple[RemoteFile, ...] = ()
@@ -144,7 +144,10 @@ def rebuild(
                 key = LockKey(definition, tools.described, plan.upstreams)
                 known = None if anew else workshop.known_locks.find(key)
                 if known is None or not attempt.build_known(known, outcome):
-                    attempt.build(attempt.fetch(), outcome)
+                    lock = attempt.fetch()
+                    if known is not None:
+                        check_unchanged(known, lock, plan.upstreams)
+                    attempt.build(lock, outcome)
                 if not definition.allow_metadata:
                     workshop.known_locks.keep(key, outcome.need_lock())
             if twice:
@@ -163,7 +166,7 @@ def rebuild(
         backend=backend.name,
         missing=backend.missing,
         started=clock.started,
-        finished=int(time.time()),
+        finished=clock.now,
         seconds=clock.laps,
         built=outcome.judge(workshop, definition, published),
         failure=outcome.failure,
@@ -222,7 +225,7 @@ class _Attempt:
     plan: BuildPlan
     backend: Backend
     display: PhaseDisplay
-    clock: "_Clock"
+    clock: "Clock"
 
     def fetch(self) -> InputLock:
         """Run Fetch. Raises PhaseFailed, HostLack."""
@@ -272,17 +275,25 @@ class _Attempt:
         return True
 
 
-class _Clock:
-    """Wall clock seconds by phase, and when it all began."""
+class Clock:
+    """Wall clock seconds by phase, and when it all began. `wall` may jump meanwhile, `steady` does not."""
 
-    def __init__(self) -> None:
-        self.started = int(time.time())
+    def __init__(
+        self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._steady = steady
+        self._begun = self._last = steady()
+        self.started = int(wall())
         self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
+
+    @property
+    def now(self) -> int:
+        """Unix seconds, by the clock as it was at the start: a rebuild never ends before it began."""
+        return self.started + int(self._steady() - self._begun)
 
     def lap(self, name: str) -> None:
         """The phase `name` is over."""
-        now = time.monotonic()
+        now = self._steady()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
 
