@@ -152,7 +152,7 @@ def _resolve(upstreams: Sequence[Upstream]) -> tuple[Upstream, ...]:
 
 def make_enterable(folder: Path) -> None:
     """Have `folder` with its parents, enterable by other uids where we make it. Raises HostLack."""
-    resolved = folder.resolve()
+    resolved = Path(os.path.realpath(folder))  # Path.resolve raises RuntimeError for a link to itself
     if not SHOWN.isdisjoint((resolved, *resolved.parents)):
         raise HostLack(
             f"every build can read {str(folder)!r}, and so the answer: use a folder not below /usr"

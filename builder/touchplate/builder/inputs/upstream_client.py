@@ -5,10 +5,12 @@ another host. Registries and Conan remotes exchange them for a token. The superv
 files and statuses, never a header, and no text here holds a credential.
 """
 
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -81,7 +83,8 @@ def read_credentials(upstream: Upstream) -> Credentials | None:
     if upstream.credentials is None:
         return None
     path = upstream.credentials.path
-    if path is not None and not SHOWN.isdisjoint(path.resolve().parents):
+    # Not Path.resolve: it raises RuntimeError for a link that leads to itself.
+    if path is not None and not SHOWN.isdisjoint(Path(os.path.realpath(path)).parents):
         raise HostLack(
             f"upstream {upstream.name!r}: every build can look into the folder of {str(path)!r}; keep "
             "credentials outside /usr",
