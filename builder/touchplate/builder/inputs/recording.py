@@ -352,7 +352,7 @@ class Recorder:
             if response.status != 200:
                 return Answer(response.status)
             if not self._plan.named_by_digest:
-                check_answer(response, path, lambda: sha1.hexdigest())
+                check_answer(response, path, sha1.hexdigest)
             stored = writer.commit()
             return Answer(200, sha256=stored.sha256, size=stored.size, sha1=sha1.hexdigest())
 
