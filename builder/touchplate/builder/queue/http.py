@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
 from touchplate.base.bearer import BearerTokens
 from touchplate.base.errors import StorageError, TouchplateError
@@ -33,7 +33,7 @@ from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.queue import jobs as queue_jobs
 from touchplate.builder.queue.clock import SteadyClock
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJobError, QueueError, Result
-from touchplate.builder.queue.live import LiveOutput
+from touchplate.builder.queue.live import EventStream, LiveOutput
 from touchplate.builder.queue.outputs import Outputs
 from touchplate.builder.queue.store import Queue
 from touchplate.builder.queue.tokens import Caller, Scope
@@ -148,15 +148,13 @@ class JobRoutes:
         return JSONResponse(format_job(job))
 
     async def _watch(self, request: Request) -> Response:
-        self._caller(request, None)
+        caller = self._caller(request, None)
         number = _number(request)
         seen = request.headers.get("last-event-id") or request.query_params.get("after", "0")
         start = _decimal(seen, "Last-Event-ID")
         await _run(lambda: self.queue.find(number))
         wait = request.query_params.get("wait") != "0"
-        events = self.live.events(number, start, wait=wait)
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        return EventStream(self.live.events(number, start, wait=wait, whose=caller.name))
 
     async def _add(self, request: Request) -> Response:
         self._caller(request, "admin")

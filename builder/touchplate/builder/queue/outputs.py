@@ -13,7 +13,10 @@ KEPT_SECONDS = 7 * 24 * 3600
 """How long the output of a closed job is kept: the build log itself is evidence, and stays."""
 
 READ_PIECES = 16
-"""Pieces of one answer: 1 MiB of the largest, and a quarter of a minute of those that come each second."""
+"""Pieces of one answer: a quarter of a minute of those that come each second."""
+
+READ_BYTES = 64 * 1024
+"""After so many no further piece comes into an answer, since each stream holds one in memory."""
 
 _CUT = b"\n[more output follows; all of it is in the build log, which is evidence]\n"
 
@@ -52,13 +55,15 @@ class Outputs:
 
     def read(self, number: int, start: int) -> bytes:
         """Output from the byte `start` on, one or a few pieces; empty when there is no more (yet)."""
+        start = min(start, 2 * MAX_OUTPUT_BYTES)  # beyond all that is kept; a database adds only so far
+        end = start + READ_BYTES
         here = output.c.job_id == number
         # The piece in which that byte is: those before it may be any number, of any size.
         piece = select(func.max(output.c.start)).where(here, output.c.start <= start).scalar_subquery()
         with database_errors("read output"), begin_read(self._engine) as transaction:
             rows = transaction.execute(
                 select(output.c.start, output.c.data)
-                .where(here, output.c.start >= func.coalesce(piece, 0))
+                .where(here, output.c.start >= func.coalesce(piece, 0), output.c.start < end)
                 .order_by(output.c.start)
                 .limit(READ_PIECES)
             ).all()
