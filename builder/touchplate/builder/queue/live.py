@@ -59,7 +59,9 @@ class _StalledError(Exception):
 class EventStream(StreamingResponse):
     """Events as an answer, cut when its client takes nothing for so many seconds."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None], *, stalled_seconds: float = STALLED_SECONDS) -> None:
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], *, stalled_seconds: float = STALLED_SECONDS
+    ) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(events, media_type="text/event-stream", headers=headers)
         self._events = events

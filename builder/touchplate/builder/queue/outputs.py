@@ -12,6 +12,9 @@ from touchplate.builder.queue.store import Queue, newest
 KEPT_SECONDS = 7 * 24 * 3600
 """How long the output of a closed job is kept: the build log itself is evidence, and stays."""
 
+FORGET_SECONDS = 3600
+"""Between two looks for what is to be forgotten: each goes over all jobs there ever were."""
+
 READ_PIECES = 16
 """Pieces of one answer: a quarter of a minute of those that come each second."""
 
@@ -26,6 +29,7 @@ class Outputs:
 
     def __init__(self, queue: Queue) -> None:
         self._engine = queue.engine
+        self._forgot: int | None = None
 
     def append(self, number: int, secret: str, data: bytes, now: int) -> int:
         """Add a piece; answers how many bytes are kept now. Raises LeaseLostError, BadJobError.
@@ -46,8 +50,9 @@ class Outputs:
             end = 0 if last is None else last[0] + last[1]
             if not data or end >= MAX_OUTPUT_BYTES:
                 return end
-            if last is None:
+            if last is None and (self._forgot is None or abs(now - self._forgot) >= FORGET_SECONDS):
                 _forget_old(transaction, now)
+                self._forgot = now
             if end + len(data) >= MAX_OUTPUT_BYTES:
                 data = data[: MAX_OUTPUT_BYTES - end] + _CUT
             transaction.execute(insert(output), {"job_id": number, "start": end, "data": data})
