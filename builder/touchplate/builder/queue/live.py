@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from fastapi.concurrency import run_in_threadpool
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi.responses import StreamingResponse
 
 from touchplate.base.errors import StorageError
@@ -26,6 +28,9 @@ MAX_STREAMS = 64
 
 MAX_STREAMS_OF_ONE = 32
 """Of those, with one token: others want to watch, too."""
+
+THREADS = 4
+"""Of all streams together: 64 that look twice a second, in a millisecond or two each. Workers have others."""
 
 STREAM_SECONDS = 900.0
 """After this a stream ends, and its client comes back by itself: nothing is held for those who are gone."""
@@ -106,6 +111,7 @@ class LiveOutput:
         self._clock = clock
         self._outputs = outputs
         self._open: Counter[str] = Counter()
+        self._threads = CapacityLimiter(THREADS)
         self._stopped = False
 
     def stop(self) -> None:
@@ -134,7 +140,7 @@ class LiveOutput:
         while not self._stopped and time.monotonic() - begun < STREAM_SECONDS:
             before = cursor.start + len(cursor.rest)
             # In a thread, and joined: a build may print a million empty lines, and each is an event.
-            events = await run_in_threadpool(self._look, cursor, wait=wait)
+            events = await run_sync(partial(self._look, cursor, wait=wait), limiter=self._threads)
             for at in range(0, len(events), CHUNK_BYTES):
                 yield events[at : at + CHUNK_BYTES]
             if events:
