@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from touchplate.node import cli
-from touchplate.verify.cli import COMMANDS
+from touchplate.verify.commands import COMMANDS
 from touchplate.verify.usage import Parser
 
 ROOT = Path(__file__).resolve().parents[2]

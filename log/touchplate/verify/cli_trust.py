@@ -27,10 +27,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="init | show | export")
     _register_init(actions.add_parser("init", help="write a commented trust file and its policy"))
     show = actions.add_parser("show", help="print what a trust file says")
-    show.add_argument("--trust", type=Path, required=True, metavar="FILE")
+    show.add_argument("--trust", type=Path, required=True, metavar="FILE", help="the trust file")
     show.add_argument("--json", action="store_true", help="print JSON")
     export = actions.add_parser("export", help="write the log keys for other verifiers")
-    export.add_argument("--trust", type=Path, required=True, metavar="FILE")
+    export.add_argument("--trust", type=Path, required=True, metavar="FILE", help="the trust file")
     export.add_argument(
         "--sigstore", action="store_true", required=True, help="as Sigstore's trusted_root.json"
     )
@@ -69,8 +69,20 @@ def _register_init(parser: argparse.ArgumentParser) -> None:
         metavar="VKEY",
         help="a cosigner's public key; all must cosign",
     )
-    parser.add_argument("--rebuilder", action="append", default=[], metavar="OPERATOR=KEY.pem")
-    parser.add_argument("--recorder", action="append", default=[], metavar="OPERATOR=KEY.pem")
+    parser.add_argument(
+        "--rebuilder",
+        action="append",
+        default=[],
+        metavar="OPERATOR=KEY.pem",
+        help="who rebuilds, https://…, and the public key; may be repeated",
+    )
+    parser.add_argument(
+        "--recorder",
+        action="append",
+        default=[],
+        metavar="OPERATOR=KEY.pem",
+        help="whose node records what it saw first; may be repeated",
+    )
     parser.add_argument(
         "--backend", default="bubblewrap", help="isolation of the rebuilders (default: bubblewrap)"
     )
@@ -82,6 +94,7 @@ def _register_init(parser: argparse.ArgumentParser) -> None:
         choices=SOURCE_KINDS,
         help="kinds of source that count (default: vcs, source-release)",
     )
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -107,12 +120,15 @@ def _init(args: argparse.Namespace) -> int:
             (args.out, trust_text.encode("utf-8"), PUBLIC_MODE),
         ]
     )
-    print_pairs([("trust file", str(args.out)), ("policy", str(policy)), ("origin", trust.policy.origin)])
+    if args.json:
+        print_json({"origin": trust.policy.origin, "policy": str(policy), "trust": str(args.out)})
+    else:
+        print_pairs([("trust file", str(args.out)), ("policy", str(policy)), ("origin", trust.policy.origin)])
     rebuilders = {key.operator for key in trust.keys if key.kind == "rebuilder"}
     if len(rebuilders) < trust.reproduced.operators:
         print_note(
-            f"{len(rebuilders)} operators have rebuilders' keys, {trust.reproduced.operators} must agree: "
-            "nothing can be reproduced until more are added"
+            f"{len(rebuilders)} operator{' has a key' if len(rebuilders) == 1 else 's have keys'} to rebuild "
+            f"with, {trust.reproduced.operators} must agree: nothing can be reproduced until more are added"
         )
     return OK
 
