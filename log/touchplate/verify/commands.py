@@ -33,22 +33,24 @@ GROUPS: dict[str, dict[str, Command]] = {
         "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
     },
     "rebuild, alone or as a fleet": {
-        "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
+        "rebuild": Command(
+            "touchplate.builder.cli.rebuild", "builder", "rebuild a published package and compare"
+        ),
         "definition": Command(
-            "touchplate.builder.cli_definition", "builder", "check, infer, show and begin build definitions"
+            "touchplate.builder.cli.definition", "builder", "check, infer, show and begin build definitions"
         ),
         "builder probe": Command(
-            "touchplate.builder.cli_probe", "builder", "what this host's sandboxes give"
+            "touchplate.builder.cli.probe", "builder", "what this host's sandboxes give"
         ),
         "builder root": Command(
-            "touchplate.builder.cli_root", "builder", "lock and make build roots of pinned packages"
+            "touchplate.builder.cli.root", "builder", "lock and make build roots of pinned packages"
         ),
-        "builder work": Command("touchplate.builder.cli_work", "builder", "rebuild what a queue asks for"),
+        "builder work": Command("touchplate.builder.cli.work", "builder", "rebuild what a queue asks for"),
         "jobs": Command(
-            "touchplate.builder.cli_jobs", "builder", "add, list, cancel and watch a queue's jobs"
+            "touchplate.builder.cli.jobs", "builder", "add, list, cancel and watch a queue's jobs"
         ),
         "vsa": Command(
-            "touchplate.builder.cli_summary", "builder", "check a file and sign a summary of it (VSA)"
+            "touchplate.builder.cli.summary", "builder", "check a file and sign a summary of it (VSA)"
         ),
     },
     "serve packages": {
