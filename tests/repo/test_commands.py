@@ -9,7 +9,7 @@ import pytest
 
 from touchplate.verify.cli import CommandModule
 from touchplate.verify.commands import COMMANDS, GROUPS
-from touchplate.verify.usage import Parser
+from touchplate.verify.usage import HELP_WIDTH, Parser
 
 WITHOUT_JSON = {
     "serve",  # these four run until they are stopped; their log has --log-format json
@@ -59,3 +59,9 @@ def test_every_answer_can_be_had_as_json() -> None:
 
 def test_each_command_stands_in_one_group() -> None:
     assert sum(len(group) for group in GROUPS.values()) == len(COMMANDS)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_the_help_fits_a_terminal(name: str) -> None:
+    lines = PARSERS[name].format_help().splitlines()
+    assert [line for line in lines if len(line) > HELP_WIDTH] == []
