@@ -43,7 +43,12 @@ from touchplate.verify.usage import UsageError
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the options of `touchplate rebuild`."""
-    parser.add_argument("package", nargs="?", metavar="PURL", help="pkg:maven/GROUP/ARTIFACT@VERSION")
+    parser.add_argument(
+        "package",
+        nargs="?",
+        metavar="PURL",
+        help="pkg:maven/GROUP/ARTIFACT@VERSION, or pkg:conan/… as the remote lists it",
+    )
     parser.add_argument("--from", dest="index", type=int, metavar="INDEX", help="repeat what is logged there")
     build = parser.add_argument_group("the build")
     build.add_argument("--definition", type=Path, metavar="FILE", help="use this instead of inferring one")
