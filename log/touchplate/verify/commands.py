@@ -31,6 +31,9 @@ GROUPS: dict[str, dict[str, Command]] = {
         ),
         "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
         "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
+        "completion": Command(
+            "touchplate.verify.cli_completion", "", "print what makes a shell complete commands"
+        ),
     },
     "rebuild, alone or as a fleet": {
         "rebuild": Command(
