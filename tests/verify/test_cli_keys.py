@@ -139,6 +139,15 @@ def test_too_few_rebuilders_are_pointed_out(tmp_path: Path, capsys: Captured) ->
     assert "2 operators have keys to rebuild with, 3 must agree" in capsys.readouterr().err
 
 
+def test_a_second_trust_file_in_a_folder_has_a_policy_of_its_own(tmp_path: Path) -> None:
+    make_keys(tmp_path)
+    assert init(tmp_path) == 0
+    log, reader = str(tmp_path / "log.pub"), tmp_path / "reader.toml"
+    assert cli.main(["trust", "init", "--log", log, "--out", str(reader)]) == 0
+    assert load_trust(reader).policy.origin == "log.example.org"
+    assert (tmp_path / "reader.policy.txt").read_text() == (tmp_path / "policy.txt").read_text()
+
+
 def test_what_was_written_is_told_as_json(tmp_path: Path, capsys: Captured) -> None:
     make_keys(tmp_path)
     capsys.readouterr()

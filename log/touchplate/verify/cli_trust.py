@@ -17,7 +17,9 @@ from touchplate.verify.trust import TrustedKey, TrustFile, load_trust, parse_tru
 from touchplate.verify.trust_text import TrustChoices, format_trust_text
 from touchplate.verify.usage import OK, UsageError
 
+USUAL_NAME = "trust.toml"
 POLICY_NAME = "policy.txt"
+"""Of the usual trust file; that of another one has its name before it."""
 
 _KEY_KINDS = {
     "rebuilder": "who rebuilt packages; as many must agree as --operators says",
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _register_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, default=Path("trust.toml"), metavar="FILE", help="default: trust.toml"
+        "--out", type=Path, default=Path(USUAL_NAME), metavar="FILE", help=f"default: {USUAL_NAME}"
     )
     parser.add_argument(
         "--log",
@@ -97,7 +99,9 @@ def _register_init(parser: argparse.ArgumentParser) -> None:
 
 def _init(args: argparse.Namespace) -> int:
     require_name(args.out)
-    policy = args.out.with_name(POLICY_NAME)
+    # A second trust file in a folder has a policy beside it, too.
+    usual = args.out.name == USUAL_NAME
+    policy = args.out.with_name(POLICY_NAME if usual else f"{args.out.stem}.{POLICY_NAME}")
     choices = TrustChoices(
         logs=tuple(_text_or_file(key) for key in args.log),
         witnesses=tuple(_text_or_file(key) for key in args.witness),
@@ -110,7 +114,7 @@ def _init(args: argparse.Namespace) -> int:
         operators=args.operators,
         sources=tuple(args.source or ("vcs", "source-release")),
     )
-    trust_text, policy_text = format_trust_text(choices, POLICY_NAME)
+    trust_text, policy_text = format_trust_text(choices, policy.name)
     # What is written must be readable: a wrong key is found now, not at the first check.
     trust = parse_trust(trust_text, lambda _: policy_text)
     refuse_existing(args.out, policy)
