@@ -78,7 +78,7 @@ def test_what_a_failing_disk_did_not_give_leaves_no_list(
         raise OSError(errno.EIO, "Input/output error")
 
     # Only the place where a disk fails is made up: no real one does at will.
-    monkeypatch.setattr(answer, "_read_as_others_do", fail)
+    monkeypatch.setattr(answer, "find_listed", fail)
     assert finder(tmp_path, MEMBER).find(archive) is None
     assert not kept(tmp_path)
     monkeypatch.undo()

@@ -1,8 +1,9 @@
-"""Members of a zip archive that its directory does not name, or that has none.
+"""Members of a zip archive in every way in which a reader may see them.
 
 Most readers begin with the directory at the end. Those that read a stream (java.util.zip.ZipInputStream,
 bsdtar) begin at the front and never look at it, so they find members of an archive that was cut, has
-something behind it, or is followed by another one.
+something behind it, or is followed by another one; and of each member they believe its own header, where
+others believe the directory. Of sizes some believe none, and read a deflated member to its own end.
 """
 
 import struct
@@ -15,16 +16,19 @@ MARK = b"PK\x03\x04"  # before each member (APPNOTE 4.3.7)
 
 _HEADER = struct.Struct("<4s5H3I2H")
 _STORED, _DEFLATED = 0, 8
+_IN_ZIP64 = 0xFFFFFFFF  # a size that stands in an extra field, as the directory has it (4.5.3)
 _CHUNK = 256 * 1024
 
 
 class Member(NamedTuple):
-    """One member as its own header describes it. `end`: where it ends at the latest."""
+    """One member as one header describes it. `end`: where it ends at the latest; `size`: unpacked bytes that
+    are read of it, None: all there are."""
 
     name: str
     method: int
     start: int
     end: int
+    size: int | None = None
 
 
 def find_unlisted(file: IO[bytes]) -> Iterator[Member]:
@@ -45,19 +49,65 @@ def find_unlisted(file: IO[bytes]) -> Iterator[Member]:
             yield Member(name, method, content, min(content + size, end) if method == _STORED else end)
 
 
+def find_listed(file: IO[bytes], listed: zipfile.ZipInfo) -> Iterator["MemberContent"]:
+    """The contents that readers see of a member of the directory: one, unless its headers or sizes lie.
+
+    Each has to be read before the next one is asked for. Nothing of a member without a header of its own, and
+    as `MemberContent` for other methods than deflate and none.
+    """
+    file.seek(listed.header_offset)
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size or not header.startswith(MARK):
+        return
+    _, _, _, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
+    start = listed.header_offset + _HEADER.size + name_bytes + extra_bytes
+    end, name, size = start + listed.compress_size, listed.filename, listed.file_size
+    as_listed = MemberContent(file, Member(name, listed.compress_type, start, end, size))
+    yield as_listed
+    by_directory = (listed.compress_type, end)
+    if not as_listed.is_whole:
+        yield MemberContent(file, Member(name, listed.compress_type, start, _latest(file, *by_directory)))
+    by_itself = (method, start + packed)
+    says_otherwise = method == _STORED and packed not in (0, _IN_ZIP64) and by_itself != by_directory
+    if method != listed.compress_type or says_otherwise:
+        yield MemberContent(file, Member(name, method, start, _latest(file, *by_itself)))
+
+
+def _latest(file: IO[bytes], method: int, end: int) -> int:
+    """Where a member of this method ends at the latest that says `end`: a deflated one ends by itself."""
+    return file.seek(0, 2) if method == _DEFLATED else end
+
+
 class MemberContent:
-    """The bytes of an unlisted member, to be read in pieces. Raises zlib.error for damage."""
+    """The bytes of one member, to be read in pieces. Raises zlib.error for damage."""
 
     def __init__(self, file: IO[bytes], member: Member) -> None:
         self._file = file
-        self._at, self._end = member.start, member.end
+        self.member = member
+        self._at, self._given = member.start, 0
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if member.method == _DEFLATED else None
         self._is_readable = member.method in (_STORED, _DEFLATED)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether what was read is all that the packed bytes hold, and ends where they end."""
+        if not self._is_readable:
+            return True  # as far as anybody knows who does not read it
+        if self._at != self.member.end or self._given != self.member.size:
+            return False
+        return self._inflate is None or (self._inflate.eof and not self._inflate.unused_data)
+
     def read(self, size: int) -> bytes:
         """The next piece of at most `size` bytes; empty at the end, and for methods that are not read."""
+        data = self._read(size) if self._is_readable else b""
+        most = self.member.size
+        self._given += len(data)
+        # One that goes on behind its size has more than was said: seen by this, and not given.
+        return data if most is None or self._given <= most else data[: max(0, most - self._given + len(data))]
+
+    def _read(self, size: int) -> bytes:
         if self._inflate is None:
-            return self._raw(size) if self._is_readable else b""
+            return self._raw(size)
         while not self._inflate.eof:
             packed = self._inflate.unconsumed_tail or self._raw(_CHUNK)
             if data := self._inflate.decompress(packed, size):
@@ -68,7 +118,7 @@ class MemberContent:
 
     def _raw(self, size: int) -> bytes:
         self._file.seek(self._at)
-        data = self._file.read(max(0, min(size, self._end - self._at)))
+        data = self._file.read(max(0, min(size, self.member.end - self._at)))
         self._at += len(data)
         return data
 
