@@ -33,6 +33,7 @@ from touchplate.builder.plan import (
     RESERVED_FOLDER,
     BuildPlan,
     BuildResult,
+    Forbidden,
     Limits,
     Phase,
     Progress,
@@ -150,6 +151,19 @@ def _job(
         limits=plan.limits,
         root=plan.root.path if plan.root is not None else None,
     )
+
+
+def check_source_file(forbidden: Forbidden, uri: str, data: bytes) -> None:
+    """An archive that is unpacked is itself in no tree, and may be the published file all the same. Raises
+    PhaseFailed."""
+    try:
+        found = AnswerFinder(forbidden.digests).find_in_source(data)
+    except TooMuchError as error:
+        detail = f"source {uri} cannot be looked through: {error}"
+        raise PhaseFailed("fetch", "refused-input", detail) from error
+    if found is not None:
+        detail = f"source {uri} {found}: the published file that the build has to make"
+        raise PhaseFailed("fetch", "refused-input", detail)
 
 
 def check_source(plan: BuildPlan, cache: Cache) -> None:

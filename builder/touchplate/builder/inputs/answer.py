@@ -11,6 +11,7 @@ looked through within the limits is refused.
 
 import contextlib
 import hashlib
+import io
 import lzma
 import tarfile
 import tempfile
@@ -94,6 +95,17 @@ class AnswerFinder:
                 raise _lack(error) from error
         contents = known.find(sha256)
         return contents is not None and self._digests.isdisjoint(contents)
+
+    def find_in_source(self, data: bytes) -> str | None:
+        """As `find`, for an archive that is unpacked for the build: itself, and what it holds, no deeper. Its
+        files are looked through where they are unpacked (`find_below`)."""
+        if not self._digests:
+            return None
+        search = _Search(self._digests, min(EXPANDED_BYTES, self._left))
+        try:
+            return search.look(io.BytesIO(data), "", 1)
+        finally:
+            self._left -= search.read_bytes
 
     def find_below(self, folder: Path) -> str | None:
         """As `find`, for the first regular file of a tree that is or holds the answer."""
