@@ -109,3 +109,9 @@ def test_a_jar_of_absurd_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(compiled, "MAX_MEMBERS", 1)
     with pytest.raises(DefinitionError, match="more than 1 members"):
         digest_classes(zip_bytes({"A": b"text", "B": b"text"}))
+
+
+def test_a_jar_may_have_as_many_members_as_the_limit_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "MAX_MEMBERS", 4)
+    many = {"A": CLASS, "b": b"text" * 100, "c": b"text", "D": OTHER}
+    assert digest_classes(zip_bytes(many)) == {sha256(CLASS), sha256(OTHER)}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from touchplate.builder.archives.zips import ZIP_ERRORS
-from touchplate.builder.archives.zipviews import MemberContent, find_listed, find_unlisted
+from touchplate.builder.archives.zipviews import MARK, MemberContent, find_listed, find_unlisted
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import GIB, KIB
 
@@ -36,12 +36,11 @@ def digest_classes(data: bytes) -> frozenset[str]:
 
     Raises DefinitionError beyond the limits.
     """
-    if data.count(_ENTRY) > MAX_MEMBERS:  # before zipfile makes an object of each
+    # Before zipfile makes an object of each; and those that no directory names.
+    if max(data.count(_ENTRY), data.count(MARK)) > MAX_MEMBERS:
         raise DefinitionError(f"the published jar has more than {MAX_MEMBERS} members")
     digests, left = set(), MAX_CLASS_BYTES
-    for number, content in enumerate(_contents(io.BytesIO(data))):
-        if number >= MAX_MEMBERS:
-            raise DefinitionError(f"the published jar has more than {MAX_MEMBERS} members")
+    for content in _contents(io.BytesIO(data)):
         sha256, size = hashlib.sha256(), 0
         for piece in _pieces(content):
             size += len(piece)
