@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from touchplate.builder.archives import tarchain
+from touchplate.builder.archives import packed, tarchain
 from touchplate.builder.errors import HostLack, TooMuchError
 from touchplate.builder.inputs import answer
 from touchplate.builder.inputs.answer import AnswerFinder
@@ -149,6 +149,15 @@ def test_debian_packages_are_opened(tmp_path: Path) -> None:
     assert find(tmp_path, package.replace(b"3         `", b"-         `")) is None  # odd sizes are damage
 
 
+def test_a_long_name_as_bsd_writes_it_is_no_content(tmp_path: Path) -> None:
+    name = b"a-name-of-twenty.jar"
+    member = struct.pack(
+        "16s32x10s2s", b"#1/20".ljust(16), str(20 + len(PUBLISHED)).encode().ljust(10), b"`\n"
+    )
+    assert find(tmp_path, b"!<arch>\n" + member + name + PUBLISHED) == "holds it as '#1/20'"
+    assert find(tmp_path, b"!<arch>\n" + member.replace(b"#1/20", b"#1/no") + name + PUBLISHED) is None
+
+
 def test_file_of_two_kinds_is_opened_as_both(tmp_path: Path) -> None:
     inside = zipped("a.jar", PUBLISHED)
     for front in (gzip.compress(b"harmless"), lzma.compress(b"harmless"), without_magic(tarred())[:512]):
@@ -253,15 +262,15 @@ GZIP_FIELDS = b"\x1f\x8b\x08\x1e" + bytes(6) + b"\x02\0xx" + b"name\0" + b"comme
 def test_a_compressed_file_gives_what_it_unpacks_to_whatever_is_wrong_behind_that(
     tmp_path: Path, content: bytes
 ) -> None:
-    packed = gzip.compress(content)
+    whole = gzip.compress(content)
     held = {
-        "something behind it": packed + b"what gunzip warns about, and Java does not",
-        "a wrong checksum": flipped(packed, -6),
-        "a wrong size": flipped(packed, -1),
-        "no checksum": packed[:-8],
-        "half a checksum": packed[:-5],
-        "all fields": GZIP_FIELDS + packed[10:],
-        "zeros behind it": packed + bytes(300_000),
+        "something behind it": whole + b"what gunzip warns about, and Java does not",
+        "a wrong checksum": flipped(whole, -6),
+        "a wrong size": flipped(whole, -1),
+        "no checksum": whole[:-8],
+        "half a checksum": whole[:-5],
+        "all fields": GZIP_FIELDS + whole[10:],
+        "zeros behind it": whole + bytes(300_000),
         "in two members": gzip.compress(content[:5]) + bytes(7) + gzip.compress(content[5:]),
         "bzip2 in two streams": bz2.compress(content[:5]) + bz2.compress(content[5:]),
         "bzip2 and something": bz2.compress(content) + b"something",
@@ -278,9 +287,17 @@ def test_a_compressed_file_gives_what_it_unpacks_to_whatever_is_wrong_behind_tha
         assert (what, finder.find(path)) == (what, "holds it as '(unpacked)'")
 
 
+def test_streams_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "MAX_STREAMS", 3)
+    for pack in (gzip.compress, bz2.compress, lzma.compress):
+        assert find(tmp_path, pack(b"") * 2 + pack(PUBLISHED)) == "holds it as '(unpacked)'"
+        with pytest.raises(TooMuchError, match="packed in more than 3 pieces"):
+            find(tmp_path, pack(b"") * 4)
+
+
 def test_compressed_files_without_the_answer_are_clean(tmp_path: Path) -> None:
-    packed = gzip.compress(b"another")
-    for data in (packed, packed[:5], b"\x1f\x8b\x08\x0c", GZIP_FIELDS[:-4], packed + packed[:3], packed[:-9]):
+    whole = gzip.compress(b"another")
+    for data in (whole, whole[:5], b"\x1f\x8b\x08\x0c", GZIP_FIELDS[:-4], whole + whole[:3], whole[:-9]):
         assert find(tmp_path, data) is None
 
 

@@ -12,12 +12,18 @@ import zlib
 from collections.abc import Callable
 from typing import IO, Protocol
 
+from touchplate.builder.errors import TooMuchError
+
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
 
 HEAD_BYTES = 14
 """Of a file, to know whether it is compressed: the header of the older .lzma, and the first byte after it."""
 
-_CHUNK = 256 * 1024
+MAX_STREAMS = 100_000
+"""Members or streams of one file: `bgzip` makes one of each 64 KiB, and an empty one has 20 bytes."""
+
+_CHUNK = 64 * 1024
+_PADDING = 4096  # zero bytes between streams, looked for in such pieces
 _GZIP_FIXED, _GZIP_TRAILER = 10, 8  # RFC 1952, 2.3: bytes of the fixed header; checksum and size
 _HEADER_CRC, _EXTRA, _NAME, _COMMENT = 0x02, 0x04, 0x08, 0x10
 _LZMA_PROPERTIES, _LZMA_SIZE = 9 * 5 * 5, 1 << 38  # as liblzma takes a file for .lzma (alone_decoder.c)
@@ -55,11 +61,12 @@ class PackedContent:
         self._magic = magic
         self._make = make
         self._at = 0  # of the next bytes to unpack
+        self._streams = 0
         self._unpacker: _Unpacker | None = self._begin()
 
     def read(self, size: int) -> bytes:
         """The next piece of at most `size` bytes; empty at the end. Raises zlib.error, lzma.LZMAError or
-        OSError for damage."""
+        OSError for damage, TooMuchError for more than MAX_STREAMS."""
         while (unpacker := self._unpacker) is not None:
             if unpacker.eof:
                 self._at -= len(unpacker.unused_data)
@@ -77,13 +84,16 @@ class PackedContent:
             return None
         if self._magic == GZIP:
             self._at += _GZIP_TRAILER
-        while (raw := self._raw(_CHUNK)) and not raw.strip(b"\0"):
+        while (raw := self._raw(_PADDING)) and not raw.strip(b"\0"):
             pass
         self._at -= len(raw.lstrip(b"\0"))
         self._file.seek(self._at)
         return self._begin() if self._file.read(len(self._magic)) == self._magic else None
 
     def _begin(self) -> _Unpacker:
+        self._streams += 1
+        if self._streams > MAX_STREAMS:
+            raise TooMuchError(f"it is packed in more than {MAX_STREAMS} pieces")
         if self._magic == GZIP:
             self._skip_header()
         return self._make()

@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO
 
+from touchplate.builder.archives.part import Part
 from touchplate.builder.archives.tars import TAR_DAMAGE, UNBOUNDED, TarReader
 from touchplate.builder.errors import TooMuchError
 
@@ -25,21 +26,6 @@ MAX_BEGINNINGS = 10_000
 
 _CHUNK = 512 * BLOCK
 _CHECKSUM, _CHECKSUM_AT = re.compile(rb"[ \0]*[0-7]+[ \0]"), slice(148, 156)  # of a header
-
-
-class Part:
-    """Some bytes of a seekable file, read one piece after the other."""
-
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        self._file = file
-        self._at, self._end = start, start + max(0, size)
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, as many as asked for until the end."""
-        self._file.seek(self._at)
-        data = self._file.read(max(0, min(size, self._end - self._at)))
-        self._at += len(data)
-        return data
 
 
 class TarContent:

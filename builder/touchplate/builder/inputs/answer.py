@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from touchplate.builder.archives.packed import HEAD_BYTES, PackedContent, open_packed
-from touchplate.builder.archives.tarchain import Part, find_tar_members, is_tar
+from touchplate.builder.archives.part import Part
+from touchplate.builder.archives.tarchain import find_tar_members, is_tar
 from touchplate.builder.archives.zipviews import MARK, MemberContent, find_listed, find_unlisted
 from touchplate.builder.errors import HostLack, TooMuchError
 from touchplate.builder.known_contents import KnownContents
@@ -44,6 +45,7 @@ MEMBERS = 200_000
 _CHUNK = 256 * KIB
 _IN_MEMORY = 8 * MIB  # larger members wait on disk to be looked into
 _AR, _AR_HEADER_BYTES, _AR_SIZE = b"!<arch>\n", 60, slice(48, 58)  # ar(5)
+_AR_LONG_NAME = "#1/"  # and its length
 _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each member (APPNOTE 4.3.12)
 _ZIP_NAME_AT = 26  # in a member's own header: length of the name, of the extra field, the name (4.3.7)
 _UTF8_NAME = 0x800  # general purpose bit 11 (4.4.4)
@@ -261,7 +263,10 @@ def _open_ar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         if len(header) < _AR_HEADER_BYTES:
             return
         size = int(header[_AR_SIZE])
-        yield header[:16].decode("latin-1").strip(), Part(file, at + _AR_HEADER_BYTES, size)
+        name = header[:16].decode("latin-1").strip()
+        # BSD's form of a long name stands before the content, and counts as such.
+        before = int(name.removeprefix(_AR_LONG_NAME)) if name.startswith(_AR_LONG_NAME) else 0
+        yield name, Part(file, at + _AR_HEADER_BYTES + before, size - before)
         at += _AR_HEADER_BYTES + size + size % 2
 
 
