@@ -2,11 +2,11 @@
 
 A build that copies the published jar into its output would be `identical` and prove nothing. So every input
 is looked through: its own digest, and the digests of what it holds when it is an archive, two archives deep,
-compressed or not. A file that is two kinds of archive at once is opened as both, and no checksum, second name
-or directory of an archive is needed to read it, since tools that unpack do not need them either. This finds
-copies, not disguises: whoever publishes an input could also have encrypted the answer in it, and no reader of
-bytes can tell. zstd and lz4 are closed to it, too: the standard library cannot read them. What cannot be
-looked through within the limits is refused.
+compressed or not. A file that is two kinds of archive at once is opened as both, and an archive is read as
+any reader may read it: what some programs find behind its end, or in spite of a wrong checksum, name or
+header, is found here. This finds copies, not disguises: whoever publishes an input could also have encrypted
+the answer in it, and no reader of bytes can tell. zstd and lz4 are closed to it, too: the standard library
+cannot read them. What cannot be looked through within the limits is refused.
 """
 
 import contextlib
