@@ -397,6 +397,36 @@ def test_a_member_is_read_as_far_as_its_size_says_and_to_its_own_end(tmp_path: P
     assert find(tmp_path, bytes(data)) == "holds it as 'a.jar'"
 
 
+def with_directory(front: bytes, *listed: tuple[bytes, int, int, int]) -> bytes:
+    """`front` and a directory of `listed`: name, method, bytes (packed as well as not), where it is said to be."""
+    directory = b""
+    for name, method, size, at in listed:
+        fields = (20, 20, 0, method, 0, 0, 0, size, size, len(name), 0, 0, 0, 0, 0, at)
+        directory += struct.pack("<4s6H3I5H2I", b"PK\x01\x02", *fields) + name
+    count = len(listed)
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, len(directory), len(front), 0)
+    return front + directory + end
+
+
+def test_a_directory_that_lies_about_where_members_are_hides_none(tmp_path: Path) -> None:
+    first, hidden = header(0, 1) + b"x", zipped("a.jar", LARGE)
+    cut = hidden[: hidden.rindex(b"before.txt") - DIRECTORY_ENTRY_BYTES]
+    middle = len(first) + len(cut) // 2
+    whole = first + cut
+    finder = AnswerFinder(frozenset({hashlib.sha256(LARGE).hexdigest()}))
+    path = tmp_path / "input"
+    for what, data in {
+        "one that covers all": with_directory(whole, (b"n", 0, len(whole) - 31, 0)),
+        "one that has no end": with_directory(whole, (b"n", 0, 0xFFFFFFF0, 0)),
+        "one without a header": with_directory(whole, (b"n", 0, 9, middle), (b"n", 8, 9, middle + 5)),
+        "one far behind the end": with_directory(whole, (b"n", 0, 9, 0xFFFFFFF0), (b"n", 0, 1, 0)),
+        "one before the beginning": with_directory(whole, (b"n", 0, 1, 0), (b"n", 0, 1, 0))[27:],
+        "one by another method": with_directory(whole, (b"n", 12, len(whole), 0), (b"n", 12, 9, 0xFFFFFFF0)),
+    }.items():
+        path.write_bytes(data)
+        assert "a.jar'" in str(finder.find(path)), what
+
+
 def test_true_headers_have_a_member_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = b"a member of some bytes" * 1000
     monkeypatch.setattr(answer, "EXPANDED_BYTES", len(contents))

@@ -9,13 +9,17 @@ others believe the directory. Of sizes some believe none, and read a deflated me
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
 
 MARK = b"PK\x03\x04"  # before each member (APPNOTE 4.3.7)
 
 _HEADER = struct.Struct("<4s5H3I2H")
+HEADER_BYTES = _HEADER.size
+"""Of a member's own header, before its name."""
+
 _STORED, _DEFLATED = 0, 8
+_UNSAID = 0  # a size that stands behind the data only
 _IN_ZIP64 = 0xFFFFFFFF  # a size that stands in an extra field, as the directory has it (4.5.3)
 _CHUNK = 256 * 1024
 
@@ -31,51 +35,58 @@ class Member(NamedTuple):
     size: int | None = None
 
 
-def find_unlisted(file: IO[bytes]) -> Iterator[Member]:
-    """The members of a seekable file outside of all that its directory names, in order.
+Span = tuple[int, int]
+"""Start and end of a part of a file."""
+
+
+def find_listed(file: IO[bytes], listed: zipfile.ZipInfo, read: list[Span]) -> Iterator["MemberContent"]:
+    """The contents that readers of the directory see of one member: one, unless its sizes lie.
+
+    Each has to be read before the next one is asked for. Where it lies goes into `read` once that is sure: by
+    its own header, and by its data. Nothing of a member without a header of its own, and as `MemberContent`
+    for other methods than deflate and none.
+    """
+    at = listed.header_offset
+    if not 0 <= at <= file.seek(0, 2):  # some are negative, or greater than a file's position can be
+        return
+    file.seek(at)
+    header = file.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES or not header.startswith(MARK):
+        return
+    _, _, _, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
+    start = at + HEADER_BYTES + name_bytes + extra_bytes
+    member = Member(
+        listed.filename, listed.compress_type, start, start + listed.compress_size, listed.file_size
+    )
+    content = MemberContent(file, member)
+    yield content
+    if not content.is_whole:
+        end = file.seek(0, 2) if member.method == _DEFLATED else member.end  # a deflated one ends by itself
+        yield MemberContent(file, member._replace(end=end, size=None))
+    elif method == member.method and (
+        method == _DEFLATED or packed in (listed.compress_size, _UNSAID, _IN_ZIP64)
+    ):
+        read.append((at, member.end))
+
+
+def find_unlisted(file: IO[bytes], read: Iterable[Span]) -> Iterator[Member]:
+    """The members of a seekable file outside of what was `read` already, in order, each as its own header
+    describes it.
 
     The caller may move the file's position meanwhile.
     """
-    for start, end in _gaps(file):
+    size = file.seek(0, 2)
+    for start, end in _gaps(size, read):
         for at in _marks(file, start, end):
             file.seek(at)
-            header = file.read(_HEADER.size)
-            if len(header) < _HEADER.size:
+            header = file.read(HEADER_BYTES)
+            if len(header) < HEADER_BYTES:
                 return
-            _, _, _, method, _, _, _, size, _, name_bytes, extra_bytes = _HEADER.unpack(header)
+            _, _, _, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
             name = file.read(name_bytes).decode("cp437")
-            content = at + _HEADER.size + name_bytes + extra_bytes
+            content = at + HEADER_BYTES + name_bytes + extra_bytes
             # The size of a deflated member may stand behind it only; it ends by itself.
-            yield Member(name, method, content, min(content + size, end) if method == _STORED else end)
-
-
-def find_listed(file: IO[bytes], listed: zipfile.ZipInfo) -> Iterator["MemberContent"]:
-    """The contents that readers see of a member of the directory: one, unless its headers or sizes lie.
-
-    Each has to be read before the next one is asked for. Nothing of a member without a header of its own, and
-    as `MemberContent` for other methods than deflate and none.
-    """
-    file.seek(listed.header_offset)
-    header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size or not header.startswith(MARK):
-        return
-    _, _, _, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
-    start = listed.header_offset + _HEADER.size + name_bytes + extra_bytes
-    end, name, size = start + listed.compress_size, listed.filename, listed.file_size
-    as_listed = MemberContent(file, Member(name, listed.compress_type, start, end, size))
-    yield as_listed
-    by_directory = (listed.compress_type, end)
-    if not as_listed.is_whole:
-        yield MemberContent(file, Member(name, listed.compress_type, start, _latest(file, *by_directory)))
-    by_itself = (method, start + packed)
-    says_otherwise = method == _STORED and packed not in (0, _IN_ZIP64) and by_itself != by_directory
-    if method != listed.compress_type or says_otherwise:
-        yield MemberContent(file, Member(name, method, start, _latest(file, *by_itself)))
-
-
-def _latest(file: IO[bytes], method: int, end: int) -> int:
-    """Where a member of this method ends at the latest that says `end`: a deflated one ends by itself."""
-    return file.seek(0, 2) if method == _DEFLATED else end
+            yield Member(name, method, content, min(content + packed, size) if method == _STORED else size)
 
 
 class MemberContent:
@@ -123,20 +134,10 @@ class MemberContent:
         return data
 
 
-def _gaps(file: IO[bytes]) -> Iterator[tuple[int, int]]:
-    """Where no member of the directory lies. Of each, header and packed bytes count, not the names between
-    them, so what is left out is never more than the directory's reader sees."""
-    file.seek(0, 2)
-    size, at = file.tell(), 0
-    try:
-        with zipfile.ZipFile(file) as archive:
-            listed = [
-                (one.header_offset, one.header_offset + _HEADER.size + one.compress_size)
-                for one in archive.filelist
-            ]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error):
-        listed = []
-    for start, end in sorted(listed):
+def _gaps(size: int, read: Iterable[Span]) -> Iterator[Span]:
+    """What of a file of `size` bytes lies outside of `read`."""
+    at = 0
+    for start, end in sorted(read):
         if start > at:
             yield at, min(start, size)
         at = max(at, end)

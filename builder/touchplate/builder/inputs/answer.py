@@ -13,11 +13,12 @@ import contextlib
 import hashlib
 import io
 import lzma
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +26,7 @@ from typing import IO, Any
 from touchplate.builder.archives.packed import HEAD_BYTES, PackedContent, open_packed
 from touchplate.builder.archives.part import Part
 from touchplate.builder.archives.tarchain import find_tar_members, is_tar
-from touchplate.builder.archives.zipviews import MARK, MemberContent, find_listed, find_unlisted
+from touchplate.builder.archives.zipviews import MARK, MemberContent, Span, find_listed, find_unlisted
 from touchplate.builder.errors import HostLack, TooMuchError
 from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
@@ -52,7 +53,13 @@ _UTF8_NAME = 0x800  # general purpose bit 11 (4.4.4)
 _STORED, _DEFLATED = 0, 8  # methods that are read here, in every way; others as zipfile does (4.4.5)
 _DAMAGED: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError),
-    *(NotImplementedError, RuntimeError, LookupError),  # unknown methods, passwords, odd names in zipfile
+    *(
+        NotImplementedError,
+        RuntimeError,
+        LookupError,
+        OverflowError,
+        struct.error,
+    ),  # unknown methods, passwords, odd names in zipfile
 )
 
 
@@ -245,9 +252,11 @@ def _kinds(file: IO[bytes], troubles: list[OSError]) -> Iterator[_Opener]:
     if is_listed:
         if _count_zip_entries(file) > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
-        yield partial(_open_zip, troubles)
-    if is_listed or head.startswith(MARK):
-        yield _open_unlisted
+        read: list[Span] = []
+        yield partial(_open_zip, troubles, read)
+        yield partial(_open_unlisted, read)
+    elif head.startswith(MARK):
+        yield partial(_open_unlisted, [])
 
 
 def _unpack(content: PackedContent, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
@@ -270,13 +279,13 @@ def _open_ar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         at += _AR_HEADER_BYTES + size + size % 2
 
 
-def _open_zip(troubles: list[OSError], file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+def _open_zip(troubles: list[OSError], read: list[Span], file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     with zipfile.ZipFile(file) as archive:
         if len(archive.filelist) > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
         for member in archive.filelist:
             if member.compress_type in (_STORED, _DEFLATED):
-                for view in find_listed(file, member):
+                for view in find_listed(file, member, read):
                     yield member.filename, view
                 continue
             with _ignoring_damage(troubles):
@@ -285,8 +294,8 @@ def _open_zip(troubles: list[OSError], file: IO[bytes]) -> Iterator[tuple[str, A
                     yield member.filename, content
 
 
-def _open_unlisted(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    for member in find_unlisted(file):
+def _open_unlisted(read: Sequence[Span], file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    for member in find_unlisted(file, read):
         yield member.name, MemberContent(file, member)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from touchplate.builder.archives.zips import ZIP_ERRORS
-from touchplate.builder.archives.zipviews import MARK, MemberContent, find_listed, find_unlisted
+from touchplate.builder.archives.zipviews import HEADER_BYTES, MARK, MemberContent, find_listed, find_unlisted
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import GIB, KIB
 
@@ -56,12 +56,15 @@ def digest_classes(data: bytes) -> frozenset[str]:
 def _contents(file: IO[bytes]) -> Iterator[MemberContent]:
     try:
         with zipfile.ZipFile(file) as archive:
-            listed = [one for one in archive.filelist if not one.filename.endswith(_EMPTY)]
+            listed = archive.filelist
     except ZIP_ERRORS:
         listed = []
     for one in listed:
-        yield from find_listed(file, one)
-    for member in find_unlisted(file):
+        if not one.filename.endswith(_EMPTY):
+            yield from find_listed(file, one, [])
+    # Not read to its end, so what the directory says has to do.
+    spans = [(one.header_offset, one.header_offset + HEADER_BYTES + one.compress_size) for one in listed]
+    for member in find_unlisted(file, spans):
         yield MemberContent(file, member)
 
 
