@@ -398,7 +398,7 @@ def test_a_member_is_read_as_far_as_its_size_says_and_to_its_own_end(tmp_path: P
 
 
 def with_directory(front: bytes, *listed: tuple[bytes, int, int, int]) -> bytes:
-    """`front` and a directory of `listed`: name, method, bytes (packed as well as not), where it is said to be."""
+    """`front` and a directory of `listed`: name, method, bytes (packed or not), where it is said to be."""
     directory = b""
     for name, method, size, at in listed:
         fields = (20, 20, 0, method, 0, 0, 0, size, size, len(name), 0, 0, 0, 0, 0, at)
