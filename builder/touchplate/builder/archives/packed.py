@@ -29,14 +29,27 @@ _HEADER_CRC, _EXTRA, _NAME, _COMMENT = 0x02, 0x04, 0x08, 0x10
 _LZMA_PROPERTIES, _LZMA_SIZE = 9 * 5 * 5, 1 << 38  # as liblzma takes a file for .lzma (alone_decoder.c)
 
 
-class _Unpacker(Protocol):
+class Unpacker(Protocol):
+    """As the decompressors of bz2 and lzma are."""
+
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the stream is over."""
+        ...
+
     @property
-    def needs_input(self) -> bool: ...
+    def needs_input(self) -> bool:
+        """Whether all that was given is used up."""
+        ...
+
     @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """What was given and stands behind the end."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """The next piece of at most `max_length` bytes."""
+        ...
 
 
 def open_packed(file: IO[bytes], head: bytes) -> "PackedContent | None":
@@ -56,13 +69,13 @@ def open_packed(file: IO[bytes], head: bytes) -> "PackedContent | None":
 class PackedContent:
     """Read in pieces: all members or streams of the file, one after the other, up to what is none."""
 
-    def __init__(self, file: IO[bytes], magic: bytes, make: Callable[[], _Unpacker]) -> None:
+    def __init__(self, file: IO[bytes], magic: bytes, make: Callable[[], Unpacker]) -> None:
         self._file = file
         self._magic = magic
         self._make = make
         self._at = 0  # of the next bytes to unpack
         self._streams = 0
-        self._unpacker: _Unpacker | None = self._begin()
+        self._unpacker: Unpacker | None = self._begin()
 
     def read(self, size: int) -> bytes:
         """The next piece of at most `size` bytes; empty at the end. Raises zlib.error, lzma.LZMAError or
@@ -79,7 +92,7 @@ class PackedContent:
                 return b""
         return b""
 
-    def _next(self) -> _Unpacker | None:
+    def _next(self) -> Unpacker | None:
         if not self._magic:
             return None
         if self._magic == GZIP:
@@ -90,7 +103,7 @@ class PackedContent:
         self._file.seek(self._at)
         return self._begin() if self._file.read(len(self._magic)) == self._magic else None
 
-    def _begin(self) -> _Unpacker:
+    def _begin(self) -> Unpacker:
         self._streams += 1
         if self._streams > MAX_STREAMS:
             raise TooMuchError(f"it is packed in more than {MAX_STREAMS} pieces")
@@ -117,8 +130,7 @@ class PackedContent:
 
 
 class Inflate:
-    """A deflate stream without header and checksum (RFC 1951), read as the decompressors of bz2 and lzma
-    are."""
+    """A deflate stream without header and checksum (RFC 1951), as an Unpacker."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(-zlib.MAX_WBITS)

@@ -53,13 +53,8 @@ _UTF8_NAME = 0x800  # general purpose bit 11 (4.4.4)
 _STORED, _DEFLATED = 0, 8  # methods that are read here, in every way; others as zipfile does (4.4.5)
 _DAMAGED: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError),
-    *(
-        NotImplementedError,
-        RuntimeError,
-        LookupError,
-        OverflowError,
-        struct.error,
-    ),  # unknown methods, passwords, odd names in zipfile
+    # Unknown methods, passwords, odd names and places in zipfile.
+    *(NotImplementedError, RuntimeError, LookupError, OverflowError, struct.error),
 )
 
 
