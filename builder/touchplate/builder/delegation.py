@@ -24,6 +24,7 @@ MOVES = 100
 
 DELEGATE = "start the builder as a unit with Delegate=yes, or by systemd-run --scope -p Delegate=yes"
 
+_CONTAINER = "a container needs its own part of the tree writable at /sys/fs/cgroup"
 _MARKS = ("user.delegate", "trusted.delegate")  # systemd.resource-control(5), set to 1 by systemd
 _SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 
@@ -65,7 +66,11 @@ def find_places(proc: Path, *, systemd: Path = _SYSTEMD) -> Places:
             for controller in sorted(set(options.split(",")) & set(CONTROLLERS) & set(own)):
                 place = Place(controller, 1, _below(mountpoint, root, own[controller]))
                 places.usable.append(place)
-        elif kind == "cgroup2" and "" in own and not root.startswith("/.."):  # of another namespace
+        elif kind == "cgroup2" and "" in own and root.startswith("/.."):
+            places.lacks.append(
+                f"{mountpoint} shows more than this namespace of control groups: {_CONTAINER}"
+            )
+        elif kind == "cgroup2" and "" in own:
             _add_version_2(_below(mountpoint, root, own[""]), Path(mountpoint), systemd, places)
     return places
 
@@ -135,10 +140,7 @@ def _is_delegated(group: Path) -> bool:
 
 
 def _refused(group: Path, error: OSError) -> str:
-    return (
-        f"no group can be made in {group} ({error.strerror}): {DELEGATE}; a container needs /sys/fs/cgroup "
-        "writable and a control group namespace of its own"
-    )
+    return f"no group can be made in {group} ({error.strerror}): {DELEGATE}; {_CONTAINER}"
 
 
 def _words(file: Path) -> list[str]:

@@ -69,8 +69,9 @@ def run(args: argparse.Namespace) -> int:
         print_json({"backends": [_json(one) for one in found], "groups_lack": list(lacks)})
     else:
         _show(found)
-        for lack in lacks:
-            print_line(f"\ncontrol groups: {lack}")
+        if lacks:
+            print_line()
+            print_pairs([("control groups", lacks[0]), *(("", lack) for lack in lacks[1:])])
     return OK if any(one.signs for one in found) else UNDETERMINED
 
 
