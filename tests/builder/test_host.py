@@ -140,6 +140,7 @@ def test_control_groups_of_both_versions_are_found_and_set(tmp_path: Path) -> No
 def test_host_without_control_groups_says_so(tmp_path: Path) -> None:
     groups = make_groups(Limits(), proc=tmp_path)
     assert groups.describe() == {"cpu": "rlimit", "memory": "rlimit", "pids": "rlimit"}
+    assert groups.lacks == ["no control groups for memory, pids, cpu are mounted here"]
     assert groups.members() == set()
     groups.close()
 

@@ -125,7 +125,8 @@ def make_groups(limits: Limits, *, proc: Path = Path("/proc/self")) -> ControlGr
                     folder.rmdir()
             continue
         groups.keep(place.controller, place.version, folder, limit)
-    groups.lacks = lacks if len(groups.folders) < len(CONTROLLERS) else []
+    if missing := [one for one in CONTROLLERS if one not in groups.folders]:
+        groups.lacks = lacks or [f"no control groups for {', '.join(missing)} are mounted here"]
     return groups
 
 
