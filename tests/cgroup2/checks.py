@@ -15,7 +15,7 @@ from touchplate.builder.limits import make_groups
 from touchplate.builder.plan import MIB, Limits
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig, open_sandbox
 
-SECONDS = 200.0
+SECONDS = 60.0
 LIMITS = Limits(wall_seconds=SECONDS, memory_bytes=200 * MIB, processes=77)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.hostile import exhaust, kernel, mirror, outputs, reach
 from tests.hostile.attack import Attack
 from tests.hostile.walls import SANDBOXES
-from tests.hostile.world import SECONDS, World
+from tests.hostile.world import World
 
 from touchplate.base.environment import read_environment
 from touchplate.builder.errors import HostLack
@@ -54,22 +54,22 @@ class Row:
 
 
 @contextmanager
-def _world(backend: str, off: frozenset[str], seconds: float) -> Iterator[World]:
+def _world(backend: str, off: frozenset[str]) -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="touchplate-hostile-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
-        yield World(backend, off, folder, seconds)
+        yield World(backend, off, folder)
     finally:
         shutil.rmtree(folder)
 
 
-def attempt(attack: Attack, backend: str, seconds: float = SECONDS) -> Row:
+def attempt(attack: Attack, backend: str) -> Row:
     """Every composition of one attack."""
     start = time.monotonic()
     mistakes = []
     for off, must_succeed in attack.compositions(backend):
         what = f"without {' and '.join(sorted(off))}" if off else "with all walls"
-        with _world(backend, off, seconds) as world:
+        with _world(backend, off) as world:
             try:
                 succeeded = attack.attempt(world)
             except (HostLack, AssertionError, OSError) as error:
@@ -113,9 +113,6 @@ def main() -> int:
     """Attack. 0 when all is contained and every control succeeds."""
     parser = argparse.ArgumentParser(prog="tests.hostile", description=__doc__)
     parser.add_argument("--backend", action="append", choices=list(SANDBOXES), default=[])
-    parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="wall clock of a job; default: %(default)g"
-    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("words", nargs="*", help="only attacks whose name holds one of these")
     args = parser.parse_args()
@@ -125,7 +122,7 @@ def main() -> int:
     for attack in attacks:
         for backend in backends:
             if backend in attack.walls:
-                rows.append(attempt(attack, backend, args.seconds))
+                rows.append(attempt(attack, backend))
                 if not args.json:
                     show(rows[-1])
     if args.json:

@@ -150,7 +150,7 @@ def log(world: World) -> bool:
 
 def wall_clock(world: World) -> bool:
     """Ignore every signal and stay."""
-    limits = world.limits(wall_seconds=1 if world.has("limit of time") else world.seconds)
+    limits = world.limits(wall_seconds=1 if world.has("limit of time") else 20)
     script = """
 import signal
 for one in (1, 2, 3, 15):

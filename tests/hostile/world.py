@@ -40,8 +40,6 @@ class World:
     off: frozenset[str]
     folder: Path
     """Open to every user; `folder/host` is the host's, and no build may see it."""
-    seconds: float = SECONDS
-    """Wall clock of a job; more where everything is slow, as in an emulated machine."""
     said: list[str] = field(default_factory=list)
     """What the builds of this attempt printed last, for a person who looks for the reason."""
 
@@ -71,8 +69,7 @@ class World:
 
     def limits(self, **tight: int | float) -> Limits:
         """Limits of a job."""
-        usual = {"wall_seconds": self.seconds, "memory_bytes": 2 * GIB, "workspace_bytes": GIB}
-        return Limits(**{**usual, **tight})  # type: ignore[arg-type]
+        return Limits(**{"wall_seconds": SECONDS, "memory_bytes": 2 * GIB, "workspace_bytes": GIB, **tight})  # type: ignore[arg-type]
 
     def run(
         self,
