@@ -158,13 +158,14 @@ def _run(command: tuple[str, ...]) -> tuple[int, str]:
     return done.returncode, done.stdout.decode(errors="replace")
 
 
-def _mistakes(step: Step, code: int, said: str) -> list[str]:
+def find_mistakes(step: Step, code: int, said: str) -> list[str]:
+    """What is not as the step says."""
     mistakes = [] if code == step.code else [f"exit code {code}, not {step.code}"]
     mistakes += [f"does not say {one!r}" for one in step.right if not re.search(one, said)]
     return mistakes + [f"says {one!r}" for one in step.wrong if re.search(one, said)]
 
 
-def _count(step: Step, said: str) -> int:
+def count(step: Step, said: str) -> int:
     """How many checks or attacks a step stands for."""
     if step.name.startswith("attacks"):
         return len(re.findall("  contained  ", said))
@@ -178,14 +179,14 @@ def try_place(place: str) -> bool:
     for step in PLACES[place]:
         start = time.monotonic()
         code, said = _STARTERS[place](step)
-        mistakes = _mistakes(step, code, said)
+        mistakes = find_mistakes(step, code, said)
         verdict = "FAILED" if mistakes else "ok"
         print(f"{place:<18}  {step.name:<18}  {verdict:<6}  {time.monotonic() - start:5.0f} s", flush=True)
         if mistakes or step.name.startswith("attacks"):
             print(said.rstrip(), flush=True)
         for mistake in mistakes:
             print(f"    {mistake}", flush=True)
-        right += 0 if mistakes else _count(step, said)
+        right += 0 if mistakes else count(step, said)
         wrong += bool(mistakes)
     left = [str(path) for path in Path("/sys/fs/cgroup").rglob("touchplate-[0-9]*")]
     if left:
