@@ -99,6 +99,18 @@ REQUIRES
 )
 """A library that calls those that it requires."""
 
+HEADERS = (
+    HEAD
+    + """
+    package_type = "header-library"
+    implements = ["auto_header_only"]
+
+    def package(self):
+        copy(self, "*.h", self.source_folder, self.package_folder + "/include")
+"""
+)
+"""A library for every machine."""
+
 TOOL = """
 import os
 
@@ -229,8 +241,11 @@ def upload(pages: dict[str, object], published: Published, *, time: int | None =
     of_package = f"{revision.recipe_path}/revisions/{revision.rrev}/packages/{revision.package_id}"
     for path, one in ((revision.recipe_path, revision.rrev), (of_package, str(revision.prev))):
         known = json.loads(bytes(pages.get(f"{path}/revisions", b'{"revisions": []}')))["revisions"]  # type: ignore[call-overload]
-        listed = [{"revision": one, "time": said}, *(each for each in known if each["revision"] != one)]
-        pages[f"{path}/revisions"] = json.dumps({"revisions": listed}).encode()
+        # A remote that has a revision keeps it as it is.
+        if one not in [each["revision"] for each in known]:
+            pages[f"{path}/revisions"] = json.dumps(
+                {"revisions": [{"revision": one, "time": said}, *known]}
+            ).encode()
     search = f"v2/conans/search?{urlencode({'q': f'{revision.name}/*'})}"
     results = json.loads(bytes(pages.get(search, b'{"results": []}')))["results"]  # type: ignore[call-overload]
     pages[search] = json.dumps({"results": sorted({*results, revision.reference})}).encode()

@@ -219,7 +219,7 @@ def test_a_compatible_package_is_taken_when_there_is_no_other(remote: Remote) ->
         ([Graph(missing=("../../x",))], "is no reference of Conan"),
         ([Graph(missing=("a b/1.0",))], "none of Conan's names"),
         ([Graph(missing=("zlib/[>=1]",))], "none of Conan's names"),
-        ([Graph(missing=("zlib/1.0#abc",))], r"requires zlib/1\.0, which no upstream has"),
+        ([Graph(missing=("zlib/1.0#abc",))], r"requires zlib/1\.0#abc, which no upstream has"),
         ([Graph(missing=("zlib/1.0",)), Graph(missing=("zlib/1.0#abc",))], "only one revision is possible"),
         ([Graph(missing=("zlib/*",))], r"zlib/\* is asked for twice"),
         ([Graph(nodes=(Node("who/1.0#ab", "c" * 40, "Missing"),))], "who/1.0#ab, which was not asked for"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.builder.conanparts import Published, Scene, contents, infer, outputs
-from tests.builder.requireparts import HEAD, Family, Shelf, library, requirements_of, sources, upload
+from tests.builder.requireparts import HEAD, HEADERS, Family, Shelf, library, requirements_of, sources, upload
 
 from touchplate.builder.definitions.definition import parse_definition
 from touchplate.builder.definitions.normalise import normalise_definition
@@ -81,6 +81,18 @@ def test_a_package_for_tests_of_the_build_is_pinned_too(stage: Scene, family: Fa
     done = run(stage, published)
     same(done, published)
     assert str(family.base.revision) in pinned(done)
+
+
+def test_a_requirement_that_is_headers_alone_has_an_empty_conaninfo(stage: Scene, family: Family) -> None:
+    headers = HEADERS.replace("NAME", "header")
+    header = family.shelf.publish("header", headers, {"header.h": "static int header(void) { return 2; }\n"})
+    assert header.package["conaninfo.txt"] == b""
+    recipe = library("body", 'requires = "header/1.0"').replace("-l{other.ref.name}", "")
+    published = family.shelf.publish("body", recipe, sources("body", "header"))
+    stage.site.pages.update(family.shelf.pages)
+    done = run(stage, published)
+    same(done, published)
+    assert pinned(done) == [str(header.revision)]
 
 
 def test_code_of_another_recipe_is_pinned_without_a_package(stage: Scene, family: Family) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import (
+    DISK_FULL,
     DefinitionError,
     FailedPhase,
     HostLack,
     PhaseFailed,
     RefusedInputError,
     TooMuchError,
+    storage_lack,
 )
 from touchplate.builder.inputs.answer import AnswerFinder
 from touchplate.builder.inputs.lock import (
@@ -41,6 +43,7 @@ from touchplate.builder.plan import (
     RESERVED_FOLDER,
     BuildPlan,
     BuildResult,
+    Forbidden,
     Limits,
     Phase,
     Progress,
@@ -164,10 +167,25 @@ def _job(
     )
 
 
+def check_source_file(forbidden: Forbidden, uri: str, data: bytes) -> None:
+    """An archive that is unpacked is itself in no tree, and may be the published file all the same. Raises
+    PhaseFailed."""
+    try:
+        found = AnswerFinder(forbidden.digests).find_in_source(data)
+    except TooMuchError as error:
+        detail = f"source {uri} cannot be looked through: {error}"
+        raise PhaseFailed("fetch", "refused-input", detail) from error
+    if found is not None:
+        detail = f"source {uri} {found}: the published file that the build has to make"
+        raise PhaseFailed("fetch", "refused-input", detail)
+
+
 def check_source(plan: BuildPlan, cache: Cache) -> None:
     """Source and fetched tools are inputs, too: a tree with the published file in it proves nothing."""
     finder = AnswerFinder(plan.forbidden.digests, cache.contents)
     _check_tree(finder, plan.source, "source")
+    compiled = AnswerFinder(plan.forbidden.compiled, cache.contents)
+    _check_tree(compiled, plan.source, "source", "compiled code of the published file")
     for bind in plan.binds:
         seen = (str(bind.host), plan.forbidden.digests)
         if bind.fetched and seen not in cache.looked_through:
@@ -189,14 +207,14 @@ def _check_root(finder: AnswerFinder, root: ShownRoot) -> None:
         raise PhaseFailed("fetch", "refused-input", detail)
 
 
-def _check_tree(finder: AnswerFinder, folder: Path, what: str) -> None:
+def _check_tree(finder: AnswerFinder, folder: Path, what: str, answer: str = "the published file") -> None:
     try:
         found = finder.find_below(folder)
     except TooMuchError as error:
         detail = f"{what} cannot be looked through: {error}"
         raise PhaseFailed("fetch", "refused-input", detail) from error
     if found is not None:
-        detail = f"{what} file {found}: the published file that the build has to make"
+        detail = f"{what} file {found}: {answer} that the build has to make"
         raise PhaseFailed("fetch", "refused-input", detail)
 
 
@@ -248,7 +266,7 @@ def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> N
     try:
         _lay_out(plan, lock, cache, repo)
     except OSError as error:
-        raise HostLack(f"cannot lay out the locked files: {error.strerror}", reason="disk-full") from error
+        raise storage_lack("cannot lay out the locked files", repo, error) from error
 
 
 def _lay_out(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
@@ -298,7 +316,8 @@ def phase_failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> Phase
     log = outcome.log
     match outcome.stopped:
         case "disk-full":
-            return HostLack("the disk of the work folder is full", reason="disk-full", log=log)
+            detail = f"the disk of {outcome.full} is nearly full: make room there, or use another folder"
+            return HostLack(detail, reason=DISK_FULL, log=log)
         case "timeout":
             return PhaseFailed(phase, "timeout", f"not done after {limits.wall_seconds:g} seconds", log=log)
         case "too-large":

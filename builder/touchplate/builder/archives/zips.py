@@ -5,7 +5,6 @@ structure; what it does not check is done here: names that climb out, links, dup
 that explode.
 """
 
-import errno
 import io
 import re
 import stat
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.errors import ArchiveError, HostLack
+from touchplate.builder.errors import ArchiveError, is_of_host, storage_lack
 from touchplate.builder.plan import MIB
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -24,7 +23,7 @@ _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each entry (APP
 _READ_BYTES = 256 * 1024  # one read: memory stays flat however large the entry
 
 # zipfile raises all of these on damaged or hostile input, depending on the byte that is wrong.
-_ZIP_ERRORS = (
+ZIP_ERRORS = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,
@@ -85,7 +84,7 @@ class SafeZip:
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
             infos = self._zip.infolist()
-        except _ZIP_ERRORS as error:
+        except ZIP_ERRORS as error:
             raise ArchiveError(f"not a readable zip archive: {error}") from error
         if len(infos) > self._limits.entries:
             raise ArchiveError(f"archive has {len(infos)} entries, more than {self._limits.entries}")
@@ -133,7 +132,7 @@ class SafeZip:
                     if left < 0:
                         raise ArchiveError(f"entry {info.filename[:80]!r} is longer than it declares")
                     yield chunk
-        except _ZIP_ERRORS as error:
+        except ZIP_ERRORS as error:
             raise ArchiveError(f"entry {info.filename[:80]!r} does not unpack: {error}") from error
         if left:
             raise ArchiveError(f"entry {info.filename[:80]!r} is shorter than it declares")
@@ -220,8 +219,8 @@ def unpack(
                     stream.write(chunk)
             path.chmod(0o755 if member.mode & 0o111 else 0o644)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise HostLack(f"no disk space left to unpack into {target}; free some") from error
+            if is_of_host(error):
+                raise storage_lack("cannot unpack an archive", target.parent, error) from error
             raise ArchiveError(f"cannot write {place_at[:80]!r}: {error.strerror}") from error
     return len(written)
 

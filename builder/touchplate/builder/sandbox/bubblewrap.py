@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from touchplate.base.environment import read_environment
-from touchplate.builder.errors import HostLack
-from touchplate.builder.limits import make_groups
+from touchplate.builder.delegation import DELEGATE
+from touchplate.builder.errors import DISK_FULL, HostLack
+from touchplate.builder.limits import ControlGroups, make_groups
 from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, Bind, Limits, Surroundings
 from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, run_tool
 from touchplate.builder.sandbox.probe import Probe, probe_sandbox
@@ -171,6 +172,7 @@ class Sandbox:
                     cpus=job.surroundings.cpus,
                 )
                 outcome = run(contained, lambda: watch() or disk.look(), on_line)
+            _check_held(groups)
         finally:
             groups.close()
         if not outcome.stopped and "exit-code" not in outcome.status:
@@ -228,6 +230,16 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
     return sandbox
 
 
+def _check_held(groups: ControlGroups) -> None:
+    """Raise HostLack when a job has had less limits than were set."""
+    if lost := groups.lost():
+        raise HostLack(
+            f"a job's control group no longer limited {', '.join(lost)} at its end: another program manages "
+            f"these groups; {DELEGATE}",
+            reason="no-limits",
+        )
+
+
 def _without_exit_code(outcome: Outcome) -> Outcome:
     """What it means that bubblewrap ended by itself and never told how the command ended."""
     if outcome.out_of_memory:
@@ -246,6 +258,7 @@ class _DiskWatch:
         self._workspace = workspace
         self._limit = limits.workspace_bytes
         self._next = self._next_walk = 0.0
+        self._full_place: Path | None = None
 
     def look(self) -> str:
         if (now := time.monotonic()) < self._next:
@@ -260,9 +273,9 @@ class _DiskWatch:
 
     def judge(self, outcome: Outcome) -> Outcome:
         """Look once more at the end: between two looks a job can write a lot."""
-        if outcome.stopped:
-            return outcome
-        return outcome if not (found := self._found()) else outcome.but_stopped(found)
+        if not outcome.stopped and (found := self._found()):
+            outcome = outcome.but_stopped(found)
+        return replace(outcome, full=self._full_place if outcome.stopped == DISK_FULL else None)
 
     def _found(self) -> str:
         usage = self._workspace.usage()
@@ -273,8 +286,11 @@ class _DiskWatch:
     def _full(self) -> str:
         # Half of what was free at the start at least: the rest of the host has to live, too. It also ends
         # what no walk finds, such as files that only a socket's queue still holds.
-        places = (self._workspace.root, self._workspace.build)
-        return "" if all(is_free(place, share=2) for place in places) else "disk-full"
+        for place in (self._workspace.root.parent, self._workspace.build.parent.parent):
+            if not is_free(place, share=2):
+                self._full_place = place
+                return DISK_FULL
+        return ""
 
 
 def show_options(job: Job) -> Iterator[str]:

@@ -23,7 +23,7 @@ from touchplate.builder.ecosystems.conan.reference import (
     revision_of,
 )
 from touchplate.builder.ecosystems.conan.remote import check_package, check_recipe
-from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.errors import DefinitionError, storage_lack
 from touchplate.builder.inputs.repository import RemoteFile, Repositories
 from touchplate.builder.plan import REPOSITORY_FOLDER, PinnedInput
 from touchplate.verify.jcs import JSONValue
@@ -198,4 +198,4 @@ def _keep(cache: Cache, file: RemoteFile) -> None:
     try:
         cache.inputs.put(file.data, expected=file.sha256)
     except (StorageError, OSError) as error:
-        raise HostLack(f"cannot keep {file.uri}: {error}", reason="disk-full") from error
+        raise storage_lack(f"cannot keep {file.uri}", cache.inputs.folder, error) from error

@@ -201,7 +201,8 @@ class Resolver:
             if rrev in [one for one, _ in revisions]:
                 recipe = reference.at(identity, rrev)
                 return _Pin(recipe, repository, pin_files(read_recipe(repository, recipe)))
-        wanted = reference.at("", "0").reference
+        exact = reference.rrev or known
+        wanted = reference.at("", "0").reference + (f"#{exact}" if exact else "")
         raise DefinitionError(
             f"it requires {wanted}, which no upstream has; give its remote: --upstream "
             "NAME=URL,ecosystem=conan"
