@@ -251,7 +251,7 @@ _LOST = "( jobs\\((lost|overruns)\\))?"
 _STEPS = {
     "job added": "jobs",
     "lease given": f"jobs\\(attempts,[^)]*\\){_LOST}",
-    "lease kept": "jobs\\(lease_until,leased(,phase)?\\)",
+    "lease kept": "jobs\\(beats,held,lease_until(,phase)?\\)",
     "result judged": "jobs\\(result\\)",
     "statements stored": "jobs\\(parcel\\)",
     "job finished": "jobs\\(detail,finished,indexes,lease_until,state\\)",
