@@ -13,8 +13,8 @@ from tests.builder.imageparts import ImageScene, Published, open_image_scene, ta
 from tests.builder.sandboxes import Site
 
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.definitions import Definition
-from touchplate.builder.lock import InputLock
+from touchplate.builder.definitions.definition import Definition
+from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.verify.jcs import JSONValue
 

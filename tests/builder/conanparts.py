@@ -25,8 +25,8 @@ from touchplate.builder.ecosystems.conan.reference import PACKAGE, Revision
 from touchplate.builder.ecosystems.conan.revisions import recipe_revision
 from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc, need_conan
 from touchplate.builder.errors import HostLack
-from touchplate.builder.probe import PYTHON
 from touchplate.builder.rebuild import Rebuild
+from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.purl import PackageURL
 

@@ -11,7 +11,7 @@ from tests.builder.conanparts import scene as conan_scene
 from tests.builder.imageparts import ImageScene, open_image_scene
 from tests.builder.sandboxes import Rig, open_rig, open_test_sandbox, require_sandbox
 
-from touchplate.builder.sandbox import Sandbox
+from touchplate.builder.sandbox.bubblewrap import Sandbox
 
 
 @pytest.fixture(scope="session")

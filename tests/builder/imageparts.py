@@ -24,11 +24,11 @@ from tests.builder.sandboxes import open_folder
 from touchplate.base.environment import read_environment
 from touchplate.base.progress import QuietProgress
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.definitions import Definition, parse_definition
-from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
+from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.builder.sandbox.ranged import FIRST_ID, IDS, RANGES
+from touchplate.builder.sandbox.workspace import processes_of
 from touchplate.builder.workshop import Workshop, open_workshop
-from touchplate.builder.workspace import processes_of
 from touchplate.verify.jcs import JSONValue
 
 IDENTITY = "registry.example.org"

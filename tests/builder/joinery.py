@@ -13,15 +13,15 @@ from tests.builder.tarparts import gzip_bytes
 
 from touchplate.builder.backend import Backend
 from touchplate.builder.cache import Cache
-from touchplate.builder.compare import Comparison, compare
-from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.comparison.compare import Comparison, compare
+from touchplate.builder.definitions.definition import Definition, SourceFile
+from touchplate.builder.definitions.schema import Reader
 from touchplate.builder.ecosystem import DefinitionForm, Inference, refuse_hints
 from touchplate.builder.errors import DefinitionError, PhaseFailed
-from touchplate.builder.lock import InputLock, LockedInput, make_lock
+from touchplate.builder.inputs.lock import InputLock, LockedInput, make_lock
+from touchplate.builder.inputs.repository import RemoteFile, Repository
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile, Forbidden, Progress
-from touchplate.builder.probe import Probe
-from touchplate.builder.repository import RemoteFile, Repository
-from touchplate.builder.schema import Reader
+from touchplate.builder.sandbox.probe import Probe
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency

@@ -9,9 +9,9 @@ from pathlib import Path
 from tests.builder.mavenparts import manifest, pom, publish, served, zip_bytes
 
 from touchplate.base.progress import QuietProgress
-from touchplate.builder.definitions import Definition, make_definition
-from touchplate.builder.repository import Repository
-from touchplate.builder.upstream_option import parse_upstream
+from touchplate.builder.definitions.definition import Definition, make_definition
+from touchplate.builder.inputs.repository import Repository
+from touchplate.builder.inputs.upstream_option import parse_upstream
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.jcs import JSONValue
 

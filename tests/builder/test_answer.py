@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from touchplate.builder import answer
-from touchplate.builder.answer import AnswerFinder
 from touchplate.builder.errors import HostLack, TooMuchError
+from touchplate.builder.inputs import answer
+from touchplate.builder.inputs.answer import AnswerFinder
 
 PUBLISHED = b"the published jar"
 DIRECTORY_ENTRY_BYTES = 46  # before the name (APPNOTE 4.3.12)

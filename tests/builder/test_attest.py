@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.builder.mavenparts import manifest, zip_bytes
 
-from touchplate.builder.attest import (
+from touchplate.builder.attestation.attest import (
     BuildFacts,
     Compared,
     Operator,
@@ -13,12 +13,12 @@ from touchplate.builder.attest import (
     need_backend,
     provenance_payload,
 )
-from touchplate.builder.compare import compare
-from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.attestation.foreign import check_foreign
+from touchplate.builder.comparison.compare import compare
+from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.errors import AttestError, HostLack
-from touchplate.builder.foreign import check_foreign
+from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.plan import CollectedFile
-from touchplate.builder.repository import RemoteFile
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.entry import make_entry, verify_entry
 from touchplate.verify.jcs import JSON, format_json, parse_json

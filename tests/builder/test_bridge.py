@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.builder.sandboxes import Rig
 
-from touchplate.builder import bridge
 from touchplate.builder.errors import PhaseFailed
+from touchplate.builder.sandbox import bridge
 
 SECONDS = 10.0
 

@@ -13,7 +13,7 @@ from tests.builder.rebuildparts import CONTENT, FOLDER, JAR, PACKAGE, Scene, sce
 from tests.builder.sandboxes import require_sandbox
 from tests.simkeys import ORIGIN
 
-from touchplate.builder.definition_folder import save_definition
+from touchplate.builder.definitions.folder import save_definition
 from touchplate.verify.cli import main
 from touchplate.verify.entry import parse_packed
 from touchplate.verify.keys import format_private_pem, generate_signer

@@ -13,10 +13,10 @@ from tests.builder.mavenparts import manifest, pom, publish, zip_bytes
 from tests.builder.rebuildparts import FOLDER, JAR, PACKAGE, Scene, scene
 from tests.builder.test_definitions import VALID
 
-from touchplate.builder.definitions import parse_definition
+from touchplate.builder.definitions.definition import parse_definition
+from touchplate.builder.definitions.yaml_writer import format_yaml
+from touchplate.builder.definitions.yamlcore import parse_yaml
 from touchplate.builder.ecosystems.maven.infer import infer
-from touchplate.builder.yaml_writer import format_yaml
-from touchplate.builder.yamlcore import parse_yaml
 from touchplate.verify.cli import main
 from touchplate.verify.purl import parse_purl
 

@@ -20,16 +20,16 @@ from tests.builder.rebuildparts import COMMON, JAR, PACKAGE, PUBLISHED
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.progress import QuietProgress
-from touchplate.builder.attest import Operator
-from touchplate.builder.commits import fetch_commit, open_remote, read_commit
-from touchplate.builder.definitions import Definition, SourceFile, make_definition
+from touchplate.builder.attestation.attest import Operator
+from touchplate.builder.definitions.definition import Definition, SourceFile, make_definition
+from touchplate.builder.definitions.normalise import normalise_definition
 from touchplate.builder.errors import DefinitionError, HostLack, PhaseFailed
-from touchplate.builder.normalise import normalise_definition
+from touchplate.builder.git.commits import fetch_commit, open_remote, read_commit
+from touchplate.builder.inputs.upstream_option import parse_upstream
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import Logged, repeat
 from touchplate.builder.submit import sign_rebuild
 from touchplate.builder.trees import tree_digest
-from touchplate.builder.upstream_option import parse_upstream
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.cli import main
 from touchplate.verify.dsse import parse_envelope
@@ -299,7 +299,7 @@ def test_an_answer_that_is_not_the_commits_pack_says_nothing_about_the_package(
 def test_an_answer_without_end_is_cut(
     site: GitSite, workshop: Workshop, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("touchplate.builder.git_protocol.MAX_PACK_BYTES", 100_000)
+    monkeypatch.setattr("touchplate.builder.git.protocol.MAX_PACK_BYTES", 100_000)
     commit = repository.commit_files({"a": os.urandom(200_000)})
     assert "more than 100000 bytes" in refusal(workshop, commit)
 
@@ -541,8 +541,8 @@ _CHILD = """
 import sys
 from pathlib import Path
 from touchplate.base.progress import QuietProgress
-from touchplate.builder.commits import open_remote, read_commit
-from touchplate.builder.upstream_option import parse_upstream
+from touchplate.builder.git.commits import open_remote, read_commit
+from touchplate.builder.inputs.upstream_option import parse_upstream
 from touchplate.builder.workshop import open_workshop
 data, central, hub, uri, commit = sys.argv[1:]
 upstreams = [parse_upstream(central), parse_upstream(hub)]

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 from tests.builder.mavenparts import manifest, zip_bytes
 
-from touchplate.builder.compare import MAX_SUMMARY_LINES, Comparison, compare
+from touchplate.builder.comparison.compare import MAX_SUMMARY_LINES, Comparison, compare
 from touchplate.verify.jcs import parse_json
 
 CLASS_17 = b"\xca\xfe\xba\xbe\x00\x00\x00\x3d" + b"code" * 20

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.builder.tarparts import PACKAGE, Item, block, gzip_bytes, later, of, pax, tar_bytes
 
-from touchplate.builder.compare import Comparison, compare
-from touchplate.builder.compare_tar import MAX_MEMBERS
+from touchplate.builder.comparison.compare import Comparison, compare
+from touchplate.builder.comparison.tars import MAX_MEMBERS
 from touchplate.builder.stabilize.registry import stabilize
 from touchplate.verify.jcs import parse_json
 
@@ -134,6 +134,6 @@ def test_a_member_of_negative_size_is_not_read_for_ever() -> None:
 
 def test_very_many_members_are_not_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(PACKAGE) < MAX_MEMBERS
-    monkeypatch.setattr("touchplate.builder.compare_tar.MAX_MEMBERS", 3)
+    monkeypatch.setattr("touchplate.builder.comparison.tars.MAX_MEMBERS", 3)
     found = tgz(PACKAGE, later(PACKAGE))
     assert found.summary[-1] == "conan_package.tgz: not compared as an archive: a tar of more than 3 members"

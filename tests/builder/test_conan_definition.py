@@ -14,7 +14,9 @@ from tests.builder.sandboxes import Site
 from touchplate.base.durable import DigestFolder
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.definitions import Definition, make_definition, parse_definition
+from touchplate.builder.definitions.definition import Definition, make_definition, parse_definition
+from touchplate.builder.definitions.normalise import normalise_definition
+from touchplate.builder.definitions.yaml_writer import format_yaml
 from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
 from touchplate.builder.ecosystems.conan.definition import details_of
 from touchplate.builder.ecosystems.conan.failure import explain_failure
@@ -25,9 +27,7 @@ from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, Re
 from touchplate.builder.ecosystems.conan.revisions import package_revision, recipe_revision
 from touchplate.builder.ecosystems.conan.tools import Conan, Gcc, Program, default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.normalise import normalise_definition
-from touchplate.builder.repository import RemoteFile, Repositories, Repository
-from touchplate.builder.yaml_writer import format_yaml
+from touchplate.builder.inputs.repository import RemoteFile, Repositories, Repository
 
 RECIPE = {
     "conanfile.py": b"from conan.tools.cmake import CMake\n",

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from tests.builder.conanparts import LIBRARY, Published, Scene, contents, infer, outputs
 
-from touchplate.builder.attest import Operator
+from touchplate.builder.attestation.attest import Operator
 from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
-from touchplate.builder.lock import InputLock
+from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.rebuild import Rebuild, rebuild
 from touchplate.builder.submit import sign_rebuild
 from touchplate.verify.dsse import parse_envelope

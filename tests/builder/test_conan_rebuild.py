@@ -9,7 +9,7 @@ from tests.builder.conanparts import LIBRARY, SOURCES, Published, Scene, content
 
 from touchplate.builder.ecosystems.conan.definition import EPOCH
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.lock import LockedInput, make_lock
+from touchplate.builder.inputs.lock import LockedInput, make_lock
 from touchplate.builder.rebuild import Rebuild, rebuild
 
 DOWNLOADS = (

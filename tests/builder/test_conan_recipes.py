@@ -22,7 +22,7 @@ from touchplate.builder.ecosystems.conan.reference import Revision, package_revi
 from touchplate.builder.ecosystems.conan.remote import list_files, read_package, read_recipe
 from touchplate.builder.ecosystems.conan.revisions import package_revision, recipe_revision
 from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
-from touchplate.builder.repository import Repository
+from touchplate.builder.inputs.repository import Repository
 from touchplate.verify.purl import parse_purl
 
 INFO = b"[settings]\nos=Linux\n[options]\nshared=False\n"

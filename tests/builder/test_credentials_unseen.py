@@ -9,7 +9,7 @@ import pytest
 from tests.builder.sandboxes import Rig
 from tests.builder.test_upstream_client import BASIC, PASSWORD, write_secret
 
-from touchplate.builder.lock import format_lock
+from touchplate.builder.inputs.lock import format_lock
 from touchplate.builder.plan import BuildPlan
 
 # All that a build can read of its surroundings, and all that the mirror says, as one text on its output.

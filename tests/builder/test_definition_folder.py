@@ -8,16 +8,16 @@ from pathlib import Path, PurePosixPath
 import pytest
 from tests.builder.test_definitions import VALID
 
-from touchplate.builder.definition_folder import (
+from touchplate.builder.definitions.folder import (
     check_file,
     check_folder,
     find_definition,
     read_definition_file,
     save_definition,
 )
-from touchplate.builder.definition_path import definition_path
+from touchplate.builder.definitions.path import definition_path
+from touchplate.builder.definitions.yamlcore import MAX_BYTES
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.yamlcore import MAX_BYTES
 from touchplate.verify.purl import parse_purl
 
 PACKAGE = parse_purl("pkg:maven/org.example/demo@1.0?type=jar")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.builder.rebuildparts import PACKAGE, scene, scripted
 
-from touchplate.builder.definition_index import FRESH_SECONDS, DefinitionIndex
-from touchplate.builder.definition_path import definition_path
+from touchplate.builder.definitions.index import FRESH_SECONDS, DefinitionIndex
+from touchplate.builder.definitions.path import definition_path
 from touchplate.builder.errors import DefinitionError
 from touchplate.verify.purl import parse_purl
 

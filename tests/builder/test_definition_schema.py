@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from touchplate.builder.definitions import parse_definition
+from touchplate.builder.definitions.definition import parse_definition
+from touchplate.builder.definitions.json_schema import DIALECT, definition_schema, format_schema
+from touchplate.builder.definitions.normalise import normalise_definition
+from touchplate.builder.definitions.yamlcore import parse_yaml
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.json_schema import DIALECT, definition_schema, format_schema
-from touchplate.builder.normalise import normalise_definition
-from touchplate.builder.yamlcore import parse_yaml
 from touchplate.verify.jcs import format_json
 from touchplate.verify.purl import ECOSYSTEMS
 

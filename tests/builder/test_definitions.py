@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from touchplate.builder.definitions import MOST, Definition, make_definition, parse_definition
+from touchplate.builder.definitions.definition import MOST, Definition, make_definition, parse_definition
+from touchplate.builder.definitions.yamlcore import MAX_BYTES, MAX_MISTAKES, parse_yaml
 from touchplate.builder.ecosystems.maven.definition import details_of
 from touchplate.builder.errors import BuilderError, DefinitionError
-from touchplate.builder.yamlcore import MAX_BYTES, MAX_MISTAKES, parse_yaml
 from touchplate.verify.jcs import format_json
 
 SHA = "ab" * 32

@@ -14,16 +14,16 @@ from tests.builder.rebuildparts import Scene, scene, scripted
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.environment import read_environment
-from touchplate.builder import detailed
 from touchplate.builder import rebuild as rebuild_module
-from touchplate.builder.attest import Operator
-from touchplate.builder.compare import compare
-from touchplate.builder.detailed import Detailer, open_detailer
+from touchplate.builder.attestation.attest import Operator
+from touchplate.builder.cli.report import rebuild_json
+from touchplate.builder.comparison import detailed
+from touchplate.builder.comparison.compare import compare
+from touchplate.builder.comparison.detailed import Detailer, open_detailer
 from touchplate.builder.errors import HostLack
 from touchplate.builder.rebuild import fetch_published, rebuild
-from touchplate.builder.report import rebuild_json
+from touchplate.builder.sandbox.workspace import remove_abandoned
 from touchplate.builder.submit import sign_rebuild
-from touchplate.builder.workspace import remove_abandoned
 from touchplate.verify.jcs import parse_json
 from touchplate.verify.keys import generate_signer
 

@@ -19,17 +19,17 @@ from tests.verify.support import OPERATOR_A, statement_signer
 from touchplate.base.errors import UpstreamError
 from touchplate.base.progress import QuietProgress
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.attest import Operator
-from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.attestation.attest import Operator
+from touchplate.builder.cli.report import exit_code, print_rebuild, rebuild_json
+from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.ecosystem import Ecosystem
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.inputs.upstream_option import parse_upstream, parse_upstreams
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import Logged, repeat
-from touchplate.builder.report import exit_code, print_rebuild, rebuild_json
 from touchplate.builder.stabilize.registry import stabilize
 from touchplate.builder.submit import sign_rebuild
-from touchplate.builder.upstream_option import parse_upstream, parse_upstreams
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.check import digest_file, judge
 from touchplate.verify.dsse import parse_envelope

@@ -8,16 +8,16 @@ import pytest
 from tests.builder.rebuildparts import Scene, scene, scripted
 from tests.builder.sandboxes import Rig, gvisor_sandbox, open_rig, require_sandbox
 
-from touchplate.builder.cli_probe import CHOICES
-from touchplate.builder.demands import FEATURES, Demands, check_demands, choose_backend
+from touchplate.builder.cli.probe import CHOICES
+from touchplate.builder.definitions.demands import FEATURES, Demands, check_demands, choose_backend
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.gvisor import GvisorSandbox
 from touchplate.builder.plan import Limits
-from touchplate.builder.probe import Probe
-from touchplate.builder.probe_gvisor import GvisorProbe, probe_gvisor
 from touchplate.builder.rebuild import fetch_published, rebuild
-from touchplate.builder.sandbox import Job
-from touchplate.builder.workspace import Workspace
+from touchplate.builder.sandbox.bubblewrap import Job
+from touchplate.builder.sandbox.gvisor import GvisorSandbox
+from touchplate.builder.sandbox.probe import Probe
+from touchplate.builder.sandbox.probe_gvisor import GvisorProbe, probe_gvisor
+from touchplate.builder.sandbox.workspace import Workspace
 from touchplate.verify.cli import main
 
 MADE = "jar(b'made from source\\n')"

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from tests.builder.sandboxes import Rig, open_folder, require_sandbox
 
-from touchplate.builder import workspace
 from touchplate.builder.errors import HostLack
+from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.limits import make_groups
-from touchplate.builder.lock import InputLock
 from touchplate.builder.plan import MIB, Limits
-from touchplate.builder.probe import Probe, probe_sandbox
 from touchplate.builder.process import printable
-from touchplate.builder.sandbox import Job, Sandbox, SandboxConfig, open_sandbox
-from touchplate.builder.workspace import (
+from touchplate.builder.sandbox import workspace
+from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.sandbox.probe import Probe, probe_sandbox
+from touchplate.builder.sandbox.workspace import (
     Workspace,
     end_abandoned,
     locked_folder,
@@ -153,8 +153,8 @@ def test_groups_of_a_job_are_gone_afterwards(rig: Rig) -> None:
 
 
 def test_limits_hold_without_control_groups_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    from touchplate.builder import sandbox
     from touchplate.builder.limits import ControlGroups
+    from touchplate.builder.sandbox import bubblewrap as sandbox
 
     monkeypatch.setattr(sandbox, "make_groups", lambda limits: ControlGroups())
     limits = Limits(wall_seconds=20, memory_bytes=300 * MIB, processes=40)

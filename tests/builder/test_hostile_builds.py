@@ -17,8 +17,8 @@ from tests.builder.sandboxes import Rig
 from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import MIB, Bind, Limits
 from touchplate.builder.process import LINES
-from touchplate.builder.sandbox import open_sandbox
-from touchplate.builder.workspace import processes_of
+from touchplate.builder.sandbox.bubblewrap import open_sandbox
+from touchplate.builder.sandbox.workspace import processes_of
 
 MARKED = "TOUCHPLATE_TEST_SECRET"
 
@@ -311,7 +311,7 @@ SUPERVISOR = """
 import signal
 import sys
 from pathlib import Path
-from touchplate.builder.sandbox import Job, SandboxConfig, open_sandbox
+from touchplate.builder.sandbox.bubblewrap import Job, SandboxConfig, open_sandbox
 # It may be ignored, when the tests were started in the background.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 work, locks, first = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tests.builder.sandboxes import open_folder, require_sandbox
 
-from touchplate.builder import idrange, workspace
 from touchplate.builder.errors import HostLack
-from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
+from touchplate.builder.sandbox import idrange, workspace
+from touchplate.builder.sandbox.ranged import FIRST_ID, IDS, RANGES
 
 PROGRAM = str(Path(idrange.__file__))
 

@@ -14,9 +14,9 @@ from tests.builder.aptarchive import SETTINGS, architecture
 from tests.builder.aptparts import ARCHIVE, DebianScene, open_apt_scene
 from tests.builder.sandboxes import open_folder
 
-from touchplate.builder.definitions import parse_definition
+from touchplate.builder.definitions.definition import parse_definition
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.lock import InputLock
+from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.verify.cli import main
 

@@ -11,9 +11,9 @@ import pytest
 from tests.builder.aptparts import ARCHIVE, SiteScene, open_plain_scene
 
 from touchplate.builder.errors import HostLack
+from touchplate.builder.inputs.replay import CLIENTS
 from touchplate.builder.plan import MIB
 from touchplate.builder.rebuild import Rebuild
-from touchplate.builder.replay import CLIENTS
 
 WALL = {"wall_seconds": 120}
 ASK = (

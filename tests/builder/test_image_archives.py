@@ -14,7 +14,7 @@ import pytest
 from touchplate.builder.ecosystems.oci import archives
 from touchplate.builder.ecosystems.oci.archives import check_archives
 from touchplate.builder.errors import HostLack
-from touchplate.builder.lock import LockedInput
+from touchplate.builder.inputs.lock import LockedInput
 
 DEB = b"a package"
 RIGHT, WRONG = hashlib.sha256(DEB).hexdigest(), hashlib.sha256(b"another").hexdigest()

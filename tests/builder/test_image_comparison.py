@@ -14,7 +14,7 @@ import pytest
 from tests import images
 from tests.images import make_image
 
-from touchplate.builder.compare import Comparison
+from touchplate.builder.comparison.compare import Comparison
 from touchplate.builder.ecosystems.oci import layers
 from touchplate.builder.ecosystems.oci.comparison import Image, compare_images
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from touchplate.builder.archives import ArchiveLimits
+from touchplate.builder.archives.zips import ArchiveLimits
 from touchplate.builder.ecosystems.oci.context import unpack_context
 from touchplate.builder.errors import ArchiveError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from touchplate.builder.definitions import parse_definition
+from touchplate.builder.definitions.definition import parse_definition
 from touchplate.builder.ecosystems.oci.definition import details_of
 from touchplate.builder.errors import DefinitionError
 

@@ -20,13 +20,13 @@ from tests.builder.sandboxes import open_folder
 
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
-from touchplate.builder.probe import PYTHON
-from touchplate.builder.probe_runc import RuncProbe, probe_runc
-from touchplate.builder.ranged import FIRST_ID, ID_RANGES, IDS, RANGES
 from touchplate.builder.rebuild import Rebuild, fetch_published
-from touchplate.builder.runc import RuncSandbox, open_runc_sandbox
-from touchplate.builder.sandbox import Job, SandboxConfig
-from touchplate.builder.workspace import Workspace, processes_of
+from touchplate.builder.sandbox.bubblewrap import Job, SandboxConfig
+from touchplate.builder.sandbox.probe import PYTHON
+from touchplate.builder.sandbox.probe_runc import RuncProbe, probe_runc
+from touchplate.builder.sandbox.ranged import FIRST_ID, ID_RANGES, IDS, RANGES
+from touchplate.builder.sandbox.runc import RuncSandbox, open_runc_sandbox
+from touchplate.builder.sandbox.workspace import Workspace, processes_of
 
 QUICK = {"wall_seconds": 60}
 
@@ -351,9 +351,9 @@ def test_runc_that_starts_nothing_is_a_lack_of_the_host(images: ImageScene, sand
 _DYING = """
 import sys
 from pathlib import Path
-from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
-from touchplate.builder.runc import PATH, open_runc_sandbox
-from touchplate.builder.sandbox import Job, SandboxConfig
+from touchplate.builder.sandbox.ranged import FIRST_ID, IDS, RANGES
+from touchplate.builder.sandbox.runc import PATH, open_runc_sandbox
+from touchplate.builder.sandbox.bubblewrap import Job, SandboxConfig
 folder = Path(sys.argv[1])
 # Ids of its own: what the host's init has not yet waited for may stay a while.
 uids = range(FIRST_ID + (RANGES + 2) * IDS, FIRST_ID + (RANGES + 20) * IDS, IDS)

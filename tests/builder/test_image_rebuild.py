@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tests.builder.imageparts import BUSYBOX, ImageScene, Published, tar_bytes
 
-from touchplate.builder import idrange
-from touchplate.builder.attest import Operator
+from touchplate.builder.attestation.attest import Operator
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.ranged import FIRST_ID, IDS, RANGES
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.builder.sandbox import idrange
+from touchplate.builder.sandbox.ranged import FIRST_ID, IDS, RANGES
 from touchplate.builder.submit import sign_rebuild
 
 HELLO = {"Containerfile": b"FROM scratch\nCOPY hello.txt docs /\n", "hello.txt": b"hello\n", "docs/a": b"a\n"}
@@ -421,7 +421,7 @@ def test_without_root_no_image_is_built() -> None:
     )
     imports = (
         "from touchplate.builder.errors import HostLack\n"
-        "from touchplate.builder.runc import RuncSandbox, SandboxConfig\n"
+        "from touchplate.builder.sandbox.runc import RuncSandbox, SandboxConfig\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", imports + script], capture_output=True, text=True, check=True

@@ -12,8 +12,8 @@ from touchplate.base.progress import QuietProgress
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import HostLack
+from touchplate.builder.inputs.upstream_option import parse_upstream
 from touchplate.builder.rebuild import fetch_published
-from touchplate.builder.upstream_option import parse_upstream
 from touchplate.builder.workshop import open_workshop
 from touchplate.verify.purl import parse_purl
 

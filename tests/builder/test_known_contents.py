@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.builder.mavenparts import zip_bytes
 
-from touchplate.builder import answer
-from touchplate.builder.answer import AnswerFinder
 from touchplate.builder.errors import TooMuchError
+from touchplate.builder.inputs import answer
+from touchplate.builder.inputs.answer import AnswerFinder
 from touchplate.builder.known_contents import KnownContents
 
 MEMBER, INNER = b"the published file", b"something else, one archive deeper"

@@ -10,12 +10,12 @@ from tests.builder.rebuildparts import CONTENT, PUBLISHED, Scene, scene, scripte
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.progress import QuietProgress
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.errors import HostLack
+from touchplate.builder.inputs.lock import InputLock, LockedInput, format_lock
+from touchplate.builder.inputs.upstream_option import parse_upstream
 from touchplate.builder.known_locks import KnownLocks, LockKey
-from touchplate.builder.lock import InputLock, LockedInput, format_lock
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
-from touchplate.builder.upstream_option import parse_upstream
 from touchplate.builder.workshop import open_workshop
 from touchplate.verify.predicates.provenance import Dependency
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.lock import LockedInput, format_lock, is_checksum, make_lock, parse_lock
+from touchplate.builder.inputs.lock import LockedInput, format_lock, is_checksum, make_lock, parse_lock
 
 ONE = LockedInput("central", "g/a/1/a-1.jar", hashlib.sha256(b"a").hexdigest(), 1)
 TWO = LockedInput("central", "g/b/ü 1+2.pom", hashlib.sha256(b"b").hexdigest(), 0)

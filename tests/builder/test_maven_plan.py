@@ -14,14 +14,14 @@ from tests.builder.sandboxes import require_sandbox
 from touchplate.base.durable import DigestFolder
 from touchplate.base.progress import QuietProgress
 from touchplate.base.xml import parse_xml
-from touchplate.builder.definitions import Definition, make_definition
+from touchplate.builder.definitions.definition import Definition, make_definition
 from touchplate.builder.ecosystems.maven.definition import MavenTool
 from touchplate.builder.ecosystems.maven.plan import MavenTools, make_plan
 from touchplate.builder.ecosystems.maven.settings import format_settings
 from touchplate.builder.ecosystems.maven.tools import JDK, need_maven
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.inputs.repository import Repositories, Repository
 from touchplate.builder.rebuild import fetch_published
-from touchplate.builder.repository import Repositories, Repository
 from touchplate.builder.trees import tree_digest
 from touchplate.builder.workshop import open_workshop
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from tests.builder.mavenparts import manifest, pom, zip_bytes
 
-from touchplate.builder.archives import ArchiveLimits, SafeZip, unpack
-from touchplate.builder.definitions import Source
+from touchplate.builder.archives.manifest import read_traces
+from touchplate.builder.archives.zips import ArchiveLimits, SafeZip, unpack
+from touchplate.builder.definitions.definition import Source
 from touchplate.builder.ecosystems.maven.coordinates import (
     Coordinates,
     coordinates_of,
@@ -19,12 +20,11 @@ from touchplate.builder.ecosystems.maven.coordinates import (
     purl_of,
 )
 from touchplate.builder.ecosystems.maven.layout import place_source
-from touchplate.builder.ecosystems.maven.manifest import read_traces
 from touchplate.builder.ecosystems.maven.pom import parse_pom
 from touchplate.builder.ecosystems.maven.resources import Resource, check_tries, is_match
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.errors import ArchiveError, BuilderError, DefinitionError
-from touchplate.builder.repository import RemoteFile
+from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.verify.purl import parse_purl
 
 LINK = stat.S_IFLNK | 0o777

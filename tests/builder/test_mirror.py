@@ -14,9 +14,9 @@ from tests.builder.sandboxes import Rig
 from touchplate.base.http import AddressRules
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.errors import DefinitionError, PhaseFailed
-from touchplate.builder.lock import InputLock, LockedInput
+from touchplate.builder.inputs.lock import InputLock, LockedInput
+from touchplate.builder.inputs.recording import UpstreamClients
 from touchplate.builder.plan import Bind, Forbidden, Limits
-from touchplate.builder.recording import UpstreamClients
 
 PUBLISHED = b"PK the published jar, byte for byte"
 SHA256 = hashlib.sha256(PUBLISHED).hexdigest()

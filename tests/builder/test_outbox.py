@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from touchplate.builder.attestation.outbox import Outbox
 from touchplate.builder.errors import OutboxError
-from touchplate.builder.outbox import Outbox
 
 
 def test_a_parcel_survives_a_crash_byte_for_byte(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tests.builder.sandboxes import Rig
 
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.lock import InputLock, LockedInput, format_lock, parse_lock
+from touchplate.builder.inputs.lock import InputLock, LockedInput, format_lock, parse_lock
 from touchplate.builder.plan import Bind, BuildPlan
 
 FETCH_OR_READ = """

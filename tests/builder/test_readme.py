@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from touchplate.builder.cli import register
-from touchplate.builder.definition_folder import save_definition
-from touchplate.builder.definitions import parse_definition
+from touchplate.builder.cli.rebuild import register
+from touchplate.builder.definitions.definition import parse_definition
+from touchplate.builder.definitions.folder import save_definition
 from touchplate.builder.ecosystems.conan.definition import details_of as conan_details_of
 from touchplate.builder.ecosystems.conan.tools import default_conan
 from touchplate.builder.ecosystems.maven.definition import details_of

@@ -8,15 +8,15 @@ from tests.builder.mavenparts import publish
 from tests.builder.rebuildparts import CONTENT, PACKAGE, PUBLISHED, Scene, scene, scripted
 from tests.builder.sandboxes import require_sandbox
 
-from touchplate.builder.attest import Operator
+from touchplate.builder.attestation.attest import Operator
 from touchplate.builder.backend import Backend
+from touchplate.builder.cli.report import exit_code, rebuild_json
 from touchplate.builder.errors import DefinitionError, HostLack, RepeatError
-from touchplate.builder.lock import InputLock
+from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.plan import BuildPlan
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import Logged, repeat
-from touchplate.builder.report import exit_code, rebuild_json
-from touchplate.builder.sandbox import Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig, open_sandbox
 from touchplate.builder.submit import sign_rebuild
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.keys import generate_signer

@@ -28,7 +28,7 @@ from touchplate.base.upstreams import Upstream
 from touchplate.base.values import Secret
 from touchplate.builder.ecosystems.oci.registry import RegistryReader
 from touchplate.builder.errors import HostLack
-from touchplate.builder.upstream_client import UpstreamClient
+from touchplate.builder.inputs.upstream_client import UpstreamClient
 
 NAME = "team/app"
 BLOB = b"a layer"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from tests.builder.sandboxes import SECONDS
 
-from touchplate.builder import replay
 from touchplate.builder.ecosystems.oci.apt import OPTIONAL
-from touchplate.builder.lock import is_checksum
-from touchplate.builder.replay import NotServedError, Replay, locate
+from touchplate.builder.inputs import replay
+from touchplate.builder.inputs.lock import is_checksum
+from touchplate.builder.inputs.replay import NotServedError, Replay, locate
 
 PLACES = {"a.example/debian": "debian", "a.example/debian/extra": "extra", "b.example:8080": "flat"}
 

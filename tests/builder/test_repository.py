@@ -10,7 +10,7 @@ from touchplate.base.durable import DigestFolder
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.repository import Repositories, Repository
+from touchplate.builder.inputs.repository import Repositories, Repository
 
 EVIL = b"another's sources"
 DIGEST = hashlib.sha256(EVIL).hexdigest()

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from touchplate.base.environment import read_environment
-from touchplate.builder.compare import compare
+from touchplate.builder.comparison.compare import compare
 from touchplate.builder.errors import StabilizeError
 from touchplate.builder.stabilize.registry import JAR_STABILIZERS, find_shortest, stabilize
 from touchplate.builder.stabilize.zipparts import ZipArchive, read_zip, write_zip

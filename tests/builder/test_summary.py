@@ -34,8 +34,8 @@ from tests.verify.support import (
     statement_signer,
 )
 
+from touchplate.builder.attestation.foreign import check_foreign
 from touchplate.builder.errors import AttestError
-from touchplate.builder.foreign import check_foreign
 from touchplate.verify import cli
 from touchplate.verify.checkpoints import open_checkpoint
 from touchplate.verify.dsse import parse_envelope, sign_envelope

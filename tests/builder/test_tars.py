@@ -12,13 +12,19 @@ from pathlib import Path
 import pytest
 from tests.builder.test_image_comparison import compared, with_layer
 
-from touchplate.builder.answer import AnswerFinder
-from touchplate.builder.compare import compare
+from touchplate.builder.archives.tars import (
+    MAX_GLOBAL_RECORDS,
+    MAX_HEADER_BYTES,
+    PIECE_BYTES,
+    UNBOUNDED,
+    TarReader,
+)
+from touchplate.builder.comparison.compare import compare
 from touchplate.builder.ecosystems.conan.archive import digest_members
 from touchplate.builder.ecosystems.oci import layers
 from touchplate.builder.ecosystems.oci.context import unpack_context
 from touchplate.builder.errors import ArchiveError, TooMuchError
-from touchplate.builder.tars import MAX_GLOBAL_RECORDS, MAX_HEADER_BYTES, PIECE_BYTES, UNBOUNDED, TarReader
+from touchplate.builder.inputs.answer import AnswerFinder
 
 BLOCK = 512
 MANY = 3000

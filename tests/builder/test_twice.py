@@ -11,16 +11,16 @@ from tests.builder.rebuildparts import CONTENT, Scene, scene, scripted
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.environment import read_environment
-from touchplate.builder.attest import Operator
-from touchplate.builder.compare import Comparison, compare
+from touchplate.builder.attestation.attest import Operator
+from touchplate.builder.cli.report import exit_code, rebuild_json
+from touchplate.builder.comparison.compare import Comparison, compare
 from touchplate.builder.errors import HostLack, ImageError, PhaseFailed
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
-from touchplate.builder.report import exit_code, rebuild_json
-from touchplate.builder.report_twice import repeatability_lines
+from touchplate.builder.repeatability.report import repeatability_lines
+from touchplate.builder.repeatability.twice import MOST_BUILDS, NOT_COMPARED, Repeatability, check_twice
+from touchplate.builder.repeatability.vary import FACTORS, Variation, Variations, find_variations
 from touchplate.builder.submit import sign_rebuild
-from touchplate.builder.twice import MOST_BUILDS, NOT_COMPARED, Repeatability, check_twice
-from touchplate.builder.vary import FACTORS, Variation, Variations, find_variations
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.keys import generate_signer
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement

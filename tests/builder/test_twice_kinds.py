@@ -9,7 +9,7 @@ from tests.builder.rebuildparts import CONTENT, scene, scripted
 from tests.builder.sandboxes import require_gvisor
 
 from touchplate.builder.rebuild import fetch_published, rebuild
-from touchplate.builder.twice import Repeatability
+from touchplate.builder.repeatability.twice import Repeatability
 
 
 def run_conan(one: Scene, published: Published) -> Repeatability:

@@ -18,8 +18,8 @@ from touchplate.base.upstreams import Upstream
 from touchplate.base.values import Secret
 from touchplate.builder.ecosystems.oci.registry import RegistryReader
 from touchplate.builder.errors import HostLack
-from touchplate.builder.repository import Repository
-from touchplate.builder.upstream_client import AUTHENTICATE, CredentialsError, UpstreamClient
+from touchplate.builder.inputs.repository import Repository
+from touchplate.builder.inputs.upstream_client import AUTHENTICATE, CredentialsError, UpstreamClient
 
 PASSWORD = "hunter2-the-password"
 BASIC = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()

@@ -13,10 +13,8 @@ from tests.builder.sandboxes import SECONDS, Rig, gvisor_sandbox, open_folder, o
 
 from touchplate.base.environment import read_environment
 from touchplate.builder.errors import PhaseFailed
-from touchplate.builder.layout import find_listing, lay_out
 from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, BuildPlan, Limits, Surroundings
-from touchplate.builder.sandbox import Sandbox
-from touchplate.builder.vary import (
+from touchplate.builder.repeatability.vary import (
     BUILD_PATH,
     EVERYWHERE,
     FACTORS,
@@ -26,7 +24,9 @@ from touchplate.builder.vary import (
     apply,
     find_variations,
 )
-from touchplate.builder.workspace import ELSEWHERE, MEMORY_FILES, locked_folder, tidy
+from touchplate.builder.sandbox.bubblewrap import Sandbox
+from touchplate.builder.sandbox.layout import find_listing, lay_out
+from touchplate.builder.sandbox.workspace import ELSEWHERE, MEMORY_FILES, locked_folder, tidy
 
 LOOK = r"""
 import ctypes, json, os, pathlib, socket, subprocess, time

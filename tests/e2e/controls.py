@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from touchplate.builder.definitions import make_definition
+from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystems.maven.plan import MAVEN_ARGUMENTS
 from touchplate.builder.ecosystems.maven.tools import MAVEN_INSIDE
 

@@ -40,7 +40,7 @@ from tests.images import OCI_MANIFEST
 from tests.verify.support import OPERATOR_A, OPERATOR_B, statement_signer
 
 from touchplate.api.docker.layout import image_purl
-from touchplate.builder.definition_path import definition_path
+from touchplate.builder.definitions.path import definition_path
 from touchplate.verify.keys import format_private_pem
 
 TIMESTAMP = 1700000000

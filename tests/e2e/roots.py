@@ -22,8 +22,8 @@ from tests.builder.conanparts import infer, need_tools, scene
 from tests.builder.loghost import LogHost, log_host
 
 from touchplate.base.environment import read_environment
-from touchplate.builder.definitions import make_definition
-from touchplate.builder.normalise import normalise_definition
+from touchplate.builder.definitions.definition import make_definition
+from touchplate.builder.definitions.normalise import normalise_definition
 from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.roots.lock import parse_root_lock
 from touchplate.builder.workshop import default_data

@@ -33,7 +33,7 @@ from tests.e2e.sample import (
 )
 from tests.e2e.sample_cases import CASES, Case, Variation
 
-from touchplate.builder.definitions import make_definition, parse_definition
+from touchplate.builder.definitions.definition import make_definition, parse_definition
 from touchplate.builder.errors import DefinitionError
 
 JAR_GOAL = "org.apache.maven.plugins:maven-jar-plugin:jar@default-jar"

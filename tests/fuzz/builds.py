@@ -8,12 +8,12 @@ from dataclasses import replace
 from tests.builder.test_stabilize_zip import HIDDEN, JAR, LATER, zip_of
 from tests.fuzz.target import Target, attempt, expect
 
-from touchplate.builder.definitions import parse_definition
+from touchplate.builder.definitions.definition import parse_definition
+from touchplate.builder.definitions.normalise import normalise_definition
 from touchplate.builder.ecosystems.maven.pom import parse_pom
 from touchplate.builder.ecosystems.oci.containerfile import read_containerfile
 from touchplate.builder.errors import BuilderError
-from touchplate.builder.lock import InputLock, LockedInput, format_lock, make_lock, parse_lock
-from touchplate.builder.normalise import normalise_definition
+from touchplate.builder.inputs.lock import InputLock, LockedInput, format_lock, make_lock, parse_lock
 from touchplate.builder.stabilize.registry import JAR_STABILIZERS, stabilize
 from touchplate.verify.jcs import format_json
 

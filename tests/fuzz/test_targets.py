@@ -16,10 +16,10 @@ from tests.verify.support import mangle
 
 from touchplate.api.conan import answers, archive
 from touchplate.api.docker import manifests
-from touchplate.builder import lock
+from touchplate.builder.definitions.normalise import normalise_definition
 from touchplate.builder.ecosystems.maven import pom
 from touchplate.builder.ecosystems.oci import containerfile
-from touchplate.builder.normalise import normalise_definition
+from touchplate.builder.inputs import lock
 from touchplate.builder.stabilize.zipparts import ZipEntry
 from touchplate.log.witness import requests
 from touchplate.verify import forks, links, steps, tlog_proof

@@ -11,9 +11,10 @@ from unittest.mock import patch
 from tests.hostile.attack import Attack, everywhere
 from tests.hostile.world import MIB, World
 
-from touchplate.builder import gvisor, sandbox, workspace
 from touchplate.builder import limits as limits_module
 from touchplate.builder.plan import GIB
+from touchplate.builder.sandbox import bubblewrap as sandbox
+from touchplate.builder.sandbox import gvisor, workspace
 
 
 def processes(world: World) -> bool:

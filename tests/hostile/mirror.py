@@ -13,7 +13,7 @@ from tests.hostile.world import MIB, SECRET, World
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import PhaseFailed
-from touchplate.builder.lock import InputLock, LockedInput
+from touchplate.builder.inputs.lock import InputLock, LockedInput
 from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, Forbidden, Quiet
 

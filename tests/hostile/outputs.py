@@ -18,13 +18,13 @@ from unittest.mock import patch
 from tests.hostile.attack import Attack, everywhere
 from tests.hostile.world import MIB, SECRET, World
 
-from touchplate.builder import collect as collecting
-from touchplate.builder import sandbox as sandboxes
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import PhaseFailed
 from touchplate.builder.limits import ControlGroups
 from touchplate.builder.plan import GIB
-from touchplate.builder.workspace import Workspace
+from touchplate.builder.sandbox import bubblewrap as sandboxes
+from touchplate.builder.sandbox import collect as collecting
+from touchplate.builder.sandbox.workspace import Workspace
 
 HANGING_SECONDS = 3.0
 """After this an open that waits for a writer counts as waiting for ever."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from touchplate.builder.gvisor import GvisorSandbox
-from touchplate.builder.runc import TEMPORARY, RuncSandbox
-from touchplate.builder.sandbox import INSIDE_UID, Job, Sandbox, SandboxConfig
-from touchplate.builder.workspace import Workspace
+from touchplate.builder.sandbox.bubblewrap import INSIDE_UID, Job, Sandbox, SandboxConfig
+from touchplate.builder.sandbox.gvisor import GvisorSandbox
+from touchplate.builder.sandbox.runc import TEMPORARY, RuncSandbox
+from touchplate.builder.sandbox.workspace import Workspace
 
 ALLOW_ALL = bytes.fromhex("06000000 0000ff7f")
 """A filter that refuses nothing: BPF_RET, SECCOMP_RET_ALLOW."""

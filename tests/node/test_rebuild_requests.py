@@ -19,7 +19,7 @@ from tests.verify.cases import comparison, provenance, second
 from tests.verify.support import PUBLISHED
 
 from touchplate.api.docker.layout import image_purl
-from touchplate.builder.definition_path import definition_path
+from touchplate.builder.definitions.path import definition_path
 from touchplate.builder.queue.jobs import Job, QueueLimits
 from touchplate.node import rebuilds
 from touchplate.verify.purl import parse_purl

@@ -28,7 +28,7 @@ from tests.torture.process import Kill, Launcher, Run, SeriesError
 from tests.torture.results import Results
 from tests.verify.support import OPERATOR_A, statement_signer
 
-from touchplate.builder.outbox import Outbox
+from touchplate.builder.attestation.outbox import Outbox
 from touchplate.verify.client import LogClient
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.entry import parse_packed

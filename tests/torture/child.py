@@ -19,7 +19,7 @@ from typing import Any
 from tests.torture.hooks import Hooks, Plan
 from tests.torture.hooks_postgresql import install as install_postgresql
 
-import touchplate.builder.cli
+import touchplate.builder.cli.rebuild
 import touchplate.log.cli
 import touchplate.log.frontends.service
 import touchplate.log.trillian.face

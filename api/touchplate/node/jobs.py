@@ -7,7 +7,7 @@ from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import ConfigError
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import Engine, sqlite_engine
-from touchplate.builder.definition_index import DefinitionIndex
+from touchplate.builder.definitions.index import DefinitionIndex
 from touchplate.builder.queue.http import JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
 from touchplate.builder.queue.store import Queue

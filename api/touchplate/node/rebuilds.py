@@ -26,7 +26,7 @@ from touchplate.api.rebuilds import RebuildMode, WantedRebuild
 from touchplate.base.bearer import BearerTokens
 from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import StorageError
-from touchplate.builder.definition_index import DefinitionIndex
+from touchplate.builder.definitions.index import DefinitionIndex
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.queue.jobs import (

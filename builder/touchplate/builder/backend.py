@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from touchplate.builder.demands import choose_backend
+from touchplate.builder.definitions.demands import choose_backend
 from touchplate.builder.errors import HostLack
-from touchplate.builder.gvisor import open_gvisor_sandbox
 from touchplate.builder.phases import run_build, run_fetch
-from touchplate.builder.ranged import ID_RANGES
-from touchplate.builder.sandbox import SandboxConfig
-from touchplate.builder.vary import EVERYWHERE
+from touchplate.builder.repeatability.vary import EVERYWHERE
+from touchplate.builder.sandbox.bubblewrap import SandboxConfig
+from touchplate.builder.sandbox.gvisor import open_gvisor_sandbox
+from touchplate.builder.sandbox.ranged import ID_RANGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from touchplate.builder.cache import Cache
-    from touchplate.builder.lock import InputLock
+    from touchplate.builder.inputs.lock import InputLock
     from touchplate.builder.plan import BuildPlan, BuildResult, Progress
-    from touchplate.builder.probe import Probe
-    from touchplate.builder.sandbox import Sandbox
+    from touchplate.builder.sandbox.bubblewrap import Sandbox
+    from touchplate.builder.sandbox.probe import Probe
     from touchplate.builder.workshop import Workshop
 
 
@@ -63,7 +63,7 @@ class Backend(Protocol):
 
 
 class Sandboxed:
-    """A sandbox as a backend, bubblewrap's or gVisor's (`sandbox.py`, `gvisor.py`, `phases.py`)."""
+    """A sandbox as a backend, bubblewrap's or gVisor's (`bubblewrap.py`, `gvisor.py`, `phases.py`)."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from touchplate.builder.backend import Backend
-    from touchplate.builder.compare import Comparison
-    from touchplate.builder.definitions import Definition, SourceFile
+    from touchplate.builder.comparison.compare import Comparison
+    from touchplate.builder.definitions.definition import Definition, SourceFile
+    from touchplate.builder.definitions.schema import Reader
+    from touchplate.builder.inputs.repository import RemoteFile
     from touchplate.builder.plan import BuildPlan, CollectedFile
-    from touchplate.builder.repository import RemoteFile
-    from touchplate.builder.schema import Reader
     from touchplate.builder.workshop import Workshop
     from touchplate.verify.jcs import JSONValue
     from touchplate.verify.predicates.provenance import Dependency
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DefinitionForm:
-    """How definitions of one ecosystem differ from the common form (`definitions.py`)."""
+    """How definitions of one ecosystem differ from the common form (`definitions/definition.py`)."""
 
     required: tuple[str, ...]
     """Top-level fields that it must have beside the common ones; `command` where people write it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from touchplate.builder.contents import printable
+from touchplate.builder.comparison.contents import printable
 
 MAX_LINES = 6
 """Lines of a failure's detail: a compiler repeats itself, and the log itself is evidence enough."""

@@ -15,8 +15,8 @@ from touchplate.base.bearer import BearerTokens
 from touchplate.base.durable import DigestFolder, DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
 from touchplate.base.problem import MEDIA_TYPE, format_problem
+from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES
 from touchplate.builder.bodies import ClientGoneError, read_pieces
-from touchplate.builder.evidence import MAX_EVIDENCE_BYTES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}

@@ -21,20 +21,20 @@ from touchplate.base.errors import TouchplateError
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import PlainProgress
 from touchplate.base.values import Secret
-from touchplate.builder.attest import Operator
-from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.attestation.attest import Operator
+from touchplate.builder.attestation.evidence import EvidenceServer
+from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.inputs.repository import RemoteFile
+from touchplate.builder.inputs.upstream_option import parse_upstreams
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import Job, Lease, LeaseLostError
 from touchplate.builder.queue.wire import format_lease, parse_lease
 from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.repeat import fetch_root_lock
-from touchplate.builder.report_twice import repeatability_lines
-from touchplate.builder.repository import RemoteFile
+from touchplate.builder.repeatability.report import repeatability_lines
 from touchplate.builder.submit import add_envelopes, is_refused_for_good, make_statements
-from touchplate.builder.upstream_option import parse_upstreams
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import format_json, parse_json

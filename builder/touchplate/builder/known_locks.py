@@ -13,9 +13,9 @@ from pathlib import Path
 from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.lock import LOCK_BYTES, InputLock, format_lock, parse_lock
+from touchplate.builder.inputs.lock import LOCK_BYTES, InputLock, format_lock, parse_lock
 from touchplate.verify.predicates.provenance import Dependency
 
 

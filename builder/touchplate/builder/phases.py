@@ -13,9 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from touchplate.builder.answer import AnswerFinder
 from touchplate.builder.cache import Cache
-from touchplate.builder.collect import collect
 from touchplate.builder.errors import (
     DefinitionError,
     FailedPhase,
@@ -24,8 +22,10 @@ from touchplate.builder.errors import (
     RefusedInputError,
     TooMuchError,
 )
-from touchplate.builder.fetch import SOCKET_NAME, serve_mirror
-from touchplate.builder.lock import NAME_BYTES, InputLock, LockedInput, is_metadata, is_sha256
+from touchplate.builder.inputs.answer import AnswerFinder
+from touchplate.builder.inputs.lock import NAME_BYTES, InputLock, LockedInput, is_metadata, is_sha256
+from touchplate.builder.inputs.mirror import SOCKET_NAME, serve_mirror
+from touchplate.builder.inputs.recording import Recorder, check_input, fetch_locked
 from touchplate.builder.plan import (
     MIB,
     MIRROR_PORT,
@@ -39,11 +39,11 @@ from touchplate.builder.plan import (
     ShownRoot,
     check_inside,
 )
-from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import Outcome, printable
-from touchplate.builder.recording import Recorder, check_input, fetch_locked
-from touchplate.builder.sandbox import BASE_ENVIRONMENT, Job, Sandbox
-from touchplate.builder.workspace import Workspace, make_open
+from touchplate.builder.sandbox.bubblewrap import BASE_ENVIRONMENT, Job, Sandbox
+from touchplate.builder.sandbox.collect import collect
+from touchplate.builder.sandbox.probe import PYTHON
+from touchplate.builder.sandbox.workspace import Workspace, make_open
 
 TAIL_LINES = 8
 """Last lines of the output that a failure's detail repeats."""
@@ -290,4 +290,4 @@ def phase_failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> Phase
 
 
 def _bridge_source() -> bytes:
-    return Path(__file__).with_name("bridge.py").read_bytes()
+    return Path(__file__).parent.joinpath("sandbox", "bridge.py").read_bytes()

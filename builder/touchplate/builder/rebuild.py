@@ -10,23 +10,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from touchplate.builder.attest import need_backend
+from touchplate.builder.attestation.attest import need_backend
 from touchplate.builder.backend import Backend
-from touchplate.builder.commits import CommitTree, fetch_commit, place_commit
-from touchplate.builder.compare import Comparison
-from touchplate.builder.definitions import Definition, SourceFile
-from touchplate.builder.demands import check_demands
-from touchplate.builder.detailed import MAX_LOOKS, open_detailer
+from touchplate.builder.comparison.compare import Comparison
+from touchplate.builder.comparison.detailed import MAX_LOOKS, open_detailer
+from touchplate.builder.definitions.definition import Definition, SourceFile
+from touchplate.builder.definitions.demands import check_demands
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
+from touchplate.builder.git.commits import CommitTree, fetch_commit, place_commit
+from touchplate.builder.inputs.lock import InputLock, format_lock
+from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.known_locks import LockKey
-from touchplate.builder.lock import InputLock, format_lock
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
-from touchplate.builder.repository import RemoteFile
-from touchplate.builder.twice import Repeatability, check_twice
-from touchplate.builder.vary import find_variations
+from touchplate.builder.repeatability.twice import Repeatability, check_twice
+from touchplate.builder.repeatability.vary import find_variations
+from touchplate.builder.sandbox.workspace import locked_folder
 from touchplate.builder.workshop import TREE, Workshop
-from touchplate.builder.workspace import locked_folder
 from touchplate.verify.jcs import format_json
 from touchplate.verify.predicates.comparison import Failure
 from touchplate.verify.predicates.provenance import Dependency

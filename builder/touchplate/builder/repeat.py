@@ -8,12 +8,12 @@ same bytes here.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.attestation.evidence import EvidenceServer
+from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.errors import DefinitionError, RepeatError
-from touchplate.builder.evidence import EvidenceServer
-from touchplate.builder.lock import InputLock, parse_lock
+from touchplate.builder.inputs.lock import InputLock, parse_lock
+from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.rebuild import Rebuild, rebuild
-from touchplate.builder.repository import RemoteFile
 from touchplate.builder.roots.lock import RootLock, parse_root_lock
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.client import LogClient

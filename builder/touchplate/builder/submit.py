@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
-from touchplate.builder.attest import (
+from touchplate.builder.attestation.attest import (
     BuildFacts,
     Compared,
     Operator,
@@ -19,9 +19,9 @@ from touchplate.builder.attest import (
     need_backend,
     provenance_payload,
 )
-from touchplate.builder.evidence import EvidenceServer
-from touchplate.builder.lock import format_lock
-from touchplate.builder.outbox import Parcel
+from touchplate.builder.attestation.evidence import EvidenceServer
+from touchplate.builder.attestation.outbox import Parcel
+from touchplate.builder.inputs.lock import format_lock
 from touchplate.builder.rebuild import Built, Rebuild
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.encoding import format_time

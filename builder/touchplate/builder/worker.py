@@ -18,9 +18,9 @@ from touchplate.builder.job import MODULE, Settings, Task, open_queue
 from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
-from touchplate.builder.sandbox import SandboxConfig
+from touchplate.builder.sandbox.bubblewrap import SandboxConfig
+from touchplate.builder.sandbox.workspace import JOB, end_abandoned, remove_abandoned
 from touchplate.builder.workshop import TREE
-from touchplate.builder.workspace import JOB, end_abandoned, remove_abandoned
 
 POLL_SECONDS = 5.0
 """Pause between two questions of a slot that got no job: twenty slots ask four times a second."""

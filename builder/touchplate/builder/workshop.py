@@ -13,16 +13,16 @@ from touchplate.base.errors import UpstreamError
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import Progress as Display
 from touchplate.base.upstreams import Upstream, resolve_upstream
+from touchplate.builder.attestation.outbox import Outbox
 from touchplate.builder.cache import Cache
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.errors import HostLack
+from touchplate.builder.inputs.repository import Repositories, Repository
+from touchplate.builder.inputs.upstream_option import CENTRAL
 from touchplate.builder.known_locks import KnownLocks
-from touchplate.builder.outbox import Outbox
-from touchplate.builder.repository import Repositories, Repository
 from touchplate.builder.roots.store import Roots
-from touchplate.builder.sandbox import SHOWN, Sandbox, SandboxConfig, open_sandbox
-from touchplate.builder.upstream_option import CENTRAL
-from touchplate.builder.workspace import check_searchable, remove_abandoned
+from touchplate.builder.sandbox.bubblewrap import SHOWN, Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.sandbox.workspace import check_searchable, remove_abandoned
 
 TREE = "tree-"
 """Prefix of the folders in which source trees are prepared."""

@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "prove": Command("touchplate.verify.cli_prove", "", "make proofs from a log or a mirror, and check them"),
     "vsa": Command(
-        "touchplate.builder.cli_summary", "builder", "check a file and sign a summary of it (VSA)"
+        "touchplate.builder.cli.summary", "builder", "check a file and sign a summary of it (VSA)"
     ),
     "vsa check": Command("touchplate.verify.cli_summary", "", "check a verification summary (VSA), offline"),
     "link check": Command(
@@ -44,16 +44,18 @@ COMMANDS = {
     "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
     "log witness": Command("touchplate.node.cli_witness", "all", "cosign the heads of other people's logs"),
     "log serve": Command("touchplate.node.cli_log", "all", "run a log without adapters"),
-    "rebuild": Command("touchplate.builder.cli", "builder", "rebuild a published package and compare"),
+    "rebuild": Command(
+        "touchplate.builder.cli.rebuild", "builder", "rebuild a published package and compare"
+    ),
     "definition": Command(
-        "touchplate.builder.cli_definition", "builder", "check, infer, show and begin build definitions"
+        "touchplate.builder.cli.definition", "builder", "check, infer, show and begin build definitions"
     ),
-    "builder work": Command("touchplate.builder.cli_work", "builder", "rebuild what a queue asks for"),
-    "builder probe": Command("touchplate.builder.cli_probe", "builder", "what this host's sandboxes give"),
+    "builder work": Command("touchplate.builder.cli.work", "builder", "rebuild what a queue asks for"),
+    "builder probe": Command("touchplate.builder.cli.probe", "builder", "what this host's sandboxes give"),
     "builder root": Command(
-        "touchplate.builder.cli_root", "builder", "lock and make build roots of pinned packages"
+        "touchplate.builder.cli.root", "builder", "lock and make build roots of pinned packages"
     ),
-    "jobs": Command("touchplate.builder.cli_jobs", "builder", "add, list, cancel and watch a queue's jobs"),
+    "jobs": Command("touchplate.builder.cli.jobs", "builder", "add, list, cancel and watch a queue's jobs"),
     "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
     "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),
     "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),

@@ -63,10 +63,10 @@ def main(script: str) -> int:
     import time
 
     from touchplate.base.progress import QuietProgress
-    from touchplate.builder import cli  # noqa: F401  all that a rebuild has in memory
     from touchplate.builder.cache import Cache
+    from touchplate.builder.cli import rebuild as cli  # noqa: F401  all that a rebuild has in memory
     from touchplate.builder.display import PhaseDisplay
-    from touchplate.builder.lock import InputLock
+    from touchplate.builder.inputs.lock import InputLock
     from touchplate.builder.phases import run_build
     from touchplate.builder.plan import BuildPlan
 

@@ -27,12 +27,12 @@ from tests.e2e.worlds import MissingToolError
 
 from touchplate.base.environment import read_environment
 from touchplate.builder.cache import Cache
-from touchplate.builder.lock import InputLock
+from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.phases import run_build
 from touchplate.builder.plan import BUILD_FOLDER, HOME_FOLDER, REPOSITORY_FOLDER, BuildPlan, Quiet
 from touchplate.builder.process import Outcome
-from touchplate.builder.sandbox import BASE_ENVIRONMENT, Job, Sandbox
-from touchplate.builder.workspace import Workspace
+from touchplate.builder.sandbox.bubblewrap import BASE_ENVIRONMENT, Job, Sandbox
+from touchplate.builder.sandbox.workspace import Workspace
 
 GOAL = Goal("<=", 1.05, "x")
 ROUNDS = 3

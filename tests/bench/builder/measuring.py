@@ -14,12 +14,12 @@ from pathlib import Path
 from tests.bench.harness import SkippedError, Spent, median
 
 from touchplate.builder.errors import HostLack
-from touchplate.builder.gvisor import open_gvisor_sandbox
 from touchplate.builder.limits import make_groups
 from touchplate.builder.plan import Limits
-from touchplate.builder.ranged import ID_RANGES
-from touchplate.builder.runc import open_runc_sandbox
-from touchplate.builder.sandbox import Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig, open_sandbox
+from touchplate.builder.sandbox.gvisor import open_gvisor_sandbox
+from touchplate.builder.sandbox.ranged import ID_RANGES
+from touchplate.builder.sandbox.runc import open_runc_sandbox
 
 RUN_SECONDS = 900
 """Of one build of a peer, also on a busy machine."""

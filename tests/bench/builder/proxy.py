@@ -23,11 +23,11 @@ from tests.bench.serving import Server
 
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.cache import Cache
-from touchplate.builder.lock import InputLock
+from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.phases import run_fetch
 from touchplate.builder.plan import MIRROR_PORT, BuildPlan, Forbidden, Quiet
-from touchplate.builder.probe import PYTHON
-from touchplate.builder.sandbox import Sandbox
+from touchplate.builder.sandbox.bubblewrap import Sandbox
+from touchplate.builder.sandbox.probe import PYTHON
 
 GOAL = Goal(">=", 200, " MB/s")
 ROUNDS = 3

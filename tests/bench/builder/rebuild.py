@@ -36,13 +36,13 @@ from tests.bench.harness import (
 
 from touchplate.base.progress import QuietProgress
 from touchplate.builder.cache import Cache
-from touchplate.builder.definitions import Definition, parse_definition
+from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.ecosystems.maven.definition import details_of
 from touchplate.builder.ecosystems.maven.plan import SHORT_RUN
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.ecosystems.maven.tools import JDK, Maven, need_jdk, need_maven
 from touchplate.builder.errors import HostLack
-from touchplate.builder.lock import InputLock, parse_lock
+from touchplate.builder.inputs.lock import InputLock, parse_lock
 from touchplate.builder.plan import BuildPlan
 from touchplate.builder.workshop import Workshop, default_data, open_workshop
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.bench.builder.measuring import load_now, minus, open_folder, opened, spent_by_all
 from tests.bench.harness import Goal, Row, Spent, check, in_turns
 
-from touchplate.builder.sandbox import Job, Sandbox, program, root_options
-from touchplate.builder.seccomp import make_filter
+from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, program, root_options
+from touchplate.builder.sandbox.seccomp import make_filter
 
 ROUNDS = 60
 SLOW_ROUNDS = 12

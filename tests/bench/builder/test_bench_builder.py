@@ -28,8 +28,8 @@ from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.environment import read_environment
 from touchplate.builder.cache import Cache
+from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.limits import make_groups
-from touchplate.builder.lock import InputLock
 from touchplate.builder.plan import BuildPlan, Limits
 
 PLACES = {"/build": "/host/work", "/build/deep": "/host/other", "/jdk": "/usr/lib/jvm/17", "/repo": "/tmp/r"}

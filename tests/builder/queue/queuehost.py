@@ -20,9 +20,9 @@ from tests.simkeys import solo_policy
 from tests.verify.support import OPERATOR_A, statement_signer
 
 from touchplate.base.http import AddressRules, HTTPClient
-from touchplate.builder.definition_path import definition_path
-from touchplate.builder.definitions import make_definition
-from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.attestation.evidence import EvidenceServer
+from touchplate.builder.definitions.definition import make_definition
+from touchplate.builder.definitions.path import definition_path
 from touchplate.builder.queue.client import QueueClient
 from touchplate.verify.client import LogClient
 from touchplate.verify.entry import pack_entry

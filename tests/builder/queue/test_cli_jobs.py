@@ -12,8 +12,8 @@ from tests.builder.queue.queuehost import Host, Process, queue_host
 from tests.builder.rebuildparts import PACKAGE
 from tests.builder.sandboxes import require_sandbox
 
-from touchplate.builder.definition_path import definition_path
-from touchplate.builder.job_tables import format_age
+from touchplate.builder.cli.job_tables import format_age
+from touchplate.builder.definitions.path import definition_path
 from touchplate.builder.queue.jobs import Job
 from touchplate.builder.queue.wire import format_job, parse_job
 from touchplate.verify.cli import main

@@ -5,7 +5,7 @@ import re
 
 from touchplate.base.progress import PlainProgress
 from touchplate.base.progress_rich import RichProgress
-from touchplate.builder.cli_work import SlotBars
+from touchplate.builder.cli.work import SlotBars
 
 
 def test_a_slot_shows_one_phase_after_the_other() -> None:

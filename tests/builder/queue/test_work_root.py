@@ -14,8 +14,8 @@ from tests.builder.rebuildparts import PACKAGE
 from tests.builder.rootparts import lay_out, small_root
 from tests.builder.sandboxes import require_sandbox
 
-from touchplate.builder.definitions import make_definition
-from touchplate.builder.evidence import EvidenceServer
+from touchplate.builder.attestation.evidence import EvidenceServer
+from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.queue.jobs import CLOSED, Job
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement

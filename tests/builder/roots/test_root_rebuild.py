@@ -14,7 +14,7 @@ from tests.builder.rootparts import MARK, adopt, home_of, small_root
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.environment import read_environment
-from touchplate.builder.definitions import Definition, make_definition, parse_definition
+from touchplate.builder.definitions.definition import Definition, make_definition, parse_definition
 from touchplate.builder.ecosystems.oci.definition import FORM as IMAGES
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild

@@ -27,9 +27,9 @@ from touchplate.builder.roots.apt import machine_architecture
 from touchplate.builder.roots.lock import RootLock, make_root_lock
 from touchplate.builder.roots.make import tidy_root
 from touchplate.builder.roots.store import Roots
-from touchplate.builder.sandbox import Job, Sandbox, SandboxConfig
+from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig
+from touchplate.builder.sandbox.workspace import Workspace
 from touchplate.builder.trees import tree_digest
-from touchplate.builder.workspace import Workspace
 
 DEB = b"a package"
 JOB_UIDS = range(30_000, 30_064)

@@ -10,8 +10,8 @@ from tests.builder.rebuildparts import PACKAGE
 from tests.torture.process import SeriesError
 
 from touchplate.base.http import AddressRules, HTTPClient
+from touchplate.builder.attestation.evidence import EvidenceServer
 from touchplate.builder.errors import EvidenceError
-from touchplate.builder.evidence import EvidenceServer
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import CLOSED, MAX_LISTED, Job
 

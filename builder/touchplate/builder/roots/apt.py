@@ -16,7 +16,7 @@ from touchplate.base.environment import read_environment
 from touchplate.builder.errors import HostLack
 from touchplate.builder.process import ask_tool
 from touchplate.builder.roots.lock import RootPackage
-from touchplate.builder.workspace import locked_folder, remove_abandoned
+from touchplate.builder.sandbox.workspace import locked_folder, remove_abandoned
 
 APT_SECONDS = 600.0
 """For one question to apt: it fetches lists of 10 MB, minutes over a slow line."""

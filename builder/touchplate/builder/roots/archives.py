@@ -12,7 +12,7 @@ from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import Progress
 from touchplate.builder.errors import HostLack
 from touchplate.builder.roots.lock import RootPackage
-from touchplate.builder.workspace import FREE_BYTES
+from touchplate.builder.sandbox.workspace import FREE_BYTES
 from touchplate.verify.names import encode_name
 
 

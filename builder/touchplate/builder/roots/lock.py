@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.lock import check_input_path
+from touchplate.builder.inputs.lock import check_input_path
 from touchplate.builder.plan import GIB
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.fields import take_list, take_object

@@ -17,13 +17,13 @@ from touchplate.base.environment import read_environment
 from touchplate.base.progress import Progress
 from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import GIB, HOME_FOLDER, REPOSITORY_FOLDER, RESERVED_FOLDER, Limits
-from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import LINE_CHARS, Outcome, printable
 from touchplate.builder.roots.archives import digest_of
 from touchplate.builder.roots.inside import BROKEN
 from touchplate.builder.roots.lock import RootPackage
-from touchplate.builder.sandbox import Job, Sandbox
-from touchplate.builder.workspace import Workspace, remove_tree
+from touchplate.builder.sandbox.bubblewrap import Job, Sandbox
+from touchplate.builder.sandbox.probe import PYTHON
+from touchplate.builder.sandbox.workspace import Workspace, remove_tree
 from touchplate.verify.jcs import JSONValue, format_json
 
 LIMITS = Limits(workspace_bytes=40 * GIB, memory_bytes=4 * GIB, wall_seconds=3600.0)

@@ -17,18 +17,18 @@ from pathlib import Path
 from touchplate.base.durable import DigestFolder, make_folder, sync_folder
 from touchplate.base.errors import StorageError
 from touchplate.base.progress import Progress
+from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES
 from touchplate.builder.errors import HostLack
-from touchplate.builder.evidence import MAX_EVIDENCE_BYTES
-from touchplate.builder.ranged import ID_RANGES
 from touchplate.builder.roots.apt import find_archives, machine_architecture, resolve
 from touchplate.builder.roots.archives import fetch_packages
 from touchplate.builder.roots.listing import first_difference
 from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, make_root_lock, parse_root_lock
 from touchplate.builder.roots.make import Recipe, make_root, need_mmdebstrap
-from touchplate.builder.runc import open_runc_sandbox
-from touchplate.builder.sandbox import Sandbox, SandboxConfig
+from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig
+from touchplate.builder.sandbox.ranged import ID_RANGES
+from touchplate.builder.sandbox.runc import open_runc_sandbox
+from touchplate.builder.sandbox.workspace import locked_folder, remove_abandoned, rename_unless_there
 from touchplate.builder.trees import tree_lines, tree_seal
-from touchplate.builder.workspace import locked_folder, remove_abandoned, rename_unless_there
 
 _ASIDE = ".new-"  # prefix of folders in which roots are made
 

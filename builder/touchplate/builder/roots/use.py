@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import ShownRoot
-from touchplate.builder.probe import PYTHON
 from touchplate.builder.roots.listing import file_digest, folder_digest
 from touchplate.builder.roots.store import Root
+from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.verify.predicates.provenance import Dependency
 
 if TYPE_CHECKING:
-    from touchplate.builder.definitions import Definition
+    from touchplate.builder.definitions.definition import Definition
     from touchplate.builder.workshop import Workshop
 
 ROOT = "build-root"

@@ -11,9 +11,9 @@ import posixpath
 import tarfile
 from dataclasses import dataclass
 
+from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.errors import ArchiveError
 from touchplate.builder.plan import MIB
-from touchplate.builder.tars import TAR_DAMAGE, TarReader
 
 MAX_MEMBERS = 100_000
 """Of one archive: boost, the largest usual package, has 15,000."""

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions.definition import Definition
+from touchplate.builder.definitions.schema import Reader, TextMap
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.ecosystems.conan.conaninfo import OPTION, SETTING, VALUE
 from touchplate.builder.ecosystems.conan.reference import (
@@ -15,7 +16,6 @@ from touchplate.builder.ecosystems.conan.reference import (
     revision_of,
 )
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.schema import Reader, TextMap
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import parse_purl
 

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from touchplate.builder.backend import Backend, open_sandboxed
-from touchplate.builder.compare import Comparison, compare
-from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.comparison.compare import Comparison, compare
+from touchplate.builder.definitions.definition import Definition, SourceFile
+from touchplate.builder.definitions.schema import Reader
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain, refuse_hints
 from touchplate.builder.ecosystems.conan.definition import (
     FORM,
@@ -31,10 +32,9 @@ from touchplate.builder.ecosystems.conan.tools import (
     need_program,
     need_program_of,
 )
+from touchplate.builder.inputs.repository import RemoteFile, Repositories
 from touchplate.builder.plan import BuildPlan, CollectedFile
-from touchplate.builder.repository import RemoteFile, Repositories
 from touchplate.builder.roots.use import find_root
-from touchplate.builder.schema import Reader
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from touchplate.builder.contents import printable
+from touchplate.builder.comparison.contents import printable
 from touchplate.builder.errors import HostLack
 from touchplate.builder.failure import join_first
 

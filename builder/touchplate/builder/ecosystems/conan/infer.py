@@ -7,7 +7,7 @@ revision (which build tools it speaks of). What was inferred is saved, shown and
 import re
 from collections.abc import Sequence
 
-from touchplate.builder.definitions import make_definition
+from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, parse_conaninfo
 from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUTS
@@ -23,7 +23,7 @@ from touchplate.builder.ecosystems.conan.reference import (
 from touchplate.builder.ecosystems.conan.remote import read_package, read_recipe
 from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import RemoteFile, Repositories
+from touchplate.builder.inputs.repository import RemoteFile, Repositories
 from touchplate.verify.purl import PackageURL
 
 TOOLS = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.ecosystems.conan.archive import digest_members
 from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
 from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUT, OUTPUTS, details_of
@@ -19,6 +19,7 @@ from touchplate.builder.ecosystems.conan.reference import (
 from touchplate.builder.ecosystems.conan.revisions import package_revision
 from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan, Gcc, Program
 from touchplate.builder.errors import ArchiveError, DefinitionError, PhaseFailed
+from touchplate.builder.inputs.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 from touchplate.builder.plan import (
     BUILD_FOLDER,
     HOME_FOLDER,
@@ -30,10 +31,9 @@ from touchplate.builder.plan import (
     Forbidden,
     Phase,
 )
-from touchplate.builder.probe import PYTHON
-from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 from touchplate.builder.roots.store import Root
 from touchplate.builder.roots.use import describe_root, shown
+from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.predicates.provenance import Dependency
 

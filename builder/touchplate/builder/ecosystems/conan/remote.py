@@ -18,7 +18,7 @@ from touchplate.builder.ecosystems.conan.reference import (
 )
 from touchplate.builder.ecosystems.conan.revisions import recipe_revision
 from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
-from touchplate.builder.repository import RemoteFile, Repository
+from touchplate.builder.inputs.repository import RemoteFile, Repository
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import parse_json
 

@@ -1,9 +1,9 @@
 """What a person starts from who writes a Conan definition."""
 
+from touchplate.builder.definitions.template import definition_name
 from touchplate.builder.ecosystems.conan.definition import OUTPUTS, PROGRAMS
 from touchplate.builder.ecosystems.conan.reference import CONANFILE, EXPORTED, package_revision_of
 from touchplate.builder.ecosystems.conan.tools import default_conan
-from touchplate.builder.template import definition_name
 from touchplate.verify.purl import PackageURL
 
 _TEMPLATE = """\

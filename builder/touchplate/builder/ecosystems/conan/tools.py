@@ -15,12 +15,12 @@ from pathlib import Path
 from touchplate.base.durable import write_atomic
 from touchplate.builder.ecosystems.conan.definition import PROGRAMS, ConanTool
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.probe import PYTHON
 from touchplate.builder.process import run_installer, run_tool
 from touchplate.builder.roots.store import Root
 from touchplate.builder.roots.use import digest_of_folder, digest_of_program, resolve_inside
+from touchplate.builder.sandbox.probe import PYTHON
+from touchplate.builder.sandbox.workspace import locked_folder, remove_abandoned, rename_unless_there
 from touchplate.builder.trees import tree_digest
-from touchplate.builder.workspace import locked_folder, remove_abandoned, rename_unless_there
 
 CONAN_VERSION = "2.34.0"
 

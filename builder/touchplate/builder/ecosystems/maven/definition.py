@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from touchplate.builder.definitions import VCS, Definition
+from touchplate.builder.definitions.definition import VCS, Definition
+from touchplate.builder.definitions.schema import Reader
 from touchplate.builder.ecosystem import DefinitionForm
-from touchplate.builder.schema import Reader
 from touchplate.builder.stabilize.registry import JAR_STABILIZERS
 from touchplate.verify.jcs import JSONValue
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.builder.backend import Backend, open_sandboxed
-from touchplate.builder.compare import Comparison, compare
-from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.comparison.compare import Comparison, compare
+from touchplate.builder.definitions.definition import Definition, SourceFile
+from touchplate.builder.definitions.schema import Reader
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain, refuse_hints
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
 from touchplate.builder.ecosystems.maven.definition import (
@@ -26,10 +27,9 @@ from touchplate.builder.ecosystems.maven.template import make_template
 from touchplate.builder.ecosystems.maven.tools import need_jdk, need_jdk_of, need_maven
 from touchplate.builder.ecosystems.maven.toolset import describe_tools
 from touchplate.builder.errors import DefinitionError
+from touchplate.builder.inputs.repository import RemoteFile, Repositories
 from touchplate.builder.plan import BuildPlan, CollectedFile
-from touchplate.builder.repository import RemoteFile, Repositories
 from touchplate.builder.roots.use import find_root
-from touchplate.builder.schema import Reader
 from touchplate.builder.stabilize.registry import JAR_STABILIZERS
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.jcs import JSONValue

@@ -9,13 +9,12 @@ shown and attested.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from touchplate.builder.commits import CommitTree
-from touchplate.builder.definitions import VCS, make_definition
+from touchplate.builder.archives.manifest import BuildTraces, read_traces
+from touchplate.builder.definitions.definition import VCS, make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates, coordinates_of
 from touchplate.builder.ecosystems.maven.definition import MavenTool
 from touchplate.builder.ecosystems.maven.goals import shaping_goals
-from touchplate.builder.ecosystems.maven.manifest import BuildTraces, read_traces
 from touchplate.builder.ecosystems.maven.model import MAX_PARENTS, Host, Model, effective_model
 from touchplate.builder.ecosystems.maven.modules import find_parents_release, module_folder
 from touchplate.builder.ecosystems.maven.pom import Pom, parse_pom
@@ -30,7 +29,8 @@ from touchplate.builder.ecosystems.maven.sources import (
 )
 from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import RemoteFile, Repository
+from touchplate.builder.git.commits import CommitTree
+from touchplate.builder.inputs.repository import RemoteFile, Repository
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import PackageURL
 

@@ -6,7 +6,7 @@ from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.pom import Pom, interpolate, parse_pom
 from touchplate.builder.ecosystems.maven.sources import POM_NAME, FoundSource, find_release
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import Repository
+from touchplate.builder.inputs.repository import Repository
 
 
 def find_parents_release(

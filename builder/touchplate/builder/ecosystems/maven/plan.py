@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
 from touchplate.builder.ecosystems.maven.pom import parse_pom
 from touchplate.builder.ecosystems.maven.settings import SETTINGS_INSIDE, format_settings
 from touchplate.builder.ecosystems.maven.sources import POM_NAME
 from touchplate.builder.ecosystems.maven.tools import JDK, JDK_INSIDE, MAVEN_INSIDE, Maven
 from touchplate.builder.errors import DefinitionError
+from touchplate.builder.inputs.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 from touchplate.builder.plan import HOME_FOLDER, REPOSITORY_FOLDER, Bind, BuildPlan, Forbidden, Phase
-from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile, Repositories
 from touchplate.builder.roots.store import Root
 from touchplate.builder.roots.use import shown
 

@@ -1,7 +1,7 @@
 """What a published jar and its POM tell about the publisher's side beyond the manifest: the machine's line
 separator, and that it was not Maven that made the release."""
 
-from touchplate.builder.archives import SafeZip
+from touchplate.builder.archives.zips import SafeZip
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.pom import Build, Pom
 from touchplate.builder.errors import DefinitionError

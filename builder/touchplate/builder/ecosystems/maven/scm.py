@@ -8,14 +8,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from touchplate.builder.commits import GIT, open_remote, read_commit
-from touchplate.builder.definitions import VCS
+from touchplate.builder.definitions.definition import VCS
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.modules import module_folder
 from touchplate.builder.ecosystems.maven.pom import Pom, interpolate
 from touchplate.builder.ecosystems.maven.sources import FoundSource
 from touchplate.builder.errors import DefinitionError, PhaseFailed
-from touchplate.builder.repository import Repositories
+from touchplate.builder.git.commits import GIT, open_remote, read_commit
+from touchplate.builder.inputs.repository import Repositories
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.names import format_upstream_uri, parse_upstream_uri

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.archives import Member, SafeZip, checked_files, unpack
-from touchplate.builder.commit_tree import list_files, read_files
-from touchplate.builder.commits import CommitTree
-from touchplate.builder.definitions import Source
+from touchplate.builder.archives.zips import Member, SafeZip, checked_files, unpack
+from touchplate.builder.definitions.definition import Source
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.layout import place_source
 from touchplate.builder.ecosystems.maven.pom import MAX_POM_BYTES, parse_pom
 from touchplate.builder.ecosystems.maven.resources import Resource, check_tries
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.repository import RemoteFile, Repository
+from touchplate.builder.git.commit_tree import list_files, read_files
+from touchplate.builder.git.commits import CommitTree
+from touchplate.builder.inputs.repository import RemoteFile, Repository
 
 SOURCE_RELEASE = "source-release"
 SOURCES_JAR = "sources-jar"

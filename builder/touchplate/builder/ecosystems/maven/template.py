@@ -1,10 +1,10 @@
 """What a person starts from who writes a Maven definition."""
 
+from touchplate.builder.definitions.template import definition_name
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
 from touchplate.builder.ecosystems.maven.sources import SOURCE_RELEASE
 from touchplate.builder.ecosystems.maven.tools import DEFAULT_MAVEN
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.template import definition_name
 from touchplate.verify.names import format_upstream_uri
 from touchplate.verify.purl import PackageURL
 

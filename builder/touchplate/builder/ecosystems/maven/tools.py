@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from touchplate.builder.archives import SafeZip, checked_files, unpack
+from touchplate.builder.archives.zips import SafeZip, checked_files, unpack
 from touchplate.builder.ecosystems.maven.coordinates import Coordinates
 from touchplate.builder.ecosystems.maven.definition import MavenTool
 from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
+from touchplate.builder.inputs.repository import RemoteFile, Repository
 from touchplate.builder.plan import Bind
-from touchplate.builder.repository import RemoteFile, Repository
 from touchplate.builder.roots.store import Root
 from touchplate.builder.roots.use import digest_of_folder
+from touchplate.builder.sandbox.workspace import locked_folder, remove_abandoned, rename_unless_there
 from touchplate.builder.trees import tree_digest
-from touchplate.builder.workspace import locked_folder, remove_abandoned, rename_unless_there
 
 DEFAULT_MAVEN = MavenTool("3.9.11", "0d7125e8c91097b36edb990ea5934e6c68b4440eef4ea96510a0f6815e7eeadb")
 """What inferred definitions use: pinned, so that two operators build with the same bytes."""

@@ -1,6 +1,6 @@
 """The tools of a Maven build as its provenance names them: by digest, and whether they came from the host."""
 
-from touchplate.builder.definitions import Definition
+from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.ecosystems.maven.plan import MavenTools
 from touchplate.builder.roots.use import describe_root, package_label
 from touchplate.builder.toolset import HOST, describe_program

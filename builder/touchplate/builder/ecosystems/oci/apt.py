@@ -1,7 +1,7 @@
 """apt inside an image's RUN: what it is given in both phases, and which of its requests may go unanswered.
 
 apt speaks to a proxy that answers for the archives which the definition names (`image.apt`), and for nothing
-else. In Fetch that is the recording mirror, in Build the locked files (`builder/replay.py`). Archives are
+else. In Fetch that is the recording mirror, in Build the locked files (`inputs/replay.py`). Archives are
 asked by http: a proxy sees nothing of https, and apt checks signatures by itself.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from touchplate.builder.lock import InputLock, LockedInput
+from touchplate.builder.inputs.lock import InputLock, LockedInput
 from touchplate.builder.plan import MIRROR_PORT, MIRROR_URL, REPOSITORY_FOLDER, RESERVED_FOLDER
 
 OPTIONAL = (
@@ -57,7 +57,7 @@ def files_for_replay(places: Mapping[str, str]) -> Mapping[str, bytes]:
     """What stands in the sandbox in Build beside the locked files. `places`: `image.apt`."""
     settings = {"port": MIRROR_PORT, "places": dict(places), "folder": LOCKED_FOLDER, "optional": OPTIONAL}
     return {
-        REPLAY: Path(__file__).parents[2].joinpath("replay.py").read_bytes(),
+        REPLAY: Path(__file__).parents[2].joinpath("inputs", "replay.py").read_bytes(),
         REPLAY_SETTINGS: json.dumps(settings).encode(),
     }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from touchplate.builder.errors import HostLack
-from touchplate.builder.lock import LockedInput
+from touchplate.builder.inputs.lock import LockedInput
 
 MAX_INDEX_BYTES = 1024 * 1024 * 1024
 """Unpacked bytes of all indexes together that are looked at: twenty times Debian's list of packages."""

@@ -40,9 +40,9 @@ from touchplate.builder.ecosystems.oci.plan import (
     steps,
 )
 from touchplate.builder.errors import HostLack, PhaseFailed
-from touchplate.builder.fetch import serve_mirror
-from touchplate.builder.lock import InputLock, make_lock
-from touchplate.builder.nested import LACKING
+from touchplate.builder.inputs.lock import InputLock, make_lock
+from touchplate.builder.inputs.mirror import serve_mirror
+from touchplate.builder.inputs.recording import Recorder, fetch_locked
 from touchplate.builder.phases import (
     bridged,
     check_inputs,
@@ -61,12 +61,12 @@ from touchplate.builder.plan import (
     Progress,
     Quiet,
 )
-from touchplate.builder.probe import PYTHON, Probe
 from touchplate.builder.process import Outcome
-from touchplate.builder.recording import Recorder, fetch_locked
-from touchplate.builder.runc import PATH, RuncSandbox
-from touchplate.builder.sandbox import Job
-from touchplate.builder.workspace import Workspace, make_open
+from touchplate.builder.sandbox.bubblewrap import Job
+from touchplate.builder.sandbox.nested import LACKING
+from touchplate.builder.sandbox.probe import PYTHON, Probe
+from touchplate.builder.sandbox.runc import PATH, RuncSandbox
+from touchplate.builder.sandbox.workspace import Workspace, make_open
 
 _INSIDE = f"{RESERVED_FOLDER}/inside.py"
 _STEPS = f"{RESERVED_FOLDER}/steps.json"

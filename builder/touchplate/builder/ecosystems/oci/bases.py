@@ -15,9 +15,9 @@ from touchplate.builder.ecosystems.oci.names import RepositoryPath
 from touchplate.builder.ecosystems.oci.plan import ImagePlan, PinnedImage
 from touchplate.builder.ecosystems.oci.registry import RegistryReader
 from touchplate.builder.errors import DefinitionError, HostLack, ImageError, PhaseFailed
-from touchplate.builder.lock import InputLock, LockedInput, make_lock
+from touchplate.builder.inputs.lock import InputLock, LockedInput, make_lock
 from touchplate.builder.plan import Progress
-from touchplate.builder.workspace import make_open
+from touchplate.builder.sandbox.workspace import make_open
 
 FindReader = Callable[[str, DigestFolder], RegistryReader]
 """The upstream of an identity, reading into a store. Raises HostLack when this host has none."""

@@ -9,7 +9,6 @@ output may be.
 from pathlib import Path
 
 from touchplate.builder.cache import Cache
-from touchplate.builder.collect import collect
 from touchplate.builder.ecosystems.oci.definition import OUTPUT
 from touchplate.builder.ecosystems.oci.manifests import (
     MAX_MANIFEST_BYTES,
@@ -20,6 +19,7 @@ from touchplate.builder.ecosystems.oci.manifests import (
 from touchplate.builder.ecosystems.oci.plan import IMAGE
 from touchplate.builder.errors import ImageError, PhaseFailed
 from touchplate.builder.plan import CollectedFile
+from touchplate.builder.sandbox.collect import collect
 
 
 def collect_image(home: Path, cache: Cache, *, platform: str, max_bytes: int) -> CollectedFile:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from touchplate.builder.compare import Comparison, conclude
-from touchplate.builder.contents import Difference
+from touchplate.builder.comparison.compare import Comparison, conclude
+from touchplate.builder.comparison.contents import Difference
 from touchplate.builder.ecosystems.oci.layers import Unpacked, Unpacker, compare_layers
 from touchplate.builder.ecosystems.oci.manifests import (
     Config,

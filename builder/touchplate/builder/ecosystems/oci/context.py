@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from touchplate.builder.archives import ArchiveLimits, check_member_name
+from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
+from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
 from touchplate.builder.errors import ArchiveError, HostLack
-from touchplate.builder.tars import TAR_DAMAGE, TarReader
 
 _CHUNK = 1024 * 1024
 _MAX_TARGET = 4096  # PATH_MAX

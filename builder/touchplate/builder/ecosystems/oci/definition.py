@@ -4,11 +4,11 @@ asked."""
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from touchplate.builder.definitions import VCS, Definition
+from touchplate.builder.definitions.definition import VCS, Definition
+from touchplate.builder.definitions.schema import Reader, TextMap
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.ecosystems.oci.names import RepositoryPath, image_path, parse_place
 from touchplate.builder.errors import DefinitionError
-from touchplate.builder.schema import Reader, TextMap
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.names import format_upstream_uri
 

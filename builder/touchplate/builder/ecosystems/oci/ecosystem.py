@@ -9,8 +9,9 @@ from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import StorageError
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.backend import Backend, need_backend_of
-from touchplate.builder.compare import Comparison
-from touchplate.builder.definitions import Definition, SourceFile
+from touchplate.builder.comparison.compare import Comparison
+from touchplate.builder.definitions.definition import Definition, SourceFile
+from touchplate.builder.definitions.schema import Reader
 from touchplate.builder.ecosystem import DefinitionForm, Inference, Toolchain
 from touchplate.builder.ecosystems.oci.backend import Runc
 from touchplate.builder.ecosystems.oci.bases import check_architecture
@@ -36,13 +37,12 @@ from touchplate.builder.ecosystems.oci.template import make_template
 from touchplate.builder.ecosystems.oci.tools import Found, find_tools
 from touchplate.builder.errors import ContainerfileError, DefinitionError, HostLack, ImageError, PhaseFailed
 from touchplate.builder.failure import join_first
+from touchplate.builder.inputs.replay import NOT_GIVEN
+from touchplate.builder.inputs.repository import MAX_FILE_BYTES, RemoteFile
 from touchplate.builder.plan import BuildPlan, CollectedFile, Forbidden
-from touchplate.builder.ranged import ID_RANGES
-from touchplate.builder.replay import NOT_GIVEN
-from touchplate.builder.repository import MAX_FILE_BYTES, RemoteFile
-from touchplate.builder.runc import open_runc_sandbox
-from touchplate.builder.sandbox import SandboxConfig
-from touchplate.builder.schema import Reader
+from touchplate.builder.sandbox.bubblewrap import SandboxConfig
+from touchplate.builder.sandbox.ranged import ID_RANGES
+from touchplate.builder.sandbox.runc import open_runc_sandbox
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.predicates.provenance import Dependency

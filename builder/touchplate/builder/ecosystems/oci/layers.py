@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
-from touchplate.builder.contents import Difference, compare_contents, printable
+from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
+from touchplate.builder.comparison.contents import Difference, compare_contents, printable
 from touchplate.builder.ecosystems.oci.leftovers import STATUS, compare_packages, named
 from touchplate.builder.errors import ArchiveError, ImageError
-from touchplate.builder.tars import TAR_DAMAGE, TarReader
 
 MAX_UNPACKED_BYTES = 16 * 1024 * 1024 * 1024
 """Of one layer: above it a layer is not looked into. Ten times what the largest known ones have."""

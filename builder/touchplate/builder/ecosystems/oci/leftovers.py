@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from touchplate.builder.contents import Difference
+from touchplate.builder.comparison.contents import Difference
 
 STATUS = "var/lib/dpkg/status"
 """dpkg's list of installed packages (dpkg(1))."""

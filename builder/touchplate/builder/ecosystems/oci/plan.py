@@ -17,8 +17,8 @@ from touchplate.builder.plan import (
     BuildPlan,
     Phase,
 )
-from touchplate.builder.probe import PYTHON
-from touchplate.builder.runc import TEMPORARY
+from touchplate.builder.sandbox.probe import PYTHON
+from touchplate.builder.sandbox.runc import TEMPORARY
 
 IMAGE = "image"
 """Folder below HOME that the image is written to: `manifest.json`, and each blob under its digest (the `dir:`

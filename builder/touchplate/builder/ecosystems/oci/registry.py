@@ -11,7 +11,7 @@ from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import Response
 from touchplate.builder.ecosystems.oci.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES
 from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.upstream_client import UpstreamClient
+from touchplate.builder.inputs.upstream_client import UpstreamClient
 from touchplate.verify.names import encode_name, format_upstream_uri
 
 _ACCEPT = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}

@@ -1,8 +1,8 @@
 """What a person starts from who writes the definition of an image."""
 
+from touchplate.builder.definitions.template import definition_name
 from touchplate.builder.ecosystems.oci.definition import OUTPUT
 from touchplate.builder.ecosystems.oci.names import image_path
-from touchplate.builder.template import definition_name
 from touchplate.verify.names import format_upstream_uri
 from touchplate.verify.purl import PackageURL
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from touchplate.builder.ecosystems.oci.plan import NAMES_MODULE, Programs
 from touchplate.builder.errors import HostLack
 from touchplate.builder.process import run_tool
-from touchplate.builder.sandbox import program
+from touchplate.builder.sandbox.bubblewrap import program
 from touchplate.builder.toolset import HOST, describe_program
 from touchplate.verify.predicates.provenance import Dependency
 

@@ -1,0 +1,1 @@
+"""Archives of strangers, read within limits: zips and tars."""

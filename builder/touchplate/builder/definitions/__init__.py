@@ -1,0 +1,1 @@
+"""Definitions: how each package version is built; read, checked, kept in folders, written."""

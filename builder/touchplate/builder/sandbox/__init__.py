@@ -1,0 +1,1 @@
+"""What holds a build: bubblewrap, gVisor and the sandbox of images, their limits, what this host gives."""

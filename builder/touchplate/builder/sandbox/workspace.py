@@ -1,0 +1,488 @@
+"""The folders of one job on the host: made, filled, watched, and gone afterwards on every path.
+
+    <work>/job-<random>/       root 0710 and the job's group, locked for as long as the job lives
+        build/ home/           the job's uid: what the sandbox may write
+        files/ repo/ mirror/   root: shown read-only inside
+
+A job runs under a uid of its own (when the supervisor is root), taken from a range by lock files, so that two
+jobs can neither read nor signal each other, and what belongs to that uid can be told from everything else.
+"""
+
+import contextlib
+import fcntl
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchplate.builder.errors import HostLack
+from touchplate.builder.plan import USUAL, Surroundings
+from touchplate.builder.sandbox.layout import lay_out
+
+FIRST_UID = 30_000
+"""Start of the default range of job uids: above the users that Debian makes by hand, below its reserved
+ones (Debian policy 9.2)."""
+
+UIDS = 64
+"""Number of job uids: more jobs than that at one time are not on one machine."""
+
+FREE_BYTES = 512 * 1024 * 1024
+"""Free disk without which no phase is started: a Maven build with its repository takes about 200 MB."""
+
+FREE_ENTRIES = 20_000
+"""Free inodes without which no phase is started: a Maven build with its repository makes 5,000 files."""
+
+TREE_ENTRIES = 1_000_000
+"""Files and folders that a workspace may hold: more only serve to exhaust inodes or the watcher."""
+
+TREE_DEPTH = 200
+"""Nesting of folders in a workspace: real trees stay below 40, a deep one defeats recursive tools."""
+
+JOB = "job-"
+"""Prefix of job folders."""
+
+MEMORY_FILES = Path("/dev/shm")  # noqa: S108
+"""A tmpfs on every Linux; where folders elsewhere are, unless they are in the work folder."""
+
+ELSEWHERE = "touchplate-job-"
+"""Prefix of a build folder that lies in a place shared with other programs (`Surroundings.order_in`)."""
+
+_SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
+
+_BLOCK_BYTES = 512  # unit of st_blocks, stat(2)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One job's folders and its uid (the supervisor's own when it is not root). See `open_workspace`."""
+
+    root: Path
+    uid: int
+    own_uid: bool
+    ids: int = 1
+    """Number of ids of the job, `uid` being the first."""
+    inner: int = 0
+    """The id of those that the command runs under, counted from `uid`."""
+
+    @property
+    def owner(self) -> int:
+        """The kernel's uid of the command: who owns what it may write."""
+        return self.uid + self.inner
+
+    elsewhere: Path | None = None
+    """Where the build folder is, when not below `root`."""
+
+    @property
+    def build(self) -> Path:
+        """Shown as /build."""
+        return (self.elsewhere or self.root) / "build"
+
+    @property
+    def home(self) -> Path:
+        """Shown as /home/build."""
+        return self.root / "home"
+
+    @property
+    def repo(self) -> Path:
+        """Shown as /repo in Build."""
+        return self.root / "repo"
+
+    @property
+    def mirror(self) -> Path:
+        """Holds the mirror's socket in Fetch."""
+        return self.root / "mirror"
+
+    def place(self, number: int, content: bytes) -> Path:
+        """Write a file that will be shown read-only inside; `number` keeps names apart."""
+        path = self.root / "files" / str(number)
+        path.write_bytes(content)
+        path.chmod(0o644)
+        return path
+
+    def usage(self) -> "Usage":
+        """Bytes and entries that the job wrote, as far as the limits of a tree go."""
+        usage = Usage()
+        for folder in (self.build, self.home):
+            _add_usage(folder, usage)
+        if self.own_uid:
+            devices = {folder.stat().st_dev for folder in (self.build, self.home)}
+            _add_unlinked(processes_of(self.uid, self.ids), devices, usage)
+        return usage
+
+
+@dataclass
+class Usage:
+    """Sizes of a tree: allocated bytes, entries; `deep` when it is nested deeper than TREE_DEPTH."""
+
+    size: int = 0
+    entries: int = 0
+    deep: bool = False
+
+    @property
+    def is_absurd(self) -> bool:
+        """Whether the tree has a shape that only an attack has, whatever its size."""
+        return self.deep or self.entries > TREE_ENTRIES
+
+
+@contextlib.contextmanager
+def open_workspace(
+    work: Path,
+    locks: Path,
+    source: Path,
+    uids: range,
+    inner: int = 0,
+    *,
+    around: Surroundings = USUAL,
+) -> Iterator[Workspace]:
+    """A workspace with a copy of `source` as its build folder; removed with all it holds afterwards.
+
+    `uids`: what to choose the job's from; one with a step gives it all ids up to the next (see `ranged`), of
+    which the command runs under the one numbered `inner`.
+    Raises HostLack without a free uid, a searchable folder or enough disk.
+    """
+    for place in (work, around.order_in):
+        if place is not None:
+            check_searchable(place)
+            check_free(place)
+    with (
+        _job_uid(locks, uids) as (uid, own_uid),
+        locked_folder(work, JOB) as root,
+        _folder_elsewhere(around) as elsewhere,
+    ):
+        workspace = Workspace(root, uid, own_uid, uids.step, inner, elsewhere)
+        try:
+            for closed in (root, elsewhere):
+                if own_uid and closed is not None:
+                    # Other users of the host neither look in nor start what a build has marked setuid.
+                    os.chown(closed, -1, uid)
+                    closed.chmod(0o710)
+            for folder in (workspace.home, workspace.repo, workspace.mirror, root / "files"):
+                make_open(folder)
+            lay_out(source, workspace.build, around, usual=root)
+            workspace.build.chmod(0o755)
+            if own_uid:
+                _give(workspace.build, workspace.owner)
+                _give(workspace.home, workspace.owner)
+        except (OSError, shutil.Error) as error:
+            raise HostLack(
+                f"cannot prepare a workspace under {work}: {error}", reason="no-workspace"
+            ) from error
+        yield workspace
+
+
+@contextlib.contextmanager
+def _folder_elsewhere(around: Surroundings) -> Iterator[Path | None]:
+    if around.order_in is None:
+        yield None
+        return
+    with locked_folder(around.order_in, ELSEWHERE) as folder:
+        yield folder
+
+
+def make_open(folder: Path) -> None:
+    """Make a folder that every user can read and search, whatever the supervisor's umask is."""
+    folder.mkdir()
+    folder.chmod(0o755)
+
+
+def check_searchable(folder: Path) -> None:
+    """Raise HostLack unless other users can search the way to `folder`, as the job's uid must."""
+    if os.getuid() != 0:
+        return
+    for part in (folder, *folder.parents):
+        if not part.stat().st_mode & stat.S_IXOTH:
+            raise HostLack(
+                f"{part} is closed to other users, and a sandbox runs as one: chmod o+x it, or choose "
+                "another folder",
+                reason="folder-closed",
+            )
+
+
+def check_free(work: Path) -> None:
+    """Raise HostLack when the disk of `work` is (nearly) full."""
+    if not is_free(work):
+        raise HostLack(
+            f"less than {FREE_BYTES} bytes or {FREE_ENTRIES} inodes are free under {work}", reason="disk-full"
+        )
+
+
+def is_free(work: Path, *, share: int = 1) -> bool:
+    """Whether the disk of `work` has 1/`share` of the room that a phase needs."""
+    disk = os.statvfs(work)
+    has_entries = disk.f_files == 0 or disk.f_favail >= FREE_ENTRIES // share  # 0: made when needed
+    return has_entries and disk.f_bavail * disk.f_frsize >= FREE_BYTES // share
+
+
+def tidy(work: Path) -> None:
+    """Remove what killed supervisors left of jobs that were run in `work`."""
+    remove_abandoned(work)
+    for place in (work, MEMORY_FILES):
+        remove_abandoned(place, ELSEWHERE)
+
+
+def end_abandoned(locks: Path, uids: range) -> None:
+    """Kill what is left of sandboxes whose supervisor was killed while they started.
+
+    Bubblewrap's process 1 waits for a word from the outer one before it asks to die with it: killed in
+    between, it would wait for ever, and keep the job's id from everybody. An id whose lock can be had is no
+    living supervisor's. Only root has ids to give.
+    """
+    if os.getuid() != 0 or not locks.is_dir():
+        return
+    _check_own(locks)
+    owners: dict[int, list[int]] = {}
+    for pid, owner in _processes():
+        if owner in uids and _name_of(pid) == "bwrap":
+            owners.setdefault(owner, []).append(pid)
+    for uid in owners:
+        with contextlib.suppress(OSError):  # no lock: nobody was ever given it by us; or somebody has it
+            descriptor = os.open(locks / f"uid-{uid}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for pid in processes_of(uid):  # again, under the lock
+                    if _name_of(pid) == "bwrap":
+                        os.kill(pid, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
+
+
+def _name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def remove_abandoned(folder: Path, prefix: str = JOB) -> None:
+    """Remove locked folders that a killed supervisor left; those of living ones are locked and stay."""
+    for root in folder.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(root, _FOLDER)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_uid == os.getuid():  # where anyone may make one, only our own
+                    remove_tree(root)
+            finally:
+                os.close(descriptor)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a folder and everything in it, however deep, without following a link.
+
+    Folders are moved up to the top before they are emptied, so neither the depth of a hostile tree nor the
+    length of its paths matters. No process may be writing to it any more.
+    """
+    top = os.open(root, _FOLDER)
+    moved = 0
+    try:
+        while folders := _remove_files(top):
+            for name in folders:
+                inner = _open_folder(name, top)
+                try:
+                    for deeper in _remove_files(inner):
+                        moved += 1
+                        _take_rights(deeper, inner)
+                        new = f".moved-{secrets.token_hex(8)}-{moved}"
+                        os.rename(deeper, new, src_dir_fd=inner, dst_dir_fd=top)
+                finally:
+                    os.close(inner)
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    root.rmdir()
+
+
+def _remove_files(folder: int) -> list[str]:
+    """Unlink all but folders; the names of those."""
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+    return folders
+
+
+def _open_folder(name: str, parent: int) -> int:
+    _take_rights(name, parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _take_rights(name: str, parent: int) -> None:
+    if os.getuid() != 0:
+        # A build may have taken away its own rights to a folder; root does not ask for them.
+        os.chmod(name, 0o700, dir_fd=parent)
+
+
+def _add_usage(top: Path, usage: Usage) -> None:
+    """Walk depth first: one descriptor per level, so a hostile tree cannot exhaust the supervisor's own."""
+    levels = [_Level(os.open(top, _FOLDER))]
+    try:
+        while levels and not usage.is_absurd:
+            level = levels[-1]
+            entry = next(level.entries, None)
+            if entry is None:
+                levels.pop().close()
+                continue
+            usage.entries += 1
+            with contextlib.suppress(OSError):  # it may be gone again
+                usage.size += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
+                if entry.is_dir(follow_symlinks=False):
+                    # By descriptor and without following links: a build may swap a folder for a link.
+                    levels.append(_Level(os.open(entry.name, _FOLDER, dir_fd=level.folder)))
+                    usage.deep = usage.deep or len(levels) > TREE_DEPTH
+    finally:
+        for level in levels:
+            level.close()
+
+
+class _Level:
+    def __init__(self, folder: int) -> None:
+        self.folder = folder
+        self.entries = os.scandir(folder)
+
+    def close(self) -> None:
+        self.entries.close()
+        os.close(self.folder)
+
+
+def _add_unlinked(processes: list[int], devices: set[int], usage: Usage) -> None:
+    """Add files that `processes` hold open without a name, which no walk sees."""
+    seen: set[int] = set()
+    for pid in processes:
+        with contextlib.suppress(OSError):
+            for link in Path("/proc", str(pid), "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    found = link.stat()
+                    if stat.S_ISREG(found.st_mode) and not found.st_nlink and found.st_dev in devices:
+                        usage.size += 0 if found.st_ino in seen else found.st_blocks * _BLOCK_BYTES
+                        seen.add(found.st_ino)
+
+
+def _give(folder: Path, uid: int) -> None:
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            os.lchown(Path(parent, name), uid, uid)
+    os.lchown(folder, uid, uid)
+
+
+@contextlib.contextmanager
+def locked_folder(parent: Path, prefix: str, mode: int = 0o700) -> Iterator[Path]:
+    """A new folder, removed with all it holds at the end, and by `remove_abandoned` if this process dies."""
+    while True:
+        root = parent / f"{prefix}{secrets.token_hex(8)}"
+        root.mkdir()
+        root.chmod(mode)
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(root, _FOLDER)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Whoever tidies up may have taken it for abandoned before it was locked; now nobody can.
+            if root.is_dir():
+                break
+            os.close(descriptor)
+    try:
+        yield root
+    finally:
+        try:
+            remove_tree(root)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _job_uid(locks: Path, uids: range) -> Iterator[tuple[int, bool]]:
+    if os.getuid() != 0:
+        yield os.getuid(), False
+        return
+    locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_own(locks)
+    busy: list[int] = []  # ids with processes, as seen when the first one turned out to be used
+    for uid in uids:
+        if any(uid <= one < uid + uids.step for one in busy):
+            continue
+        descriptor = os.open(
+            locks / f"uid-{uid}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        try:
+            if not _is_used(uid, uids.step):
+                yield uid, True
+                return
+            # Zombies that a host is slow to reap make many ids used at a time. One look finds them all,
+            # and the one that is taken in the end was looked at under its lock, as always.
+            busy = busy or _ids_with_processes()
+        finally:
+            os.close(descriptor)
+    raise HostLack(f"no free uid between {uids.start} and {uids.stop - 1} for a sandbox", reason="no-uid")
+
+
+def _check_own(locks: Path) -> None:
+    # Its parent is often open to everybody: somebody else's folder could lead our files elsewhere.
+    found = locks.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise HostLack(f"{locks} is not a folder that only root can write; remove it", reason="unsafe-locks")
+
+
+def _is_used(uid: int, ids: int) -> bool:
+    """Whether an id is somebody's, or has processes: then it is not one that nobody else answers to."""
+    own = range(uid, uid + ids)
+    with contextlib.suppress(KeyError):
+        pwd.getpwuid(uid)
+        return True
+    return bool(processes_of(uid, ids)) or any(_overlap(own, other) for other in _subordinate_ids())
+
+
+def _overlap(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
+def _subordinate_ids() -> Iterator[range]:
+    """Ranges that were given to users of this host (subuid(5), subgid(5))."""
+    for path in _SUBORDINATE:
+        with contextlib.suppress(OSError):
+            for line in path.read_text(errors="replace").splitlines():
+                first, _, count = line.partition(":")[2].partition(":")
+                if first.isdigit() and count.isdigit():
+                    yield range(int(first), int(first) + int(count))
+
+
+def processes_of(uid: int, ids: int = 1) -> list[int]:
+    """Process ids of `ids` uids from `uid` on, zombies included."""
+    return [pid for pid, owner in _processes() if uid <= owner < uid + ids]
+
+
+def _ids_with_processes() -> list[int]:
+    return sorted({owner for _, owner in _processes()})
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    """(process id, uid) of all processes, zombies included."""
+    # At every start and at every look at a job's disk: not by Path, which takes three times as long.
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                try:
+                    owner = entry.stat().st_uid
+                except OSError:  # it has just ended
+                    continue
+                yield int(entry.name), owner
+
+
+def rename_unless_there(aside: Path, home: Path) -> None:
+    """Give what was made at `aside` its name `home`; another process may have been first with the same."""
+    try:
+        aside.rename(home)
+    except OSError:
+        if not home.is_dir():
+            raise
