@@ -18,11 +18,11 @@ from touchplate.base.durable import DigestFolder, make_folder, sync_folder
 from touchplate.base.errors import StorageError
 from touchplate.base.progress import Progress
 from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import BuilderError, HostLack
 from touchplate.builder.roots.apt import find_archives, machine_architecture, resolve
 from touchplate.builder.roots.archives import fetch_packages
 from touchplate.builder.roots.listing import first_difference
-from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, make_root_lock, parse_root_lock
+from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, RootLockError, make_root_lock, parse_root_lock
 from touchplate.builder.roots.make import Recipe, make_root, need_mmdebstrap
 from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig
 from touchplate.builder.sandbox.ranged import ID_RANGES
@@ -90,8 +90,9 @@ class Roots:
     def make(self, lock: RootLock) -> Root:
         """The root of `lock`, made unless it is there.
 
-        Raises HostLack for one that becomes another here, naming the first file that differs, and for one
-        that is there and was changed.
+        Raises RootLockError for one that becomes the same other root each time, by a lock that was never true
+        here; HostLack for one that becomes another each time, or that this host could make and cannot any
+        more, naming the first file that differs, and for one that is there and was changed.
         """
         self.learn(lock)
         self._make_folder()
@@ -104,9 +105,8 @@ class Roots:
         with locked_folder(self._folder, _ASIDE) as aside:
             listing = self._make(recipe, aside / "first")
             if hashlib.sha256(listing).hexdigest() != lock.tree:
-                expected = self._listing_of(lock.tree)
-                again = None if expected else self._make(recipe, aside / "second")
-                raise _differs(lock, listing, expected, again)
+                again = self._make(recipe, aside / "second")
+                raise _differs(lock, listing, self._listing_of(lock.tree), again)
             self._keep(lock, listing, aside / "first")
         return Root(home, lock, listing)
 
@@ -237,13 +237,20 @@ class Roots:
         remove_abandoned(self._folder, _ASIDE)
 
 
-def _differs(lock: RootLock, listing: bytes, expected: bytes | None, again: bytes | None) -> HostLack:
-    """What to say of a root that is not the one of its lock."""
-    found = hashlib.sha256(listing).hexdigest()
+def _differs(lock: RootLock, listing: bytes, expected: bytes | None, again: bytes) -> BuilderError:
+    """What to say of a root that is not the one of its lock, whose two makings are `listing` and `again`, and
+    of which this host may have a listing, `expected`.
+
+    The packages are those of the lock, by digest. So the lock is wrong when they become the same other root
+    each time; but not where the host has had the root of the lock: then the host is what has changed.
+    """
+    became = f"the root of the root lock {lock.sha256} became {hashlib.sha256(listing).hexdigest()}"
+    said = f"{became}, and the lock says {lock.tree}"
+    if here := first_difference(listing, again):
+        return HostLack(f"{said}: it is another each time: {here}", reason="root-differs")
     if expected is not None:
         where = first_difference(expected, listing)
-    elif again is not None and (here := first_difference(listing, again)):
-        where = f"it is another each time: {here}"
-    else:
-        where = "it is the same each time here; the lock was made with other tools, or is wrong"
-    return HostLack(f"the root became {found}, and its lock says {lock.tree}: {where}", reason="root-differs")
+        return HostLack(f"{said}, as it was made here before: {where}", reason="root-differs")
+    return RootLockError(
+        f"{said}: it was made twice, and is the same each time here; the lock is wrong, or of other tools"
+    )
