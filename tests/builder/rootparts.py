@@ -40,6 +40,14 @@ def require_root_makers() -> None:
             (pytest.fail if environment.is_ci else pytest.skip)(f"BUILD ROOTS NOT TESTED: this needs {name}")
 
 
+def small_files(folder: Path, text: str) -> Path:
+    """A root of two files, the new folder `folder`: enough to be listed and removed."""
+    (folder / "usr/bin/deep").mkdir(parents=True)
+    (folder / "usr/bin/sh").write_text(text)
+    (folder / "usr/bin/deep/file").write_text(text)
+    return folder
+
+
 def small_root(folder: Path) -> Path:
     """The root as the new folder `folder`."""
     for name in ("usr/bin", "usr/lib", "usr/lib64", "usr/share", "etc", "var/cache"):

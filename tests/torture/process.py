@@ -71,8 +71,8 @@ class Launcher:
         wall: Path | None = None,
     ) -> "Run":
         """A process that runs `touchplate ARGV`. `armed`: file before which the plan does not begin.
-        `orders`: file by which it is told again and again where to hold (`hooks.Plan`). `wall`: file that says
-        by how much its clock is wrong (`walls`)."""
+        `orders`: file by which it is told again and again where to hold (`hooks.Plan`). `wall`: file that
+        says by how much its clock is wrong (`walls`)."""
         base = self._folder / f"{next(self._numbers):05d}"
         plan = Plan({name: str(path) for name, path in roots.items()}, f"{base}.hits")
         if kill is not None:

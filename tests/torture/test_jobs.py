@@ -126,7 +126,10 @@ def test_every_step_of_a_job_is_aimed_at_and_a_short_series_has_twenty_kills_and
         ("INSERT INTO jobs (package) VALUES (?)", "job added"),
         ("UPDATE jobs SET result=? WHERE jobs.job_id = ?", "result judged"),
         ("UPDATE jobs SET parcel=%(parcel)s::BYTEA WHERE jobs.job_id = %(x)s", "statements stored"),
-        ("UPDATE jobs SET lease_until=?, beats=?, held=?, phase=? WHERE jobs.job_id = ? RETURNING job_id", "lease kept"),
+        (
+            "UPDATE jobs SET lease_until=?, beats=?, held=?, phase=? WHERE jobs.job_id = ? RETURNING job_id",
+            "lease kept",
+        ),
         ("UPDATE jobs SET attempts=(jobs.attempts + ?), state=?, leased=? WHERE x", "lease given"),
     ],
 )

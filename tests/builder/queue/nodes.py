@@ -1,4 +1,4 @@
-"""Several nodes of one queue, each with a wall's clock of its own, in a time that passes when it is told to."""
+"""Several nodes of one queue, each with a wall's clock of its own, in a time that passes when told to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

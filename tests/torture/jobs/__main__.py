@@ -2,8 +2,8 @@
 
 A real node with a queue of rebuilds and two real workers, with two slots each, whose builds run in real
 sandboxes. Node, workers and job processes are killed with -9 at each durable step of a job and at random
-moments. `--clocks`: the same with two nodes on PostgreSQL, whose clocks are years, hours or seconds apart and jump
-with each kill. Ends with `0 lost, 0 inconsistent` and exit code 0, or says what was wrong.
+moments. `--clocks`: the same with two nodes on PostgreSQL, whose clocks are years, hours or seconds apart and
+jump with each kill. Ends with `0 lost, 0 inconsistent` and exit code 0, or says what was wrong.
 """
 
 import argparse
@@ -65,7 +65,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture.jobs", description=__doc__)
     parser.add_argument("--sqlite", type=int, default=0, metavar="N", help="kills over SQLite, at least")
     parser.add_argument("--postgresql", type=int, default=0, metavar="N", help="kills over PostgreSQL")
-    parser.add_argument("--clocks", type=int, default=0, metavar="N", help="kills with two nodes' wrong clocks")
+    parser.add_argument(
+        "--clocks", type=int, default=0, metavar="N", help="kills with two nodes' wrong clocks"
+    )
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     args = parser.parse_args(arguments)
     counts = {SQLITE: args.sqlite, POSTGRESQL: args.postgresql, CLOCKS: args.clocks}

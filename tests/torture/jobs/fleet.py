@@ -196,8 +196,10 @@ def fleet(
     storage: str = "sqlite",
     wrong: random.Random | None = None,
 ) -> Iterator[Fleet]:
-    """A fleet over a repository of its own; nothing runs yet. All of it has ended afterwards. `wrong`: chooses
-    by how much the clocks of two nodes are wrong."""
+    """A fleet over a repository of its own; nothing runs yet. All of it has ended afterwards.
+
+    `wrong`: chooses by how much the clocks of two nodes are wrong.
+    """
     port = free_port()  # the same for each life: workers know the address
     address = "" if storage == "sqlite" else f'storage = "{storage}"\n'
     queue = QUEUE.replace("[queue]\n", f"[queue]\n{address}", 1)

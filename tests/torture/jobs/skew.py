@@ -18,7 +18,7 @@ OFF = (-(10**8), -5 * 3600, -600, -50, 0, 50, 600, 5 * 3600, 10**8)
 """Seconds by which a clock is wrong: years, hours, and as long as many leases of two seconds."""
 
 APART_SECONDS = 3600
-"""The least that the times in a queue's rows are apart when the clocks were wrong: no series takes so long."""
+"""The least that times in a queue's rows are apart when the clocks were wrong: no series takes so long."""
 
 
 def check_apart(engine: Engine) -> Iterator[Finding]:
@@ -30,8 +30,8 @@ def check_apart(engine: Engine) -> Iterator[Finding]:
 
 
 class Skew:
-    """The clocks of both nodes, and the second node. It serves the evidence of the first, and a log that nobody
-    is told of: its worker writes into the first one's."""
+    """The clocks of both nodes, and the second node. It serves the evidence of the first, and a log that
+    nobody is told of: its worker writes into the first one's."""
 
     def __init__(self, host: Host, config: Path, launcher: Launcher, chooser: random.Random) -> None:
         self._host, self._launcher, self._chooser = host, launcher, chooser

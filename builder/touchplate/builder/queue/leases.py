@@ -23,8 +23,8 @@ from touchplate.builder.queue.jobs import QueueLimits
 from touchplate.builder.queue.schema import jobs
 
 MAX_SEEN = 100_000
-"""Jobs that are remembered, some ten megabytes. Beyond, all are forgotten, and those still open are seen anew:
-a node that nobody asks for jobs hears of their renewals all the same."""
+"""Jobs that are remembered, some ten megabytes. Beyond, all are forgotten, and those still open are seen
+anew: a node that nobody asks for jobs hears of their renewals all the same."""
 
 COLUMNS = tuple(
     jobs.c[name]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from base64 import b64decode, b64encode
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 

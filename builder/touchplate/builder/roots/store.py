@@ -1,6 +1,6 @@
 """The build roots of this host: made from their locks, each under its tree digest, and checked before use.
 
-    <data>/roots/<tree digest>/     the root: usr, etc, var and the links beside them
+    <data>/roots/<tree digest>/     the root: usr, etc, var and the links beside them (`shelf`)
     <data>/evidence/                root locks, and the listing of each root (by its SHA-256, the tree digest)
 
 A root is hashed whole when a process first uses it, and its *seal* is taken: what the file system says of
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from touchplate.base.durable import DigestFolder, make_folder, sync_folder
+from touchplate.base.durable import DigestFolder, sync_folder
 from touchplate.base.errors import StorageError
 from touchplate.base.progress import Progress
 from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES
@@ -24,13 +24,12 @@ from touchplate.builder.roots.archives import fetch_packages
 from touchplate.builder.roots.listing import first_difference
 from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, RootLockError, make_root_lock, parse_root_lock
 from touchplate.builder.roots.make import Recipe, make_root, need_mmdebstrap
+from touchplate.builder.roots.shelf import ASIDE, Shelf
 from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig
 from touchplate.builder.sandbox.ranged import ID_RANGES
 from touchplate.builder.sandbox.runc import open_runc_sandbox
-from touchplate.builder.sandbox.workspace import locked_folder, remove_abandoned, rename_unless_there
+from touchplate.builder.sandbox.workspace import locked_folder, rename_unless_there
 from touchplate.builder.trees import tree_lines, tree_seal
-
-_ASIDE = ".new-"  # prefix of folders in which roots are made
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,11 @@ class Root:
 
 
 class Roots:
-    """Safe for several threads and processes at once. `archives`: addresses by name, before those of apt."""
+    """Safe for several threads and processes at once. `archives`: addresses by name, before those of apt.
+    `most`: roots that are kept, when another one is made, of those that nobody uses; None for all.
+
+    Roots that it has given are in use until `close`.
+    """
 
     def __init__(
         self,
@@ -53,16 +56,22 @@ class Roots:
         display: Progress,
         archives: Mapping[str, str] | None = None,
         *,
+        most: int | None = None,
         open_sandbox: Callable[[SandboxConfig], Sandbox] = open_runc_sandbox,
     ) -> None:
         self._data = data
-        self._folder = data / "roots"
+        self.shelf = Shelf(data / "roots")
+        self._most = most
         self._work = work
         self._evidence = evidence
         self._display = display
         self._archives = archives or {}
         self._open_sandbox = open_sandbox
         self._seals: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Use none of the roots any more."""
+        self.shelf.close()
 
     def lock(self, suite: str, include: Sequence[str], epoch: int | None = None) -> RootLock:
         """The lock of a root of `suite` with these packages: made twice, and kept.
@@ -71,19 +80,20 @@ class Roots:
         """
         need_mmdebstrap()
         self._display.step(f"resolve: {suite}, {', '.join(include) or 'what is essential'}")
-        self._make_folder()
+        self.shelf.make()
         resolved = resolve(suite, include, self._data)
         recipe = Recipe(resolved.architecture, resolved.epoch if epoch is None else epoch, resolved.packages)
         # Before minutes of work: what apt says must be what a lock can say.
         make_root_lock(suite, recipe.architecture, recipe.epoch, recipe.packages, "0" * 64)
         self._fetch(recipe, suite)
-        with locked_folder(self._folder, _ASIDE) as aside:
+        with locked_folder(self.shelf.folder, ASIDE) as aside:
             first = self._make(recipe, aside / "first")
             second = self._make(recipe, aside / "second")
             if found := first_difference(first, second):
                 raise HostLack(f"two makings of this root differ: {found}", reason="not-reproducible")
             tree = hashlib.sha256(first).hexdigest()
             lock = make_root_lock(suite, recipe.architecture, recipe.epoch, recipe.packages, tree)
+            self.shelf.hold(lock.tree, lock.sha256)
             self._keep(lock, first, aside / "first")
         return lock
 
@@ -95,14 +105,17 @@ class Roots:
         more, naming the first file that differs, and for one that is there and was changed.
         """
         self.learn(lock)
-        self._make_folder()
+        self.shelf.make()
+        self.shelf.hold(lock.tree, lock.sha256)  # before it is looked for: from now on nobody removes it
         home = self._home(lock)
         if home.is_dir():
             return self._checked(lock)
         self._check_machine(lock)
+        if self._most is not None:
+            self.shelf.prune(keep=max(0, self._most - 1))
         recipe = Recipe(lock.architecture, lock.source_date_epoch, lock.packages)
         self._fetch(recipe, lock.suite)
-        with locked_folder(self._folder, _ASIDE) as aside:
+        with locked_folder(self.shelf.folder, ASIDE) as aside:
             listing = self._make(recipe, aside / "first")
             if hashlib.sha256(listing).hexdigest() != lock.tree:
                 again = self._make(recipe, aside / "second")
@@ -141,7 +154,7 @@ class Roots:
         return {sha256: lock.data} | ({lock.tree: listing} if listing is not None else {})
 
     def _home(self, lock: RootLock) -> Path:
-        return self._folder / lock.tree
+        return self.shelf.home(lock.tree)
 
     def _check_machine(self, lock: RootLock) -> None:
         need_mmdebstrap()
@@ -182,7 +195,7 @@ class Roots:
         try:
             os.sync()
             rename_unless_there(made, self._home(lock))
-            sync_folder(self._folder)
+            sync_folder(self.shelf.folder)
         except OSError as error:
             raise HostLack(f"cannot keep the root: {error}", reason="disk-full") from error
         if not made.exists():  # else another process was first, and its root is checked when it is used
@@ -228,13 +241,6 @@ class Roots:
             self._evidence.put(data)
         except StorageError as error:
             raise HostLack(f"cannot keep what is known of a root: {error}", reason="disk-full") from error
-
-    def _make_folder(self) -> None:
-        try:
-            make_folder(self._folder)
-        except OSError as error:
-            raise HostLack(f"cannot make {self._folder}: {error.strerror}", reason="disk-full") from error
-        remove_abandoned(self._folder, _ASIDE)
 
 
 def _differs(lock: RootLock, listing: bytes, expected: bytes | None, again: bytes) -> BuilderError:
