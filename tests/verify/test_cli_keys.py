@@ -108,6 +108,23 @@ def test_a_new_trust_file_says_what_was_asked(tmp_path: Path) -> None:
     assert (tmp_path / "trust.toml").read_text().startswith("# Trust file of touchplate")
 
 
+def test_verifiers_and_instances_of_rebuilderd_have_blocks_of_their_own(tmp_path: Path) -> None:
+    make_keys(tmp_path)
+    for name in ("v", "d"):
+        assert keygen("verifier", tmp_path / f"{name}.key", "--ed25519") == 0
+    verifier, instance = "https://verify.example.org", "https://reproduce.example.org"
+    pairs = f"{verifier}={tmp_path / 'v.pem'}", f"{instance}={tmp_path / 'd.pem'}"
+    assert init(tmp_path, "--verifier", pairs[0], "--rebuilderd", pairs[1], "--ecosystem", "conan") == 0
+    keys = load_trust(tmp_path / "trust.toml").keys[2:]
+    assert [(key.kind, key.operator, key.ecosystems) for key in keys] == [
+        ("verifier", verifier, ("conan",)),
+        ("rebuilderd", instance, ()),
+    ]
+    assert [key.key for key in keys] == [
+        parse_public_pem((tmp_path / f"{name}.pem").read_text()) for name in ("v", "d")
+    ]
+
+
 def test_witnesses_are_all_needed(tmp_path: Path) -> None:
     make_keys(tmp_path)
     assert init(tmp_path, "--witness", (tmp_path / "w.pub").read_text().strip()) == 0
@@ -132,6 +149,8 @@ def test_too_few_rebuilders_are_pointed_out(tmp_path: Path, capsys: Captured) ->
         (("--recorder", "not-an-operator={folder}/recorder.pem"), 2),
         (("--recorder", "https://c.example.org={folder}/a.pem"), 2),
         (("--recorder", "https://c.example.org={folder}/recorder.key"), 2),
+        (("--verifier", "https://c.example.org={folder}/a.pem"), 2),
+        (("--rebuilderd", "https://c.example.org={folder}/recorder.pem"), 2),
     ],
 )
 def test_a_wrong_choice_writes_nothing(

@@ -1,6 +1,7 @@
 """`touchplate trust`: make a trust file from given keys, show what one says, export it for others."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from touchplate.verify.blocks import UNLOGGED
@@ -17,6 +18,13 @@ from touchplate.verify.trust_text import TrustChoices, format_trust_text
 from touchplate.verify.usage import OK, UsageError
 
 POLICY_NAME = "policy.txt"
+
+_KEY_KINDS = {
+    "rebuilder": "who rebuilt packages; as many must agree as --operators says",
+    "recorder": "who saw what an upstream published",
+    "verifier": "whose verification summaries `touchplate vsa check` believes",
+    "rebuilderd": "an instance of rebuilderd whose links `touchplate link check` shows",
+}
 
 MAX_KEY_FILE_BYTES = 16 << 10
 """Bytes of a file named on the command line: a public key takes less than one KiB."""
@@ -69,8 +77,10 @@ def _register_init(parser: argparse.ArgumentParser) -> None:
         metavar="VKEY",
         help="a cosigner's public key; all must cosign",
     )
-    parser.add_argument("--rebuilder", action="append", default=[], metavar="OPERATOR=KEY.pem")
-    parser.add_argument("--recorder", action="append", default=[], metavar="OPERATOR=KEY.pem")
+    for kind, meaning in _KEY_KINDS.items():
+        parser.add_argument(
+            f"--{kind}", action="append", default=[], metavar="OPERATOR=KEY.pem", help=meaning
+        )
     parser.add_argument(
         "--backend", default="bubblewrap", help="isolation of the rebuilders (default: bubblewrap)"
     )
@@ -90,8 +100,10 @@ def _init(args: argparse.Namespace) -> int:
     choices = TrustChoices(
         logs=tuple(_text_or_file(key) for key in args.log),
         witnesses=tuple(_text_or_file(key) for key in args.witness),
-        rebuilders=tuple(_operator_key(pair) for pair in args.rebuilder),
-        recorders=tuple(_operator_key(pair) for pair in args.recorder),
+        rebuilders=_operator_keys(args.rebuilder),
+        recorders=_operator_keys(args.recorder),
+        verifiers=_operator_keys(args.verifier),
+        rebuilderds=_operator_keys(args.rebuilderd),
         backend=args.backend,
         ecosystems=tuple(args.ecosystem or ("maven",)),
         operators=args.operators,
@@ -141,6 +153,10 @@ def _text_or_file(value: str) -> str:
     """
     text = value if value.count("+") >= 2 else _read(Path(value))
     return format_verifier_key(parse_verifier_key(text))
+
+
+def _operator_keys(pairs: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple(_operator_key(pair) for pair in pairs)
 
 
 def _operator_key(pair: str) -> tuple[str, str]:

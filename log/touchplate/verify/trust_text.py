@@ -36,6 +36,21 @@ key = \"\"\"
 ecosystems = {ecosystems}
 """
 
+_VERIFIER = """
+[[verifier]]                       # whose summaries `touchplate vsa check` believes; stands in no log
+operator = "{operator}"   # the only verifier.id that this key may sign for
+key = \"\"\"
+{key}\"\"\"
+ecosystems = {ecosystems}
+"""
+
+_REBUILDERD = """
+[[rebuilderd]]                     # whose links `touchplate link check` shows; counts for no level
+operator = "{operator}"
+key = \"\"\"
+{key}\"\"\"
+"""
+
 _POLICY_HEAD = """\
 # Whose signatures make a checkpoint of the log valid (C2SP tlog-policy).
 """
@@ -49,6 +64,9 @@ class TrustChoices:
     witnesses: tuple[str, ...]
     rebuilders: tuple[tuple[str, str], ...]
     recorders: tuple[tuple[str, str], ...]
+    verifiers: tuple[tuple[str, str], ...]
+    rebuilderds: tuple[tuple[str, str], ...]
+    """Instances of rebuilderd."""
     backend: str
     ecosystems: tuple[str, ...]
     operators: int
@@ -59,18 +77,21 @@ def format_trust_text(choices: TrustChoices, policy_name: str) -> tuple[str, str
     """(trust file, policy) for `choices`. Unchecked: `parse_trust` says whether they are good."""
     ecosystems = _list(choices.ecosystems)
     parts = [_HEAD.format(policy=policy_name, operators=choices.operators, sources=_list(choices.sources))]
+    blocks = (
+        (_REBUILDER, choices.rebuilders),
+        (_RECORDER, choices.recorders),
+        (_VERIFIER, choices.verifiers),
+        (_REBUILDERD, choices.rebuilderds),
+    )
     parts += [
-        _REBUILDER.format(
+        block.format(
             operator=_inside(operator),
             backend=_inside(choices.backend),
             key=_inside(key),
             ecosystems=ecosystems,
         )
-        for operator, key in choices.rebuilders
-    ]
-    parts += [
-        _RECORDER.format(operator=_inside(operator), key=_inside(key), ecosystems=ecosystems)
-        for operator, key in choices.recorders
+        for block, keys in blocks
+        for operator, key in keys
     ]
     return "".join(parts), _format_policy(choices.logs, choices.witnesses)
 
