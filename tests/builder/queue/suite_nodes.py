@@ -91,6 +91,16 @@ class NodesSuite:
                 break
         assert taken == [(LEASE, 2)]
 
+    def test_a_lease_is_kept_though_the_wall_s_clock_stands_still(self, world: World) -> None:
+        one, other = world.node(), world.node()
+        one.add(purl("a"))
+        lease = one.need()
+        for _ in range(LONGEST // BEAT - 1):
+            world.passed += BEAT
+            one.off -= BEAT
+            assert one.renew(lease)
+            assert other.lease() is None
+
     @pytest.mark.parametrize(("here", "there"), OFF)
     def test_a_node_that_starts_takes_nothing_over_at_once_and_all_of_it_in_the_end(
         self, world: World, here: int, there: int
