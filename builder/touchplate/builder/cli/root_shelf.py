@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from touchplate.base.durable import DigestFolder
-from touchplate.base.progress import QuietProgress
+from touchplate.base.progress import QuietProgress, open_progress
 from touchplate.builder.cli.job_tables import format_age, show_table
 from touchplate.builder.roots.lock import RootLock
 from touchplate.builder.roots.shelf import MOST_ROOTS, StandingRoot
@@ -35,6 +35,7 @@ def register_prune(parser: argparse.ArgumentParser) -> None:
         "--older-than", type=float, metavar="DAYS", help="those go that nobody used for so long"
     )
     _add_common(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -57,10 +58,16 @@ def run_prune(args: argparse.Namespace) -> int:
     if args.older_than is not None and not args.older_than >= 0:
         raise UsageError("--older-than: write a number of days, 0 or more")
     roots = _open(args)
-    if args.older_than is None:
-        gone = roots.shelf.prune(keep=MOST_ROOTS if args.keep is None else args.keep)
-    else:
-        gone = roots.shelf.prune(unused_since=time.time() - args.older_than * _DAY_SECONDS)
+    with open_progress(quiet=args.quiet) as display:
+        if args.older_than is None:
+            keep, since = MOST_ROOTS if args.keep is None else args.keep, None
+        else:
+            keep, since = None, time.time() - args.older_than * _DAY_SECONDS
+        gone = roots.shelf.prune(
+            keep=keep,
+            unused_since=since,
+            removing=lambda one: display.step(f"remove the root {one.tree[:16]}"),
+        )
     freed = sum(one.size for one in gone)
     if args.json:
         print_json({"freed_bytes": freed, "removed": [_value(one, _lock_of(roots, one)) for one in gone]})

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,17 +95,26 @@ class Shelf:
         found = [self._look(path.name) for path in self._folders()]
         return sorted(found, key=lambda one: (-one.used, one.tree))
 
-    def prune(self, *, keep: int | None = None, unused_since: float | None = None) -> list[StandingRoot]:
+    def prune(
+        self,
+        *,
+        keep: int | None = None,
+        unused_since: float | None = None,
+        removing: Callable[[StandingRoot], object] = lambda one: None,
+    ) -> list[StandingRoot]:
         """Remove roots, none that is in use: all but the `keep` last used ones, among which those in use are
         counted first, or those that were last used before `unused_since` (Unix seconds). Those that are gone,
-        the last used first."""
+        the last used first. `removing` is told of each that is about to go."""
         if not self.folder.is_dir():
             return []
         self.make()
         standing = sorted(self.standing(), key=lambda one: not one.is_used)
         too_many = standing if keep is None else standing[keep:]
         gone = [one for one in too_many if unused_since is None or one.used < unused_since]
-        removed = [one for one in gone if self._remove(one)]
+        removed = []
+        for one in gone:
+            removing(one)
+            removed += [one] if self._remove(one) else []
         self._remove_stale_marks()
         return removed
 
