@@ -123,9 +123,11 @@ class JobLives:
     def _kill_at(self, aim: Aim) -> int:
         """At the step; again when nobody was there to be killed: between two jobs there is no process."""
         one, killed = self._fleet, 0
+        # Of two nodes the other one has half of the jobs.
+        seconds = 3 * REACH_SECONDS if one.is_skewed else REACH_SECONDS
         for _ in range(TRIES):
             one.hold(aim.side, aim.point)
-            is_held = one.wait_held(REACH_SECONDS)
+            is_held = one.wait_held(seconds)
             if is_held:
                 killed = self._kill(aim.victim)
             if killed and aim.victim == WORKERS:
