@@ -92,7 +92,8 @@ class Shelf:
 
     def standing(self) -> list[StandingRoot]:
         """What stands here, the last used first."""
-        found = [self._look(path.name) for path in self._folders()]
+        looked = [self._look(path.name) for path in self._folders()]
+        found = [one for one in looked if one is not None]
         return sorted(found, key=lambda one: (-one.used, one.tree))
 
     def prune(
@@ -126,13 +127,16 @@ class Shelf:
         except OSError as error:
             raise HostLack(f"cannot read {self.folder}: {error.strerror}") from error
 
-    def _look(self, tree: str) -> StandingRoot:
+    def _look(self, tree: str) -> StandingRoot | None:
+        """None when another one has removed it meanwhile."""
         mark, is_used = self.folder / f"{_MARK}{tree}", False
         try:
             with contextlib.suppress(FileNotFoundError), mark.open("rb") as stream:
                 is_used = not _try_lock(stream.fileno())
             lock, used = self._last_use(tree)
             return StandingRoot(tree, lock, int(used), _size(self.home(tree)), is_used)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise HostLack(f"cannot look at the root {tree}: {error.strerror}") from error
 

@@ -379,8 +379,8 @@ def locked_folder(parent: Path, prefix: str, mode: int = 0o700) -> Iterator[Path
     while True:
         root = parent / f"{prefix}{secrets.token_hex(8)}"
         root.mkdir()
-        root.chmod(mode)
         with contextlib.suppress(FileNotFoundError):
+            root.chmod(mode)
             descriptor = os.open(root, _FOLDER)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             # Whoever tidies up may have taken it for abandoned before it was locked; now nobody can.
