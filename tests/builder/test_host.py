@@ -247,6 +247,30 @@ def test_folder_that_was_taken_for_abandoned_before_its_lock_is_made_again(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folder_that_was_taken_for_abandoned_before_its_mode_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chmod = Path.chmod
+    taken: list[Path] = []
+
+    def tidied_up_first(path: Path, mode: int) -> None:
+        if not taken:
+            taken.append(path)
+            path.rmdir()
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", tidied_up_first)
+    with locked_folder(tmp_path, "job-") as folder:
+        assert folder.is_dir()
+        assert folder != taken[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_parent_is_a_lack_of_the_host(tmp_path: Path) -> None:
+    with pytest.raises(HostLack, match="cannot make a folder"), locked_folder(tmp_path / "none", "job-"):
+        pytest.fail("there is no such folder")
+
+
 def test_a_probe_that_is_killed_leaves_nothing_outside_the_work_folder(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,12 @@ from tests.builder.rebuildparts import CONTENT, PUBLISHED, Scene, scene, scripte
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.base.progress import QuietProgress
+from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.errors import HostLack
 from touchplate.builder.inputs.lock import InputLock, LockedInput, format_lock
 from touchplate.builder.inputs.upstream_option import parse_upstream
-from touchplate.builder.known_locks import KnownLocks, LockKey
+from touchplate.builder.known_locks import KnownLocks, LockKey, check_unchanged
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.workshop import open_workshop
 from touchplate.verify.predicates.provenance import Dependency
@@ -128,6 +129,30 @@ def test_a_damaged_cache_is_told_and_not_hidden_behind_a_second_fetch(here: Scen
     here.workshop.cache.inputs.path(one.sha256).write_bytes(b"other bytes")
     with pytest.raises(HostLack, match="remove it from the cache"):
         run(here, definition)
+
+
+def test_an_upstream_that_contradicts_itself_is_told_and_not_compared(here: Scene) -> None:
+    """What it gives now may be a mistake of a moment: with it the package would be `different`."""
+    definition = scripted(here, f"jar(get('{LIB}'))")
+    done = run(here, definition)
+    assert done.built is not None
+    (one,) = done.built.lock.inputs
+    here.workshop.cache.inputs.remove(one.sha256)
+    publish(here.repository, LIB, b"other bytes, for once\n")
+    published = fetch_published(here.workshop, definition)
+    with pytest.raises(HostLack, match=rf"gives {LIB} with sha256 .*{one.sha256}.*--refetch") as caught:
+        rebuild(here.workshop, definition, published)
+    assert caught.value.reason == "upstream-failed"
+    assert rebuild(here.workshop, definition, published, refetch=True).result == "different"
+
+
+def test_files_of_other_upstreams_than_maven_s_may_change() -> None:
+    before, now = (
+        InputLock((LockedInput("debian", "dists/x/InRelease", sha * 32, 1),)) for sha in ("00", "11")
+    )
+    check_unchanged(before, now, (Upstream("debian", "apt", "debian", "http://archive.example.org"),))
+    with pytest.raises(HostLack):  # the control
+        check_unchanged(before, now, (Upstream("debian", "maven", "debian", "http://repo.example.org"),))
 
 
 def test_what_another_mirror_of_the_upstream_gave_is_not_taken_for_this_one_s(here: Scene) -> None:

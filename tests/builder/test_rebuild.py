@@ -14,7 +14,7 @@ from touchplate.builder.cli.report import exit_code, rebuild_json
 from touchplate.builder.errors import DefinitionError, HostLack, RepeatError
 from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.plan import BuildPlan
-from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.builder.rebuild import Clock, Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import Logged, repeat
 from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig, open_sandbox
 from touchplate.builder.submit import sign_rebuild
@@ -40,6 +40,17 @@ def statements(one: Scene, done: Rebuild) -> list[object]:
     payloads = [parse_envelope(envelope).payload for envelope in submission.parcel.envelopes]
     assert all(one.workshop.evidence.has(sha256) for sha256 in submission.parcel.evidence)
     return [parse_predicate(parse_statement(payload)) for payload in payloads]
+
+
+@pytest.mark.parametrize("jump", [-3600, 40_000_000])
+def test_a_clock_that_jumps_meanwhile_changes_neither_the_order_nor_the_length(jump: int) -> None:
+    wall, steady = [1_000.9], [50.0]
+    clock = Clock(lambda: wall[0], lambda: steady[0])
+    wall[0] += jump
+    steady[0] += 12.2
+    clock.lap("build")
+    assert (clock.started, clock.now) == (1_000, 1_012)
+    assert clock.laps == {"build": pytest.approx(12.2)}
 
 
 def test_same_bytes_are_identical_and_signed_as_such(here: Scene) -> None:

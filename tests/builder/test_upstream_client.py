@@ -195,6 +195,13 @@ def test_a_file_where_every_build_can_look_is_refused(server: Server) -> None:
         fetch(upstream(server, Secret.parse("file:/usr/local/etc/corp", Path())), server.url(FILE))
 
 
+def test_a_file_that_is_a_link_to_itself_is_refused(server: Server, tmp_path: Path) -> None:
+    loop = tmp_path / "corp.secret"
+    loop.symlink_to(loop)
+    with pytest.raises(HostLack, match="upstream 'corp'"):
+        fetch(upstream(server, Secret.parse(f"file:{loop}", Path())), server.url(FILE))
+
+
 def test_a_repository_tells_of_refused_credentials_as_a_lack_of_the_host(
     server: Server, secret: Secret, tmp_path: Path
 ) -> None:

@@ -20,16 +20,41 @@ that fails here because *this machine* has no JDK 21, no disk left or no upstrea
 package.
 """
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
-from touchplate.base.errors import TouchplateError
+from touchplate.base.errors import (
+    NotStoredError,
+    StorageError,
+    TooLargeError,
+    TouchplateError,
+    WrongDigestError,
+)
 
 FailedPhase = Literal["definition", "fetch", "build", "collect"]
 FailureReason = Literal[
     "timeout", "exit-status", "missing-output", "refused-input", "refused-output", "too-large"
 ]
+
+DISK_FULL = "disk-full"
+"""Reason of a HostLack when a disk has no room, no inodes, or the quota is used up."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_HOST = (
+    *_FULL,
+    errno.EIO,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EACCES,
+    errno.EPERM,
+)
+_ABOUT_BYTES = (WrongDigestError, TooLargeError, NotStoredError)  # the disk has done what it was asked for
 
 DETAIL_CHARS = 2000
 """Longest `detail` of a failure, in characters: it is signed into a statement, not a place for a log."""
@@ -105,6 +130,37 @@ class HostLack(BuilderError):  # noqa: N818  see PhaseFailed
     def __init__(self, message: str, *, reason: str | None = None, log: bytes = b"") -> None:
         super().__init__(message, reason=reason)
         self.log = log
+
+
+def storage_lack(what: str, folder: Path, error: OSError | StorageError) -> HostLack:
+    """What it means that the disk of `folder` refused something: a lack of this host, with the remedy.
+
+    `what` goes before it in the sentence, as `cannot keep an output`.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(cause, OSError) and cause.errno in _FULL:
+        remedy = f"make room below {folder}, or use another folder"
+        return HostLack(f"{what}: {said}; {remedy}", reason=DISK_FULL)
+    place = cause.filename if isinstance(cause, OSError) and cause.filename else folder
+    return HostLack(f"{what}: {said} ({place})", reason=StorageError.default_reason)
+
+
+def is_of_host(error: OSError) -> bool:
+    """Whether an error met while a stranger's archive is unpacked is this host's; if not, a name is bad."""
+    return error.errno in _OF_HOST
+
+
+@contextmanager
+def needing_disk(what: str, folder: Path) -> Iterator[None]:
+    """Make a HostLack (`storage_lack`) of what the disk refuses in this block. What is wrong with the bytes
+    themselves, as another digest, comes through."""
+    try:
+        yield
+    except _ABOUT_BYTES:
+        raise
+    except (OSError, StorageError) as error:
+        raise storage_lack(what, folder, error) from error
 
 
 class ArchiveError(BuilderError):

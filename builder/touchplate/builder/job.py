@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from touchplate.base.errors import TouchplateError
+from touchplate.base.errors import StorageError, TouchplateError
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import PlainProgress
-from touchplate.base.values import Secret
 from touchplate.builder.attestation.attest import Operator
 from touchplate.builder.attestation.evidence import EvidenceServer
+from touchplate.builder.attestation.keys import read_signer
 from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError, HostLack
@@ -39,7 +39,6 @@ from touchplate.builder.submit import add_envelopes, is_refused_for_good, make_s
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import format_json, parse_json
-from touchplate.verify.keys import load_signer
 from touchplate.verify.output import describe
 from touchplate.verify.purl import parse_purl
 from touchplate.verify.sources import AnswerError
@@ -111,11 +110,9 @@ def parse_task(data: bytes) -> Task:
 
 
 def load_operator(settings: Settings) -> Operator:
-    """The key, from its file; refused when others can read that."""
-    pem = Secret.parse(f"file:{settings.key}", Path()).resolve()
-    file = settings.password_file
-    password = Secret.parse(f"file:{file}", Path()).resolve().encode() if file else None
-    return Operator(settings.operator, load_signer(pem.encode(), password))
+    """The key, from its file; see `read_signer` for what is refused."""
+    password_file = Path(settings.password_file) if settings.password_file else None
+    return Operator(settings.operator, read_signer(Path(settings.key), password_file))
 
 
 @contextmanager
@@ -141,6 +138,8 @@ def run_task(task: Task) -> None:
             raise
         except (TouchplateError, VerifyError) as error:  # this host, the way to the log or to the evidence
             _tell(queue.give_back, task, f"{error.reason}: {error}")
+        except OSError as error:  # the disk, mostly: to die of it would look like a job that kills workers
+            _tell(queue.give_back, task, f"{StorageError.default_reason}: {error}")
 
 
 def _tell(end: Callable[[int, str, str], None], task: Task, why: str) -> None:

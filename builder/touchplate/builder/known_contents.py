@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import storage_lack
 
 RULES = 3
 """Goes up when `answer` looks deeper or at other formats: older lists then say too little."""
@@ -48,7 +48,7 @@ class KnownContents:
             # In place: whoever reads or dies in the middle sees a list that its sum does not fit.
             path.write_bytes(data)
         except OSError as error:
-            raise HostLack(f"cannot keep a list of contents: {error.strerror}", reason="disk-full") from error
+            raise storage_lack("cannot keep a list of contents", self._folder, error) from error
 
     def _path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256

@@ -7,6 +7,7 @@ anybody's (see `phases.run_build`), so a wrong one can waste a build, and nothin
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from touchplate.base.durable import make_folder, remove_abandoned_writes, write_
 from touchplate.base.errors import StorageError
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition
-from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.errors import DefinitionError, HostLack, storage_lack
 from touchplate.builder.inputs.lock import LOCK_BYTES, InputLock, format_lock, parse_lock
 from touchplate.verify.predicates.provenance import Dependency
 
@@ -35,6 +36,24 @@ class LockKey:
         parts += sorted(f"tool {tool.name} {tool.digests['sha256']}" for tool in self.tools)
         parts += sorted(f"upstream {one.name} {one.identity} {one.url}" for one in self.upstreams)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def check_unchanged(known: InputLock, found: InputLock, upstreams: Sequence[Upstream]) -> None:
+    """Raise HostLack when a Maven upstream gave other bytes for a file than `known` has of it.
+
+    Released files do not change, so one of the two is wrong, and a comparison made with it would be about
+    the upstream and not about the package. Archives for apt have files that change each day.
+    """
+    maven = {one.name for one in upstreams if one.ecosystem == "maven"}
+    before = {(one.upstream, one.path): one.sha256 for one in known.inputs if one.upstream in maven}
+    for one in found.inputs:
+        sha256 = before.get((one.upstream, one.path), one.sha256)
+        if sha256 != one.sha256:
+            raise HostLack(
+                f"upstream {one.upstream!r} gives {one.path} with sha256 {one.sha256}, and gave an earlier "
+                f"rebuild {sha256}: find out which is right; --refetch takes what it gives now",
+                reason="upstream-failed",
+            )
 
 
 class KnownLocks:
@@ -59,7 +78,7 @@ class KnownLocks:
             make_folder(self._folder)
             write_atomic(self._path(key), format_lock(lock))
         except (OSError, StorageError) as error:
-            raise HostLack(f"cannot keep the input lock: {error}", reason="disk-full") from error
+            raise storage_lack("cannot keep the input lock", self._folder, error) from error
 
     def _path(self, key: LockKey) -> Path:
         return self._folder / f"{key.sha256}.json"

@@ -15,12 +15,14 @@ from typing import Any
 
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import (
+    DISK_FULL,
     DefinitionError,
     FailedPhase,
     HostLack,
     PhaseFailed,
     RefusedInputError,
     TooMuchError,
+    storage_lack,
 )
 from touchplate.builder.inputs.answer import AnswerFinder
 from touchplate.builder.inputs.lock import NAME_BYTES, InputLock, LockedInput, is_metadata, is_sha256
@@ -226,7 +228,7 @@ def show_inputs(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> N
     try:
         _lay_out(plan, lock, cache, repo)
     except OSError as error:
-        raise HostLack(f"cannot lay out the locked files: {error.strerror}", reason="disk-full") from error
+        raise storage_lack("cannot lay out the locked files", repo, error) from error
 
 
 def _lay_out(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None:
@@ -276,7 +278,8 @@ def phase_failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> Phase
     log = outcome.log
     match outcome.stopped:
         case "disk-full":
-            return HostLack("the disk of the work folder is full", reason="disk-full", log=log)
+            detail = f"the disk of {outcome.full} is nearly full: make room there, or use another folder"
+            return HostLack(detail, reason=DISK_FULL, log=log)
         case "timeout":
             return PhaseFailed(phase, "timeout", f"not done after {limits.wall_seconds:g} seconds", log=log)
         case "too-large":

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from touchplate.base.environment import read_environment
@@ -80,6 +81,8 @@ class Outcome:
     out_of_memory: bool
     status: dict[str, Any] = field(default_factory=dict)
     """What bubblewrap reported: `child-pid`, namespaces; `exit-code` if the command had been started."""
+    full: Path | None = None
+    """The folder whose disk was full, when it was stopped for that."""
 
     def but_stopped(self, word: str) -> "Outcome":
         """The same, but found too late to have been stopped for `word`."""

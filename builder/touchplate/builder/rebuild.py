@@ -17,11 +17,18 @@ from touchplate.builder.comparison.detailed import MAX_LOOKS, open_detailer
 from touchplate.builder.definitions.definition import Definition, SourceFile
 from touchplate.builder.definitions.demands import check_demands
 from touchplate.builder.display import PhaseDisplay
-from touchplate.builder.errors import DETAIL_CHARS, ArchiveError, DefinitionError, HostLack, PhaseFailed
+from touchplate.builder.errors import (
+    DETAIL_CHARS,
+    ArchiveError,
+    DefinitionError,
+    HostLack,
+    PhaseFailed,
+    storage_lack,
+)
 from touchplate.builder.git.commits import CommitTree, fetch_commit, place_commit
 from touchplate.builder.inputs.lock import InputLock, format_lock
 from touchplate.builder.inputs.repository import RemoteFile
-from touchplate.builder.known_locks import LockKey
+from touchplate.builder.known_locks import LockKey, check_unchanged
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.repeatability.twice import Repeatability, check_twice
 from touchplate.builder.repeatability.vary import find_variations
@@ -112,7 +119,7 @@ def rebuild(
     What keeps the package from being built is in the result; what this host lacks raises HostLack: with
     `to_sign` also an isolation below what a signature claims, before anything is run.
     """
-    clock = _Clock()
+    clock = Clock()
     ecosystem = definition.ecosystem
     tools = ecosystem.find_tools(workshop, definition)
     sources: tuple[RemoteFile, ...] = ()
@@ -137,7 +144,10 @@ def rebuild(
                 key = LockKey(definition, tools.described, plan.upstreams)
                 known = None if anew else workshop.known_locks.find(key)
                 if known is None or not attempt.build_known(known, outcome):
-                    attempt.build(attempt.fetch(), outcome)
+                    lock = attempt.fetch()
+                    if known is not None:
+                        check_unchanged(known, lock, plan.upstreams)
+                    attempt.build(lock, outcome)
                 if not definition.allow_metadata:
                     workshop.known_locks.keep(key, outcome.need_lock())
             if twice:
@@ -156,7 +166,7 @@ def rebuild(
         backend=backend.name,
         missing=backend.missing,
         started=clock.started,
-        finished=int(time.time()),
+        finished=clock.now,
         seconds=clock.laps,
         built=outcome.judge(workshop, definition, published),
         failure=outcome.failure,
@@ -203,7 +213,7 @@ class _Outcome:
             format_json(self.result.report),
             *(data for one in found for data in (one.report, one.detailed) if data),
         ):
-            workshop.evidence.put(data)
+            workshop.keep_evidence(data)
         return Built(tuple(verdicts), self.lock, self.result)
 
 
@@ -215,7 +225,7 @@ class _Attempt:
     plan: BuildPlan
     backend: Backend
     display: PhaseDisplay
-    clock: "_Clock"
+    clock: "Clock"
 
     def fetch(self) -> InputLock:
         """Run Fetch. Raises PhaseFailed, HostLack."""
@@ -245,7 +255,7 @@ class _Attempt:
             say=workshop.display.step,
             until=until,
         )
-        workshop.evidence.put(found.format())
+        workshop.keep_evidence(found.format())
         self.clock.lap("twice")
         return found
 
@@ -265,17 +275,25 @@ class _Attempt:
         return True
 
 
-class _Clock:
-    """Wall clock seconds by phase, and when it all began."""
+class Clock:
+    """Wall clock seconds by phase, and when it all began. `wall` may jump meanwhile, `steady` does not."""
 
-    def __init__(self) -> None:
-        self.started = int(time.time())
+    def __init__(
+        self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._steady = steady
+        self._begun = self._last = steady()
+        self.started = int(wall())
         self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
+
+    @property
+    def now(self) -> int:
+        """Unix seconds, by the clock as it was at the start: a rebuild never ends before it began."""
+        return self.started + int(self._steady() - self._begun)
 
     def lap(self, name: str) -> None:
         """The phase `name` is over."""
-        now = time.monotonic()
+        now = self._steady()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
 
@@ -324,5 +342,5 @@ def _tree(workshop: Workshop, definition: Definition, sources: Sequence[RemoteFi
         except ArchiveError as error:
             raise PhaseFailed("definition", "refused-input", f"source: {error}") from error
         except OSError as error:
-            raise HostLack(f"cannot write the source: {error.strerror}", reason="disk-full") from error
+            raise storage_lack("cannot write the source", workshop.data, error) from error
         yield folder

@@ -233,8 +233,8 @@ class _Keeper:
         steps = StepReader()
         while data := self._program.read():
             self._phase = steps.read(data)
-            lines = [printable(line) for line in data.splitlines() if line.strip()]
-            self.last = lines[-1] if lines else self.last
+            lines = data.strip().splitlines()  # of a flood only the last one is worth the time
+            self.last = printable(lines[-1]) if lines else self.last
             for start in range(0, len(data), 1024):
                 try:
                     self._pieces.put_nowait(data[start : start + 1024])

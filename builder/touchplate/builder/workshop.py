@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from touchplate.base.upstreams import Upstream, resolve_upstream
 from touchplate.builder.attestation.outbox import Outbox
 from touchplate.builder.cache import Cache
 from touchplate.builder.definitions.definition import Definition
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import HostLack, needing_disk, storage_lack
 from touchplate.builder.inputs.repository import Repositories, Repository
 from touchplate.builder.inputs.upstream_option import CENTRAL
 from touchplate.builder.known_locks import KnownLocks
@@ -59,13 +59,19 @@ class Workshop:
         return self.data / "tools"
 
     def keep_definition(self, definition: Definition) -> Path:
-        """Write an inferred definition where a person finds it; it is evidence too."""
+        """Write an inferred definition where a person finds it; it is evidence too. Raises HostLack."""
         path = self.data / "definitions" / f"{definition.name}-{definition.sha256[:12]}.json"
-        make_folder(path.parent)
-        remove_abandoned_writes(path.parent)
-        write_atomic(path, definition.data)
-        self.evidence.put(definition.data)
+        with needing_disk("cannot keep the definition", self.data):
+            make_folder(path.parent)
+            remove_abandoned_writes(path.parent)
+            write_atomic(path, definition.data)
+            self.evidence.put(definition.data)
         return path
+
+    def keep_evidence(self, data: bytes) -> None:
+        """Store evidence by its digest. Raises HostLack."""
+        with needing_disk("cannot keep evidence", self.evidence.folder):
+            self.evidence.put(data)
 
     def tidy(self) -> None:
         """Remove source trees that killed rebuilds left."""
@@ -112,25 +118,27 @@ def open_workshop(
     # The upstreams' hosts are configured on this machine, or were named by the person at it, whatever their
     # address; no other host is ever asked, since redirects away from them are refused.
     rules = AddressRules.naming(*(one.url for one in resolved))
-    evidence = DigestFolder(data / "evidence")
-    roots = Roots(data, work, evidence, display, most=most_roots)
-    with HTTPClient(rules) as client, closing(roots):
-        downloads = DigestFolder(data / "downloads")
-        yield Workshop(
-            data=data,
-            work=work,
-            client=client,
-            repositories=Repositories(Repository(one, client, downloads) for one in resolved),
-            cache=Cache(data / "cache"),
-            evidence=evidence,
-            outbox=Outbox(data / "outbox"),
-            known_locks=KnownLocks(data / "locks"),
-            roots=roots,
-            display=display,
-            verbose=verbose,
-            backend=backend,
-            detailed=detailed,
-        )
+    with HTTPClient(rules) as client, ExitStack() as stack:
+        with needing_disk("cannot open the data folder", data):
+            downloads = DigestFolder(data / "downloads")
+            evidence = DigestFolder(data / "evidence")
+            roots = stack.enter_context(closing(Roots(data, work, evidence, display, most=most_roots)))
+            workshop = Workshop(
+                data=data,
+                work=work,
+                client=client,
+                repositories=Repositories(Repository(one, client, downloads) for one in resolved),
+                cache=Cache(data / "cache"),
+                evidence=evidence,
+                outbox=Outbox(data / "outbox"),
+                known_locks=KnownLocks(data / "locks"),
+                roots=roots,
+                display=display,
+                verbose=verbose,
+                backend=backend,
+                detailed=detailed,
+            )
+        yield workshop
 
 
 def _resolve(upstreams: Sequence[Upstream]) -> tuple[Upstream, ...]:
@@ -148,7 +156,7 @@ def _resolve(upstreams: Sequence[Upstream]) -> tuple[Upstream, ...]:
 
 def make_enterable(folder: Path) -> None:
     """Have `folder` with its parents, enterable by other uids where we make it. Raises HostLack."""
-    resolved = folder.resolve()
+    resolved = Path(os.path.realpath(folder))  # Path.resolve raises RuntimeError for a link to itself
     if not SHOWN.isdisjoint((resolved, *resolved.parents)):
         raise HostLack(
             f"every build can read {str(folder)!r}, and so the answer: use a folder not below /usr"
@@ -159,6 +167,6 @@ def make_enterable(folder: Path) -> None:
             one.mkdir(exist_ok=True)
             one.chmod(0o755)
     except OSError as error:
-        raise HostLack(f"cannot make the folder {str(folder)!r}: {error.strerror}; give --data") from error
+        raise storage_lack(f"cannot make the folder {str(folder)!r}", folder, error) from error
     if os.getuid() == 0:
         check_searchable(folder)

@@ -185,7 +185,7 @@ class DigestWriter:
             raise WrongDigestError(
                 f"the bytes have sha256 {sha256}, expected {self._expected}; nothing was stored"
             )
-        with _storage_errors(f"storing {sha256}"):
+        with _storage_errors(f"storing {sha256} in {self._folder.folder}"):
             self._file.flush()
             os.fchmod(self._file.fileno(), FILE_MODE)
             os.fsync(self._file.fileno())

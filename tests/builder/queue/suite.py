@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 from tests.builder.queue.paced import PacedQueue
 
 from touchplate.base.sql import Engine
@@ -21,7 +22,7 @@ from touchplate.builder.queue.jobs import (
     QueueLimits,
     TooManyRequestsError,
 )
-from touchplate.builder.queue.outputs import KEPT_SECONDS, READ_PIECES, Outputs
+from touchplate.builder.queue.outputs import FORGET_SECONDS, KEPT_SECONDS, READ_PIECES, Outputs
 from touchplate.builder.queue.store import Queue
 
 NOW = 1_700_000_000
@@ -420,6 +421,34 @@ class QueueSuite:
         outputs.append(2, other.secret, b"two\n", later)
         assert outputs.read(1, 0) == b""
         assert outputs.read(2, 0) == b"two\n"
+
+    def test_what_is_to_be_forgotten_is_looked_for_now_and_then_and_not_with_each_job(
+        self, queue: Queue
+    ) -> None:
+        outputs = Outputs(queue)
+        for name, now in (("a", NOW), ("b", NOW + KEPT_SECONDS), ("c", NOW + KEPT_SECONDS + FORGET_SECONDS)):
+            queue.add(purl(name), "", now)
+            lease = queue.lease("w", now)
+            assert lease is not None
+            number = lease.job.number
+            outputs.append(number, lease.secret, b"line\n", now)
+            queue.cancel(number, now)
+            # The first was closed exactly a week before the second look, and longer before the third.
+            assert (outputs.read(1, 0) == b"") is (number == 3)
+
+    def test_a_job_is_listed_shown_and_added_without_reading_its_statements(self, queue: Queue) -> None:
+        queue.add(purl("a"), "", NOW)
+        lease = queue.lease("w", NOW)
+        assert lease is not None
+        queue.sign(1, lease.secret, ENVELOPES)
+        asked: list[str] = []
+        event.listen(queue.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+        queue.add(purl("b"), "", NOW)
+        found = [queue.add(purl("a"), "", NOW)[0], queue.find(1), *queue.list(), *queue.list(state="leased")]
+        assert [job.is_signed for job in found] == [True, True, False, True, True]
+        looks = [statement for statement in asked if statement.startswith("SELECT")]
+        assert sum("parcel IS NOT NULL" in look for look in looks) == 5
+        assert not any("parcel" in look.replace("parcel IS NOT NULL", "") for look in looks)
 
 
 def finish(queue: Queue, now: int) -> None:

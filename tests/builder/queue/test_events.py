@@ -70,3 +70,48 @@ def test_a_secret_that_no_header_can_have_is_not_repeated(server: Server) -> Non
             http.get(server.url("/output"), max_bytes=1, headers={"authorization": secret})
         assert secret not in str(caught.value)
         assert ascii(secret)[1:-1] not in str(caught.value)
+
+
+BUSY = "retry: 0\nevent: busy\ndata: too many watch already\n\n"
+
+
+def test_a_server_that_is_busy_is_asked_again_and_its_reason_told_in_the_end(server: Server) -> None:
+    serve(server, BUSY, FIRST, BUSY, BUSY, LAST)
+    with client() as http:
+        assert list(follow(http, server.url("/output"), {})) == ["one", "two"]
+    serve(server, *[BUSY] * events.ATTEMPTS)
+    with client() as http, pytest.raises(QueueError, match="too many watch already"):
+        list(follow(http, server.url("/output"), {}))
+
+
+def test_a_server_may_ask_for_a_pause_within_bounds() -> None:
+    one = events.Events()
+    one.feed(BUSY.replace("retry: 0", "retry: 10000").encode())
+    assert (one.refused, one.pause) == ("too many watch already", 10.0)
+    one.feed(b"retry: 9999999\nretry: soon\n\n")
+    assert one.pause == events.MOST_AGAIN_SECONDS
+    one.reset()
+    assert (one.refused, one.pause) == ("", events.AGAIN_SECONDS)
+
+
+def test_a_job_that_says_nothing_for_hours_is_followed_as_long_as_its_server_is_heard(
+    server: Server,
+) -> None:
+    serve(server, *[": nothing new\n\n"] * (2 * events.ATTEMPTS), LAST)
+    with client() as http:
+        assert list(follow(http, server.url("/output"), {})) == ["two"]
+
+
+def test_a_node_that_is_being_started_again_is_waited_for(server: Server) -> None:
+    waiting = [503, 502, 504, 200]
+
+    def answer(handler: Handler) -> None:
+        status = waiting.pop(0)
+        handler.reply(status, LAST.encode() if status == 200 else b"", Content_Type="text/event-stream")
+
+    server.actions["/output"] = answer
+    with client() as http:
+        assert list(follow(http, server.url("/output"), {})) == ["two"]
+    waiting += [404]
+    with client() as http, pytest.raises(QueueError, match="answered 404"):
+        list(follow(http, server.url("/output"), {}))

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from tests.builder.queue.paced import PacedQueue
 from tests.builder.test_evidence import put_scope
 
 from touchplate.base.bearer import BearerTokens
-from touchplate.base.sql import sqlite_engine
+from touchplate.base.sql import begin_write, sqlite_engine
 from touchplate.builder.queue import live
 from touchplate.builder.queue.events import Events
-from touchplate.builder.queue.http import JobRoutes
+from touchplate.builder.queue.http import THREADS, JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
 from touchplate.builder.queue.tokens import Caller
 from touchplate.builder.queue.wire import MAX_MESSAGE_BYTES, parse_job, parse_lease
@@ -264,3 +266,33 @@ def test_events_are_parsed_however_the_stream_is_cut() -> None:
         for start in range(0, len(stream), size):
             events.feed(stream[start : start + size])
         assert (events.lines, events.seen, events.is_ended) == (["one", "two"], "9", True)
+
+
+def test_a_database_that_hangs_holds_up_nothing_else_of_the_node(face: Face) -> None:
+    async def crowd() -> str:
+        # More than the framework has threads for all of a node.
+        adding = [
+            asyncio.create_task(face._ask("POST", "", ADMIN, {"package": PACKAGE}, {})) for _ in range(45)
+        ]
+        while face.routes.threads.borrowed_tokens < THREADS:
+            await asyncio.sleep(0.01)
+        answer = await run_in_threadpool(lambda: "evidence")
+        release.set()
+        await asyncio.gather(*adding)
+        return answer
+
+    release, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with begin_write(face.routes.queue.engine):
+            held.set()
+            release.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    try:
+        assert asyncio.run(crowd()) == "evidence"
+    finally:
+        release.set()
+        holder.join()

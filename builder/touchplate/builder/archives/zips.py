@@ -5,7 +5,6 @@ structure; what it does not check is done here: names that climb out, links, dup
 that explode.
 """
 
-import errno
 import io
 import re
 import stat
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.errors import ArchiveError, HostLack
+from touchplate.builder.errors import ArchiveError, is_of_host, storage_lack
 from touchplate.builder.plan import MIB
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -220,8 +219,8 @@ def unpack(
                     stream.write(chunk)
             path.chmod(0o755 if member.mode & 0o111 else 0o644)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise HostLack(f"no disk space left to unpack into {target}; free some") from error
+            if is_of_host(error):
+                raise storage_lack("cannot unpack an archive", target.parent, error) from error
             raise ArchiveError(f"cannot write {place_at[:80]!r}: {error.strerror}") from error
     return len(written)
 

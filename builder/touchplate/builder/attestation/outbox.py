@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
-from touchplate.builder.errors import HostLack, OutboxError
+from touchplate.builder.errors import OutboxError, storage_lack
 from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
@@ -102,7 +102,7 @@ class Outbox:
         try:
             write_atomic(path, format_json(value), 0o600)
         except StorageError as error:
-            raise HostLack(f"cannot store signed envelopes: {error}") from error
+            raise storage_lack("cannot store signed envelopes", self._folder, error) from error
 
 
 def _read(path: Path, parse: Callable[[str, JSON], Read]) -> Read:

@@ -9,6 +9,7 @@ from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.values import Secret
 from touchplate.builder.attestation.attest import Operator
 from touchplate.builder.attestation.evidence import EvidenceServer
+from touchplate.builder.attestation.keys import read_signer
 from touchplate.builder.cli.probe import add_backend
 from touchplate.builder.cli.report import (
     DIFFERENT,
@@ -34,7 +35,6 @@ from touchplate.builder.workshop import Workshop
 from touchplate.verify.cli_reader import Reader, add_state, open_log
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSONValue
-from touchplate.verify.keys import load_signer
 from touchplate.verify.names import check_operator
 from touchplate.verify.output import print_json, print_note
 from touchplate.verify.trust import load_trust
@@ -148,10 +148,7 @@ def _operator(args: argparse.Namespace) -> Operator | None:
     if args.key is None:
         return None
     check_operator(args.operator)
-    # As secrets: refused when others can read the file.
-    pem = Secret.parse(f"file:{args.key}", Path()).resolve()
-    password = Secret.parse(f"file:{args.password_file}", Path()).resolve() if args.password_file else None
-    return Operator(args.operator, load_signer(pem.encode(), password.encode() if password else None))
+    return Operator(args.operator, read_signer(args.key, args.password_file))
 
 
 def _submit(

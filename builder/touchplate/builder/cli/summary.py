@@ -6,7 +6,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from touchplate.base.values import Secret
+from touchplate.builder.attestation.keys import read_signer
 from touchplate.builder.attestation.summary import (
     SLSA_VERSIONS,
     Outcome,
@@ -35,7 +35,6 @@ from touchplate.verify.errors import (
 )
 from touchplate.verify.http_source import check_log_url
 from touchplate.verify.jcs import JSONValue
-from touchplate.verify.keys import load_signer
 from touchplate.verify.names import check_operator
 from touchplate.verify.output import (
     error_json,
@@ -163,10 +162,7 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _verifier(args: argparse.Namespace) -> Verifier:
-    # As secrets: refused when others can read the file.
-    pem = Secret.parse(f"file:{args.key}", Path()).resolve()
-    password = Secret.parse(f"file:{args.password_file}", Path()).resolve() if args.password_file else None
-    signer = load_signer(pem.encode(), password.encode() if password else None)
+    signer = read_signer(args.key, args.password_file)
     return Verifier(args.verifier, signer, {name: metadata.version(name) for name in _COMPONENTS})
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.builder.definitions.definition import SourceFile
-from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack, PhaseFailed
+from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack, PhaseFailed, storage_lack
 from touchplate.builder.git.commit_tree import MAX_FILES, unpack_tree
 from touchplate.builder.git.protocol import Remote
 from touchplate.builder.inputs.repository import MAX_FILE_BYTES, RemoteFile
@@ -124,7 +124,7 @@ def _fetch(workshop: Workshop, remote: Remote, commit: str) -> tuple[str, bytes]
                 remote.fetch(commit, pack.write)
             (folder / _SCRIPT).write_bytes(Path(__file__).with_name(_SCRIPT).read_bytes())
         except OSError as error:
-            raise HostLack(f"cannot write the commit: {error.strerror}", reason="disk-full") from error
+            raise storage_lack("cannot write the commit", workshop.data, error) from error
         with sandbox.workspace(folder) as workspace:
             (folder / _PACK).unlink()  # copied: not on the disk twice while git makes its own
             command = (PYTHON, "-I", "-S", _SCRIPT, commit, str(MAX_FILES), str(MAX_FILE_BYTES))
@@ -175,4 +175,4 @@ class _Kept:
             remove_abandoned_writes(self._path.parent)
             write_atomic(self._path, f"{sha256}\n".encode("ascii"))
         except (StorageError, OSError) as error:
-            raise HostLack(f"cannot keep a commit: {error}", reason="disk-full") from error
+            raise storage_lack("cannot keep a commit", self._path.parent, error) from error

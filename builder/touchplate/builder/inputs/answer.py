@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from touchplate.builder.archives.tars import UNBOUNDED, TarReader
 from touchplate.builder.archives.unlisted import MARK, MemberContent, find_unlisted
-from touchplate.builder.errors import HostLack, TooMuchError
+from touchplate.builder.errors import HostLack, TooMuchError, storage_lack
 from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
 
@@ -201,7 +201,9 @@ def _count_zip_entries(file: IO[bytes]) -> int:
 
 
 def _lack(error: OSError) -> HostLack:
-    return HostLack(f"cannot look through an input for the answer: {error.strerror}", reason="disk-full")
+    # Members of archives are unpacked in memory, and large ones there.
+    folder = Path(tempfile.tempdir or "/tmp")  # noqa: S108  asking for it may raise, where all are full
+    return storage_lack("cannot look through an input for the answer", folder, error)
 
 
 @contextlib.contextmanager

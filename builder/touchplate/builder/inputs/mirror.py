@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from touchplate.builder.cache import Cache
+from touchplate.builder.errors import needing_disk
 from touchplate.builder.inputs.recording import CLIENTS, Answer, Recorder
 
 SOCKET_NAME = "socket"
@@ -127,7 +128,8 @@ def serve_mirror(folder: Path, uid: int, recorder: Recorder, cache: Cache) -> It
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # By descriptor: the path of a socket is limited to 107 bytes, a work folder is not (unix(7)).
-        server = _Server(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}", recorder, cache)
+        with needing_disk("cannot make a socket", folder):
+            server = _Server(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}", recorder, cache)
         path = folder / SOCKET_NAME
         path.chmod(0o600)
         if os.getuid() == 0:

@@ -17,6 +17,7 @@ from touchplate.base.errors import (
     ResponseTooLargeError,
     StorageError,
     UpstreamError,
+    WrongDigestError,
 )
 from touchplate.base.http import AddressRules, HTTPClient, HTTPLimits
 from touchplate.base.upstreams import Upstream, resolve_upstream
@@ -28,6 +29,7 @@ from touchplate.builder.errors import (
     PhaseFailed,
     RefusedInputError,
     TooMuchError,
+    storage_lack,
 )
 from touchplate.builder.inputs.answer import AnswerFinder
 from touchplate.builder.inputs.lock import (
@@ -39,7 +41,12 @@ from touchplate.builder.inputs.lock import (
     make_lock,
 )
 from touchplate.builder.inputs.replay import NotServedError, locate, refuse_method
-from touchplate.builder.inputs.upstream_client import AccountsError, CredentialsError, UpstreamClient
+from touchplate.builder.inputs.upstream_client import (
+    AccountsError,
+    CredentialsError,
+    UpstreamClient,
+    check_answer,
+)
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
 
@@ -67,7 +74,7 @@ SHOWN = 5
 
 _SAFE_IN_PATH = "/~:@!$&'()*+,;="  # RFC 3986 3.3 pchar, beside what quote leaves alone
 _MISSING = (404, 410)
-_TOO_MANY_REQUESTS = 429
+_PASSING = (408, 425, 429)  # of the 400s: too slow, too early, too many at once
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,8 @@ class Recorder:
         self._missing: list[tuple[str, str]] = []
         self._trouble: list[tuple[str, bool]] = []
         """What an upstream did not answer, and whether it could have been an input."""
+        self._unanswered: list[str] = []
+        """Files that an upstream still sent, or had yet to send, when the phase was over."""
         self._failed: PhaseFailed | HostLack | None = None
 
     def ask(self, target: str) -> Answer:
@@ -212,6 +221,9 @@ class Recorder:
 
     def close(self) -> None:
         """Give up downloads that still run. Call it before waiting for the mirror's threads."""
+        with self._lock:
+            answers = self._answers.items()
+            self._unanswered = [f"{name}/{path}" for (name, path), answer in answers if not answer.done()]
         self._closed.set()
         self._clients.close()
 
@@ -235,6 +247,14 @@ class Recorder:
         if trouble := [text for text, is_input in self._trouble if is_input or failed]:
             what = "; ".join(trouble[:SHOWN])
             raise HostLack(f"an upstream did not answer: {what}", reason="upstream-failed", log=outcome.log)
+        if outcome.stopped == "timeout" and self._unanswered:
+            # The build may have done nothing but wait for it.
+            what = "; ".join(self._unanswered[:SHOWN])
+            raise HostLack(
+                f"an upstream was still sending when the time of the phase was over: {what}",
+                reason="upstream-failed",
+                log=outcome.log,
+            )
         if outcome.exit_code and not outcome.stopped and (lacking := self._lacking()):
             detail = f"exit code {outcome.exit_code} after not being given {lacking}"
             raise PhaseFailed("fetch", "exit-status", detail, log=outcome.log)
@@ -283,7 +303,7 @@ class Recorder:
         except ResponseTooLargeError:
             return self._fail("too-large", f"{name}/{path} is larger than all inputs together may be")
         except StorageError as error:
-            return self._lack(HostLack(f"cannot keep {name}/{path}: {error}", reason="disk-full"))
+            return self._lack(storage_lack(f"cannot keep {name}/{path}", self._cache.inputs.folder, error))
         except AccountsError as error:
             return self.refuse(403, f"{name}/{path}: {error}")
         except FetchError as error:
@@ -310,7 +330,8 @@ class Recorder:
                     self._missing.append((name, path))
             return _told(404, f"{name}/{path}: not found")
         if answer.status != 200:
-            passing = answer.status >= 500 or answer.status == _TOO_MANY_REQUESTS
+            # A refusal may be meant; anything else (206, 304, 500) is no answer to what was asked.
+            passing = not 400 <= answer.status < 500 or answer.status in _PASSING
             return self._note_trouble(path, f"{name}/{path}: status {answer.status}", passing=passing)
         return answer
 
@@ -330,6 +351,8 @@ class Recorder:
             response = self._clients.client(name).stream(url, take, max_bytes=limit)
             if response.status != 200:
                 return Answer(response.status)
+            if not self._plan.named_by_digest:
+                check_answer(response, path, sha1.hexdigest)
             stored = writer.commit()
             return Answer(200, sha256=stored.sha256, size=stored.size, sha1=sha1.hexdigest())
 
@@ -460,7 +483,10 @@ def _fetch_one(one: LockedInput, clients: UpstreamClients, cache: Cache) -> None
                 what = f"status {response.status}"
         except CredentialsError as error:
             raise HostLack(f"cannot fetch {where}: {error}", reason=error.reason) from error
-        except (FetchError, StorageError) as error:
+        except (FetchError, WrongDigestError) as error:
             what = str(error)
-        time.sleep(PAUSE_SECONDS * 2 ** (tried - 1))
+        except StorageError as error:
+            raise storage_lack(f"cannot keep {where}", cache.inputs.folder, error) from error
+        if tried < TRIES:
+            time.sleep(PAUSE_SECONDS * 2 ** (tried - 1))
     raise HostLack(f"cannot fetch {where} with sha256 {one.sha256}: {what}", reason="upstream-failed")

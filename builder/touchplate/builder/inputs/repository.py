@@ -13,8 +13,8 @@ from touchplate.base.durable import DigestFolder, make_folder
 from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.errors import DefinitionError, HostLack
-from touchplate.builder.inputs.upstream_client import UpstreamClient
+from touchplate.builder.errors import DefinitionError, HostLack, storage_lack
+from touchplate.builder.inputs.upstream_client import UpstreamClient, check_answer
 from touchplate.builder.plan import MIB
 from touchplate.verify.names import encode_name, format_upstream_uri, parse_upstream_uri
 
@@ -64,6 +64,9 @@ class Repository:
         url = f"{self.upstream.url.rstrip('/')}/{encode_name(path, slash=True)}"
         try:
             response = self.asking.get(url, max_bytes=MAX_FILE_BYTES)
+            if response.status == 200:
+                body = response.body
+                check_answer(response, path, lambda: hashlib.sha1(body, usedforsecurity=False).hexdigest())
         except FetchError as error:
             raise HostLack(f"upstream {self.upstream.name!r} cannot be read: {error}") from error
         if response.status in (404, 410):
@@ -100,7 +103,7 @@ class Repository:
             make_folder(self._mark(uri, sha256).parent)
             self._mark(uri, sha256).touch()
         except (StorageError, OSError) as error:
-            raise HostLack(f"cannot store {path!r}: {error}") from error
+            raise storage_lack(f"cannot store {path!r}", self._store.folder, error) from error
         return found
 
     def _was_served(self, uri: str, sha256: str) -> bool:

@@ -5,16 +5,18 @@ another host. Registries and Conan remotes exchange them for a token. The superv
 files and statuses, never a header, and no text here holds a credential.
 """
 
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import unquote
 
 from touchplate.base.connections import parse_origin
 from touchplate.base.credentials import Credentials
-from touchplate.base.errors import ConfigError, FetchError, TokenError
+from touchplate.base.errors import BadResponseError, ConfigError, FetchError, TokenError, quote_url
 from touchplate.base.http import AddressRules, HTTPClient, HTTPLimits, Response
 from touchplate.base.registry_tokens import MAX_TOKEN_BYTES, Tokens
 from touchplate.base.upstreams import Upstream
@@ -35,6 +37,14 @@ _PARAMETERS = re.compile(r";[^/]*")
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
+_SHA1 = re.compile(r"[0-9a-f]{40}", re.ASCII)
+
+
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_PAGE_NAMES = (".html", ".htm", ".xhtml")
+_SHA1_HEADERS = ("x-checksum-sha1", "x-goog-meta-checksum-sha1")
+# What Maven Central, Artifactory and repositories in Google's storage send; Maven itself believes them, too.
+
 
 class CredentialsError(FetchError):
     """The upstream does not take what this host has for it. To try again would only lock the account."""
@@ -48,12 +58,33 @@ class AccountsError(FetchError):
     default_reason = "no-file"
 
 
+def check_answer(response: Response, path: str, sha1: Callable[[], str]) -> None:
+    """Raise BadResponseError for a body that cannot be the file `path`, by what its own headers say.
+
+    A login page of a network on the way comes with status 200, and a file that was cut by a server or cache
+    comes with the length of what is left. `sha1`: of the body, in hex; asked only when it is needed.
+    """
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in _PAGES and not path.lower().endswith(_PAGE_NAMES):
+        raise BadResponseError(
+            f"{quote_url(response.url)}: a web page ({kind}) instead of the file; does this machine, or a "
+            "proxy on the way, want a login?"
+        )
+    for name in _SHA1_HEADERS:
+        said = response.headers.get(name, "").strip().lower()
+        if _SHA1.fullmatch(said) and said != (found := sha1()):
+            raise BadResponseError(
+                f"{quote_url(response.url)}: the bytes have sha1 {found}, and its header {name} says {said}"
+            )
+
+
 def read_credentials(upstream: Upstream) -> Credentials | None:
     """Those of `upstream`; None when it has none. Raises HostLack with the remedy."""
     if upstream.credentials is None:
         return None
     path = upstream.credentials.path
-    if path is not None and not SHOWN.isdisjoint(path.resolve().parents):
+    # Not Path.resolve: it raises RuntimeError for a link that leads to itself.
+    if path is not None and not SHOWN.isdisjoint(Path(os.path.realpath(path)).parents):
         raise HostLack(
             f"upstream {upstream.name!r}: every build can look into the folder of {str(path)!r}; keep "
             "credentials outside /usr",

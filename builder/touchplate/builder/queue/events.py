@@ -20,6 +20,12 @@ AGAIN_SECONDS = 2.0
 ATTEMPTS = 5
 """Connections in a row that may bring nothing."""
 
+MOST_AGAIN_SECONDS = 30.0
+"""The longest pause that a server may ask for instead."""
+
+_PASSING = (429, 502, 503, 504)
+"""Statuses of a node whose database, or that itself, is being started again."""
+
 _WAITING_LINES = 10_000
 _OFFSET = re.compile(r"[0-9]{1,19}")  # as our queues write it; it goes back in a header
 _Line = str | Exception | None  # what the reading thread hands over: lines, then why it ended
@@ -31,6 +37,12 @@ class Events:
 
     seen: str = "0"
     is_ended: bool = False
+    is_heard: bool = False
+    """Whether the server said on this connection that it has nothing new."""
+    refused: str = ""
+    """Why the server streams nothing now; empty while it does."""
+    pause: float = AGAIN_SECONDS
+    """Seconds until a lost connection is made anew, as the server wishes."""
     lines: list[str] = field(default_factory=list)
     _rest: bytes = b""
     _kind: str = ""
@@ -46,6 +58,7 @@ class Events:
     def reset(self) -> None:
         """A new connection begins."""
         self._rest, self._kind, self._data = b"", "", []
+        self.is_heard, self.refused, self.pause = False, "", AGAIN_SECONDS
 
     def _line(self, line: str) -> None:
         name, _, value = line.partition(":")
@@ -53,15 +66,21 @@ class Events:
         if not line:
             if self._kind == "end":
                 self.is_ended = True
+            elif self._kind == "busy":
+                self.refused = " ".join(self._data) or "it is busy"
             elif self._data and not self._kind:
                 self.lines.append("\n".join(self._data))
             self._kind, self._data = "", []
+        elif not name:  # a comment
+            self.is_heard = True
         elif name == "event":
             self._kind = value
         elif name == "data":
             self._data.append(value)
         elif name == "id" and _OFFSET.fullmatch(value):
             self.seen = value
+        elif name == "retry" and _OFFSET.fullmatch(value):
+            self.pause = min(int(value) / 1000, MOST_AGAIN_SECONDS)
 
 
 def follow(client: HTTPClient, url: str, headers: Mapping[str, str]) -> Iterator[str]:
@@ -110,15 +129,18 @@ def _read(
         try:
             asked = {**headers, "last-event-id": events.seen, "accept": "text/event-stream"}
             answer = client.stream(url, take, max_bytes=MAX_STREAM_BYTES, headers=asked)
-            if answer.status != 200:
+            if answer.status in _PASSING:
+                why = f"it answered {answer.status}"
+            elif answer.status != 200:
                 lines.put(QueueError(f"{url} answered {answer.status}", reason="no-output"))
                 return
         except FetchError as error:
             why = str(error)
-        silent = silent + 1 if events.seen == before else 0
+        why = events.refused or why
+        silent = 0 if events.seen != before or events.is_heard else silent + 1
         if silent >= ATTEMPTS and not events.is_ended:
             lines.put(QueueError(f"the output at {url} cannot be read: {why}", reason="no-output"))
             return
         if not events.is_ended:
-            time.sleep(AGAIN_SECONDS)
+            time.sleep(events.pause)
     lines.put(None)

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
 from touchplate.base.bearer import BearerTokens
 from touchplate.base.errors import StorageError, TouchplateError
@@ -33,7 +34,7 @@ from touchplate.base.status import (
 from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.queue import jobs as queue_jobs
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJobError, QueueError, Result
-from touchplate.builder.queue.live import LiveOutput
+from touchplate.builder.queue.live import EventStream, LiveOutput
 from touchplate.builder.queue.outputs import Outputs
 from touchplate.builder.queue.store import Queue
 from touchplate.builder.queue.tokens import Caller, Scope
@@ -54,6 +55,11 @@ from touchplate.verify.jcs import JSON, parse_json
 
 RETRY_AFTER_SECONDS = 60
 """What a client is told to wait when the queue is full or has had enough of it."""
+
+THREADS = 20
+"""Calls of the queue at the same time, beside those of the watchers: together fewer than a process has
+connections to one database. They have threads of their own, so that a database that hangs holds up nothing
+else of the node, such as evidence."""
 
 T = TypeVar("T")
 Message = dict[str, JSON]
@@ -105,6 +111,7 @@ class JobRoutes:
         self.tokens = tokens
         self.clock = clock or time.time
         """What is written down as the time, also for jobs that others add to the queue of these routes."""
+        self.threads = CapacityLimiter(THREADS)
         self.live = LiveOutput(queue, self._outputs, self.clock)
 
     def may_store(self, request: Request) -> bool:
@@ -139,24 +146,22 @@ class JobRoutes:
         before = _decimal(asked["before"], "before") if "before" in asked else None
         limit = _decimal(asked.get("limit", "100"), "limit")
         state: Any = asked.get("state")
-        found = await _run(lambda: self.queue.list(state=state, before=before, limit=limit))
+        found = await self._run(lambda: self.queue.list(state=state, before=before, limit=limit))
         return JSONResponse({"jobs": [format_job(job) for job in found]})
 
     async def _show(self, request: Request) -> Response:
         self._caller(request, None)
-        job = await _run(lambda: self.queue.find(_number(request)))
+        job = await self._run(lambda: self.queue.find(_number(request)))
         return JSONResponse(format_job(job))
 
     async def _watch(self, request: Request) -> Response:
-        self._caller(request, None)
+        caller = self._caller(request, None)
         number = _number(request)
         seen = request.headers.get("last-event-id") or request.query_params.get("after", "0")
         start = _decimal(seen, "Last-Event-ID")
-        await _run(lambda: self.queue.find(number))
+        await self._run(lambda: self.queue.find(number))
         wait = request.query_params.get("wait") != "0"
-        events = self.live.events(number, start, wait=wait)
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        return EventStream(self.live.events(number, start, wait=wait, whose=caller.name))
 
     async def _add(self, request: Request) -> Response:
         self._caller(request, "admin")
@@ -169,7 +174,7 @@ class JobRoutes:
         if not isinstance(again, bool):
             raise BadJobError("again: write true or false")
         now = self._now()
-        job, is_new = await _run(
+        job, is_new = await self._run(
             lambda: self.queue.add(package, definition, now, priority=priority, again=again)
         )
         return JSONResponse({"job": format_job(job), "new": is_new}, status_code=201 if is_new else 200)
@@ -178,7 +183,7 @@ class JobRoutes:
         self._caller(request, "admin")
         now = self._now()
         signed = request.query_params.get("signed") == "1"
-        job = await _run(lambda: self.queue.cancel(_number(request), now, signed=signed))
+        job = await self._run(lambda: self.queue.cancel(_number(request), now, signed=signed))
         return JSONResponse(format_job(job))
 
     async def _lease(self, request: Request) -> Response:
@@ -197,13 +202,13 @@ class JobRoutes:
                 self._workers.note(name, version, backend, now)
             return lease
 
-        lease = await _run(lease_job)
+        lease = await self._run(lease_job)
         return Response(status_code=204) if lease is None else JSONResponse(format_lease(lease))
 
     async def _list_workers(self, request: Request) -> Response:
         self._caller(request, None)
         now = self._now()
-        found = await _run(lambda: self._workers.list(now))
+        found = await self._run(lambda: self._workers.list(now))
         return JSONResponse({"workers": [format_worker(one) for one in found]})
 
     async def _report(self, request: Request) -> Response:
@@ -224,7 +229,7 @@ class JobRoutes:
         number = _number(request)
         message = await _body(request, MAX_STATEMENTS_BYTES if name == "statements" else MAX_MESSAGE_BYTES)
         secret = _text(message, "secret")
-        value = await _run(lambda: reports[name](number, secret, message))
+        value = await self._run(lambda: reports[name](number, secret, message))
         return JSONResponse(value)
 
     def _heartbeat(self, number: int, secret: str, message: Message) -> dict[str, Any]:
@@ -270,6 +275,9 @@ class JobRoutes:
             raise ForbiddenError(f"the token of {caller.name} is not of scope {scope!r}")
         return caller
 
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await run_sync(call, limiter=self.threads)
+
     def _now(self) -> int:
         return int(self.clock())
 
@@ -294,10 +302,6 @@ def _problem(error: TouchplateError) -> Response:
     if status == UNAUTHENTICATED.http:
         headers["www-authenticate"] = "Bearer"
     return Response(format_problem(status, error.reason, detail), status, headers, MEDIA_TYPE)
-
-
-async def _run(call: Callable[[], T]) -> T:
-    return await run_in_threadpool(call)
 
 
 async def _body(request: Request, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:

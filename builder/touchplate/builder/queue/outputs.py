@@ -12,8 +12,14 @@ from touchplate.builder.queue.store import Queue, newest
 KEPT_SECONDS = 7 * 24 * 3600
 """How long the output of a closed job is kept: the build log itself is evidence, and stays."""
 
+FORGET_SECONDS = 3600
+"""Between two looks for what is to be forgotten: each goes over all jobs there ever were."""
+
 READ_PIECES = 16
-"""Pieces of one answer: 1 MiB of the largest, and a quarter of a minute of those that come each second."""
+"""Pieces of one answer: a quarter of a minute of those that come each second."""
+
+READ_BYTES = 64 * 1024
+"""After so many no further piece comes into an answer, since each stream holds one in memory."""
 
 _CUT = b"\n[more output follows; all of it is in the build log, which is evidence]\n"
 
@@ -23,6 +29,7 @@ class Outputs:
 
     def __init__(self, queue: Queue) -> None:
         self._engine = queue.engine
+        self._forgot: int | None = None
 
     def append(self, number: int, secret: str, data: bytes, now: int) -> int:
         """Add a piece; answers how many bytes are kept now. Raises LeaseLostError, BadJobError.
@@ -43,8 +50,9 @@ class Outputs:
             end = 0 if last is None else last[0] + last[1]
             if not data or end >= MAX_OUTPUT_BYTES:
                 return end
-            if last is None:
+            if last is None and (self._forgot is None or abs(now - self._forgot) >= FORGET_SECONDS):
                 _forget_old(transaction, now)
+                self._forgot = now
             if end + len(data) >= MAX_OUTPUT_BYTES:
                 data = data[: MAX_OUTPUT_BYTES - end] + _CUT
             transaction.execute(insert(output), {"job_id": number, "start": end, "data": data})
@@ -52,13 +60,15 @@ class Outputs:
 
     def read(self, number: int, start: int) -> bytes:
         """Output from the byte `start` on, one or a few pieces; empty when there is no more (yet)."""
+        start = min(start, 2 * MAX_OUTPUT_BYTES)  # beyond all that is kept; a database adds only so far
+        end = start + READ_BYTES
         here = output.c.job_id == number
         # The piece in which that byte is: those before it may be any number, of any size.
         piece = select(func.max(output.c.start)).where(here, output.c.start <= start).scalar_subquery()
         with database_errors("read output"), begin_read(self._engine) as transaction:
             rows = transaction.execute(
                 select(output.c.start, output.c.data)
-                .where(here, output.c.start >= func.coalesce(piece, 0))
+                .where(here, output.c.start >= func.coalesce(piece, 0), output.c.start < end)
                 .order_by(output.c.start)
                 .limit(READ_PIECES)
             ).all()

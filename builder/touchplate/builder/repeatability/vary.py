@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
+from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import RESERVED_FOLDER, BuildPlan, Phase
 from touchplate.builder.sandbox.bubblewrap import BASE_ENVIRONMENT
 from touchplate.builder.sandbox.layout import find_listing
@@ -178,7 +179,7 @@ def _lists_as_made(folder: Path, room: int) -> bool:
             return False
         with locked_folder(folder, ELSEWHERE) as own:
             return find_listing(own) != "fixed"
-    except OSError:
+    except (OSError, HostLack):
         return False
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from touchplate.base.environment import read_environment
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import DISK_FULL, HostLack
 from touchplate.builder.limits import make_groups
 from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, Bind, Limits, Surroundings
 from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, run_tool
@@ -246,6 +246,7 @@ class _DiskWatch:
         self._workspace = workspace
         self._limit = limits.workspace_bytes
         self._next = self._next_walk = 0.0
+        self._full_place: Path | None = None
 
     def look(self) -> str:
         if (now := time.monotonic()) < self._next:
@@ -260,9 +261,9 @@ class _DiskWatch:
 
     def judge(self, outcome: Outcome) -> Outcome:
         """Look once more at the end: between two looks a job can write a lot."""
-        if outcome.stopped:
-            return outcome
-        return outcome if not (found := self._found()) else outcome.but_stopped(found)
+        if not outcome.stopped and (found := self._found()):
+            outcome = outcome.but_stopped(found)
+        return replace(outcome, full=self._full_place if outcome.stopped == DISK_FULL else None)
 
     def _found(self) -> str:
         usage = self._workspace.usage()
@@ -273,8 +274,11 @@ class _DiskWatch:
     def _full(self) -> str:
         # Half of what was free at the start at least: the rest of the host has to live, too. It also ends
         # what no walk finds, such as files that only a socket's queue still holds.
-        places = (self._workspace.root, self._workspace.build)
-        return "" if all(is_free(place, share=2) for place in places) else "disk-full"
+        for place in (self._workspace.root.parent, self._workspace.build.parent.parent):
+            if not is_free(place, share=2):
+                self._full_place = place
+                return DISK_FULL
+        return ""
 
 
 def show_options(job: Job) -> Iterator[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from touchplate.builder.cache import Cache
-from touchplate.builder.errors import PhaseFailed
+from touchplate.builder.errors import PhaseFailed, needing_disk
 from touchplate.builder.plan import MIB, CollectedFile, check_relative
 
 _CHUNK = MIB
@@ -28,7 +28,7 @@ def collect(
     """Copy each output (path below `folder`) into the cache and hash it.
 
     Raises PhaseFailed `collect` with missing-output, refused-output (a link, folder, device, pipe on the way
-    or at its end) or too-large, naming the output.
+    or at its end) or too-large, naming the output; HostLack without room for it.
     """
     collected = {}
     for output in outputs:
@@ -54,7 +54,8 @@ def _take(descriptor: int, cache: Cache) -> CollectedFile:
             sha512.update(data)
             yield data
 
-    stored = cache.outputs.put(chunks())
+    with needing_disk("cannot keep an output", cache.outputs.folder):
+        stored = cache.outputs.put(chunks())
     return CollectedFile(cache.outputs.path(stored.sha256), stored.sha256, sha512.hexdigest(), stored.size)
 
 

@@ -22,10 +22,11 @@ def lay_out(source: Path, target: Path, around: Surroundings, *, usual: Path) ->
     """Copy the tree `source` to the new folder `target`; `usual` is where it is put without variation,
     a folder of the job as that of `target` is.
 
-    Raises OSError, shutil.Error.
+    Raises OSError: the first one, where shutil.copytree would go on, and say of each file that the disk is
+    full.
     """
     if around.order_in is None:
-        shutil.copytree(source, target, symlinks=True)
+        _copy(source, target, reverse=False)
     else:
         # The usual copy is listed as it was made, or the other way round, or as its source is: by a hash.
         backwards = find_listing(usual) == "newest-first"

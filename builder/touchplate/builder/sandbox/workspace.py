@@ -13,14 +13,13 @@ import fcntl
 import os
 import pwd
 import secrets
-import shutil
 import signal
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import DISK_FULL, HostLack, needing_disk, storage_lack
 from touchplate.builder.plan import USUAL, Surroundings
 from touchplate.builder.sandbox.layout import lay_out
 
@@ -52,6 +51,7 @@ MEMORY_FILES = Path("/dev/shm")  # noqa: S108
 ELSEWHERE = "touchplate-job-"
 """Prefix of a build folder that lies in a place shared with other programs (`Surroundings.order_in`)."""
 
+_NO_WORKSPACE = "cannot prepare a workspace"
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
 
 _BLOCK_BYTES = 512  # unit of st_blocks, stat(2)
@@ -99,10 +99,11 @@ class Workspace:
         return self.root / "mirror"
 
     def place(self, number: int, content: bytes) -> Path:
-        """Write a file that will be shown read-only inside; `number` keeps names apart."""
+        """Write a file that will be shown read-only inside; `number` keeps names apart. Raises HostLack."""
         path = self.root / "files" / str(number)
-        path.write_bytes(content)
-        path.chmod(0o644)
+        with needing_disk(_NO_WORKSPACE, self.root.parent):
+            path.write_bytes(content)
+            path.chmod(0o644)
         return path
 
     def usage(self) -> "Usage":
@@ -169,10 +170,8 @@ def open_workspace(
             if own_uid:
                 _give(workspace.build, workspace.owner)
                 _give(workspace.home, workspace.owner)
-        except (OSError, shutil.Error) as error:
-            raise HostLack(
-                f"cannot prepare a workspace under {work}: {error}", reason="no-workspace"
-            ) from error
+        except OSError as error:
+            raise storage_lack(_NO_WORKSPACE, work, error) from error
         yield workspace
 
 
@@ -208,7 +207,9 @@ def check_free(work: Path) -> None:
     """Raise HostLack when the disk of `work` is (nearly) full."""
     if not is_free(work):
         raise HostLack(
-            f"less than {FREE_BYTES} bytes or {FREE_ENTRIES} inodes are free under {work}", reason="disk-full"
+            f"less than {FREE_BYTES} bytes or {FREE_ENTRIES} inodes are free below {work}: make room there, "
+            "or use another folder",
+            reason=DISK_FULL,
         )
 
 
@@ -375,10 +376,14 @@ def _give(folder: Path, uid: int) -> None:
 
 @contextlib.contextmanager
 def locked_folder(parent: Path, prefix: str, mode: int = 0o700) -> Iterator[Path]:
-    """A new folder, removed with all it holds at the end, and by `remove_abandoned` if this process dies."""
+    """A new folder, removed with all it holds at the end, and by `remove_abandoned` if this process dies.
+
+    Raises HostLack when it cannot be made.
+    """
     while True:
         root = parent / f"{prefix}{secrets.token_hex(8)}"
-        root.mkdir()
+        with needing_disk("cannot make a folder", parent):
+            root.mkdir()
         with contextlib.suppress(FileNotFoundError):
             root.chmod(mode)
             descriptor = os.open(root, _FOLDER)

@@ -14,7 +14,7 @@ from touchplate.builder.ecosystems.oci.manifests import Descriptor, parse_config
 from touchplate.builder.ecosystems.oci.names import RepositoryPath
 from touchplate.builder.ecosystems.oci.plan import ImagePlan, PinnedImage
 from touchplate.builder.ecosystems.oci.registry import RegistryReader
-from touchplate.builder.errors import DefinitionError, HostLack, ImageError, PhaseFailed
+from touchplate.builder.errors import DefinitionError, HostLack, ImageError, PhaseFailed, needing_disk
 from touchplate.builder.inputs.lock import InputLock, LockedInput, make_lock
 from touchplate.builder.plan import Progress
 from touchplate.builder.sandbox.workspace import make_open
@@ -64,7 +64,12 @@ def make_base_lock(bases: Sequence[PinnedImage]) -> InputLock:
 
 
 def lay_out(bases: Sequence[PinnedImage], store: DigestFolder, folder: Path) -> None:
-    """Write each base as a folder of the `dir:` transport: `0`, `1`, …"""
+    """Write each base as a folder of the `dir:` transport: `0`, `1`, … Raises HostLack."""
+    with needing_disk("cannot lay out the base images", folder):
+        _lay_out(bases, store, folder)
+
+
+def _lay_out(bases: Sequence[PinnedImage], store: DigestFolder, folder: Path) -> None:
     for number, one in enumerate(bases):
         target = folder / str(number)
         make_open(target)

@@ -7,7 +7,6 @@ here.
 """
 
 import bz2
-import errno
 import gzip
 import io
 import lzma
@@ -20,7 +19,7 @@ from typing import Any
 
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
-from touchplate.builder.errors import ArchiveError, HostLack
+from touchplate.builder.errors import ArchiveError, is_of_host, storage_lack
 
 _CHUNK = 1024 * 1024
 _MAX_TARGET = 4096  # PATH_MAX
@@ -55,10 +54,8 @@ def unpack_context(data: bytes, target: Path, limits: ArchiveLimits | None = Non
     except TAR_DAMAGE as error:
         if not isinstance(error, OSError):
             raise ArchiveError(f"the context cannot be read as a tar archive: {error}") from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HostLack(
-                "no disk space left to unpack the context; free some", reason="disk-full"
-            ) from error
+        if is_of_host(error):
+            raise storage_lack("cannot unpack the context", target.parent, error) from error
         raise ArchiveError(f"the context cannot be unpacked: {error.strerror}") from error  # no path of ours
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from touchplate.base.durable import DigestFolder
-from touchplate.base.errors import FetchError, StorageError
+from touchplate.base.errors import FetchError, StorageError, TooLargeError, WrongDigestError
 from touchplate.base.http import Response
 from touchplate.builder.ecosystems.oci.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES
-from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.errors import DefinitionError, HostLack, storage_lack
 from touchplate.builder.inputs.upstream_client import UpstreamClient
 from touchplate.verify.names import encode_name, format_upstream_uri
 
@@ -62,9 +62,11 @@ class RegistryReader:
                 response = self._get(path, sink.write, max_bytes)
                 self._check(response, path)
                 sink.commit()
-        except StorageError as error:
+        except (WrongDigestError, TooLargeError) as error:
             # Wrong bytes of a registry say nothing about the package: another answer may be right.
             raise HostLack(f"cannot take {self.uri(path)}: {error}", reason="upstream-failed") from error
+        except StorageError as error:
+            raise storage_lack(f"cannot keep {self.uri(path)}", self._store.folder, error) from error
 
     def size(self, sha256: str) -> int:
         """Bytes of what was fetched. Raises HostLack when it is gone."""

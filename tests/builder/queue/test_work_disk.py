@@ -1,0 +1,43 @@
+"""A worker whose disk refuses something: its jobs go back to the queue, and are not taken for its killers."""
+
+import hashlib
+import json
+import signal
+import time
+from pathlib import Path
+
+from tests.builder.mavenparts import publish, zip_bytes
+from tests.builder.queue.queuehost import WAIT_SECONDS, queue_host
+from tests.builder.rebuildparts import PACKAGE
+from tests.builder.sandboxes import require_sandbox
+
+from touchplate.builder.definitions.definition import make_definition
+
+MAVEN = zip_bytes({"apache-maven-3.9.11/bin/mvn": b"#!/bin/sh\n"})
+
+
+def test_a_job_that_its_disk_refuses_something_is_given_back_and_no_lease_is_lost(tmp_path: Path) -> None:
+    require_sandbox()
+    with queue_host(tmp_path) as host:
+        name = "org/apache/maven/apache-maven/3.9.11/apache-maven-3.9.11-bin.zip"
+        publish(host.open_folder / "repository", name, MAVEN)
+        tool = {"version": "3.9.11", "sha256": hashlib.sha256(MAVEN).hexdigest()}
+        value = json.loads(host.make_definition("refused")) | {"tools": {"maven": tool}}
+        definition = make_definition(value).data
+        sha256 = hashlib.sha256(definition).hexdigest()
+        host.evidence.store(sha256, definition)
+        number = host.queue.add(PACKAGE, sha256, 0)[0].number
+        host.data(0).mkdir(mode=0o755)
+        (host.data(0) / "tools").touch()  # where the folder of unpacked tools has to be
+        worker = host.worker(0, slots=1)
+        try:
+            deadline = time.monotonic() + WAIT_SECONDS
+            while not (job := host.queue.find(number)).lacks and not job.lost:
+                assert time.monotonic() < deadline, (job, worker.lines[-9:])
+                time.sleep(0.1)
+        finally:
+            assert worker.end(signal.SIGTERM) == 0
+        assert (job.lacks, job.lost) == (1, 0)
+        assert job.detail.startswith("storage-failed: ")
+        assert str(host.data(0) / "tools") in job.detail
+        assert host.log() == []
