@@ -1,5 +1,6 @@
 """Looking for the answer in inputs: deep enough, bounded, and not fooled by damage."""
 
+import bz2
 import gzip
 import hashlib
 import io
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from touchplate.builder.archives import packed, tarchain
 from touchplate.builder.errors import HostLack, TooMuchError
 from touchplate.builder.inputs import answer
 from touchplate.builder.inputs.answer import AnswerFinder
@@ -147,6 +149,15 @@ def test_debian_packages_are_opened(tmp_path: Path) -> None:
     assert find(tmp_path, package.replace(b"3         `", b"-         `")) is None  # odd sizes are damage
 
 
+def test_a_long_name_as_bsd_writes_it_is_no_content(tmp_path: Path) -> None:
+    name = b"a-name-of-twenty.jar"
+    member = struct.pack(
+        "16s32x10s2s", b"#1/20".ljust(16), str(20 + len(PUBLISHED)).encode().ljust(10), b"`\n"
+    )
+    assert find(tmp_path, b"!<arch>\n" + member + name + PUBLISHED) == "holds it as '#1/20'"
+    assert find(tmp_path, b"!<arch>\n" + member.replace(b"#1/20", b"#1/no") + name + PUBLISHED) is None
+
+
 def test_file_of_two_kinds_is_opened_as_both(tmp_path: Path) -> None:
     inside = zipped("a.jar", PUBLISHED)
     for front in (gzip.compress(b"harmless"), lzma.compress(b"harmless"), without_magic(tarred())[:512]):
@@ -233,3 +244,197 @@ def test_bombs_in_many_inputs_share_one_limit(tmp_path: Path, monkeypatch: pytes
     assert [finder.find(path), finder.find(path)] == [None, None]
     with pytest.raises(TooMuchError, match="unpacks to more"):
         finder.find(path)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    """`data` with another byte at `at`."""
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+LARGE = hashlib.shake_256(b"a jar larger than what is read at once").digest(700_000)
+LZMA_1 = {"id": lzma.FILTER_LZMA1, "lc": 2, "lp": 1, "pb": 1}
+GZIP_FIELDS = b"\x1f\x8b\x08\x1e" + bytes(6) + b"\x02\0xx" + b"name\0" + b"comment\0" + b"??"
+
+
+@pytest.mark.parametrize("content", [PUBLISHED, LARGE])
+def test_a_compressed_file_gives_what_it_unpacks_to_whatever_is_wrong_behind_that(
+    tmp_path: Path, content: bytes
+) -> None:
+    whole = gzip.compress(content)
+    held = {
+        "something behind it": whole + b"what gunzip warns about, and Java does not",
+        "a wrong checksum": flipped(whole, -6),
+        "a wrong size": flipped(whole, -1),
+        "no checksum": whole[:-8],
+        "half a checksum": whole[:-5],
+        "all fields": GZIP_FIELDS + whole[10:],
+        "zeros behind it": whole + bytes(300_000),
+        "in two members": gzip.compress(content[:5]) + bytes(7) + gzip.compress(content[5:]),
+        "bzip2 in two streams": bz2.compress(content[:5]) + bz2.compress(content[5:]),
+        "bzip2 and something": bz2.compress(content) + b"something",
+        "xz in two streams": lzma.compress(content[:5]) + bytes(4) + lzma.compress(content[5:]),
+        "xz and something": lzma.compress(content) + b"something",
+        "xz without its end": lzma.compress(content)[:-20],
+        "lzma with rare options": lzma.compress(content, lzma.FORMAT_ALONE, filters=[LZMA_1]),
+        "lzma and something": lzma.compress(content, lzma.FORMAT_ALONE) + b"something",
+    }
+    finder = AnswerFinder(frozenset({hashlib.sha256(content).hexdigest()}))
+    path = tmp_path / "input"
+    for what, data in held.items():
+        path.write_bytes(data)
+        assert (what, finder.find(path)) == (what, "holds it as '(unpacked)'")
+
+
+def test_streams_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "MAX_STREAMS", 3)
+    for pack in (gzip.compress, bz2.compress, lzma.compress):
+        assert find(tmp_path, pack(b"") * 2 + pack(PUBLISHED)) == "holds it as '(unpacked)'"
+        with pytest.raises(TooMuchError, match="packed in more than 3 pieces"):
+            find(tmp_path, pack(b"") * 4)
+
+
+def test_compressed_files_without_the_answer_are_clean(tmp_path: Path) -> None:
+    whole = gzip.compress(b"another")
+    for data in (whole, whole[:5], b"\x1f\x8b\x08\x0c", GZIP_FIELDS[:-4], whole + whole[:3], whole[:-9]):
+        assert find(tmp_path, data) is None
+
+
+def tar_of(content: bytes) -> bytes:
+    """A tar of one member with this content."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        member = tarfile.TarInfo("b.txt")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def behind_header(kind: bytes, content: bytes) -> bytes:
+    """A header of a link, folder or pipe, and something behind it that its size speaks of."""
+    member = tarfile.TarInfo("a.jar")
+    member.size, member.type = len(content), kind
+    return member.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def test_tars_are_read_to_the_end_that_the_most_patient_reader_knows(tmp_path: Path) -> None:
+    one, other = tarred(), tar_of(b"another")
+    held = {
+        "behind another": other + one,
+        "behind one zero block": bytes(512) + one,
+        "behind two zero blocks": bytes(1024) + one,
+        "behind a block that is none": b"none" * 128 + one,
+        "behind a header with a wrong checksum": other[:1024] + flipped(one, 0)[:512] + one,
+        "behind a header that is cut off": other[:1024] + one[:512] + other[:100] + bytes(412) + one,
+        "behind a hard link": behind_header(tarfile.LNKTYPE, PUBLISHED) + other,
+        "behind a folder": behind_header(tarfile.DIRTYPE, PUBLISHED) + other,
+        "behind a pipe": other[:1024] + behind_header(tarfile.FIFOTYPE, PUBLISHED),
+        "a member after a hard link's": behind_header(tarfile.LNKTYPE, b"x") + one,
+    }
+    for what, data in held.items():
+        assert (what, find(tmp_path, data)) == (what, "holds it as 'a.jar'")
+    assert find(tmp_path, other + bytes(512) + other + behind_header(tarfile.LNKTYPE, b"x")) is None
+
+
+def test_beginnings_of_tars_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tarchain, "MAX_BEGINNINGS", 3)
+    assert find(tmp_path, tar_of(b"another") * 3) is None
+    with pytest.raises(TooMuchError, match="more than 3 beginnings of tars"):
+        find(tmp_path, tar_of(b"another") * 4)
+
+
+def lying(packed_as: int, *changes: tuple[int, int, bytes]) -> bytes:
+    """One member, `a.jar`, with other fields: (in the directory or before the data, offset there, value)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", packed_as) as archive:
+        archive.writestr("a.jar", PUBLISHED)
+    data = bytearray(buffer.getvalue())
+    for start, offset, value in changes:
+        at = data.index(b"PK\x01\x02") if start else 0
+        data[at + offset : at + offset + len(value)] = value
+    return bytes(data)
+
+
+DIRECTORY, OWN = 1, 0
+FLAGS, METHOD, PACKED, SIZE = 8, 10, 20, 24  # in the directory; in a member's own header two bytes earlier
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_of_a_member_whose_headers_disagree_all_that_readers_see_is_looked_at(
+    tmp_path: Path, method: int
+) -> None:
+    other = (8 - method).to_bytes(2, "little")
+    nothing, little = bytes(4), (3).to_bytes(4, "little")
+    for changed in (
+        lying(method, (DIRECTORY, METHOD, other)),
+        lying(method, (OWN, METHOD - 2, other)),
+        lying(method, (DIRECTORY, FLAGS, b"\x01")),  # encrypted, as it says, and not
+        lying(method, (OWN, FLAGS - 2, b"\x21")),
+        lying(method, (DIRECTORY, PACKED, little)),
+        lying(method, (DIRECTORY, PACKED, nothing), (DIRECTORY, SIZE, nothing)),
+        lying(method, (OWN, PACKED - 2, little)),
+        lying(method, (DIRECTORY, SIZE, little)),
+        lying(method, (DIRECTORY, SIZE, b"\xff\xff\0\0")),
+        lying(
+            method,
+            (DIRECTORY, METHOD, bytes(2)),
+            (DIRECTORY, PACKED, nothing),
+            (DIRECTORY, SIZE, nothing),
+        ),
+    ):
+        assert find(tmp_path, changed) == "holds it as 'a.jar'"
+
+
+def test_a_member_is_read_as_far_as_its_size_says_and_to_its_own_end(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jar", PUBLISHED + b" and more")
+    data = bytearray(buffer.getvalue())
+    assert find(tmp_path, bytes(data)) is None
+    at = data.index(b"PK\x01\x02") + SIZE
+    data[at : at + 4] = len(PUBLISHED).to_bytes(4, "little")
+    assert find(tmp_path, bytes(data)) == "holds it as 'a.jar'"
+
+
+def with_directory(front: bytes, *listed: tuple[bytes, int, int, int]) -> bytes:
+    """`front` and a directory of `listed`: name, method, bytes (packed or not), where it is said to be."""
+    directory = b""
+    for name, method, size, at in listed:
+        fields = (20, 20, 0, method, 0, 0, 0, size, size, len(name), 0, 0, 0, 0, 0, at)
+        directory += struct.pack("<4s6H3I5H2I", b"PK\x01\x02", *fields) + name
+    count = len(listed)
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, len(directory), len(front), 0)
+    return front + directory + end
+
+
+def test_a_directory_that_lies_about_where_members_are_hides_none(tmp_path: Path) -> None:
+    first, hidden = header(0, 1) + b"x", zipped("a.jar", LARGE)
+    cut = hidden[: hidden.rindex(b"before.txt") - DIRECTORY_ENTRY_BYTES]
+    middle = len(first) + len(cut) // 2
+    whole = first + cut
+    finder = AnswerFinder(frozenset({hashlib.sha256(LARGE).hexdigest()}))
+    path = tmp_path / "input"
+    for what, data in {
+        "one that covers all": with_directory(whole, (b"n", 0, len(whole) - 31, 0)),
+        "one that has no end": with_directory(whole, (b"n", 0, 0xFFFFFFF0, 0)),
+        "one without a header": with_directory(whole, (b"n", 0, 9, middle), (b"n", 8, 9, middle + 5)),
+        "one far behind the end": with_directory(whole, (b"n", 0, 9, 0xFFFFFFF0), (b"n", 0, 1, 0)),
+        "one before the beginning": with_directory(whole, (b"n", 0, 1, 0), (b"n", 0, 1, 0))[27:],
+        "one by another method": with_directory(whole, (b"n", 12, len(whole), 0), (b"n", 12, 9, 0xFFFFFFF0)),
+    }.items():
+        path.write_bytes(data)
+        assert "a.jar'" in str(finder.find(path)), what
+
+
+def test_true_headers_have_a_member_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = b"a member of some bytes" * 1000
+    monkeypatch.setattr(answer, "EXPANDED_BYTES", len(contents))
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        with (
+            zipfile.ZipFile(buffer, "w", method) as archive,
+            archive.open("n", "w", force_zip64=True) as member,
+        ):
+            member.write(contents)
+        assert find(tmp_path, buffer.getvalue()) is None

@@ -14,9 +14,12 @@ from tests.builder.sandboxes import require_sandbox
 from tests.simkeys import ORIGIN
 
 from touchplate.builder.definitions.folder import save_definition
+from touchplate.builder.submit import add_envelopes
 from touchplate.verify.cli import main
+from touchplate.verify.dsse import sign_envelope
 from touchplate.verify.entry import parse_packed
-from touchplate.verify.keys import format_private_pem, generate_signer
+from touchplate.verify.jcs import format_json
+from touchplate.verify.keys import format_private_pem, generate_signer, load_signer
 from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
 
 LIB = "org/example/lib/1/lib-1.txt"
@@ -82,6 +85,23 @@ def test_signed_result_is_logged_with_its_evidence_and_can_be_repeated(person: P
         code, again = person.json("--from", index, *host.reading)
         assert (code, again["same"]) == (0, True)
         assert again["milliseconds"].keys() >= {"build"}
+
+
+def test_a_comparison_that_names_the_provenance_of_another_build_is_not_repeated(
+    person: Person, host: LogHost
+) -> None:
+    require_sandbox()
+    for script in (f"jar(get({LIB!r}))", f"print('otherwise'); jar(get({LIB!r}))"):
+        assert person.run("--definition", person.definition(script), *host.signing) == 0
+    entries = [parse_packed(packed) for _, packed in host.service.entries_after(0)]
+    comparison = json.loads(entries[1].payload)
+    assert comparison["predicate"]["provenance"]["identity"] == entries[0].identity.hex()
+    comparison["predicate"]["provenance"]["identity"] = entries[2].identity.hex()
+    payload = format_json(comparison)
+    add_envelopes(f"{host.url}/log", [sign_envelope(payload, load_signer(host.key.read_bytes(), None))])
+    assert person.run("--from", "1", *host.reading) == 0
+    assert person.run("--from", "4", *host.reading) == 2
+    assert "names a provenance of another file or definition than its own" in person.error()
 
 
 def test_twice_names_what_the_bytes_depend_on_and_changes_no_exit_code(person: Person, host: LogHost) -> None:

@@ -142,6 +142,23 @@ def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
     assert found.matched == ("config", "layers unpacked")
 
 
+def test_a_field_that_stands_where_the_stabilizer_puts_one_is_not_hidden() -> None:
+    image = make_image()
+    value = json.loads(image.manifest)
+    value["layers"][0]["diff_id"] = "sha256:" + "0" * 64
+    assert compared((json.dumps(value).encode(), image.blobs), image).result == "different"
+
+
+def test_true_and_one_are_not_the_same() -> None:
+    image = make_image()
+    manifests = []
+    for written in (True, 1):
+        value = json.loads(image.manifest)
+        value["annotations"] = {"a": written}
+        manifests.append((json.dumps(value).encode(), image.blobs))
+    assert compared(*manifests).result == "different"
+
+
 @pytest.mark.parametrize("tail", [gzip.compress(b""), bytes(512), b"more"], ids=["member", "zeros", "text"])
 def test_packing_with_anything_behind_the_stream_is_never_equivalent(tail: bytes) -> None:
     """Readers disagree about it: some stop, some go on, some give up."""

@@ -74,11 +74,12 @@ def test_what_could_not_be_looked_through_leaves_no_list(
 def test_what_a_failing_disk_did_not_give_leaves_no_list(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(file: object, member: object) -> None:
+    def fail(*arguments: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    # Only the place where a disk fails is made up: no real one does at will.
-    monkeypatch.setattr(answer, "_read_as_others_do", fail)
+    # Only the places where a disk fails are made up: no real one does at will.
+    for name in ("find_listed", "find_unlisted"):
+        monkeypatch.setattr(answer, name, fail)
     assert finder(tmp_path, MEMBER).find(archive) is None
     assert not kept(tmp_path)
     monkeypatch.undo()

@@ -15,7 +15,8 @@ from touchplate.builder.ecosystems.conan.definition import details_of as conan_d
 from touchplate.builder.ecosystems.conan.tools import default_conan
 from touchplate.builder.ecosystems.maven.definition import details_of
 from touchplate.builder.ecosystems.oci.definition import details_of as image_details_of
-from touchplate.verify.cli import COMMANDS, main
+from touchplate.verify.cli import main
+from touchplate.verify.commands import COMMANDS
 from touchplate.verify.jcs import format_json
 from touchplate.verify.purl import parse_purl
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement

@@ -11,6 +11,8 @@ from tests.builder.sandboxes import require_sandbox
 from touchplate.builder.attestation.attest import Operator
 from touchplate.builder.backend import Backend
 from touchplate.builder.cli.report import exit_code, rebuild_json
+from touchplate.builder.definitions.definition import make_definition
+from touchplate.builder.definitions.yamlcore import MAX_BYTES
 from touchplate.builder.errors import DefinitionError, HostLack, RepeatError
 from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.plan import BuildPlan
@@ -19,6 +21,7 @@ from touchplate.builder.repeat import Logged, repeat
 from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig, open_sandbox
 from touchplate.builder.submit import sign_rebuild
 from touchplate.verify.dsse import parse_envelope
+from touchplate.verify.jcs import JSONValue, parse_json
 from touchplate.verify.keys import generate_signer
 from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
 
@@ -133,6 +136,33 @@ def test_the_answer_under_another_name_is_refused(here: Scene) -> None:
     done = run(here, "get('org/example/innocent/1/innocent-1.jar'); jar(b'')")
     assert done.failure is not None
     assert (done.failure.phase, done.failure.reason) == ("fetch", "refused-input")
+
+
+REPACKS = """
+pathlib.Path("target").mkdir()
+with zipfile.ZipFile("target/again.zip", "w") as archive:
+    for name in ("build.py", "pom.xml"):
+        info = zipfile.ZipInfo(f"demo-1.0/{name}", WHEN)
+        info.external_attr = 0o100644 << 16
+        info.compress_type = zipfile.ZIP_DEFLATED
+        archive.writestr(info, pathlib.Path(name).read_bytes())
+"""
+
+
+def test_a_source_that_is_the_published_file_is_refused(here: Scene) -> None:
+    """Unpacked it is in no tree, and packing it again gives its own bytes."""
+    value = parse_json(scripted(here, REPACKS).data, max_bytes=MAX_BYTES)
+    assert isinstance(value, dict)
+    archive = "pkg:maven/org.example/demo@1.0?classifier=source-release&type=zip"
+    outputs: list[JSONValue] = [{"path": "target/again.zip", "package": archive}]
+    definition = make_definition({**value, "package": archive, "outputs": outputs})
+    done = rebuild(here.workshop, definition, fetch_published(here.workshop, definition))
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("fetch", "refused-input")
+    assert done.failure.detail == (
+        "source upstream:central/org/example/demo/1.0/demo-1.0-source-release.zip is it: the published file "
+        "that the build has to make"
+    )
 
 
 def test_a_missing_output_is_not_built_in_phase_collect(here: Scene) -> None:

@@ -17,6 +17,9 @@ from pathlib import Path
 from tests.e2e import demo_attacks, demo_steps
 from tests.e2e.demo_world import ROOT, StepFailedError, World, commit, new_world, say, table
 
+SHOWN_CHARACTERS = 70
+"""Of what a step showed, in the table at the end: with the step's name a line that can be read."""
+
 SABOTAGES = ("gate-off", "copying-builder", "leaf-changed", "log-key-swapped")
 
 
@@ -76,6 +79,11 @@ def write_evidence(world: World, shown: list[dict[str, object]]) -> Path:
     return path
 
 
+def cut(text: str) -> str:
+    """As much as a line of a terminal has room for; the whole stood above, and is in the evidence."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument(
@@ -94,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
             )
             return 1
         path = write_evidence(world, shown) if not sabotage else None
-    say("\n" + table([(str(row["step"]), str(row["shows"]).splitlines()[0]) for row in shown]))
+    say("\n" + table([(str(row["step"]), cut(str(row["shows"]).splitlines()[0])) for row in shown]))
     if path:
         say(f"\n{path.name} and {world.evidence.relative_to(ROOT)}/ hold the evidence.")
     say(f"{time.monotonic() - start:.0f} s")

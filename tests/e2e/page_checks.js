@@ -43,6 +43,15 @@
     texts, faint, wide: wide.slice(0, 5), least,
     overflow: root.scrollWidth - root.clientWidth,
     headings: document.querySelectorAll("h1").length,
+    skipped: [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
+      .filter((one, i, all) => Number(one.tagName[1]) > (i ? Number(all[i - 1].tagName[1]) : 0) + 1)
+      .map((one) => `${one.tagName}: ${one.textContent.trim().slice(0, 40)}`),
+    language: root.lang,
+    unscoped: document.querySelectorAll("th:not([scope])").length,
+    twice: [...document.querySelectorAll("[id]")].map((one) => one.id).filter((id, i, all) => all.indexOf(id) !== i),
+    // What can be scrolled sideways has to be reached by keyboard (WCAG 2.2, 2.1.1).
+    stuck: [...document.querySelectorAll("pre")].filter((one) => one.scrollWidth > one.clientWidth && one.tabIndex < 0).length,
+    astray: [...document.querySelectorAll('a[href^="#"]')].filter((one) => !document.getElementById(one.hash.slice(1))).length,
     scripts: document.querySelectorAll("script, iframe, object, embed").length,
     foreign: performance.getEntriesByType("resource").map((one) => one.name).filter((url) => !url.startsWith(location.origin)),
     unnamed: [...document.querySelectorAll("a, button, input")].filter((one) => !(one.textContent.trim() || one.ariaLabel)).length,

@@ -2,8 +2,8 @@
 both colour schemes, and as it is printed. Pictures go to build/pages/.
 
 Checked of each: the status, nothing wider than the screen, no error in the console, nothing fetched from
-elsewhere, no script, and a contrast of at least 4.5 between every text and what lies behind it (WCAG 2.2,
-1.4.3).
+elsewhere, no script, a contrast of at least 4.5 between every text and what lies behind it (WCAG 2.2, 1.4.3),
+headings without gaps, a language, heads of columns that say so, and that a keyboard reaches what scrolls.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from tests.e2e.chromium import BrowserError, Page, browser, find_chromium
 from tests.e2e.demo_world import ROOT, say
 
 PAPER = 794  # pixels of a page of A4 at 96 to the inch, as browsers print
-LOOKS = ((1200, "light"), (1200, "dark"), (400, "light"), (400, "dark"), (PAPER, "print"))
+LOOKS = ((1200, "light"), (1200, "dark"), (380, "light"), (380, "dark"), (PAPER, "print"))
 OUT = ROOT / "build" / "pages"
 CHECKS = Path(__file__).with_name("page_checks.js")
 LEAST_CONTRAST = 4.5
@@ -181,6 +181,12 @@ def look(page: Page, url: str, view: View, name: str) -> list[str]:
         f"console: {errors[:SHOWN_MISTAKES]}": errors,
         f"contrast below {LEAST_CONTRAST}: {found['faint'][:SHOWN_MISTAKES]}": found["faint"],
         f"{found['headings']} first headings": found["headings"] != 1,
+        f"headings of a level that was skipped: {found['skipped']}": found["skipped"],
+        f"language {found['language']!r}": found["language"] != "en",
+        f"{found['unscoped']} heads of columns without a scope": found["unscoped"],
+        f"ids used twice: {found['twice']}": found["twice"],
+        f"{found['stuck']} boxes that only a mouse can scroll": found["stuck"],
+        f"{found['astray']} links to nothing on the page": found["astray"],
         f"{found['scripts']} scripts or frames": found["scripts"],
         f"fetched from elsewhere: {found['foreign']}": found["foreign"],
         f"{found['unnamed']} links or fields without a name": found["unnamed"],
@@ -191,14 +197,19 @@ def look(page: Page, url: str, view: View, name: str) -> list[str]:
 
 BAD_PAGE = b"""<!doctype html><html><head><title>bad</title></head><body><h1>one</h1><h1>two</h1>
 <p style="color: #999; background: #fff">faint</p><p style="width: 5000px">wide</p><a href="/nowhere"></a>
+<h4 id="x">deep</h4><table id="x"><tr><th>head</th></tr></table><a href="#gone">gone</a>
+<pre tabindex="-1" style="overflow-x: auto; width: 50px">a line that is longer than its box</pre>
 <p>A third text.</p><script>console.error("loud")</script></body></html>"""
-BAD = ("pixels wider", "console", "contrast", "first headings", "scripts", "without a name", "does not show")
+BAD = (
+    "pixels wider", "console", "contrast", "first headings", "skipped", "language", "scope", "used twice",
+    "only a mouse", "links to nothing", "scripts", "without a name", "does not show",
+)  # fmt: skip
 
 
 def check_the_checks(page: Page, upstream: Upstream) -> None:
     """A page that is wrong in every way must be found wrong in every way: else the checks check nothing."""
     upstream.act("bad.html", lambda handler: handler.reply(200, BAD_PAGE, Content_Type="text/html"))
-    page.look(400, "light")
+    page.look(380, "light")
     mistakes = look(page, upstream.url, View("bad", "/bad.html", "words that it does not hold"), "bad")
     missed = [word for word in BAD if not any(word in mistake for mistake in mistakes)]
     (OUT / "bad.png").unlink()

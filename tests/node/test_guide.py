@@ -3,15 +3,10 @@
 Only ports and the folder of PostgreSQL's socket are others than on the page, since those may be taken here.
 """
 
-import os
 import re
-import signal
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 
-from tests.e2e.worlds import free_port
+from tests.guides import on_free_ports, run_script
 from tests.log.operated import Operated, note_in
 from tests.postgres import USER, Server, programs
 
@@ -26,7 +21,6 @@ GUIDE = ROOT / "log" / "OPERATING.md"
 SOCKET = "host=/run/postgresql"
 PORTS = ("8350", "8351", "8352", "8360", "8362")
 """They stand for themselves: no other number on the page contains them."""
-SECONDS = 300
 
 
 def section(title: str) -> str:
@@ -40,36 +34,10 @@ def script(title: str) -> str:
 
 
 def run(text: str, folder: Path, postgres: Server) -> str:
-    """What the commands print. They end when one of them fails, and so does what they started."""
-    free: set[int] = set()
-    while len(free) < len(PORTS):
-        free.add(free_port())
-    for port, other in zip(PORTS, free, strict=True):
-        text = text.replace(port, str(other))
-    text = text.replace(SOCKET, f"host={postgres.folder}")
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(programs()), os.environ["PATH"]])
-    about = {"PATH": path, "PGHOST": str(postgres.folder), "PGPORT": str(postgres.port), "PGUSER": USER}
-    process = subprocess.Popen(
-        ["bash", "-euo", "pipefail", "-c", text],
-        cwd=folder,
-        env={**about, "HOME": str(folder), "LC_ALL": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said = process.communicate(timeout=SECONDS)[0]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        said = process.communicate()[0]
-        raise AssertionError(f"it did not end:\n{said}") from None
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, said
-    return said
+    """What the commands print, on ports and a database of this test."""
+    text = on_free_ports(text, PORTS).replace(SOCKET, f"host={postgres.folder}")
+    about = {"PGHOST": str(postgres.folder), "PGPORT": str(postgres.port), "PGUSER": USER}
+    return run_script(text, folder, about, programs())
 
 
 def test_from_nothing_to_a_public_log(tmp_path: Path, postgres: Server) -> None:

@@ -12,7 +12,8 @@ from typing import cast
 
 import pytest
 
-from touchplate.verify.cli import COMMANDS, CommandModule
+from touchplate.verify.cli import CommandModule
+from touchplate.verify.commands import COMMANDS
 from touchplate.verify.usage import Parser
 
 ROOT = Path(__file__).resolve().parents[2]

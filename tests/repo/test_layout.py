@@ -115,3 +115,9 @@ def test_a_make_target_is_listed_once() -> None:
     listed = re.findall(r"^([a-z0-9-]+):.*##", makefile, re.MULTILINE)
     assert len(listed) > 20
     assert sorted(set(listed)) == sorted(listed)
+
+
+def test_no_merge_was_committed_half_done() -> None:
+    marks = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+    assert marks.search(b"a\n" + b"<" * 7 + b" HEAD\n")
+    assert [str(path) for path in tracked() if marks.search(path.read_bytes())] == []

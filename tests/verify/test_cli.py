@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from touchplate.verify import cli
+from touchplate.verify.commands import COMMANDS, Command, format_also
 from touchplate.verify.errors import RefusedError, TransportError
 from touchplate.verify.output import printable
 from touchplate.verify.usage import UsageError
@@ -23,8 +24,54 @@ def run(*arguments: str) -> int:
 def test_help_names_every_command(capsys: Captured) -> None:
     assert run("--help") == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in cli.COMMANDS)
+    assert all(name in shown for name in COMMANDS)
     assert run() == 64
+
+
+def test_the_overview_fits_a_terminal_and_says_what_codes_mean(capsys: Captured) -> None:
+    run("--help")
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if len(line) > 80] == []
+    codes = [words[0] for line in shown if (words := line.removeprefix("exit codes:").split())]
+    assert [code for code in codes if code.isdecimal()] == ["0", "1", "2", "64", "130"]
+
+
+def test_a_first_word_shows_the_commands_that_begin_with_it(capsys: Captured) -> None:
+    assert run("link", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "touchplate link COMMAND" in shown
+    assert "link check  check links" in shown
+    assert run("builder") == 64
+    assert "builder probe" in capsys.readouterr().out
+
+
+def test_the_help_of_a_command_names_those_that_share_its_word(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        run("vsa", "check", "--help")
+    assert "see also" not in capsys.readouterr().out
+    assert "touchplate log serve (" in format_also("log")
+    assert format_also("verify") == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("verfy", "verify"), ("rebuid", "rebuild"), ("builder wrok", "builder work"), ("link", None)],
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(
+    typed: str, meant: str | None, capsys: Captured
+) -> None:
+    assert run(*typed.split(), *(["xyzzy"] if meant is None else [])) == 64
+    said = capsys.readouterr().err
+    assert f"did you mean {meant or 'link check'!r}?" in said
+
+
+def test_help_of_a_sub_command_begins_with_what_it_does(capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("trust", "init", "--help")
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "\n\nwrite a commented trust file" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
 
 
 def test_tells_its_version(capsys: Captured) -> None:
@@ -61,7 +108,7 @@ def test_usage_errors_are_one_line_and_64(arguments: Sequence[str], capsys: Capt
 
 
 def test_a_missing_part_names_what_to_install(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cli.COMMANDS, "serve", cli.Command("touchplate.no_such_part.cli", "all", ""))
+    monkeypatch.setitem(COMMANDS, "serve", Command("touchplate.no_such_part.cli", "all", ""))
     assert run("serve") == 2
     assert capsys.readouterr().err.strip().endswith("pip install 'touchplate[all]'")
 

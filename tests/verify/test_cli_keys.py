@@ -136,7 +136,26 @@ def test_witnesses_are_all_needed(tmp_path: Path) -> None:
 def test_too_few_rebuilders_are_pointed_out(tmp_path: Path, capsys: Captured) -> None:
     make_keys(tmp_path)
     assert init(tmp_path, "--operators", "3") == 0
-    assert "2 operators have rebuilders' keys, 3 must agree" in capsys.readouterr().err
+    assert "2 operators have keys to rebuild with, 3 must agree" in capsys.readouterr().err
+
+
+def test_a_second_trust_file_in_a_folder_has_a_policy_of_its_own(tmp_path: Path) -> None:
+    make_keys(tmp_path)
+    assert init(tmp_path) == 0
+    log, reader = str(tmp_path / "log.pub"), tmp_path / "reader.toml"
+    assert cli.main(["trust", "init", "--log", log, "--out", str(reader)]) == 0
+    assert load_trust(reader).policy.origin == "log.example.org"
+    assert (tmp_path / "reader.policy.txt").read_text() == (tmp_path / "policy.txt").read_text()
+
+
+def test_what_was_written_is_told_as_json(tmp_path: Path, capsys: Captured) -> None:
+    make_keys(tmp_path)
+    capsys.readouterr()
+    assert init(tmp_path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["origin"] == "log.example.org"
+    assert load_trust(Path(told["trust"])).policy.origin == told["origin"]
+    assert Path(told["policy"]).exists()
 
 
 @pytest.mark.parametrize(

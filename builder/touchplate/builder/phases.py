@@ -35,6 +35,7 @@ from touchplate.builder.plan import (
     RESERVED_FOLDER,
     BuildPlan,
     BuildResult,
+    Forbidden,
     Limits,
     Phase,
     Progress,
@@ -154,10 +155,25 @@ def _job(
     )
 
 
+def check_source_file(forbidden: Forbidden, uri: str, data: bytes) -> None:
+    """An archive that is unpacked is itself in no tree, and may be the published file all the same. Raises
+    PhaseFailed."""
+    try:
+        found = AnswerFinder(forbidden.digests).find_in_source(data)
+    except TooMuchError as error:
+        detail = f"source {uri} cannot be looked through: {error}"
+        raise PhaseFailed("fetch", "refused-input", detail) from error
+    if found is not None:
+        detail = f"source {uri} {found}: the published file that the build has to make"
+        raise PhaseFailed("fetch", "refused-input", detail)
+
+
 def check_source(plan: BuildPlan, cache: Cache) -> None:
     """Source and fetched tools are inputs, too: a tree with the published file in it proves nothing."""
     finder = AnswerFinder(plan.forbidden.digests, cache.contents)
     _check_tree(finder, plan.source, "source")
+    compiled = AnswerFinder(plan.forbidden.compiled, cache.contents)
+    _check_tree(compiled, plan.source, "source", "compiled code of the published file")
     for bind in plan.binds:
         seen = (str(bind.host), plan.forbidden.digests)
         if bind.fetched and seen not in cache.looked_through:
@@ -179,14 +195,14 @@ def _check_root(finder: AnswerFinder, root: ShownRoot) -> None:
         raise PhaseFailed("fetch", "refused-input", detail)
 
 
-def _check_tree(finder: AnswerFinder, folder: Path, what: str) -> None:
+def _check_tree(finder: AnswerFinder, folder: Path, what: str, answer: str = "the published file") -> None:
     try:
         found = finder.find_below(folder)
     except TooMuchError as error:
         detail = f"{what} cannot be looked through: {error}"
         raise PhaseFailed("fetch", "refused-input", detail) from error
     if found is not None:
-        detail = f"{what} file {found}: the published file that the build has to make"
+        detail = f"{what} file {found}: {answer} that the build has to make"
         raise PhaseFailed("fetch", "refused-input", detail)
 
 

@@ -123,6 +123,8 @@ class Forbidden:
     """sha256, lower-case hex; also looked for inside archives."""
     paths: frozenset[tuple[str, str]] = frozenset()
     """(upstream name, path in that upstream, without a leading slash, not percent-encoded)."""
+    compiled: frozenset[str] = frozenset()
+    """sha256 of the answer's compiled parts, which the source may not hold either; other inputs may."""
 
 
 def _no_files(phase: Phase) -> Mapping[str, bytes]:

@@ -29,6 +29,7 @@ from touchplate.builder.git.commits import CommitTree, fetch_commit, place_commi
 from touchplate.builder.inputs.lock import InputLock, format_lock
 from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.known_locks import LockKey, check_unchanged
+from touchplate.builder.phases import check_source_file
 from touchplate.builder.plan import BuildPlan, BuildResult, CollectedFile
 from touchplate.builder.repeatability.twice import Repeatability, check_twice
 from touchplate.builder.repeatability.vary import find_variations
@@ -134,6 +135,7 @@ def rebuild(
         sources = tuple(_source(workshop, definition, file) for file in definition.source.files)
         with _tree(workshop, definition, sources) as tree:
             plan = tools.make_plan(tree, published)
+            _check_sources(plan, sources)
             clock.lap("prepare")
             attempt = _Attempt(workshop, plan, backend, display, clock)
             if get_lock is not None:
@@ -321,6 +323,12 @@ def _source(workshop: Workshop, definition: Definition, file: SourceFile) -> Rem
     if len(found.data) != file.size:
         raise DefinitionError(f"{file.uri} has {len(found.data)} bytes, and the definition says {file.size}")
     return found
+
+
+def _check_sources(plan: BuildPlan, sources: Sequence[RemoteFile]) -> None:
+    for file in sources:
+        if not isinstance(file, CommitTree):  # whose files are the tree, which is looked through
+            check_source_file(plan.forbidden, file.uri, file.data)
 
 
 def _failure(definition: Definition, error: PhaseFailed) -> Failure:

@@ -79,7 +79,7 @@ def read_logged(client: LogClient, index: int, server: EvidenceServer) -> Logged
     definition = parse_definition(server.fetch(predicate.definition))
     lock = None
     if predicate.provenance is not None:
-        lock = _lock(_find_provenance(client, index, predicate.provenance), server)
+        lock = _lock(_find_provenance(client, index, predicate), server)
     rebuilt = {package: predicate.rebuilt.sha256} if predicate.rebuilt else {}
     published = {package: predicate.published.sha256}
     root = fetch_root_lock(definition, server)
@@ -121,14 +121,24 @@ def _lock(provenance: Provenance, server: EvidenceServer) -> InputLock:
     return parse_lock(server.fetch(provenance.one("input-lock").digests["sha256"]))
 
 
-def _find_provenance(client: LogClient, index: int, identity: str) -> Provenance:
+def _find_provenance(client: LogClient, index: int, comparison: Comparison) -> Provenance:
+    """The provenance that a comparison names, which has to be about the same file and definition."""
     for entry in _search(client, index):
-        if entry.identity.hex() == identity:
+        if entry.identity.hex() == comparison.provenance:
             predicate = _predicate(entry)
-            if isinstance(predicate, Provenance):
+            if isinstance(predicate, Provenance) and _is_about(entry, predicate, comparison):
                 return predicate
-            break
+            raise RepeatError(
+                f"the entry at index {index} names a provenance of another file or definition than its own"
+            )
     raise RepeatError(f"the provenance that the entry at index {index} names is not in the log")
+
+
+def _is_about(entry: Entry, provenance: Provenance, comparison: Comparison) -> bool:
+    made = {(subject.uri, subject.sha256) for subject in parse_statement(entry.payload).subjects}
+    assert comparison.rebuilt is not None  # it stands where a provenance is named
+    is_its_file = (comparison.package, comparison.rebuilt.sha256) in made
+    return is_its_file and provenance.one("definition").digests["sha256"] == comparison.definition
 
 
 def _search(client: LogClient, index: int) -> Iterator[Entry]:

@@ -196,6 +196,7 @@ class _Keeper:
         self.last = ""
         self.lost = ""
         """Why the job was ended: its lease is over. Empty while it is not."""
+        self._is_failed = False
 
     def follow(self, on_phase: Tell) -> int:
         """Until the process ended; its exit code. `on_phase` is told of each new phase."""
@@ -246,7 +247,8 @@ class _Keeper:
         try:
             self._queue.heartbeat(self._lease.job.number, self._lease.secret, phase)
         except LeaseLostError as error:
-            if not self._is_done():
+            self._told_phase = phase
+            if not self._is_closing():
                 self._end(str(error))
         except ServerError as error:
             # Another answer may come before the lease ends; if not, the next heartbeat says so.
@@ -257,12 +259,18 @@ class _Keeper:
         else:
             self._told_phase = phase
 
-    def _is_done(self) -> bool:
-        """Whether the lease ended with the job: its process told the queue, and is about to end, too."""
+    def _is_closing(self) -> bool:
+        """Whether the lease ended with the job: its process told the queue, and is about to end, too.
+
+        One that failed may also have been given up by the queue. Its process gets time until the next
+        heartbeat: long enough to end, and to say why.
+        """
         try:
-            return self._queue.find(self._lease.job.number).state == "done"
+            state = self._queue.find(self._lease.job.number).state
         except QueueError:
             return False
+        was_failed, self._is_failed = self._is_failed, state == "failed"
+        return state == "done" or (self._is_failed and not was_failed)
 
     def _end(self, why: str) -> None:
         self.lost = why

@@ -8,59 +8,22 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
+from touchplate.verify.commands import (
+    COMMANDS,
+    Command,
+    format_also,
+    format_family,
+    format_overview,
+    members,
+)
 from touchplate.verify.errors import RefusedError, ReportedError, TransportError, VerifyError
 from touchplate.verify.output import flush_output, print_error, print_text
 from touchplate.verify.usage import OK, REFUSED, UNDETERMINED, USAGE, Parser, UsageError, read_version
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
-
-
-class Command(NamedTuple):
-    """Where a sub-command lives, the extra that brings what it needs, and one line about it."""
-
-    module: str
-    extra: str
-    summary: str
-
-
-COMMANDS = {
-    "verify": Command("touchplate.verify.cli_verify", "", "check a file against its proof bundle, offline"),
-    "inspect": Command(
-        "touchplate.verify.cli_inspect", "", "show what a node knows about a package or digest"
-    ),
-    "prove": Command("touchplate.verify.cli_prove", "", "make proofs from a log or a mirror, and check them"),
-    "vsa": Command(
-        "touchplate.builder.cli.summary", "builder", "check a file and sign a summary of it (VSA)"
-    ),
-    "vsa check": Command("touchplate.verify.cli_summary", "", "check a verification summary (VSA), offline"),
-    "link check": Command(
-        "touchplate.verify.cli_link", "", "check links of rebuilderd about a file, offline"
-    ),
-    "trust": Command("touchplate.verify.cli_trust", "", "make, show and export trust files"),
-    "keygen": Command("touchplate.verify.cli_keygen", "", "make a key for one role"),
-    "log": Command("touchplate.log.cli", "log", "read, recompute and follow a log"),
-    "log witness": Command("touchplate.node.cli_witness", "all", "cosign the heads of other people's logs"),
-    "log serve": Command("touchplate.node.cli_log", "all", "run a log without adapters"),
-    "rebuild": Command(
-        "touchplate.builder.cli.rebuild", "builder", "rebuild a published package and compare"
-    ),
-    "definition": Command(
-        "touchplate.builder.cli.definition", "builder", "check, infer, show and begin build definitions"
-    ),
-    "builder work": Command("touchplate.builder.cli.work", "builder", "rebuild what a queue asks for"),
-    "builder probe": Command("touchplate.builder.cli.probe", "builder", "what this host's sandboxes give"),
-    "builder root": Command(
-        "touchplate.builder.cli.root", "builder", "lock and make build roots of pinned packages"
-    ),
-    "jobs": Command("touchplate.builder.cli.jobs", "builder", "add, list, cancel and watch a queue's jobs"),
-    "peer": Command("touchplate.node.cli_peer", "all", "be one of several peers that hold one log"),
-    "net": Command("touchplate.node.cli_net", "all", "run a network of peers on this machine"),
-    "serve": Command("touchplate.node.cli", "all", "run a node: log, builder, gate and adapters"),
-    "setup": Command("touchplate.node.cli_setup", "all", "print client settings that enforce"),
-}
 
 
 class CommandModule(Protocol):
@@ -111,7 +74,7 @@ def exit_code(error: Exception) -> int:
 def _dispatch(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("--help", "-h", "help"):
-        print_text(_help())
+        print_text(format_overview())
         return OK if arguments else USAGE
     if name == "--version":
         print_text(f"touchplate {read_version()}\n")
@@ -121,15 +84,29 @@ def _dispatch(arguments: list[str]) -> int:
         name = longer
     command = COMMANDS.get(name)
     if command is None:
-        known = ", ".join(COMMANDS)
-        raise UsageError(f"there is no command {name[:40]!r}; known: {known}")
+        return _only_a_family(name, arguments[1:])
     try:
         module = cast(CommandModule, importlib.import_module(command.module))
-        parser = Parser(prog=f"touchplate {name}", description=command.summary)
+        parser = Parser(
+            prog=f"touchplate {name}", description=command.summary, epilog=format_also(name) or None
+        )
         module.register(parser)
         return module.run(parser.parse_args(arguments[len(name.split()) :]))
     except ModuleNotFoundError as error:
         raise _missing_part(name, command, error) from error
+
+
+def _only_a_family(word: str, rest: list[str]) -> int:
+    """Show the commands that begin with a word which is none by itself. Raises UsageError without any."""
+    if members(word) and (not rest or rest[0] in ("--help", "-h", "help")):
+        print_text(format_family(word))
+        return OK if rest else USAGE
+    import difflib  # on use: nobody who types a command that exists waits for it
+
+    wanted = " ".join([word, *rest[:1]]) if members(word) else word
+    near = difflib.get_close_matches(wanted, COMMANDS, n=1) or list(members(word))[:1]
+    meant = f", did you mean {near[0]!r}?" if near else ";"
+    raise UsageError(f"there is no command {wanted[:40]!r}{meant} `touchplate --help` lists them")
 
 
 def _missing_part(name: str, command: Command, error: ModuleNotFoundError) -> VerifyError:
@@ -146,23 +123,6 @@ def _is_expected(error: Exception) -> bool:
         return True
     # The other parts' errors, which this one may not import: their trees carry a reason as well.
     return type(error).__module__.startswith("touchplate.") and hasattr(error, "reason")
-
-
-def _help() -> str:
-    width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: touchplate COMMAND …",
-            "",
-            *lines,
-            "",
-            "`touchplate COMMAND --help` shows the options; `touchplate --version` the version.",
-            "exit codes: 0 verified or identical, 1 refused or different, 2 cannot be determined here,",
-            "64 usage",
-            "",
-        ]
-    )
 
 
 def _close_output() -> None:

@@ -30,7 +30,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         dest="role",
         required=True,
         choices=(*STATEMENT_ROLES, *NOTE_ROLES),
-        help="what the key will sign; no key serves two roles",
+        metavar="ROLE",
+        help=f"who signs with it: {', '.join((*STATEMENT_ROLES, *NOTE_ROLES))}; no key serves two roles",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="file of the private key")
     parser.add_argument("--name", help="log: its origin, a bare host name; cosigner: host[/path]")

@@ -17,7 +17,9 @@ from touchplate.verify.trust import TrustedKey, TrustFile, load_trust, parse_tru
 from touchplate.verify.trust_text import TrustChoices, format_trust_text
 from touchplate.verify.usage import OK, UsageError
 
+USUAL_NAME = "trust.toml"
 POLICY_NAME = "policy.txt"
+"""Of the usual trust file; that of another one has its name before it."""
 
 _KEY_KINDS = {
     "rebuilder": "who rebuilt packages; as many must agree as --operators says",
@@ -35,10 +37,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="init | show | export")
     _register_init(actions.add_parser("init", help="write a commented trust file and its policy"))
     show = actions.add_parser("show", help="print what a trust file says")
-    show.add_argument("--trust", type=Path, required=True, metavar="FILE")
+    show.add_argument("--trust", type=Path, required=True, metavar="FILE", help="the trust file")
     show.add_argument("--json", action="store_true", help="print JSON")
     export = actions.add_parser("export", help="write the log keys for other verifiers")
-    export.add_argument("--trust", type=Path, required=True, metavar="FILE")
+    export.add_argument("--trust", type=Path, required=True, metavar="FILE", help="the trust file")
     export.add_argument(
         "--sigstore", action="store_true", required=True, help="as Sigstore's trusted_root.json"
     )
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _register_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, default=Path("trust.toml"), metavar="FILE", help="default: trust.toml"
+        "--out", type=Path, default=Path(USUAL_NAME), metavar="FILE", help=f"default: {USUAL_NAME}"
     )
     parser.add_argument(
         "--log",
@@ -92,11 +94,14 @@ def _register_init(parser: argparse.ArgumentParser) -> None:
         choices=SOURCE_KINDS,
         help="kinds of source that count (default: vcs, source-release)",
     )
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
 def _init(args: argparse.Namespace) -> int:
     require_name(args.out)
-    policy = args.out.with_name(POLICY_NAME)
+    # A second trust file in a folder has a policy beside it, too.
+    usual = args.out.name == USUAL_NAME
+    policy = args.out.with_name(POLICY_NAME if usual else f"{args.out.stem}.{POLICY_NAME}")
     choices = TrustChoices(
         logs=tuple(_text_or_file(key) for key in args.log),
         witnesses=tuple(_text_or_file(key) for key in args.witness),
@@ -109,7 +114,7 @@ def _init(args: argparse.Namespace) -> int:
         operators=args.operators,
         sources=tuple(args.source or ("vcs", "source-release")),
     )
-    trust_text, policy_text = format_trust_text(choices, POLICY_NAME)
+    trust_text, policy_text = format_trust_text(choices, policy.name)
     # What is written must be readable: a wrong key is found now, not at the first check.
     trust = parse_trust(trust_text, lambda _: policy_text)
     refuse_existing(args.out, policy)
@@ -119,12 +124,15 @@ def _init(args: argparse.Namespace) -> int:
             (args.out, trust_text.encode("utf-8"), PUBLIC_MODE),
         ]
     )
-    print_pairs([("trust file", str(args.out)), ("policy", str(policy)), ("origin", trust.policy.origin)])
+    if args.json:
+        print_json({"origin": trust.policy.origin, "policy": str(policy), "trust": str(args.out)})
+    else:
+        print_pairs([("trust file", str(args.out)), ("policy", str(policy)), ("origin", trust.policy.origin)])
     rebuilders = {key.operator for key in trust.keys if key.kind == "rebuilder"}
     if len(rebuilders) < trust.reproduced.operators:
         print_note(
-            f"{len(rebuilders)} operators have rebuilders' keys, {trust.reproduced.operators} must agree: "
-            "nothing can be reproduced until more are added"
+            f"{len(rebuilders)} operator{' has a key' if len(rebuilders) == 1 else 's have keys'} to rebuild "
+            f"with, {trust.reproduced.operators} must agree: nothing can be reproduced until more are added"
         )
     return OK
 

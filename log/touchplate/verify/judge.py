@@ -205,7 +205,8 @@ def _detail(comparison: Comparison) -> str:
         return f"{comparison.failure.phase}: {comparison.failure.reason}"
     if comparison.differences is not None:
         causes = ", ".join(comparison.differences.causes) or "unknown cause"
-        return f"{comparison.differences.count} differences ({causes})"
+        count = comparison.differences.count
+        return f"{count} difference{'' if count == 1 else 's'} ({causes})"
     return ", ".join(comparison.stabilizers)
 
 

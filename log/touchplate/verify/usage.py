@@ -18,8 +18,8 @@ USAGE = 64
 """EX_USAGE of sysexits.h: argparse's own 2 would read as "cannot be determined"."""
 
 
-HELP_WIDTH = 100
-"""Columns of a help text."""
+HELP_WIDTH = 80
+"""Columns of a help text: what every terminal has."""
 
 
 class UsageError(VerifyError):
@@ -41,6 +41,17 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", _Formatter)
         super().__init__(*args, **kwargs)
+
+    def add_subparsers(self, **kwargs: Any) -> Any:
+        """As argparse does; the help of a sub-command begins with the line that the list of them has."""
+        commands = super().add_subparsers(**kwargs)
+        add_parser = commands.add_parser
+
+        def add_described(name: str, **options: Any) -> Any:
+            return add_parser(name, **{"description": options.get("help"), **options})
+
+        commands.add_parser = add_described  # type: ignore[method-assign]
+        return commands
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the name of the command."""

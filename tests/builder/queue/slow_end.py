@@ -1,8 +1,11 @@
-"""A job's process that has told the queue all and takes a while to end, and one that has told it nothing."""
+"""A job's process that has told the queue all and takes a while to end, and one that has told it nothing.
+
+The line on its standard input says how many seconds it takes.
+"""
 
 import sys
 import time
 
-sys.stdin.buffer.readline()
+seconds = float(sys.stdin.buffer.readline())
 print("==> almost over", flush=True)
-time.sleep(4)
+time.sleep(seconds)

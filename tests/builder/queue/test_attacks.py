@@ -86,7 +86,7 @@ def test_a_worker_whose_token_is_taken_away_ends_its_job_at_once_and_another_doe
         # Both workers: neither the one that builds nor the one that only asks goes on.
         assert [run.wait() for run in one.workers] == [2, 2], [run.err() for run in one.workers]
         for run in one.workers:
-            assert "the queue needs a bearer token" in run.err()
+            assert "the queue knows no such token" in run.err()
         assert one.jobs() == []
         assert one.host.queue.find(1).state in ("leased", "waiting")
         one.kill_node()

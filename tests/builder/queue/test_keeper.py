@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,10 @@ def leased(host: Host, queue: QueueClient) -> Lease:
     return lease
 
 
-def follow(queue: QueueClient, lease: Lease) -> tuple[int, str]:
-    """(exit code of the process, why it was ended)."""
-    keeper = _Keeper(queue, lease, Program("tests.builder.queue.slow_end", b"\n"), threading.Event())
+def follow(queue: QueueClient, lease: Lease, seconds: float = 4) -> tuple[int, str]:
+    """(exit code of the process, why it was ended). `seconds`: after which it would end by itself."""
+    program = Program("tests.builder.queue.slow_end", b"%f\n" % seconds)
+    keeper = _Keeper(queue, lease, program, threading.Event())
     return keeper.follow(lambda phase: None), keeper.lost
 
 
@@ -51,6 +53,20 @@ def test_a_process_that_told_all_may_end_by_itself(host: Host, queue: QueueClien
     queue.sign(number, secret, ENVELOPES)
     queue.finish(number, secret, (0, 1))
     assert follow(queue, lease) == (0, "")
+
+
+def test_a_process_whose_job_failed_may_end_and_say_why(host: Host, queue: QueueClient) -> None:
+    lease = leased(host, queue)
+    queue.fail(lease.job.number, lease.secret, "no log takes what this key signs")
+    assert follow(queue, replace(lease, seconds=600)) == (0, "")
+
+
+def test_a_process_whose_job_was_given_up_is_ended_all_the_same(host: Host, queue: QueueClient) -> None:
+    lease = leased(host, queue)
+    queue.fail(lease.job.number, lease.secret, "lost too often")
+    code, lost = follow(queue, replace(lease, seconds=4), seconds=600)
+    assert code != 0
+    assert "is not leased to you" in lost
 
 
 def test_a_process_whose_lease_is_over_is_ended(host: Host, queue: QueueClient) -> None:

@@ -21,6 +21,7 @@ from touchplate.api.docker.repository import Registry
 from touchplate.api.explain import Explanation
 from touchplate.api.gate import Rule
 from touchplate.api.maven.repository import Repository
+from touchplate.api.pages.words import CAUSES, MARKS
 from touchplate.api.rule_text import format_rule
 from touchplate.verify.encoding import format_moment, parse_time
 from touchplate.verify.purl import PackageURL, parse_purl
@@ -48,7 +49,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals["node"] = name
+        self._environment.globals.update(node=name, marks=MARKS, causes=CAUSES)
         self._environment.filters.update(
             time=readable_time,
             host=lambda operator: str(operator).removeprefix("https://"),

@@ -70,6 +70,12 @@ class TarReader:
         except RecursionError as error:
             raise self._refuse("it has too many headers about one member") from error
 
+    @property
+    def next_at(self) -> int:
+        """Where the header behind the member that was given last begins, as tarfile sees it."""
+        at: int = self._archive.offset
+        return at
+
     def open(self, member: tarfile.TarInfo) -> IO[bytes] | None:
         """The member that was given last, to be read in pieces of up to PIECE_BYTES; None for one without
         content."""

@@ -23,7 +23,7 @@ _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each entry (APP
 _READ_BYTES = 256 * 1024  # one read: memory stays flat however large the entry
 
 # zipfile raises all of these on damaged or hostile input, depending on the byte that is wrong.
-_ZIP_ERRORS = (
+ZIP_ERRORS = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,
@@ -84,7 +84,7 @@ class SafeZip:
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
             infos = self._zip.infolist()
-        except _ZIP_ERRORS as error:
+        except ZIP_ERRORS as error:
             raise ArchiveError(f"not a readable zip archive: {error}") from error
         if len(infos) > self._limits.entries:
             raise ArchiveError(f"archive has {len(infos)} entries, more than {self._limits.entries}")
@@ -132,7 +132,7 @@ class SafeZip:
                     if left < 0:
                         raise ArchiveError(f"entry {info.filename[:80]!r} is longer than it declares")
                     yield chunk
-        except _ZIP_ERRORS as error:
+        except ZIP_ERRORS as error:
             raise ArchiveError(f"entry {info.filename[:80]!r} does not unpack: {error}") from error
         if left:
             raise ArchiveError(f"entry {info.filename[:80]!r} is shorter than it declares")

@@ -21,7 +21,7 @@ def print_job(job: Job) -> None:
         ("result", job.result or ""),
         ("log entries", ", ".join(str(index) for index in job.indexes)),
         ("worker", job.worker),
-        ("attempts", f"{job.attempts} ({_counts(job)})"),
+        ("attempts", f"{job.attempts}{_counts(job)}"),
         ("priority", str(job.priority)),
         ("created", format_time(job.created)),
         ("finished", format_time(job.finished) if job.finished is not None else ""),
@@ -89,4 +89,5 @@ def _counts(job: Job) -> str:
         ("not built", job.not_built),
         ("different", job.different),
     )
-    return ", ".join(f"{count} {name}" for name, count in counts if count) or "none failed"
+    told = ", ".join(f"{count} {name}" for name, count in counts if count)
+    return f" ({told})" if told else ""

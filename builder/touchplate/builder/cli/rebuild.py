@@ -43,7 +43,12 @@ from touchplate.verify.usage import UsageError
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the options of `touchplate rebuild`."""
-    parser.add_argument("package", nargs="?", metavar="PURL", help="pkg:maven/GROUP/ARTIFACT@VERSION")
+    parser.add_argument(
+        "package",
+        nargs="?",
+        metavar="PURL",
+        help="pkg:maven/GROUP/ARTIFACT@VERSION, or pkg:conan/… as the remote lists it",
+    )
     parser.add_argument("--from", dest="index", type=int, metavar="INDEX", help="repeat what is logged there")
     build = parser.add_argument_group("the build")
     build.add_argument("--definition", type=Path, metavar="FILE", help="use this instead of inferring one")
@@ -66,7 +71,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     logging.add_argument("--trust", type=Path, metavar="FILE", help="with --from: trust file of the log")
     add_state(logging)
     logging.add_argument("--evidence", metavar="URL", help="where evidence is stored, …/builder/evidence")
-    logging.add_argument("--token", metavar="REF", help="worker token: file:PATH or env:NAME")
+    token = logging.add_mutually_exclusive_group()
+    token.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="holds the worker token; only yours to read"
+    )
+    token.add_argument("--token", metavar="REF", help="the same as file:PATH, or env:VARIABLE")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
         "--no-diffoscope", dest="diffoscope", action="store_false", help="differences are not shown in full"
@@ -174,7 +183,9 @@ def _evidence(args: argparse.Namespace) -> Iterator[EvidenceServer | None]:
         yield None
         return
     token = None
-    if args.token is not None:
+    if args.token_file is not None:
+        token = Secret.parse(f"file:{args.token_file}", Path()).resolve()
+    elif args.token is not None:
         try:
             token = Secret.parse(args.token, Path()).resolve()
         except ValueError as error:

@@ -15,6 +15,7 @@ from typing import Any
 from touchplate.base.progress import Progress, Task, open_progress
 from touchplate.base.values import Secret
 from touchplate.builder.cli.probe import add_backend
+from touchplate.builder.cli.workshop import add_upstreams
 from touchplate.builder.inputs.upstream_client import read_credentials
 from touchplate.builder.inputs.upstream_option import parse_upstreams
 from touchplate.builder.job import Settings, load_operator
@@ -39,13 +40,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="password of an encrypted key")
     parser.add_argument("--operator", required=True, metavar="URL", help="who signs, https://…")
     parser.add_argument("--log", metavar="URL", help="log to write to; default: the server's own")
-    parser.add_argument(
-        "--upstream",
-        action="append",
-        default=[],
-        metavar="URL|NAME=URL[,identity=…][,ecosystem=…][,credentials=file:PATH|env:NAME][,realm=HOST]",
-        help="as for touchplate rebuild; may be repeated",
-    )
+    add_upstreams(parser)
     parser.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
     add_backend(parser)
     parser.add_argument(
@@ -95,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     with open_progress(quiet=not is_watched) as progress:
         worker = Worker(made, progress.line if is_watched else print_note, show=SlotBars(progress).show)
         with _stopping(worker):
-            print_note(f"working for {settings.server} in {args.slots} slots; Ctrl-C stops")
+            slots = f"{args.slots} slot{'' if args.slots == 1 else 's'}"
+            print_note(f"working for {settings.server} in {slots}; Ctrl-C stops")
             worker.run()
     if args.json:
         print_json({"done": worker.done})

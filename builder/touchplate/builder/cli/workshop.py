@@ -18,14 +18,21 @@ from touchplate.verify.purl import PackageURL, normalise_purl
 def add_workshop_options(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
     """Where packages are read from, and what is kept."""
     parser.add_argument("--jdk", type=int, metavar="N", help="infer for this JDK, not the manifest's")
+    add_upstreams(parser)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
+
+
+def add_upstreams(parser: argparse._ActionsContainer) -> None:
+    """Where packages are read from, one option for each place."""
     parser.add_argument(
         "--upstream",
         action="append",
         default=[],
-        metavar="URL|NAME=URL[,identity=…][,ecosystem=…][,credentials=file:PATH|env:NAME][,realm=HOST]",
-        help="Maven's central (default: mvn's own), or another upstream by name; may be repeated",
+        metavar="[NAME=]URL[,…]",
+        help="Maven's central (default: the address that mvn uses), or another place by name: "
+        "NAME=URL and, after commas, identity=NAME, ecosystem=maven|conan|oci|apt|git, "
+        "credentials=file:PATH (or env:VARIABLE), realm=HOST; may be repeated",
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="what is kept: inputs, tools, evidence")
 
 
 @contextmanager

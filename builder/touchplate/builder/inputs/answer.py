@@ -2,29 +2,31 @@
 
 A build that copies the published jar into its output would be `identical` and prove nothing. So every input
 is looked through: its own digest, and the digests of what it holds when it is an archive, two archives deep,
-compressed or not. A file that is two kinds of archive at once is opened as both, and no checksum, second name
-or directory of an archive is needed to read it, since tools that unpack do not need them either. This finds
-copies, not disguises: whoever publishes an input could also have encrypted the answer in it, and no reader of
-bytes can tell. zstd and lz4 are closed to it, too: the standard library cannot read them. What cannot be
-looked through within the limits is refused.
+compressed or not. A file that is two kinds of archive at once is opened as both, and an archive is read as
+any reader may read it: what some programs find behind its end, or in spite of a wrong checksum, name or
+header, is found here. This finds copies, not disguises: whoever publishes an input could also have encrypted
+the answer in it, and no reader of bytes can tell. zstd and lz4 are closed to it, too: the standard library
+cannot read them. What cannot be looked through within the limits is refused.
 """
 
-import bz2
 import contextlib
-import gzip
 import hashlib
+import io
 import lzma
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from touchplate.builder.archives.tars import UNBOUNDED, TarReader
-from touchplate.builder.archives.unlisted import MARK, MemberContent, find_unlisted
+from touchplate.builder.archives.packed import HEAD_BYTES, PackedContent, open_packed
+from touchplate.builder.archives.part import Part
+from touchplate.builder.archives.tarchain import find_tar_members, is_tar
+from touchplate.builder.archives.zipviews import MARK, MemberContent, Span, find_listed, find_unlisted
 from touchplate.builder.errors import HostLack, TooMuchError, storage_lack
 from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
@@ -43,20 +45,16 @@ MEMBERS = 200_000
 
 _CHUNK = 256 * KIB
 _IN_MEMORY = 8 * MIB  # larger members wait on disk to be looked into
-_TAR_HEADER_BYTES = 512  # of each member; its checksum makes a tar known, old ones have no magic
 _AR, _AR_HEADER_BYTES, _AR_SIZE = b"!<arch>\n", 60, slice(48, 58)  # ar(5)
+_AR_LONG_NAME = "#1/"  # and its length
 _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each member (APPNOTE 4.3.12)
 _ZIP_NAME_AT = 26  # in a member's own header: length of the name, of the extra field, the name (4.3.7)
 _UTF8_NAME = 0x800  # general purpose bit 11 (4.4.4)
-_COMPRESSED: tuple[tuple[bytes, Any], ...] = (
-    (b"\x1f\x8b", gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ\x00", lzma.open),
-    (b"\x5d\x00\x00", lzma.open),  # the older .lzma
-)
+_STORED, _DEFLATED = 0, 8  # methods that are read here, in every way; others as zipfile does (4.4.5)
 _DAMAGED: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError),
-    *(NotImplementedError, RuntimeError, LookupError),  # unknown methods, passwords, odd names in zipfile
+    # Unknown methods, passwords, odd names and places in zipfile.
+    *(NotImplementedError, RuntimeError, LookupError, OverflowError, struct.error),
 )
 
 
@@ -101,6 +99,17 @@ class AnswerFinder:
                 raise _lack(error) from error
         contents = known.find(sha256)
         return contents is not None and self._digests.isdisjoint(contents)
+
+    def find_in_source(self, data: bytes) -> str | None:
+        """As `find`, for an archive that is unpacked for the build: itself, and what it holds, no deeper. Its
+        files are looked through where they are unpacked (`find_below`)."""
+        if not self._digests:
+            return None
+        search = _Search(self._digests, min(EXPANDED_BYTES, self._left))
+        try:
+            return search.look(io.BytesIO(data), "", 1)
+        finally:
+            self._left -= search.read_bytes
 
     def find_below(self, folder: Path) -> str | None:
         """As `find`, for the first regular file of a tree that is or holds the answer."""
@@ -223,44 +232,32 @@ def _read(content: IO[bytes], troubles: list[OSError]) -> bytes:
     return b""
 
 
-_Opener = Callable[[IO[bytes]], Iterator[tuple[str, IO[bytes]]]]
+_Opener = Callable[[IO[bytes]], Iterator[tuple[str, Any]]]
 
 
 def _kinds(file: IO[bytes], troubles: list[OSError]) -> Iterator[_Opener]:
     """How to open the file, for each kind of container that it is."""
     file.seek(0)
-    head = file.read(_TAR_HEADER_BYTES)
-    for magic, opener in _COMPRESSED:
-        if head.startswith(magic):
-            yield partial(_unpack, opener)
+    head = file.read(max(HEAD_BYTES, len(_AR)))
+    if packed := open_packed(file, head):
+        yield partial(_unpack, packed)
     if head.startswith(_AR):
         yield _open_ar
-    with contextlib.suppress(*_DAMAGED):
-        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
-        yield _open_tar
+    if is_tar(file):
+        yield find_tar_members
     is_listed = zipfile.is_zipfile(file)  # by its end: something may stand before an archive
     if is_listed:
         if _count_zip_entries(file) > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
-        yield partial(_open_zip, troubles)
-    if is_listed or head.startswith(MARK):
-        yield _open_unlisted
+        read: list[Span] = []
+        yield partial(_open_zip, troubles, read)
+        yield partial(_open_unlisted, read)
+    elif head.startswith(MARK):
+        yield partial(_open_unlisted, [])
 
 
-def _unpack(opener: Any, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    file.seek(0)
-    with opener(file, "rb") as content:
-        yield "(unpacked)", content
-
-
-def _open_tar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    file.seek(0)
-    reader = TarReader(file, UNBOUNDED, TooMuchError)
-    for member in reader.members():
-        # A link's content is a member of its own; unknown types are unpacked as files by everybody.
-        if not (member.issym() or member.islnk()) and (content := reader.open(member)) is not None:
-            with content:
-                yield member.name, content
+def _unpack(content: PackedContent, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    yield "(unpacked)", content
 
 
 def _open_ar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
@@ -272,37 +269,30 @@ def _open_ar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         if len(header) < _AR_HEADER_BYTES:
             return
         size = int(header[_AR_SIZE])
-        yield header[:16].decode("latin-1").strip(), _Part(file, at + _AR_HEADER_BYTES, size)
+        name = header[:16].decode("latin-1").strip()
+        # BSD's form of a long name stands before the content, and counts as such.
+        before = int(name.removeprefix(_AR_LONG_NAME)) if name.startswith(_AR_LONG_NAME) else 0
+        yield name, Part(file, at + _AR_HEADER_BYTES + before, size - before)
         at += _AR_HEADER_BYTES + size + size % 2
 
 
-class _Part:
-    """Some bytes of a seekable file, read one piece after the other."""
-
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        self._file = file
-        self._at, self._end = start, start + max(0, size)
-
-    def read(self, size: int) -> bytes:
-        self._file.seek(self._at)
-        data = self._file.read(min(size, self._end - self._at))
-        self._at += len(data)
-        return data
-
-
-def _open_zip(troubles: list[OSError], file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+def _open_zip(troubles: list[OSError], read: list[Span], file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     with zipfile.ZipFile(file) as archive:
         if len(archive.filelist) > MEMBERS:
             raise TooMuchError(f"it holds more than {MEMBERS} files")
         for member in archive.filelist:
+            if member.compress_type in (_STORED, _DEFLATED):
+                for view in find_listed(file, member, read):
+                    yield member.filename, view
+                continue
             with _ignoring_damage(troubles):
                 _read_as_others_do(file, member)
                 with archive.open(member) as content:
                     yield member.filename, content
 
 
-def _open_unlisted(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    for member in find_unlisted(file):
+def _open_unlisted(read: Sequence[Span], file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    for member in find_unlisted(file, read):
         yield member.name, MemberContent(file, member)
 
 

@@ -270,7 +270,7 @@ class JobRoutes:
     def _caller(self, request: Request, scope: Scope | None) -> Caller:
         caller = self.tokens.find(request.headers.get("authorization"))
         if caller is None:
-            raise UnauthorizedError("the queue needs a bearer token")
+            raise UnauthorizedError("the queue knows no such token; it reads them when it starts")
         if scope is not None and scope not in caller.scopes:
             raise ForbiddenError(f"the token of {caller.name} is not of scope {scope!r}")
         return caller

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition
+from touchplate.builder.ecosystems.maven.compiled import digest_classes
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
 from touchplate.builder.ecosystems.maven.pom import parse_pom
 from touchplate.builder.ecosystems.maven.settings import SETTINGS_INSIDE, format_settings
@@ -113,7 +114,12 @@ def _forbidden(
         )
         for output in definition.outputs
     }
-    return Forbidden(frozenset(file.sha256 for file in published), frozenset(paths))
+    classes = (digest_classes(file.data) for file in published)
+    return Forbidden(
+        digests=frozenset(file.sha256 for file in published),
+        paths=frozenset(paths),
+        compiled=frozenset().union(*classes),
+    )
 
 
 def _repository_ids(tree: Path) -> tuple[str, ...]:

@@ -38,6 +38,9 @@ _PACKED_AS = {
 """Media types of a layer that say nothing but how it is packed: whether by gzip. By others readers decide
 whether it is a layer at all."""
 
+_DIFF_ID = "diff_id"
+_REPLACED = ("digest", "mediaType", "size")  # of a layer's descriptor, by what it unpacks to
+
 CONFIG, UNPACKED, PACKED, MANIFEST = LEVELS = ("config", "layers unpacked", "layers", "manifest")
 """What of two images may be the same, in the order in which it is looked at."""
 
@@ -81,9 +84,12 @@ class _Side:
         self._unpacker = Unpacker()
         unpacked = [self._unpacked(layer) for layer in self.manifest.layers]
         self.diff_ids = tuple(one.sha256 for one in unpacked)
-        self.is_plain = all(
-            one.is_plain and _PACKED_AS.get(layer.media_type) == one.is_gzip
-            for layer, one in zip(self.manifest.layers, unpacked, strict=True)
+        self.is_plain = (
+            all(
+                one.is_plain and _PACKED_AS.get(layer.media_type) == one.is_gzip
+                for layer, one in zip(self.manifest.layers, unpacked, strict=True)
+            )
+            and not self._names_diff_ids()
         )
         self.is_true = self.config.diff_ids == self.diff_ids
         """Whether its layers unpack to what its config says."""
@@ -98,11 +104,15 @@ class _Side:
         layers: list[JSONValue] = []
         for described, diff_id in zip(listed, self.diff_ids, strict=True):
             assert isinstance(described, dict)
-            rest = {
-                key: value for key, value in described.items() if key not in ("digest", "mediaType", "size")
-            }
-            layers.append({**rest, "diff_id": f"sha256:{diff_id}"})
+            rest = {key: value for key, value in described.items() if key not in _REPLACED}
+            layers.append({**rest, _DIFF_ID: f"sha256:{diff_id}"})
         return {**self.manifest.members, "layers": layers}
+
+    def _names_diff_ids(self) -> bool:
+        """Whether a layer has a field already where `stabilized` puts one."""
+        listed = self.manifest.members["layers"]
+        assert isinstance(listed, list)
+        return any(isinstance(one, dict) and _DIFF_ID in one for one in listed)
 
     def _unpacked(self, layer: Descriptor) -> Unpacked:
         try:
@@ -112,11 +122,13 @@ class _Side:
 
 
 def _equal(theirs: _Side, ours: _Side) -> Stabilized | None:
-    stabilized = theirs.stabilized()
-    is_sound = all(side.is_true and side.is_plain for side in (theirs, ours))
-    if not is_sound or stabilized != ours.stabilized():
+    if not all(side.is_true and side.is_plain for side in (theirs, ours)):
         return None
-    return Stabilized((LAYER_PACKING,), hashlib.sha256(format_json(stabilized)).hexdigest())
+    # As text: for Python, 1 and true are equal.
+    stabilized = format_json(theirs.stabilized())
+    if stabilized != format_json(ours.stabilized()):
+        return None
+    return Stabilized((LAYER_PACKING,), hashlib.sha256(stabilized).hexdigest())
 
 
 def _matched(theirs: _Side, ours: _Side) -> tuple[str, ...]:
