@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 # Test files at a time: tests of one file share servers and sandboxes. PROCESSES=0 runs them in one process.
 PROCESSES ?= 2
 
-.PHONY: hostile help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian bench-builder
+.PHONY: hostile hostile-cgroup2 help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian bench-builder
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -65,6 +65,10 @@ rebuild-sample: setup  ## more releases of more projects, Conan packages and ima
 
 hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained
 	$(PYTHON) -m tests.hostile
+
+hostile-cgroup2:  ## the sandboxes' limits on a kernel with control groups of version 2 only, in an emulated machine (needs qemu): ends "hostile-cgroup2: ok"
+	@deploy/dev/setup machine
+	@$(PYTHON) -m tests.cgroup2
 
 conformance: setup  ## foreign verifiers, readers and a witness on our logs and bundles (needs go); on the demo's too when it has run
 	$(PYTHON) -m pytest -q -m 'not long' tests/conformance
@@ -131,7 +135,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test hostile fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench bench-builder  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test hostile hostile-cgroup2 fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench bench-builder  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.builder.sandboxes import Rig, open_folder, require_sandbox
 
+from touchplate.builder.delegation import LEAF
 from touchplate.builder.errors import HostLack
 from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.limits import make_groups
@@ -120,10 +121,11 @@ def test_without_root_builds_run_and_are_contained_and_may_not_be_signed() -> No
 def test_control_groups_of_both_versions_are_found_and_set(tmp_path: Path) -> None:
     first, second = tmp_path / "memory", tmp_path / "unified"
     proc = tmp_path / "proc"
-    for folder in (first / "own", second / "own" / "leaf", proc):
+    for folder in (first / "own", second / "own" / LEAF, proc):
         folder.mkdir(parents=True)
-    (second / "own" / "cgroup.subtree_control").write_text("pids")
-    (proc / "cgroup").write_text("4:memory:/own\n0::/own/leaf\n")
+    (second / "cgroup.controllers").write_text("cpu memory pids")
+    (second / "own" / "cgroup.subtree_control").write_text("cpu memory pids")
+    (proc / "cgroup").write_text(f"4:memory:/own\n0::/own/{LEAF}\n")
     (proc / "mountinfo").write_text(
         f"35 31 0:32 / {first} rw - cgroup cgroup rw,memory\n41 31 0:38 / {second} rw - cgroup2 cgroup2 rw\n"
     )
@@ -138,6 +140,7 @@ def test_control_groups_of_both_versions_are_found_and_set(tmp_path: Path) -> No
 def test_host_without_control_groups_says_so(tmp_path: Path) -> None:
     groups = make_groups(Limits(), proc=tmp_path)
     assert groups.describe() == {"cpu": "rlimit", "memory": "rlimit", "pids": "rlimit"}
+    assert groups.lacks == ["no control groups for memory, pids, cpu are mounted here"]
     assert groups.members() == set()
     groups.close()
 

@@ -9,10 +9,10 @@ import os
 import resource
 import secrets
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from touchplate.builder.delegation import CONTROLLERS, find_places
 from touchplate.builder.plan import MIB, Limits
 
 OPEN_FILES = 16384
@@ -28,7 +28,6 @@ whatever this limit is, except for 1 (core(5), fs/coredump.c). A core file needs
 none either. The filter keeps a build from setting another."""
 
 _PREFIX = "touchplate-"
-_CONTROLLERS = ("memory", "pids", "cpu")
 _TASK_SHARES, _TASK_WEIGHT, _MOST_WEIGHT = 1024, 100, 10_000  # sched(7), cgroup v1 and v2: of one process
 
 
@@ -39,6 +38,9 @@ class ControlGroups:
     folders: dict[str, Path] = field(default_factory=dict)
     """Controller → folder of this job, for those that could be had."""
     versions: dict[str, int] = field(default_factory=dict)
+    lacks: list[str] = field(default_factory=list)
+    """Why the others could not be had, with the remedy; empty when all are there."""
+    _limits: dict[Path, str] = field(default_factory=dict)
 
     def add(self, pid: int) -> None:
         """Move a process (and all it will start) into the groups. Raises OSError."""
@@ -74,108 +76,90 @@ class ControlGroups:
                     return value.strip() != "0"
         return False
 
+    def lost(self) -> list[str]:
+        """Controllers whose limit is no longer what was set: whoever owns the tree has taken them back."""
+        return sorted(
+            {path.name.partition(".")[0] for path, set_to in self._limits.items() if _read(path) != set_to}
+        )
+
+    def keep(self, controller: str, version: int, folder: Path, limit: Path) -> None:
+        """Take in a folder whose limit is set."""
+        self.folders[controller] = folder
+        self.versions[controller] = version
+        self._limits[limit] = _read(limit)
+
     def close(self) -> None:
         """Remove the groups; they must be empty."""
         for folder in set(self.folders.values()):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         self.folders.clear()
+        self._limits.clear()
 
     def describe(self) -> dict[str, str]:
         """For the sandbox report: what limits memory, processes and processor time here."""
         return {
             name: f"cgroup-v{self.versions[name]}" if name in self.folders else "rlimit"
-            for name in _CONTROLLERS
+            for name in CONTROLLERS
         }
 
 
 def make_groups(limits: Limits, *, proc: Path = Path("/proc/self")) -> ControlGroups:
-    """New groups below this process's own, with their limits set; as many as the host gives."""
+    """New groups with their limits set, where this process may make them; as many as the host gives."""
+    places = find_places(proc)
     groups = ControlGroups()
+    lacks = list(places.lacks)
     name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
-    for controller, version, parent in _places(proc):
-        if controller in groups.folders:
+    for place in places.usable:
+        if place.controller in groups.folders:
             continue
-        _remove_stale(parent)
-        folder = parent / name
+        _remove_stale(place.parent)
+        folder = place.parent / name
         try:
             folder.mkdir(exist_ok=True)
-            _set(folder, controller, version, limits)
-        except OSError:
+            limit = _set(folder, place.controller, place.version, limits)
+        except OSError as error:
+            lacks.append(f"no {place.controller} in {place.parent}: {error.strerror}")
             if folder not in groups.folders.values():
                 with contextlib.suppress(OSError):
                     folder.rmdir()
             continue
-        groups.folders[controller] = folder
-        groups.versions[controller] = version
+        groups.keep(place.controller, place.version, folder, limit)
+    if missing := [one for one in CONTROLLERS if one not in groups.folders]:
+        groups.lacks = lacks or [f"no control groups for {', '.join(missing)} are mounted here"]
     return groups
 
 
-def _set(folder: Path, controller: str, version: int, limits: Limits) -> None:
+def group_lacks() -> tuple[str, ...]:
+    """Why control groups do not hold all that they could here, with remedies; empty when they do."""
+    groups = make_groups(Limits())
+    groups.close()
+    return tuple(groups.lacks)
+
+
+def _set(folder: Path, controller: str, version: int, limits: Limits) -> Path:
+    """Set the limit of one controller; the file in which it stands."""
     if controller == "pids":
-        (folder / "pids.max").write_text(str(limits.processes))
-        return
-    if controller == "cpu":
+        name, value = "pids.max", limits.processes
+    elif controller == "cpu":
         # A job counts as one process for each processor, however many it starts: the rest of the host lives.
         cores = os.cpu_count() or 1
         weight = min(_TASK_WEIGHT * cores, _MOST_WEIGHT)
         name, value = ("cpu.weight", weight) if version == 2 else ("cpu.shares", _TASK_SHARES * cores)
-        (folder / name).write_text(str(value))
-        return
-    (folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(
-        str(limits.memory_bytes)
-    )
-    # Swap would only make a build that is too big slow as well; hosts without swap accounting lack the file.
-    swap = ("memory.swap.max", "0") if version == 2 else ("memory.swappiness", "0")
+    else:
+        name, value = ("memory.max" if version == 2 else "memory.limit_in_bytes"), limits.memory_bytes
+        # Swap would only make a build that is too big slow as well; without swap accounting there is no file.
+        swap = "memory.swap.max" if version == 2 else "memory.swappiness"
+        with contextlib.suppress(OSError):
+            (folder / swap).write_text("0")
+    (folder / name).write_text(str(value))
+    return folder / name
+
+
+def _read(path: Path) -> str:
     with contextlib.suppress(OSError):
-        (folder / swap[0]).write_text(swap[1])
-
-
-def _places(proc: Path) -> Iterator[tuple[str, int, Path]]:
-    """(controller, version, folder in which a group may be tried) for each hierarchy that is mounted."""
-    own = _own_paths(proc)
-    try:
-        lines = (proc / "mountinfo").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        root, mountpoint = left.split(" ")[3:5]
-        if kind == "cgroup":
-            for controller in set(options.split(",")) & set(_CONTROLLERS):
-                if controller in own:
-                    yield controller, 1, _below(mountpoint, root, own[controller])
-        elif kind == "cgroup2" and "" in own:
-            yield from _version_2(_below(mountpoint, root, own[""]), Path(mountpoint))
-
-
-def _version_2(own: Path, top: Path) -> Iterator[tuple[str, int, Path]]:
-    # A group with processes of its own hands no controllers down, so a service that was given a delegated
-    # tree puts itself into a leaf, and its jobs beside itself: the parent is tried first.
-    for parent in (own.parent, own) if own != top else (own,):
-        for controller in _CONTROLLERS:
-            with contextlib.suppress(OSError):
-                control = parent / "cgroup.subtree_control"
-                if controller not in control.read_text().split():
-                    control.write_text(f"+{controller}")
-                yield controller, 2, parent
-
-
-def _own_paths(proc: Path) -> dict[str, str]:
-    paths: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in (proc / "cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            for controller in controllers.split(","):
-                paths[controller] = path
-    return paths
-
-
-def _below(mountpoint: str, root: str, path: str) -> Path:
-    # In a container the mount shows a part of the tree only (root), while the path starts at its top.
-    inner = path[len(root) :] if root != "/" and path.startswith(root) else path
-    return Path(mountpoint) / inner.lstrip("/")
+        return path.read_text()
+    return ""
 
 
 def _remove_stale(parent: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from touchplate.builder.definitions.demands import FEATURES
 from touchplate.builder.errors import HostLack
+from touchplate.builder.limits import group_lacks
 from touchplate.builder.sandbox.probe import Probe
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import print_json, print_line, print_pairs
@@ -63,10 +64,14 @@ def run(args: argparse.Namespace) -> int:
             Path(folder).chmod(0o711)
             work = Path(folder) / "work"
             found = [_probe(name, openers[name], work) for name in args.backend or openers]
+    lacks = group_lacks()
     if args.json:
-        print_json({"backends": [_json(one) for one in found]})
+        print_json({"backends": [_json(one) for one in found], "groups_lack": list(lacks)})
     else:
         _show(found)
+        if lacks:
+            print_line()
+            print_pairs([("control groups", lacks[0]), *(("", lack) for lack in lacks[1:])])
     return OK if any(one.signs for one in found) else UNDETERMINED
 
 

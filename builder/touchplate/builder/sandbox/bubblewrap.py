@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from touchplate.base.environment import read_environment
+from touchplate.builder.delegation import DELEGATE
 from touchplate.builder.errors import DISK_FULL, HostLack
-from touchplate.builder.limits import make_groups
+from touchplate.builder.limits import ControlGroups, make_groups
 from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, Bind, Limits, Surroundings
 from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, run_tool
 from touchplate.builder.sandbox.probe import Probe, probe_sandbox
@@ -171,6 +172,7 @@ class Sandbox:
                     cpus=job.surroundings.cpus,
                 )
                 outcome = run(contained, lambda: watch() or disk.look(), on_line)
+            _check_held(groups)
         finally:
             groups.close()
         if not outcome.stopped and "exit-code" not in outcome.status:
@@ -226,6 +228,16 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
     sandbox = Sandbox(config)
     sandbox.probe = probe_sandbox(sandbox)
     return sandbox
+
+
+def _check_held(groups: ControlGroups) -> None:
+    """Raise HostLack when a job has had less limits than were set."""
+    if lost := groups.lost():
+        raise HostLack(
+            f"a job's control group no longer limited {', '.join(lost)} at its end: another program manages "
+            f"these groups; {DELEGATE}",
+            reason="no-limits",
+        )
 
 
 def _without_exit_code(outcome: Outcome) -> Outcome:

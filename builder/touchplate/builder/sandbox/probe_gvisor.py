@@ -95,7 +95,7 @@ def _run(sandbox: GvisorSandbox, workspace: Workspace, secret: Path, script: str
     command = (PYTHON, "-I", "-S", "-c", LOOK + script)
     outcome = sandbox.run(workspace, Job(command, shown={_SECRET: secret}, limits=_PROBE_LIMITS))
     if outcome.exit_code or outcome.stopped:
-        said = outcome.log.decode(errors="replace").strip()
+        said = outcome.log.decode(errors="replace").strip() or outcome.stopped
         raise HostLack(f"gVisor does not work on this host: {said[-500:]!r}", reason="no-sandbox")
     seen: dict[str, Any] = json.loads(outcome.log)
     return seen
