@@ -9,6 +9,7 @@ from tests.builder.conanparts import Published, need_tools
 from tests.builder.conanparts import Scene as ConanScene
 from tests.builder.conanparts import scene as conan_scene
 from tests.builder.imageparts import ImageScene, open_image_scene
+from tests.builder.requireparts import Family, make_family
 from tests.builder.sandboxes import Rig, open_rig, open_test_sandbox, require_sandbox
 
 from touchplate.builder.sandbox.bubblewrap import Sandbox
@@ -51,6 +52,20 @@ def here(conan_tools: Path) -> Iterator[ConanScene]:
     """A Conan remote, a stock client, and a workshop that reads the remote."""
     with conan_scene(conan_tools) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def family(conan_tools: Path) -> Iterator[Family]:
+    """Packages that require each other, and the stock client that has built them."""
+    with conan_scene(conan_tools) as one:
+        yield make_family(one.client)
+
+
+@pytest.fixture
+def stage(here: ConanScene, family: Family) -> ConanScene:
+    """As `here`, with the whole family at the remote."""
+    here.site.pages.update(family.shelf.pages)
+    return here
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from touchplate.builder.ecosystems.conan.infer import infer
 from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan
 from touchplate.builder.ecosystems.conan.profile import host_arch
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, Revision
+from touchplate.builder.ecosystems.conan.requirements import Requirement
+from touchplate.builder.ecosystems.conan.resolve import Target
 from touchplate.builder.ecosystems.conan.revisions import package_revision, recipe_revision
 from touchplate.builder.ecosystems.conan.tools import Conan, Gcc, Program, default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError, HostLack
@@ -66,10 +68,17 @@ class Remote:
     def __init__(self, site: Site, repositories: Repositories) -> None:
         self.site = site
         self.repositories = repositories
+        self.required: tuple[Requirement, ...] = ()
+        self.asked: list[Target] = []
+
+    def find_requirements(self, target: Target, *others: object) -> tuple[Requirement, ...]:
+        """What Conan is asked for a package that may require others."""
+        self.asked.append(target)
+        return self.required
 
     def definition(self, package: Published) -> Definition:
         package.put(self.site.pages)
-        return infer(package.purl, self.repositories).definition
+        return infer(package.purl, self.repositories, self.find_requirements).definition
 
 
 @pytest.fixture
@@ -92,7 +101,7 @@ def remote(tmp_path: Path) -> Iterator[Remote]:
 def test_inferred_definition_is_written_for_people_with_reasons(remote: Remote) -> None:
     package = a_package(settings())
     package.put(remote.site.pages)
-    inference = infer(package.purl, remote.repositories)
+    inference = infer(package.purl, remote.repositories, remote.find_requirements)
     value = normalise_definition(inference.definition)
     data = format_yaml(value, inference.reasons)
     assert replace(parse_definition(data), data=b"") == replace(inference.definition, data=b"")
@@ -143,12 +152,10 @@ def test_the_last_word_is_that_of_conaninfo(remote: Remote) -> None:
     ("info", "says"),
     [
         (settings(compiler="clang"), "clang"),
-        (settings() + "[requires]\nzlib/1.3.Z\n", "zlib/1.3.Z"),
-        (settings() + "[tool_requires]\ncmake/3\n", "cmake/3"),
         (settings() + "[conf]\ntools.build:cflags=['-O3']\n", "conf"),
         (settings(compiler__version="new"), "new"),
     ],
-    ids=["clang", "requires", "tool-requires", "conf", "version"],
+    ids=["clang", "conf", "version"],
 )
 def test_what_cannot_be_rebuilt_yet_is_refused_and_named(remote: Remote, info: str, says: str) -> None:
     with pytest.raises(DefinitionError, match=says):
@@ -175,9 +182,9 @@ def test_another_file_than_the_archive_is_answered_with_what_to_write(remote: Re
     published = a_package(settings())
     published.put(remote.site.pages)
     with pytest.raises(DefinitionError, match=r"file=conan_package\.tgz"):
-        infer(published.revision.purl(CONANINFO), remote.repositories)
+        infer(published.revision.purl(CONANINFO), remote.repositories, remote.find_requirements)
     with pytest.raises(DefinitionError, match="package_id and prev"):
-        infer(published.revision.recipe.purl("conanfile.py"), remote.repositories)
+        infer(published.revision.recipe.purl("conanfile.py"), remote.repositories, remote.find_requirements)
 
 
 @pytest.mark.parametrize(
@@ -307,6 +314,13 @@ def test_errors_of_conan_and_of_compilers_explain_a_failure() -> None:
     assert explain_failure(b"fine\n") is None
 
 
-def test_a_recipe_that_requires_another_is_a_lack_of_ours() -> None:
-    with pytest.raises(HostLack, match=r"requires zlib/1\.3: packages with requirements"):
-        explain_failure(b"ERROR: Package 'zlib/1.3' not resolved: No remote defined\n")
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Package 'zlib/1.3' not resolved: No remote defined",
+        b"Version range '>=1' from requirement 'zlib/1.3' required by 'lib/1.0' could not be resolved",
+    ],
+)
+def test_a_requirement_that_is_not_pinned_is_named_with_the_remedy(said: bytes) -> None:
+    with pytest.raises(HostLack, match=r"requires zlib/1\.3, which its definition does not pin; infer"):
+        explain_failure(b"ERROR: " + said + b"\n")

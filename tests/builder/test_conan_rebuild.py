@@ -146,11 +146,11 @@ def test_a_changed_recipe_file_is_refused_before_anything_is_run(here: Scene, pu
         rebuild(here.workshop, found.definition, found.published)
 
 
-def test_a_recipe_that_requires_another_is_refused_and_nothing_is_said_about_it(
+def test_a_recipe_that_requires_what_nobody_has_is_refused_and_named(
     here: Scene, published: Published
 ) -> None:
     asks = LIBRARY.replace("    def build(self)", "    tool_requires = 'tool/1.0'\n\n    def build(self)")
-    with pytest.raises(HostLack, match=r"requires tool/1\.0"):
+    with pytest.raises(DefinitionError, match=r"requires tool/1\.0, which no upstream has; give its remote"):
         run(here, published.edited(conanfile=asks))
 
 

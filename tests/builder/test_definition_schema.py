@@ -22,7 +22,10 @@ from touchplate.verify.purl import ECOSYSTEMS
 BUILDER = Path(__file__).resolve().parents[2] / "builder"
 DEFINITIONS = (BUILDER / "docs" / "definitions.md").read_text(encoding="utf-8")
 
+REQUIRED = {"uri": "pkg:conan/zlib@1.3.1?file=conanfile.py&rrev=ab", "sha256": "ab" * 32, "size": 0}
+
 BEYOND = (
+    "names a file twice", "is not used of a requirement", "names no file of a revision",
     "is not a file of pkg:",  # another package
     "two outputs have one",
     "is not in its one spelling",
@@ -62,7 +65,7 @@ def good() -> dict[str, dict[str, Any]]:
     for document in found.values():
         document["sandbox"] = {"backend": "bubblewrap", "needs": ["seccomp"]}
     found["maven"] |= {"allow_metadata": True, "stabilizers": ["zip-entry-times@1"]}
-    found["conan"] |= {"allow_metadata": False}
+    found["conan"] |= {"allow_metadata": False, "requirements": [REQUIRED]}
     found["oci"]["image"] |= {
         "context": "folder", "target": "stage", "owner": "1000:1000", "layers": True,
         "args": {"A": "b"}, "labels": {"a.b/c": "d"}, "annotations": {"e f": "g"},

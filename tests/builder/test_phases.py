@@ -8,9 +8,9 @@ import pytest
 from tests.builder.sandboxes import Rig
 
 from touchplate.builder.cache import Cache
-from touchplate.builder.errors import DefinitionError
+from touchplate.builder.errors import DefinitionError, HostLack, PhaseFailed
 from touchplate.builder.inputs.lock import InputLock, LockedInput, format_lock, parse_lock
-from touchplate.builder.plan import Bind, BuildPlan
+from touchplate.builder.plan import Bind, BuildPlan, Forbidden, PinnedInput
 
 FETCH_OR_READ = """
 if [ -d /repo ]; then cat /repo/central/a/one.jar; else get central/a/one.jar; fi > out.jar
@@ -208,3 +208,50 @@ def test_refuses_files_that_stand_in_the_sandbox_s_own_places(rig: Rig) -> None:
     with pytest.raises(DefinitionError):
         rig.build(rig.plan("true", files=lambda phase: {"/run/touchplate/bridge.py": b""}))
     rig.assert_clean()
+
+
+def pinned_plan(rig: Rig, script: str, *pins: PinnedInput) -> BuildPlan:
+    """A plan whose definition names these inputs."""
+    return rig.plan(script, outputs=("out",), pinned=pins, named_by_digest=True)
+
+
+def pin(rig: Rig, path: str, data: bytes) -> PinnedInput:
+    """An input whose bytes are in the cache."""
+    return PinnedInput("remote", path, rig.cache.inputs.put(data).sha256, len(data))
+
+
+def test_pinned_inputs_are_in_both_phases_and_in_the_lock_and_nobody_is_asked(rig: Rig) -> None:
+    one = pin(rig, "v2/one/files/a.tgz", b"one")
+    plan = pinned_plan(rig, "cat /repo/remote/v2/one/files/a.tgz > out", one)
+    lock = rig.fetch(plan)
+    assert lock.inputs == (LockedInput("remote", one.path, one.sha256, 3),)
+    assert rig.build(plan, lock).outputs["out"].path.read_bytes() == b"one"
+    assert rig.site.asked == []
+
+
+def test_a_lock_without_what_the_definition_names_is_refused(rig: Rig) -> None:
+    one = pin(rig, "v2/one/files/a.tgz", b"one")
+    plan = pinned_plan(rig, "cat /repo/remote/v2/one/files/a.tgz > out", one)
+    other = rig.cache.inputs.put(b"other").sha256
+    for lock in (InputLock(()), InputLock((LockedInput("remote", one.path, other, 5),))):
+        with pytest.raises(HostLack, match=r"lacks remote/v2/one/files/a\.tgz") as caught:
+            rig.build(plan, lock)
+        assert caught.value.reason == "upstream-failed"
+
+
+def test_a_lock_with_more_than_the_definition_names_is_refused(rig: Rig) -> None:
+    one = pin(rig, "v2/one/files/a.tgz", b"one")
+    plan = pinned_plan(rig, "cat /repo/remote/v2/one/files/a.tgz > out", one)
+    locked = LockedInput("remote", one.path, one.sha256, one.size)
+    more = LockedInput("remote", "v2/two/files/a.tgz", one.sha256, one.size)
+    with pytest.raises(PhaseFailed, match=r"v2/two/files/a\.tgz: inputs of this build are asked for by"):
+        rig.build(plan, InputLock((locked, more)))
+
+
+def test_a_pinned_input_that_is_the_answer_is_refused_before_anything_is_run(rig: Rig) -> None:
+    one = pin(rig, "v2/one/files/a.tgz", b"the answer")
+    plan = pinned_plan(rig, "cat /repo/remote/v2/one/files/a.tgz > out", one)
+    plan = replace(plan, forbidden=Forbidden(frozenset([one.sha256])))
+    with pytest.raises(PhaseFailed, match="the published file that the build has to make"):
+        rig.fetch(plan)
+    assert rig.heard.phases == []

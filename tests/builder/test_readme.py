@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tests.builder.requireparts import requirements_of
 
 from touchplate.builder.cli.rebuild import register
 from touchplate.builder.definitions.definition import parse_definition
@@ -31,7 +32,7 @@ def blocks(language: str, *pages: Path) -> list[str]:
 
 
 def test_definition_in_the_readme_is_one() -> None:
-    example, commit, _, image, apt = blocks("yaml", DEFINITIONS)
+    example, commit, _, _, image, apt = blocks("yaml", DEFINITIONS)
     definition = parse_definition(example.encode())
     assert details_of(definition).maven is not None
     source, rest = example.index("source:"), example.index("tools:")
@@ -49,9 +50,11 @@ def test_definition_in_the_readme_is_one() -> None:
 
 
 def test_conan_definition_in_the_readme_is_one() -> None:
-    _, _, example, *_ = blocks("yaml", DEFINITIONS)
+    _, _, example, requirements, *_ = blocks("yaml", DEFINITIONS)
     definition = parse_definition(example.encode())
     assert definition.ecosystem.name == "conan"
+    (required,) = requirements_of(parse_definition((example + requirements).encode()))
+    assert required.recipe.reference == "zlib/1.2.13"
     assert definition.upstreams == ("sources",)
     assert conan_details_of(definition).conan == default_conan()
 

@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ class Scene:
     """The publisher of all Release builds: a stock client."""
     runner: Runner
     host: LogHost
+    at_upstream: set[str] = field(default_factory=set)
+    """Names of the libraries that the usual publisher has uploaded."""
 
     def publish(self, person: OtherUser, library: Library, *options: str) -> Published:
         """Build and upload; what then is the newest package at the upstream."""
@@ -95,8 +97,9 @@ def conan_rows(host: LogHost, data: Path, words: Sequence[str]) -> Iterator[Samp
     libraries = [one for one in (*LIBRARIES, WITH_DEBUG) if _wanted(one.name, words)]
     if not libraries:
         return
+    required = [one for one in LIBRARIES if one.name in {library.requires for library in libraries}]
     try:
-        with _scene(host, data, libraries) as scene:
+        with _scene(host, data, [*libraries, *required]) as scene:
             for library in libraries:
                 try:
                     yield from _with_debug(scene) if library == WITH_DEBUG else _release(scene, library)
@@ -139,8 +142,12 @@ def _scene(host: LogHost, data: Path, libraries: list[Library]) -> Iterator[Scen
 
 
 def _release(scene: Scene, library: Library) -> Iterator[SampleRow]:
-    """A Release build of a stock client."""
+    """A Release build of a stock client, who has built and uploaded before what it requires."""
+    for other in LIBRARIES:
+        if other.name == library.requires and other.name not in scene.at_upstream:
+            scene.publish(scene.usual, other)
     package = scene.publish(scene.usual, library)
+    scene.at_upstream.add(library.name)
     run = scene.runner.infer(purl_of(package))
     mistakes = offline_of(scene, package, run)
     yield release_row(library, package, run, mistakes)

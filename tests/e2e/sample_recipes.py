@@ -21,6 +21,8 @@ class Library:
     built: str
     """How it is built, for the table: build system, language, kind of library."""
     recipe: str
+    requires: str = ""
+    """Name of the library before it that it requires."""
 
     @property
     def reference(self) -> str:
@@ -37,9 +39,17 @@ class Library:
 
 
 def cmake_recipe(
-    name: str, version: str, language: str, *, shared: bool, variables: dict[str, bool], folder: str = "."
+    name: str,
+    version: str,
+    language: str,
+    *,
+    shared: bool,
+    variables: dict[str, bool],
+    folder: str = ".",
+    requires: str = "",
 ) -> str:
-    """A recipe for CMake. `folder`: where in the source the CMakeLists.txt is."""
+    """A recipe for CMake. `folder`: where in the source the CMakeLists.txt is; `requires`: a reference."""
+    required = f'    requires = "{requires}"\n' if requires else ""
     settings = "".join(
         f'        toolchain.cache_variables["{key}"] = {value}\n' for key, value in variables.items()
     )
@@ -56,7 +66,7 @@ class Library(ConanFile):
     options = {{"shared": [True, False], "fPIC": [True, False]}}
     default_options = {{"shared": {shared}, "fPIC": True}}
     languages = "{language}"
-
+{required}
     def layout(self):
         cmake_layout(self, src_folder="src")
 
@@ -205,6 +215,13 @@ LIBRARIES = (
         "c4d91be36fc8e54deae7575241e03f4211eb102afb3fc0775fbbc1b740016705",
         "Autotools, C, shared",
         AUTOTOOLS,
+    ),
+    Library(
+        *("libvorbis", "1.3.7", "libvorbis", "libvorbis_1.3.7.orig.tar.gz"),
+        "0e982409a9c3fc82ee06e08205b1355e5c6aa4c36bca58146ef399621b0ce5ab",
+        "CMake, C, static, requires libogg",
+        cmake_recipe(*("libvorbis", "1.3.7", "C"), shared=False, variables={}, requires="libogg/[>=1.3 <2]"),
+        requires="libogg",
     ),
     Library(
         *("xxhash", "0.8.1", "xxhash", "xxhash_0.8.1.orig.tar.gz"),

@@ -25,7 +25,15 @@ from touchplate.builder.errors import (
     storage_lack,
 )
 from touchplate.builder.inputs.answer import AnswerFinder
-from touchplate.builder.inputs.lock import NAME_BYTES, InputLock, LockedInput, is_metadata, is_sha256
+from touchplate.builder.inputs.lock import (
+    NAME_BYTES,
+    InputLock,
+    LockedInput,
+    is_metadata,
+    is_sha256,
+    make_lock,
+    pinned_inputs,
+)
 from touchplate.builder.inputs.mirror import SOCKET_NAME, serve_mirror
 from touchplate.builder.inputs.recording import Recorder, check_input, fetch_locked
 from touchplate.builder.plan import (
@@ -62,9 +70,13 @@ def run_fetch(plan: BuildPlan, sandbox: Sandbox, cache: Cache, progress: Progres
     which fails in the same way and is the phase to be named. Raises PhaseFailed (phase `fetch`), HostLack.
     """
     check_source(plan, cache)
+    pinned = make_lock(pinned_inputs(plan.pinned))
+    check_inputs(plan, pinned, cache)
     recorder = Recorder(plan, cache, progress)
     with sandbox.workspace(plan.source, plan.surroundings) as workspace:
-        job = bridged(_job(plan, workspace, "fetch", {}, plan.command), workspace)
+        show_inputs(plan, pinned, cache, workspace.repo)
+        shown = {REPOSITORY_FOLDER: workspace.repo} if plan.pinned else {}
+        job = bridged(_job(plan, workspace, "fetch", shown, plan.command), workspace)
         progress.started("fetch")
         with serve_mirror(workspace.mirror, workspace.owner, recorder, cache):
             outcome = sandbox.run(workspace, job, watch=recorder.stop_word, on_line=progress.line)
@@ -212,10 +224,20 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
     if len(lock.inputs) > limits.fetch_files or lock.total_bytes > limits.fetch_bytes:
         detail = f"the lock has {len(lock.inputs)} inputs of {lock.total_bytes} bytes, more than allowed"
         raise PhaseFailed("fetch", "too-large", detail)
+    pinned = frozenset(pinned_inputs(plan.pinned))
+    if lacking := pinned.difference(lock.inputs):
+        one = min(lacking, key=lambda each: (each.upstream, each.path))
+        raise HostLack(
+            f"the lock lacks {one.upstream}/{one.path} of sha256 {one.sha256}, which the definition names; "
+            "give the upstream the name that it has in the lock",
+            reason="upstream-failed",
+        )
     for one in lock.inputs:
         if (one.upstream, one.path) in plan.forbidden.paths:
             detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
             raise PhaseFailed("fetch", "refused-input", detail)
+        if one in pinned:
+            continue
         if plan.named_by_digest and not is_sha256(one.path):
             detail = f"{one.upstream}/{one.path}: inputs of this build are asked for by their sha256"
             raise PhaseFailed("fetch", "refused-input", detail)

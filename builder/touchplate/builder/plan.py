@@ -116,6 +116,16 @@ USUAL = Surroundings()
 
 
 @dataclass(frozen=True)
+class PinnedInput:
+    """An input that the definition itself names: where it is from, as input locks say it, and its bytes."""
+
+    upstream: str
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Forbidden:
     """The answer, which may never be an input: the published files that outputs are compared with."""
 
@@ -165,7 +175,11 @@ class BuildPlan:
     limits: Limits = Limits()
     surroundings: Surroundings = USUAL
     named_by_digest: bool = False
-    """Whether the path of every input is its sha256: the build takes it for the file of that digest."""
+    """Whether the path of every other input than `pinned` is its sha256: the build takes it for the file of
+    that digest."""
+    pinned: tuple[PinnedInput, ...] = ()
+    """Inputs that the definition names, with their bytes in the cache: part of every lock, and laid out in
+    both phases as those of a lock are in Build."""
     allow_metadata: bool = False
     """Whether the definition allows `maven-metadata*.xml` as an input (its content changes daily)."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from touchplate.builder.errors import DefinitionError
+from touchplate.builder.plan import PinnedInput
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
 
@@ -95,6 +96,11 @@ def make_lock(inputs: Iterable[LockedInput]) -> InputLock:
         _check(one)
     _check_tree(ordered)
     return InputLock(ordered)
+
+
+def pinned_inputs(pins: Iterable[PinnedInput]) -> tuple[LockedInput, ...]:
+    """What a definition names, as its locks have it."""
+    return tuple(LockedInput(one.upstream, one.path, one.sha256, one.size) for one in pins)
 
 
 def format_lock(lock: InputLock) -> bytes:

@@ -39,6 +39,7 @@ from touchplate.builder.inputs.lock import (
     is_checksum,
     is_metadata,
     make_lock,
+    pinned_inputs,
 )
 from touchplate.builder.inputs.replay import NotServedError, locate, refuse_method
 from touchplate.builder.inputs.upstream_client import (
@@ -259,7 +260,7 @@ class Recorder:
             detail = f"exit code {outcome.exit_code} after not being given {lacking}"
             raise PhaseFailed("fetch", "exit-status", detail, log=outcome.log)
         try:
-            return make_lock(self._inputs.values())
+            return make_lock(dict.fromkeys([*pinned_inputs(self._plan.pinned), *self._inputs.values()]))
         except DefinitionError as error:
             raise PhaseFailed("fetch", "refused-input", str(error), log=outcome.log) from error
 

@@ -56,12 +56,14 @@ class Repository:
         self.asking = UpstreamClient(upstream, client)
         self._store = store
 
-    def get(self, path: str) -> RemoteFile | None:
-        """The file at `path` (no leading slash, not percent-encoded); None when there is none.
+    def get(self, path: str, query: str = "") -> RemoteFile | None:
+        """The file at `path` (no leading slash, not percent-encoded); None when there is none. `query`: of
+        the address, encoded, where a repository answers questions.
 
         Raises HostLack when the upstream cannot be read: that says nothing about the package.
         """
         url = f"{self.upstream.url.rstrip('/')}/{encode_name(path, slash=True)}"
+        url += f"?{query}" if query else ""
         try:
             response = self.asking.get(url, max_bytes=MAX_FILE_BYTES)
             if response.status == 200:

@@ -35,7 +35,7 @@ class PackageInfo:
     options: Mapping[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
-    """What it requires, as its sections list it."""
+    """What `[requires]` lists: references, as far as the package id depends on them (`required.py`)."""
 
 
 def package_id_of(data: bytes) -> str:
@@ -60,12 +60,11 @@ def parse_conaninfo(data: bytes) -> PackageInfo:
             if section is None:
                 raise DefinitionError(f"conaninfo.txt: {line[:80]!r} stands before every section")
             section.append(line.strip())
-    required = [name for name in sections if name.endswith("requires")]
     return PackageInfo(
         settings=_pairs("setting", sections.pop("settings", []), SETTING),
         options=_pairs("option", sections.pop("options", []), OPTION),
-        others=tuple(sorted(name for name in sections if sections[name])),
-        requires=tuple(line for name in required for line in sections[name]),
+        requires=tuple(sections.pop("requires", [])),
+        others=tuple(sorted(name for name in sections if sections[name] and not name.endswith("_requires"))),
     )
 
 

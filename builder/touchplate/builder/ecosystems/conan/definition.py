@@ -1,11 +1,11 @@
 """What a Conan definition says beside the common fields: the exact Conan, host programs, and the profile."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from touchplate.builder.definitions.definition import Definition
-from touchplate.builder.definitions.schema import Reader, TextMap
+from touchplate.builder.definitions.definition import Definition, SourceFile
+from touchplate.builder.definitions.schema import Reader, TextMap, is_stand_in
 from touchplate.builder.ecosystem import DefinitionForm
 from touchplate.builder.ecosystems.conan.conaninfo import OPTION, SETTING, VALUE
 from touchplate.builder.ecosystems.conan.reference import (
@@ -15,13 +15,14 @@ from touchplate.builder.ecosystems.conan.reference import (
     package_revision_of,
     revision_of,
 )
+from touchplate.builder.ecosystems.conan.requirements import MAX_FILES, group_requirements
 from touchplate.builder.errors import DefinitionError
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import parse_purl
 
 FORM = DefinitionForm(
     required=("tools", "profile"),
-    optional=(),
+    optional=("requirements",),
     source_kinds=("source-release",),
     upstreams=(),
 )
@@ -63,6 +64,8 @@ class ConanDetails:
     programs: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    requirements: tuple[SourceFile, ...] = ()
+    """Files of the recipes and packages that it requires (`requirements.py`)."""
 
 
 def details_of(definition: Definition) -> ConanDetails:
@@ -89,7 +92,20 @@ def read_details(reader: Reader) -> ConanDetails:
         programs=tuple(programs),
         settings=reader.text_map("profile.settings", _SETTINGS),
         options=reader.text_map("profile.options", _OPTIONS),
+        requirements=tuple(_read_requirements(reader)),
     )
+
+
+def _read_requirements(reader: Reader) -> Iterator[SourceFile]:
+    if not reader.has("requirements"):
+        return
+    for path in reader.items("requirements", low=1, high=MAX_FILES):
+        reader.known(path, required=("uri", "sha256", "size"))
+        uri = reader.purl(f"{path}.uri")
+        sha256 = reader.sha256(f"{path}.sha256")
+        size = reader.number(f"{path}.size", low=0, high=1 << 40) or 0
+        if not is_stand_in(uri):
+            yield SourceFile(str(uri), sha256, size)
 
 
 def format_details(details: ConanDetails) -> dict[str, JSONValue]:
@@ -97,7 +113,14 @@ def format_details(details: ConanDetails) -> dict[str, JSONValue]:
     conan: JSONValue = {"version": details.conan.version, "lock": details.conan.lock}
     programs: dict[str, JSONValue] = {"programs": list(details.programs)} if details.programs else {}
     profile: JSONValue = {"settings": dict(details.settings), "options": dict(details.options)}
-    return {"tools": {"conan": conan, "gcc": details.gcc, **programs}, "profile": profile}
+    pins: JSONValue = [format_pin(file) for file in details.requirements]
+    requirements: dict[str, JSONValue] = {"requirements": pins} if pins else {}
+    return {"tools": {"conan": conan, "gcc": details.gcc, **programs}, "profile": profile, **requirements}
+
+
+def format_pin(file: SourceFile) -> dict[str, JSONValue]:
+    """One file of `source.files` or `requirements`."""
+    return {"uri": file.uri, "sha256": file.sha256, "size": file.size}
 
 
 def read_source_uri(reader: Reader, path: str) -> str:
@@ -125,6 +148,10 @@ def check_definition(reader: Reader, definition: Definition) -> None:
             reader.mistake("outputs", f"lack {path} with the package {wanted[1]}")
     if len(definition.outputs) > len(OUTPUTS):
         reader.mistake("outputs", f"are {' and '.join(OUTPUTS.values())}, and no others")
+    try:
+        group_requirements(revision, details_of(definition).requirements)
+    except DefinitionError as error:
+        reader.mistake("requirements", str(error))
     for number, file in enumerate(definition.source.files):
         if not file.uri.startswith("pkg:conan/") or revision_of(parse_purl(file.uri)) != revision.recipe:
             reader.mistake(f"source.files.{number}.uri", f"is no file of the recipe revision {revision.rrev}")

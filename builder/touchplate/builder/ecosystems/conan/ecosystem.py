@@ -20,10 +20,12 @@ from touchplate.builder.ecosystems.conan.definition import (
     read_source_uri,
 )
 from touchplate.builder.ecosystems.conan.failure import explain_failure
+from touchplate.builder.ecosystems.conan.graph_plan import find_requirements
 from touchplate.builder.ecosystems.conan.infer import infer
-from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan
+from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan, place_files
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, package_revision_of, revision_of
 from touchplate.builder.ecosystems.conan.remote import check_package_id, check_recipe, read_file
+from touchplate.builder.ecosystems.conan.requirements import fetch_requirement, group_requirements
 from touchplate.builder.ecosystems.conan.template import make_template
 from touchplate.builder.ecosystems.conan.tools import (
     need_conan,
@@ -32,7 +34,7 @@ from touchplate.builder.ecosystems.conan.tools import (
     need_program,
     need_program_of,
 )
-from touchplate.builder.inputs.repository import RemoteFile, Repositories
+from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.plan import BuildPlan, CollectedFile
 from touchplate.builder.roots.use import find_root
 from touchplate.builder.workshop import Workshop
@@ -53,11 +55,18 @@ class ConanToolchain:
     definition: Definition
     tools: ConanTools
     described: tuple[Dependency, ...]
-    repositories: Repositories
+    workshop: Workshop
 
     def make_plan(self, tree: Path, published: Sequence[RemoteFile]) -> BuildPlan:
-        """See `plan.make_plan`."""
-        return make_plan(self.definition, tree, self.tools, self.repositories, published)
+        """See `plan.make_plan`. What the definition pins of others is fetched first."""
+        workshop, revision = self.workshop, package_revision_of(self.definition.package)
+        pinned = group_requirements(revision, details_of(self.definition).requirements)
+        if pinned:
+            workshop.display.step(f"requirements: {len(pinned)}, as published")
+        requirements = [fetch_requirement(one, workshop.repositories, workshop.cache) for one in pinned]
+        return make_plan(
+            self.definition, tree, self.tools, workshop.repositories, published, requirements=requirements
+        )
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ class ConanEcosystem:
     def infer(self, workshop: Workshop, package: PackageURL, hints: Mapping[str, str]) -> Inference:
         """From the recipe revision and the settings and options of the published package."""
         refuse_hints(hints)
-        return infer(package, workshop.repositories)
+        return infer(package, workshop.repositories, partial(find_requirements, workshop))
 
     def fetch_published(self, workshop: Workshop, package: PackageURL, sha256: str | None) -> RemoteFile:
         """A file of a package revision."""
@@ -128,15 +137,12 @@ class ConanEcosystem:
             programs=tuple(need(name) for name in wanted.programs),
             root=root,
         )
-        return ConanToolchain(definition, tools, describe_tools(tools), workshop.repositories)
+        return ConanToolchain(definition, tools, describe_tools(tools), workshop)
 
     def prepare_tree(self, definition: Definition, sources: Sequence[RemoteFile], folder: Path) -> None:
         """The files of the recipe revision as they are served, once it is sure that they are it."""
         check_recipe(package_revision_of(definition.package).recipe, sources)
-        for file in sources:
-            path = folder / file.path
-            path.write_bytes(file.data)
-            path.chmod(0o644)
+        place_files(sources, folder)
 
     def open_backend(self, workshop: Workshop, demanded: str) -> Backend:
         """Bubblewrap, or gVisor."""

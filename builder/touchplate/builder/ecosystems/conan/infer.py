@@ -5,12 +5,12 @@ revision (which build tools it speaks of). What was inferred is saved, shown and
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, parse_conaninfo
-from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUTS
+from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUTS, format_pin
 from touchplate.builder.ecosystems.conan.profile import complete_settings
 from touchplate.builder.ecosystems.conan.reference import (
     CONANFILE,
@@ -21,9 +21,12 @@ from touchplate.builder.ecosystems.conan.reference import (
     package_revision_of,
 )
 from touchplate.builder.ecosystems.conan.remote import read_package, read_recipe
+from touchplate.builder.ecosystems.conan.requirements import Requirement, pin_files
+from touchplate.builder.ecosystems.conan.resolve import Target
 from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.inputs.repository import RemoteFile, Repositories
+from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import PackageURL
 
 TOOLS = (
@@ -35,14 +38,22 @@ TOOLS = (
 )
 """What a recipe says → the programs of this host that it then runs, beside gcc."""
 
+_REQUIRES = re.compile(rb"requires|requirements")
+"""What every recipe says that requires another: `requires`, `tool_requires`, `def build_requirements`, …"""
+
 _OF_CPP = ("compiler.cppstd", "compiler.libcxx")
 
 MAX_EPOCH = 1 << 33
 """Latest time of a manifest that is believed, in seconds: the year 2242. tar has no room for more."""
 
 
-def infer(package: PackageURL, repositories: Repositories) -> Inference:
-    """Infer how `package` (a package revision's archive) was built.
+FindRequirements = Callable[[Target, Sequence[RemoteFile], Mapping[str, str]], Sequence[Requirement]]
+"""Finds out what a package requires, from the files of its recipe and the settings of its profile."""
+
+
+def infer(package: PackageURL, repositories: Repositories, find_requirements: FindRequirements) -> Inference:
+    """Infer how `package` (a package revision's archive) was built. `find_requirements` is called for one
+    that may require others.
 
     Raises DefinitionError when that cannot be told or is not supported, HostLack when the upstream cannot be
     read or the package is for another machine.
@@ -60,6 +71,11 @@ def infer(package: PackageURL, repositories: Repositories) -> Inference:
     programs = _programs(info, recipe)
     conan = default_conan()
     epoch = _time_of(published[MANIFEST].data)
+    target = Target(revision, info, published[CONANINFO].data, epoch)
+    requirements: Sequence[Requirement] = ()
+    # Asking takes a while, and a sandbox.
+    if info.requires or _REQUIRES.search(_conanfile(recipe)):
+        requirements = find_requirements(target, recipe, settings)
     upstream = repository.upstream.name
     sources = [
         one.name for one in repositories.upstreams if one.ecosystem == "conan" and one.name != upstream
@@ -71,9 +87,7 @@ def infer(package: PackageURL, repositories: Repositories) -> Inference:
             "package": str(package),
             "source": {
                 "kind": "source-release",
-                "files": [
-                    {"uri": file.uri, "sha256": file.sha256, "size": len(file.data)} for file in recipe
-                ],
+                "files": [format_pin(file) for file in pin_files(recipe)],
             },
             "tools": {
                 "conan": {"version": conan.version, "lock": conan.lock},
@@ -84,6 +98,7 @@ def infer(package: PackageURL, repositories: Repositories) -> Inference:
             "environment": {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC", EPOCH: str(epoch)},
             "umask": "022",
             **({"upstreams": sources} if sources else {}),
+            **({"requirements": pins} if (pins := _format_pins(requirements)) else {}),
             "outputs": [
                 {"path": path, "package": str(revision.purl(name))} for name, path in OUTPUTS.items()
             ],
@@ -94,6 +109,7 @@ def infer(package: PackageURL, repositories: Repositories) -> Inference:
         f"gcc {major} ({'conaninfo.txt' if 'compiler.version' in info.settings else 'of this host'})"
         + (f", {', '.join(programs)} (by settings and {CONANFILE})" if programs else ""),
         f"what it downloads: from {', '.join(sources) or 'nowhere; give a source upstream with --upstream'}",
+        *(f"requires {one}" + ("" if one.package else " (only its recipe)") for one in requirements),
     )
     reasons = {
         "source.files": notes[0],
@@ -107,20 +123,27 @@ def infer(package: PackageURL, repositories: Repositories) -> Inference:
         "upstreams": notes[2],
         "outputs": "always these two",
     }
+    if requirements:
+        reasons["requirements"] = f"what Conan says that the recipe requires, as of {EPOCH}; as published"
     return Inference(definition, tuple(published[name] for name in OUTPUTS), notes, reasons)
 
 
 def _check_supported(info: PackageInfo) -> None:
-    if info.requires:
-        raise DefinitionError(
-            f"it requires {', '.join(info.requires)[:200]}: packages with requirements cannot be rebuilt yet"
-        )
     if info.others:
         raise DefinitionError(f"its conaninfo.txt has [{info.others[0]}], which cannot be rebuilt yet")
 
 
+def _format_pins(requirements: Sequence[Requirement]) -> list[JSONValue]:
+    pins = (file for one in requirements for file in one.files)
+    return [format_pin(file) for file in sorted(pins, key=lambda file: file.uri)]
+
+
+def _conanfile(recipe: Sequence[RemoteFile]) -> bytes:
+    return next(file.data for file in recipe if file.path == CONANFILE)
+
+
 def _programs(info: PackageInfo, recipe: Sequence[RemoteFile]) -> tuple[str, ...]:
-    conanfile = next(file.data for file in recipe if file.path == CONANFILE)
+    conanfile = _conanfile(recipe)
     # Recipes of C packages take these settings away.
     found = ["g++"] if any(name in info.settings for name in _OF_CPP) else []
     found += [program for pattern, programs in TOOLS if re.search(pattern, conanfile) for program in programs]

@@ -16,6 +16,7 @@ from touchplate.builder.ecosystems.conan.reference import (
     Revision,
     package_revision_of,
 )
+from touchplate.builder.ecosystems.conan.requirements import FetchedRequirement, required_lines
 from touchplate.builder.ecosystems.conan.revisions import package_revision
 from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan, Gcc, Program
 from touchplate.builder.errors import ArchiveError, DefinitionError, PhaseFailed
@@ -40,6 +41,7 @@ from touchplate.verify.predicates.provenance import Dependency
 INSIDE = "/touchplate"
 """Where our own files are shown: program, job, and the home of Conan as it starts."""
 
+HOME_INSIDE = f"{INSIDE}/home"
 CONAN_HOME = f"{HOME_FOLDER}/conan"
 SOURCES = f"{HOME_FOLDER}/sources"
 """Where Conan keeps what a recipe downloads, `s/<sha256>` below it."""
@@ -92,8 +94,11 @@ def make_plan(
     tools: ConanTools,
     repositories: Repositories,
     published: Sequence[RemoteFile],
+    *,
+    requirements: Sequence[FetchedRequirement] = (),
 ) -> BuildPlan:
-    """The plan of both phases. `published`: the files that the outputs are compared with, in their order.
+    """The plan of both phases. `published`: the files that the outputs are compared with, in their order;
+    `requirements`: those that the definition pins.
 
     Raises DefinitionError for a published archive that cannot be read, HostLack for an unknown upstream.
     """
@@ -101,26 +106,21 @@ def make_plan(
     details = details_of(definition)
     remote = repositories.of_identity(revision.identity, "conan").upstream
     compilers = {} if tools.gcc.is_default else {"c": tools.gcc.c, "cpp": tools.gcc.cpp}
-    profile = format_profile(revision.name, details.settings, details.options, compilers)
+    required = required_lines(revision, requirements, details.settings) if requirements else None
+    profile = format_profile(revision.name, details.settings, details.options, compilers, required)
 
     def files(phase: Phase) -> Mapping[str, bytes]:
-        home = f"{INSIDE}/home"
         return {
-            f"{INSIDE}/build_package.py": _inside("build_package.py"),
-            f"{INSIDE}/job.json": format_json(_job(definition, revision, phase)),
-            f"{home}/global.conf": format_global_conf(SOURCES),
-            f"{home}/profiles/default": profile,
-            f"{home}/remotes.json": b'{"remotes": []}\n',
-            f"{home}/{HOOK}": _inside("hook_touchplate.py"),
+            **program_files("build_package.py"),
+            f"{INSIDE}/job.json": format_json(_job(definition, revision, phase, requirements)),
+            **home_files({"default": profile}),
+            f"{HOME_INSIDE}/{HOOK}": _inside("hook_touchplate.py"),
         }
 
     return BuildPlan(
         source=tree,
         command=(PYTHON, "-S", "-P", f"{INSIDE}/build_package.py", f"{INSIDE}/job.json"),
-        binds=(
-            Bind(tools.conan.home, CONAN_INSIDE),
-            *(Bind(path, str(path)) for path in HOST_FACTS if tools.root is None and path.exists()),
-        ),
+        binds=shown_tools(tools.conan, tools.root),
         root=shown(tools.root),
         environment={**definition.environment, "CONAN_HOME": CONAN_HOME},
         umask=definition.umask,
@@ -128,11 +128,40 @@ def make_plan(
         files=files,
         outputs=tuple(output.path for output in definition.outputs),
         examine=partial(examine_outputs, revision),
-        forbidden=_forbidden(definition, remote.name, published),
+        forbidden=_forbidden(definition, remote.name, published, requirements),
         # No larger than a published file may be: both are in memory when they are compared.
         limits=replace(definition.limits, output_bytes=MAX_FILE_BYTES),
         named_by_digest=True,
+        pinned=tuple(file for one in requirements for file in one.inputs),
     )
+
+
+def place_files(files: Sequence[RemoteFile], folder: Path) -> None:
+    """Lay the files of a recipe revision into a folder as they are served."""
+    for file in files:
+        path = folder / file.path
+        path.write_bytes(file.data)
+        path.chmod(0o644)
+
+
+def shown_tools(conan: Conan, root: Root | None) -> tuple[Bind, ...]:
+    """What of the host is shown inside beside its tools, or in a root beside that."""
+    facts = (Bind(path, str(path)) for path in HOST_FACTS if root is None and path.exists())
+    return (Bind(conan.home, CONAN_INSIDE), *facts)
+
+
+def program_files(name: str) -> dict[str, bytes]:
+    """A program of ours as it is shown inside, with what it imports."""
+    return {f"{INSIDE}/{one}": _inside(one) for one in (name, "place_in_cache.py")}
+
+
+def home_files(profiles: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The home of Conan as it starts, with these profiles by name."""
+    return {
+        f"{HOME_INSIDE}/global.conf": format_global_conf(SOURCES),
+        **{f"{HOME_INSIDE}/profiles/{name}": text for name, text in profiles.items()},
+        f"{HOME_INSIDE}/remotes.json": b'{"remotes": []}\n',
+    }
 
 
 def examine_outputs(revision: Revision, outputs: Mapping[str, CollectedFile]) -> dict[str, str]:
@@ -159,12 +188,14 @@ def conan_command(revision: Revision) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _job(definition: Definition, revision: Revision, phase: Phase) -> dict[str, JSONValue]:
+def _job(
+    definition: Definition, revision: Revision, phase: Phase, requirements: Sequence[FetchedRequirement]
+) -> dict[str, JSONValue]:
     return {
         "command": list(conan_command(revision)),
         "conan": CONAN_INSIDE,
         "epoch": int(definition.environment[EPOCH]),
-        "home": f"{INSIDE}/home",
+        "home": HOME_INSIDE,
         "mirror": MIRROR_URL,
         "mirrors": list(definition.upstreams),
         "output": f"{BUILD_FOLDER}/{OUTPUT}",
@@ -172,13 +203,20 @@ def _job(definition: Definition, revision: Revision, phase: Phase) -> dict[str, 
         "phase": phase,
         "reference": revision.reference,
         "repository": REPOSITORY_FOLDER,
+        "requirements": [one.job() for one in requirements],
         "rrev": revision.rrev,
         "sources": SOURCES,
     }
 
 
-def _forbidden(definition: Definition, remote: str, published: Sequence[RemoteFile]) -> Forbidden:
-    """The published files; and since an archive is packed anew in any case, the machine code in it, too."""
+def _forbidden(
+    definition: Definition,
+    remote: str,
+    published: Sequence[RemoteFile],
+    requirements: Sequence[FetchedRequirement],
+) -> Forbidden:
+    """The published files; and since an archive is packed anew in any case, the machine code in it, too:
+    whole files, not the objects in its static libraries, which two libraries may have in common."""
     digests, paths = set(), set()
     for output, file in zip(definition.outputs, published, strict=True):
         name = output.package.file_name
@@ -191,6 +229,8 @@ def _forbidden(definition: Definition, remote: str, published: Sequence[RemoteFi
             except ArchiveError as error:
                 raise DefinitionError(f"the published {name}: {error}") from error
             digests.update(member.sha256 for member in members if member.start.startswith(MACHINE_CODE))
+    # A requirement that was built for the same settings may say so in the same words; nobody made those.
+    digests -= {one.conaninfo for one in requirements}
     return Forbidden(frozenset(digests), frozenset(paths))
 
 

@@ -6,12 +6,26 @@ the published package says, and for settings that the recipe takes away the valu
 
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo
 from touchplate.builder.errors import DefinitionError, HostLack
 
 MACHINES = {"x86_64": "x86_64", "aarch64": "armv8"}
 """The kernel's word for a machine → Conan's setting `arch`."""
+
+
+@dataclass(frozen=True)
+class RequiredLines:
+    """What a profile says in addition about a package that requires others.
+
+    `own`: its reference; `settings` and `options`: lines that say what the others were built for.
+    """
+
+    own: str
+    settings: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
 
 _GCC_GNU17 = 11  # the first gcc whose default is C++17
 
@@ -56,13 +70,24 @@ def host_arch() -> str:
 
 
 def format_profile(
-    name: str, settings: Mapping[str, str], options: Mapping[str, str], compilers: Mapping[str, str]
+    name: str,
+    settings: Mapping[str, str],
+    options: Mapping[str, str],
+    compilers: Mapping[str, str],
+    required: RequiredLines | None = None,
 ) -> bytes:
     """The profile's text. `name`: of the recipe; `compilers`: language → program, when not the default."""
     lines = ["[settings]", *(f"{key}={settings[key]}" for key in sorted(settings))]
+    lines += required.settings if required else ()
     lines += ["[options]", *(f"{name}/*:{key}={options[key]}" for key in sorted(options))]
+    lines += required.options if required else ()
+    if compilers or required:
+        lines.append("[conf]")
+    if required:
+        # What requirements were built and tested with was needed where that was done.
+        lines += [f"!{required.own}:tools.graph:skip_{what}=True" for what in ("build", "test")]
     if compilers:
-        lines += ["[conf]", f"tools.build:compiler_executables={dict(sorted(compilers.items()))!r}"]
+        lines.append(f"tools.build:compiler_executables={dict(sorted(compilers.items()))!r}")
         lines += ["[buildenv]", f"CC={compilers['c']}", f"CXX={compilers['cpp']}"]
     return "\n".join([*lines, ""]).encode()
 

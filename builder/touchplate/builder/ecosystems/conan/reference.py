@@ -64,12 +64,20 @@ class Revision:
         """The recipe revision that it belongs to."""
         return replace(self, package_id=None, prev=None)
 
+    def package_of(self, package_id: str, prev: str) -> "Revision":
+        """A package revision of this recipe revision."""
+        return replace(self, package_id=package_id, prev=prev)
+
+    @property
+    def recipe_path(self) -> str:
+        """Path at a remote below which all revisions of the recipe lie, without a leading slash."""
+        return f"v2/conans/{self.name}/{self.version}/{self.user or '_'}/{self.channel or '_'}"
+
     @property
     def files_path(self) -> str:
         """Path of the list of its files at a remote, without a leading slash."""
-        recipe = f"v2/conans/{self.name}/{self.version}/{self.user or '_'}/{self.channel or '_'}"
         package = f"/packages/{self.package_id}/revisions/{self.prev}" if self.prev is not None else ""
-        return f"{recipe}/revisions/{self.rrev}{package}/files"
+        return f"{self.recipe_path}/revisions/{self.rrev}{package}/files"
 
     def path(self, file: str) -> str:
         """Path of one of its files at a remote, without a leading slash."""

@@ -49,6 +49,9 @@ umask: "022"
 # Where Fetch finds what the recipe downloads, by sha256; leave it out when it downloads nothing.
 upstreams: [sources]
 
+# What the recipe requires, and what that requires, is pinned file by file as `requirements`; `touchplate
+# definition infer` finds it.
+
 # These two, always.
 outputs:
 {outputs}"""

@@ -22,12 +22,12 @@ from typing import Any
 def main() -> int:
     """Exit code: that of Conan's command line, 1 when there is nothing to pack."""
     job = json.loads(Path(sys.argv[1]).read_text())
-    sys.path.insert(0, job["conan"])
+    sys.path[:0] = [job["conan"], str(Path(__file__).parent)]
     if sys.argv[2:]:
         return run_conan(job, sys.argv[3:])
     home = Path(os.environ["CONAN_HOME"])
     shutil.copytree(job["home"], home)
-    place_recipe(job, home)
+    place_in_cache(job, home)
     place_sources(job)
     command = [sys.executable, "-S", "-P", __file__, sys.argv[1], *job["command"]]
     done = subprocess.run(command, check=False)
@@ -36,28 +36,12 @@ def main() -> int:
     return pack(job)
 
 
-def place_recipe(job: dict[str, Any], home: Path) -> None:
-    """Lay the recipe revision into the cache as a client does that has downloaded it, sources too."""
-    from conan.api.model import RecipeReference
-    from conan.internal.cache.cache import PkgCache
-    from conan.internal.model.conf import ConfDefinition
-    from conan.internal.model.manifest import FileTreeManifest
-    from conan.internal.rest.remote_manager import uncompress_file
+def place_in_cache(job: dict[str, Any], home: Path) -> None:
+    """Lay the recipe revision and what it requires into the cache, as a client that has downloaded them."""
+    import place_in_cache as placing  # type: ignore[import-not-found]
 
-    reference = RecipeReference.loads(f"{job['reference']}#{job['rrev']}")
-    reference.timestamp = job["epoch"]
-    layout = PkgCache(str(home), ConfDefinition()).create_ref_layout(reference)
-    export, sources = Path(layout.export()), Path(layout.export_sources())
-    for folder in (export, sources):
-        folder.mkdir(parents=True)
-    served = Path.cwd()
-    for name, folder in (("conan_export", export), ("conan_sources", sources)):
-        for archive in sorted(served.glob(f"{name}.t*")):
-            uncompress_file(str(archive), str(folder))
-    shutil.copy2(served / "conanfile.py", export / "conanfile.py")
-    manifest = FileTreeManifest.create(str(export), str(sources))
-    manifest.time = job["epoch"]
-    manifest.save(str(export))
+    placing.place_recipe(home, f"{job['reference']}#{job['rrev']}", job["epoch"], Path.cwd())
+    placing.place_requirements(job, home)
 
 
 def place_sources(job: dict[str, Any]) -> None:
@@ -73,6 +57,7 @@ def place_sources(job: dict[str, Any]) -> None:
 def run_conan(job: dict[str, Any], arguments: list[str]) -> int:
     """Conan's command line. Its build folder is always the same one, and what a recipe downloads by its
     sha256 comes from the mirror."""
+    import place_in_cache as placing
     from conan.cli.cli import main as conan
     from conan.internal.cache import cache
     from conan.internal.rest.caching_file_downloader import SourcesCachingDownloader
@@ -80,29 +65,19 @@ def run_conan(job: dict[str, Any], arguments: list[str]) -> int:
     # The name of the build folder holds a random number, and ends up in debug information and messages.
     cache.uuid = SimpleNamespace(uuid4=lambda: "touchplate")
     SourcesCachingDownloader._do_download = download(job)
-    said = who_it_is(job)
-    if said != job["reference"]:
-        say(f"the recipe says that it is {said}, and {job['reference']} is asked for")
-        return 1
+    for reference, recipe in recipes(job):
+        said = placing.reference_of(Path(os.environ["CONAN_HOME"]), recipe)
+        if said != reference:
+            say(f"the recipe says that it is {said}, and {reference} is asked for")
+            return 1
     conan(arguments)
     return 0
 
 
-def who_it_is(job: dict[str, Any]) -> str:
-    """The reference that the recipe gives itself. Clients that download a recipe do not look: an old recipe,
-    whole and unchanged, could be served as that of a new version."""
-    from conan.api.conan_api import ConanAPI
-    from conan.api.model import RecipeReference
-
-    api = ConanAPI(os.environ["CONAN_HOME"])
-    reference = RecipeReference.loads(job["reference"])
-    layout = api._api_helpers.cache.recipe_layout(RecipeReference.loads(f"{job['reference']}#{job['rrev']}"))
-    recipe = api._api_helpers.loader.load_basic(layout.conanfile())
-    for part in ("name", "version", "user", "channel"):
-        # Where it says nothing, whoever exported it has said it.
-        if (own := getattr(recipe, part, None)) is not None:
-            setattr(reference, part, str(own))
-    return str(reference)
+def recipes(job: dict[str, Any]) -> list[tuple[str, str]]:
+    """All recipes that Conan may read: reference, and the same with the revision."""
+    others = [(one["reference"], one["recipe"]) for one in job["requirements"]]
+    return [(job["reference"], f"{job['reference']}#{job['rrev']}"), *others]
 
 
 def download(job: dict[str, Any]) -> Any:

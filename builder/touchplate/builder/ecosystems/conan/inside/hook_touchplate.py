@@ -12,6 +12,9 @@ from typing import Any
 def pre_generate(conanfile: Any) -> None:
     """Compilers write other names for the folders of the build: those differ from build to build."""
     maps = [(conanfile.build_folder, "/b"), (conanfile.source_folder, "/s")]
+    for other in conanfile.dependencies.values():
+        if other.package_folder is not None:
+            maps.append((other.package_folder, f"/d/{other.ref.name}"))
     # The last map that fits wins, so the folder inside the other comes last.
     maps = sorted(dict(maps).items(), key=lambda pair: len(pair[0]))
     flags = [f"-ffile-prefix-map={folder}={name}" for folder, name in maps]
