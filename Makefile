@@ -82,7 +82,7 @@ torture: setup  ## kills at every durable step of every store (ROUNDS=3), 1,200 
 	@$(PYTHON) -m tests.torture --rounds $(or $(ROUNDS),3)
 	@$(PYTHON) -m tests.torture.faults --each 12
 	@$(PYTHON) -m tests.torture.kills --sqlite 1000 --raw 100 --postgresql 100
-	@$(PYTHON) -m tests.torture.jobs --sqlite 200 --postgresql 100
+	@$(PYTHON) -m tests.torture.jobs --sqlite 200 --postgresql 100 --clocks 51
 
 torture-short: setup  ## the same with each point once, minutes
 	@$(PYTHON) -m tests.torture --rounds 1

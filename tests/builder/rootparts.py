@@ -7,6 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from touchplate.base.environment import read_environment
 from touchplate.builder.roots.lock import RootLock, RootPackage, make_root_lock
 from touchplate.builder.roots.make import tidy_root
 from touchplate.builder.trees import tree_lines
@@ -27,6 +30,22 @@ PACKAGE = RootPackage(
     sha256="ab" * 32,
     size=26_000,
 )
+
+
+def require_root_makers() -> None:
+    """Skip where what makes roots is not installed; under CI that is a failure."""
+    environment = read_environment()
+    for name in ("mmdebstrap", "runc"):
+        if environment.find_program(name) is None:
+            (pytest.fail if environment.is_ci else pytest.skip)(f"BUILD ROOTS NOT TESTED: this needs {name}")
+
+
+def small_files(folder: Path, text: str) -> Path:
+    """A root of two files, the new folder `folder`: enough to be listed and removed."""
+    (folder / "usr/bin/deep").mkdir(parents=True)
+    (folder / "usr/bin/sh").write_text(text)
+    (folder / "usr/bin/deep/file").write_text(text)
+    return folder
 
 
 def small_root(folder: Path) -> Path:

@@ -29,6 +29,8 @@ from tests.torture.node import Scenario as NodeScenario
 from tests.torture.oracle import LOST, Finding
 from tests.torture.points import POINTS
 from tests.torture.process import Kill, launching
+from tests.torture.prune import PruneSeries
+from tests.torture.prune import Scenario as PruneScenario
 from tests.torture.results import SIDES, Results
 from tests.torture.sqlite_calls import CASES, TracingLauncher, has_strace
 from tests.torture.trillian import Scenario as TrillianScenario
@@ -45,8 +47,8 @@ LOAD_ROUNDS = 4
 SHOWN = 40
 """Findings that are printed: one mistake shows at many points."""
 
-Series = NodeSeries | BuilderSeries | MirrorSeries | MovingSeries | TrillianSeries
-Scenario = NodeScenario | BuilderScenario | MirrorScenario | MovingScenario | TrillianScenario
+Series = NodeSeries | BuilderSeries | MirrorSeries | MovingSeries | TrillianSeries | PruneSeries
+Scenario = NodeScenario | BuilderScenario | MirrorScenario | MovingScenario | TrillianScenario | PruneScenario
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def run_series(folder: Path, rounds: int, only: str, seed: int) -> Results:
         export = ExportSeries(folder / "export", launcher, results)
         moving = MovingSeries(folder / "moving", launcher, results)
         kept = TrillianSeries(folder / "kept", launcher, results)
-        every: Sequence[Series] = (node, builder, mirror, export, moving, kept)
+        prune = PruneSeries(folder / "prune", launcher, results)
+        every: Sequence[Series] = (node, builder, mirror, export, moving, kept, prune)
         with contextlib.ExitStack() as stack:
             for series in every:
                 stack.enter_context(series.opened())

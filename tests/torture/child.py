@@ -3,7 +3,8 @@
 `python -m tests.torture.child`: one JSON object per line on stdin. `{"argv": …, "out": …, "err": …,
 "plan": …}` starts `touchplate ARGV` in a forked process and is answered by its pid; `{"wait": pid}` is
 answered by its exit code, -N for signal N. The process runs the same `main` as the console script does. With
-`"go": FILE` in the place of a plan it has no hooks, and waits for that file first: for a tracer to come.
+`"go": FILE` in the place of a plan it has no hooks, and waits for that file first: for a tracer to come. With
+`"wall": FILE` its clock is as wrong as that file says.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from typing import Any
 
 from tests.torture.hooks import Hooks, Plan
 from tests.torture.hooks_postgresql import install as install_postgresql
+from tests.torture.walls import install as install_wall
 
 import touchplate.builder.cli.rebuild
 import touchplate.log.cli
@@ -51,6 +53,8 @@ def run(order: dict[str, Any]) -> int:
         hooks = Hooks(Plan(**order["plan"]))
         hooks.install()
         install_postgresql(hooks)
+    if "wall" in order:
+        install_wall(Path(order["wall"]))
     code = main(order["argv"])
     with contextlib.suppress(OSError):
         sys.stdout.flush()

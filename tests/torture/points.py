@@ -115,6 +115,21 @@ BUILDER: Sequence[Point] = (
     *_atomic_file("definitions", "builder/definitions", "[^/]+\\.json"),
 )
 
+_ASIDE = f"builder/roots/\\.new-{_HEX}{{16}}"
+_MARK = f"builder/roots/\\.used-{_HEX}{{64}}"
+
+ROOTS: Sequence[Point] = (
+    Point("build roots", "mark made", CREATE, _MARK),
+    Point("build roots", "folder aside made", FOLDER, _ASIDE),
+    Point("build roots", "root put aside", RENAME, f"{_ASIDE}/gone"),
+    Point("build roots", "its new name synced", SYNC, _ASIDE),
+    Point("build roots", "names of roots synced", SYNC, "builder/roots"),
+    Point("build roots", "mark removed", REMOVE, _MARK),
+    Point("build roots", "root removed", REMOVE, f"{_ASIDE}/gone"),
+    Point("build roots", "folder aside removed", REMOVE, _ASIDE),
+)
+"""Roots that are removed; how they are made has a test of its own, which needs a small sandbox."""
+
 READER: Sequence[Point] = (
     Point("reader's head", "folder made", FOLDER, "state"),
     Point("reader's head", "name of the folder synced", SYNC, "state/\\.\\."),
@@ -240,7 +255,17 @@ TRILLIAN_STORE: Sequence[Point] = (
     ),
 )
 
-POINTS: Sequence[Point] = (*NODE, *BUILDER, *READER, *MIRROR, *EXPORT, *IMPORT, *BACKUP, *TRILLIAN_STORE)
+POINTS: Sequence[Point] = (
+    *NODE,
+    *BUILDER,
+    *ROOTS,
+    *READER,
+    *MIRROR,
+    *EXPORT,
+    *IMPORT,
+    *BACKUP,
+    *TRILLIAN_STORE,
+)
 """That the series of all stores hits."""
 
 DETAILED = frozenset({"jobs"})
@@ -251,7 +276,7 @@ _LOST = "( jobs\\((lost|overruns)\\))?"
 _STEPS = {
     "job added": "jobs",
     "lease given": f"jobs\\(attempts,[^)]*\\){_LOST}",
-    "lease kept": "jobs\\(lease_until,leased(,phase)?\\)",
+    "lease kept": "jobs\\(beats,held,lease_until(,phase)?\\)",
     "result judged": "jobs\\(result\\)",
     "statements stored": "jobs\\(parcel\\)",
     "job finished": "jobs\\(detail,finished,indexes,lease_until,state\\)",
@@ -275,6 +300,8 @@ KILLED: Sequence[Point] = (*BATCH, *SIGNED, *RAW, *SHARED, *QUEUE)
 SCRATCH = (
     # What a job or a tree holds: nothing of it is read by anybody after a crash, all of it is removed.
     f"builder/(work/job-|tree-){_HEX}+/.*",
+    # What has lost its name as a root.
+    f"{_ASIDE}/(gone/.*|\\.moved-.*)",
     # What archives hold: made again from them, and checked by a sum of its own.
     "builder/cache/contents(/.*)?",
 )

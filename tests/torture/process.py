@@ -68,9 +68,11 @@ class Launcher:
         kill: Kill | None = None,
         armed: Path | None = None,
         orders: Path | None = None,
+        wall: Path | None = None,
     ) -> "Run":
         """A process that runs `touchplate ARGV`. `armed`: file before which the plan does not begin.
-        `orders`: file by which it is told again and again where to hold (`hooks.Plan`)."""
+        `orders`: file by which it is told again and again where to hold (`hooks.Plan`). `wall`: file that
+        says by how much its clock is wrong (`walls`)."""
         base = self._folder / f"{next(self._numbers):05d}"
         plan = Plan({name: str(path) for name, path in roots.items()}, f"{base}.hits")
         if kill is not None:
@@ -78,9 +80,8 @@ class Launcher:
         plan.armed = "" if armed is None else str(armed)
         plan.orders = "" if orders is None else str(orders)
         told = {name: value for name, value in asdict(plan).items() if not name.startswith("_")}
-        return self._begin(
-            {"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "plan": told}, base
-        )
+        order = {"argv": list(argv), "out": f"{base}.out", "err": f"{base}.err", "plan": told}
+        return self._begin(order if wall is None else {**order, "wall": str(wall)}, base)
 
     def fork(self, argv: Sequence[str], go: Path) -> "Run":
         """A process without hooks that runs `touchplate ARGV` once the file `go` is there."""

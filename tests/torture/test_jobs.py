@@ -13,9 +13,11 @@ from tests.torture.hooks import written_by
 from tests.torture.jobs.fleet import check_gone, check_orphans, collecting_orphans
 from tests.torture.jobs.lives import SQLITE, all_aims, choose
 from tests.torture.jobs.promises import Row, check_end, check_moment, read_rows
+from tests.torture.jobs.skew import check_apart
 from tests.torture.jobs.tally import JOBS, NODE, RANDOM, WORKERS, Aim, Tally
 from tests.torture.oracle import LOST, Finding
 from tests.torture.points import COMMIT, POINTS, QUEUE, Table
+from tests.torture.walls import set_wall
 from tests.verify.cases import comparison, provenance, record
 
 from touchplate.base.sql import sqlite_engine
@@ -124,7 +126,10 @@ def test_every_step_of_a_job_is_aimed_at_and_a_short_series_has_twenty_kills_and
         ("INSERT INTO jobs (package) VALUES (?)", "job added"),
         ("UPDATE jobs SET result=? WHERE jobs.job_id = ?", "result judged"),
         ("UPDATE jobs SET parcel=%(parcel)s::BYTEA WHERE jobs.job_id = %(x)s", "statements stored"),
-        ("UPDATE jobs SET lease_until=?, leased=?, phase=? WHERE jobs.job_id = ?", "lease kept"),
+        (
+            "UPDATE jobs SET lease_until=?, beats=?, held=?, phase=? WHERE jobs.job_id = ? RETURNING job_id",
+            "lease kept",
+        ),
         ("UPDATE jobs SET attempts=(jobs.attempts + ?), state=?, leased=? WHERE x", "lease given"),
     ],
 )
@@ -132,6 +137,28 @@ def test_what_is_done_to_a_job_is_known_by_the_columns(sql: str, step: str) -> N
     point = Table({"node": "/data"}).find(COMMIT, "/data/queue.sqlite", written_by(sql))
     assert point is not None
     assert point.name == f"queue: {step}"
+
+
+@pytest.mark.parametrize(("apart", "said"), [(0, ["the nodes' clocks were right"]), (3600, [])])
+def test_a_series_whose_clocks_were_right_has_shown_nothing(
+    tmp_path: Path, apart: int, said: list[str]
+) -> None:
+    with closing(Queue(sqlite_engine(tmp_path / "queue.sqlite"))) as queue:
+        for number, now in enumerate((1_000_000, 1_000_000 + apart)):
+            queue.add(f"pkg:maven/org.example/a{number}@1.0", "", now)
+            queue.lease("w", now)
+        assert [str(one).split(": ")[1] for one in check_apart(queue.engine)] == said
+
+
+def test_a_wrong_clock_is_as_wrong_as_its_file_says(tmp_path: Path) -> None:
+    set_wall(tmp_path / "wall", -(10**8))
+    script = (
+        "import pathlib, sys, time; from tests.torture.walls import install; before = time.time();"
+        "install(pathlib.Path(sys.argv[1])); print(before - time.time() > 10**7)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "wall")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
 
 
 def test_points_of_queues_have_names_of_their_own() -> None:

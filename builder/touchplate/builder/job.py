@@ -34,6 +34,7 @@ from touchplate.builder.queue.wire import format_lease, parse_lease
 from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.repeat import fetch_root_lock
 from touchplate.builder.repeatability.report import repeatability_lines
+from touchplate.builder.roots.shelf import MOST_ROOTS
 from touchplate.builder.submit import add_envelopes, is_refused_for_good, make_statements
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.errors import VerifyError
@@ -77,6 +78,8 @@ class Settings:
     """Which backend builds use where there is a choice; empty: the usual one."""
     twice: bool = False
     """Whether each build is made again, the same way and varied (`twice.py`)."""
+    most_roots: int = MOST_ROOTS
+    """Build roots that are kept; of those in use, all."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
         verbose=True,
         backend=settings.backend,
         detailed=True,
+        most_roots=settings.most_roots,
     ) as workshop:
         definition, published = _find_definition(workshop, job, server)
         done = rebuild(

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,10 +101,12 @@ def open_workshop(
     verbose: bool = False,
     backend: str = "",
     detailed: bool = False,
+    most_roots: int | None = None,
 ) -> Iterator[Workshop]:
     """The workshop over the folder `data`, with `upstreams` and, unless one of them has its name, `central`.
 
-    Raises HostLack when a folder cannot be made or entered, UpstreamError when no upstream is known.
+    `most_roots`: as `Roots`. Raises HostLack when a folder cannot be made or entered, UpstreamError when no
+    upstream is known.
     """
     if sys.getfilesystemencoding() != "utf-8":
         # Names of files would be others than elsewhere, and good sources refused for them.
@@ -115,10 +117,12 @@ def open_workshop(
     resolved = _resolve(upstreams)
     # The upstreams' hosts are configured on this machine, or were named by the person at it, whatever their
     # address; no other host is ever asked, since redirects away from them are refused.
-    with HTTPClient(AddressRules.naming(*(one.url for one in resolved))) as client:
+    rules = AddressRules.naming(*(one.url for one in resolved))
+    with HTTPClient(rules) as client, ExitStack() as stack:
         with needing_disk("cannot open the data folder", data):
             downloads = DigestFolder(data / "downloads")
             evidence = DigestFolder(data / "evidence")
+            roots = stack.enter_context(closing(Roots(data, work, evidence, display, most=most_roots)))
             workshop = Workshop(
                 data=data,
                 work=work,
@@ -128,7 +132,7 @@ def open_workshop(
                 evidence=evidence,
                 outbox=Outbox(data / "outbox"),
                 known_locks=KnownLocks(data / "locks"),
-                roots=Roots(data, work, evidence, display),
+                roots=roots,
                 display=display,
                 verbose=verbose,
                 backend=backend,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from tests.builder.queue.paced import PacedQueue
 
 from touchplate.base.sql import Engine
 from touchplate.builder.queue.jobs import (
@@ -50,7 +51,7 @@ class QueueSuite:
 
     @pytest.fixture
     def queue(self, tmp_path: Path) -> Iterator[Queue]:
-        queue = Queue(self.engine(tmp_path), LIMITS)
+        queue = PacedQueue(self.engine(tmp_path), LIMITS)
         yield queue
         queue.close()
 
@@ -349,51 +350,6 @@ class QueueSuite:
         assert sum(made) == len(queues[0].list()) == 3
         for queue in queues:
             queue.close()
-
-    def test_a_clock_that_was_ahead_for_a_while_holds_nothing_up(self, queue: Queue) -> None:
-        ahead = NOW + 365 * 24 * 3600
-        for name in ("a", "b"):
-            queue.add(purl(name), "", NOW)
-            assert queue.lease("gone", ahead) is not None
-        secrets = {}
-        while lease := queue.lease("w", NOW):
-            secrets[lease.job.number] = lease.secret
-        assert sorted(secrets) == [1, 2]
-        # The same clock again, in the pause before another try and in the day after the end.
-        queue.give_back(1, secrets[1], "no room", ahead)
-        queue.fail(2, secrets[2], "no", ahead)
-        again = queue.lease("w", NOW)
-        assert again is not None
-        assert (again.job.number, again.job.lost) == (1, 1)
-        assert queue.add(purl("b"), "", NOW, client="somebody")[1]
-
-    @pytest.mark.parametrize("apart", [0, 30, 44])
-    def test_nodes_less_than_three_quarters_of_a_lease_apart_leave_each_other_s_leases(
-        self, queue: Queue, apart: int
-    ) -> None:
-        queue.add(purl("a"), "", NOW)
-        lease = queue.lease("w", NOW)
-        assert lease is not None
-        for passed in range(15, 300, 15):
-            # Just before the heartbeat comes, a worker asks the node that is ahead.
-            assert queue.lease("other", NOW + passed + apart) is None
-            queue.heartbeat(1, lease.secret, NOW + passed)
-
-    def test_a_node_that_is_further_ahead_takes_the_leases_of_others_for_ended(self, queue: Queue) -> None:
-        queue.add(purl("a"), "", NOW)
-        assert queue.lease("w", NOW) is not None
-        taken = queue.lease("other", NOW + 61)
-        assert taken is not None
-        assert taken.job.lost == 1
-
-    def test_a_lease_of_a_node_that_is_half_an_hour_ahead_is_kept_by_one_that_is_behind(
-        self, queue: Queue
-    ) -> None:
-        queue.add(purl("a"), "", NOW)
-        lease = queue.lease("w", NOW + 1800)
-        assert lease is not None
-        assert queue.lease("other", NOW) is None
-        queue.heartbeat(1, lease.secret, NOW)
 
     def test_requests_of_a_clock_that_was_ahead_count_against_nobody(self, queue: Queue) -> None:
         ahead = NOW + 365 * 24 * 3600

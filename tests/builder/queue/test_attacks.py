@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Connection, event
 from tests.builder.queue.queuehost import queue_host
 from tests.builder.queue.suite import ENVELOPES, NOW, purl
-from tests.builder.queue.test_clock import Clocks
 from tests.builder.queue.test_work import SECONDS, add, check_log, wait_for_all
 from tests.builder.rebuildparts import PACKAGE
 from tests.builder.sandboxes import require_sandbox
@@ -152,34 +151,6 @@ def test_a_full_disk_stores_nothing_by_half_and_all_goes_on_when_there_is_room(t
     assert queue.find(1).state == "done"
     numbers = [job.number for job in queue.list(limit=1000)]
     assert numbers == sorted(set(numbers), reverse=True)
-    queue.close()
-
-
-@pytest.mark.parametrize("jump", [-3600, 3600])
-def test_a_jump_of_the_clock_ends_no_lease_that_is_kept_and_keeps_none_that_is_not(
-    tmp_path: Path, jump: int
-) -> None:
-    queue = Queue(sqlite_engine(tmp_path / "queue.sqlite"), QueueLimits(lease_seconds=60))
-    clocks = Clocks()
-
-    def now() -> int:
-        return int(clocks.shown())
-
-    for name in ("kept", "silent"):
-        queue.add(purl(name), "", now())
-    kept, silent = queue.lease("one", now()), queue.lease("two", now())
-    assert kept is not None
-    assert silent is not None
-    clocks.wall += jump
-    taken = []
-    for _ in range(12):  # three minutes
-        clocks.pass_by(15)
-        queue.heartbeat(1, kept.secret, now())
-        taken += [lease.job.number for lease in [queue.lease("three", now())] if lease is not None]
-    assert taken[0] == 2
-    assert 1 not in taken
-    queue.add(purl("new"), "", now())
-    assert {one.job.number for one in (queue.lease("four", now()),) if one is not None} <= {2, 3}
     queue.close()
 
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from tests.builder.queue.paced import PacedQueue
 from tests.builder.test_evidence import put_scope
 
 from touchplate.base.bearer import BearerTokens
@@ -20,7 +21,6 @@ from touchplate.builder.queue import live
 from touchplate.builder.queue.events import Events
 from touchplate.builder.queue.http import THREADS, JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
-from touchplate.builder.queue.store import Queue
 from touchplate.builder.queue.tokens import Caller
 from touchplate.builder.queue.wire import MAX_MESSAGE_BYTES, parse_job, parse_lease
 
@@ -37,7 +37,7 @@ class Face:
             (Caller("shed", frozenset({"work"})), WORKER),
             (Caller("boss", frozenset({"admin"})), ADMIN),
         ]
-        queue = Queue(sqlite_engine(folder / "queue.sqlite"), limits)
+        queue = PacedQueue(sqlite_engine(folder / "queue.sqlite"), limits)
         self.routes = JobRoutes(queue, BearerTokens(tokens), clock=lambda: self.now)
         self.app = FastAPI()
         self.app.include_router(self.routes.router(), prefix="/builder")

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, text
+from tests.builder.queue.paced import PacedQueue
 from tests.builder.queue.suite import ENVELOPES, NOW, purl
 
 from touchplate.base.errors import StorageError
@@ -84,21 +85,22 @@ def test_an_older_queue_keeps_its_jobs_and_leases(engines: Callable[[], Engine])
     engine.dispose()
     limits = QueueLimits(longest_lease_seconds=600)
     for turn in range(2):  # brought forward once, then opened as it is
-        queue = Queue(engines(), limits)
+        queue = PacedQueue(engines(), limits)
         one, other = queue.find(1), queue.find(2)
         assert (one.state, one.worker, one.attempts, one.lost, one.priority) == (
             "leased", "shed/one", 2, 1, 5,
         )  # fmt: skip
         assert (one.overruns, one.phase, other.state, other.leased) == (0, "build" * turn, "waiting", None)
-        # The lease of before goes on, for as long as one may, from when its worker was last heard of.
+        # The lease of before goes on, for as long as one may.
         queue.heartbeat(1, SECRET, NOW + 30 + turn, phase="build")
         Outputs(queue).append(1, SECRET, b"line\n", NOW)
         queue.close()
-    queue = Queue(engines(), limits)
+    queue = PacedQueue(engines(), limits)
     assert queue.find(1).leased == NOW + 60
+    queue.heartbeat(1, SECRET, NOW + 100)
     with pytest.raises(LeaseLostError, match="600 seconds"):
-        queue.heartbeat(1, SECRET, NOW + 60 + 600)
-    lease = queue.lease("w", NOW + 60 + 600)
+        queue.heartbeat(1, SECRET, NOW + 100 + 600)
+    lease = queue.lease("w", NOW + 100 + 600)
     assert lease is not None
     assert lease.job.number == 2
     assert queue.sign(2, lease.secret, ENVELOPES) == ENVELOPES

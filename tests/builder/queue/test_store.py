@@ -4,8 +4,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.builder.queue.suite import QueueSuite
+from sqlalchemy import event
+from tests.builder.queue.nodes import World
+from tests.builder.queue.suite import QueueSuite, purl
 from tests.builder.queue.suite_leases import LeaseSuite
+from tests.builder.queue.suite_nodes import LEASE, NodesSuite
 
 from touchplate.base.errors import StorageError
 from touchplate.base.postgresql import parse_address, postgresql_engine
@@ -19,6 +22,11 @@ class TestSQLite(QueueSuite):
 
 
 class TestLeasesOnSQLite(LeaseSuite):
+    def engine(self, folder: Path) -> Engine:
+        return sqlite_engine(folder / "queue.sqlite")
+
+
+class TestNodesOnSQLite(NodesSuite):
     def engine(self, folder: Path) -> Engine:
         return sqlite_engine(folder / "queue.sqlite")
 
@@ -39,6 +47,32 @@ class TestLeasesOnPostgreSQL(LeaseSuite):
 
     def engine(self, folder: Path) -> Engine:
         return postgresql_engine(parse_address(self._url))
+
+
+class TestNodesOnPostgreSQL(NodesSuite):
+    @pytest.fixture(autouse=True)
+    def _use(self, database: str) -> None:
+        self._url = database
+
+    def engine(self, folder: Path) -> Engine:
+        return postgresql_engine(parse_address(self._url))
+
+    def test_a_renewal_between_the_look_and_the_lock_keeps_the_lease(self, world: World) -> None:
+        one, other = world.node(), world.node()
+        one.add(purl("a"))
+        lease = one.need()
+        other.lease()
+        world.passed += LEASE
+        late = iter([True])
+
+        def renew(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+            if "FOR UPDATE" in statement and next(late, False):
+                assert one.renew(lease)
+
+        event.listen(other.queue.engine, "before_cursor_execute", renew)
+        assert other.lease() is None
+        assert next(late, None) is None
+        assert one.renew(lease)
 
 
 def test_refuses_the_database_of_a_newer_version(tmp_path: Path) -> None:

@@ -6,17 +6,24 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.builder.queue.queuehost import Host, queue_host
 from tests.builder.rebuildparts import PACKAGE
-from tests.builder.rootparts import lay_out, small_root
+from tests.builder.rootparts import EPOCH, lay_out, require_root_makers, small_files, small_root
+from tests.builder.rootparts import PACKAGE as ROOT_PACKAGE
 from tests.builder.sandboxes import require_sandbox
 
+from touchplate.base.durable import DigestFolder
 from touchplate.builder.attestation.evidence import EvidenceServer
 from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.queue.jobs import CLOSED, Job
+from touchplate.builder.roots.apt import machine_architecture
+from touchplate.builder.roots.lock import make_root_lock
+from touchplate.builder.roots.shelf import MOST_ROOTS, Shelf
+from touchplate.builder.trees import tree_digest
 from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.statements import Provenance, parse_predicate, parse_statement
 
@@ -79,6 +86,26 @@ def test_a_root_lock_that_is_none_fails_its_job_at_once(host: Host) -> None:
     job = run_until(host, number, lambda job: job.state in CLOSED)
     assert (job.state, job.lacks) == ("failed", 0)
     assert "root lock: the lock" in job.detail
+    assert host.log() == []
+
+
+def test_a_root_lock_that_lies_fails_its_job_at_once_and_is_named(host: Host) -> None:
+    require_root_makers()
+    deb = b"the very bytes of the lock, and not as many"
+    DigestFolder(host.data(0) / "debs").put(deb)
+    wrong = replace(ROOT_PACKAGE, sha256=hashlib.sha256(deb).hexdigest(), size=len(deb) + 1)
+    lock = make_root_lock("bookworm", machine_architecture(), EPOCH, [wrong], "ab" * 32)
+    shelf = Shelf(host.data(0) / "roots")
+    shelf.make()
+    for one in range(MOST_ROOTS + 2):
+        made = small_files(shelf.folder / "made", f"{one}")
+        made.rename(shelf.home(tree_digest(made)))
+    number = add(host, store(host.evidence, lock.data))
+    job = run_until(host, number, lambda job: job.state in CLOSED)
+    # The worker made room for another root before it went to make it.
+    assert len(shelf.standing()) == MOST_ROOTS - 1
+    assert (job.state, job.lacks, job.attempts) == ("failed", 0, 1)
+    assert f"root lock: {wrong.name} {wrong.version} has {len(deb)} bytes" in job.detail
     assert host.log() == []
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.builder.queue.paced import PacedQueue
 from tests.builder.queue.suite import NOW, purl
 
 from touchplate.base.postgresql import parse_address, postgresql_engine
@@ -22,7 +23,7 @@ def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Queue]:
         if request.param == "sqlite"
         else postgresql_engine(parse_address(request.getfixturevalue("database")))
     )
-    queue = Queue(engine, QueueLimits(longest_lease_seconds=7 * 24 * 3600))
+    queue = PacedQueue(engine, QueueLimits(longest_lease_seconds=7 * 24 * 3600))
     yield queue
     queue.close()
 

@@ -1,8 +1,9 @@
-"""The series of jobs: `python -m tests.torture.jobs [--sqlite N] [--postgresql N] [--seed N]`.
+"""The series of jobs: `python -m tests.torture.jobs [--sqlite N] [--postgresql N] [--clocks N] [--seed N]`.
 
 A real node with a queue of rebuilds and two real workers, with two slots each, whose builds run in real
 sandboxes. Node, workers and job processes are killed with -9 at each durable step of a job and at random
-moments. Ends with `0 lost, 0 inconsistent` and exit code 0, or says what was wrong.
+moments. `--clocks`: the same with two nodes on PostgreSQL, whose clocks are years, hours or seconds apart and
+jump with each kill. Ends with `0 lost, 0 inconsistent` and exit code 0, or says what was wrong.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.postgres import Server
-from tests.torture.jobs.lives import POSTGRESQL, SQLITE, choose, run_lives
+from tests.torture.jobs.lives import CLOCKS, POSTGRESQL, SQLITE, choose, run_lives
 from tests.torture.jobs.tally import Tally
 from tests.torture.kills.__main__ import has_postgresql
 from tests.torture.process import launching
@@ -38,7 +39,10 @@ def run_series(folder: Path, counts: dict[str, int], chooser: random.Random) -> 
                 with closing(Server()) as server:
                     server.start()
                     url = server.make_database()
-                    run_lives(folder / kind, tally, launcher, chooser, storage=url, is_shown=True)
+                    run_lives(
+                        folder / kind.replace(" ", "-"), tally, launcher, chooser,
+                        storage=url, is_shown=True, is_skewed=kind == CLOCKS,
+                    )  # fmt: skip
     return tallies
 
 
@@ -61,11 +65,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture.jobs", description=__doc__)
     parser.add_argument("--sqlite", type=int, default=0, metavar="N", help="kills over SQLite, at least")
     parser.add_argument("--postgresql", type=int, default=0, metavar="N", help="kills over PostgreSQL")
+    parser.add_argument(
+        "--clocks", type=int, default=0, metavar="N", help="kills with two nodes' wrong clocks"
+    )
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     args = parser.parse_args(arguments)
-    counts = {SQLITE: args.sqlite, POSTGRESQL: args.postgresql}
-    if args.postgresql and not has_postgresql():
-        del counts[POSTGRESQL]
+    counts = {SQLITE: args.sqlite, POSTGRESQL: args.postgresql, CLOCKS: args.clocks}
+    if (args.postgresql or args.clocks) and not has_postgresql():
+        del counts[POSTGRESQL], counts[CLOCKS]
     counts = {kind: count for kind, count in counts.items() if count}
     started = time.monotonic()
     print(f"jobs: seed {args.seed}, {sum(counts.values())} kills or more", flush=True)

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from tests.builder.queue.queuehost import QUEUE, Host, opened_host, write_host
 from tests.builder.rebuildparts import scene
 from tests.e2e.worlds import free_port
 from tests.torture.hooks_postgresql import ROOT
+from tests.torture.jobs.skew import Skew
 from tests.torture.oracle import LOST, Finding, leftovers, read_log
 from tests.torture.process import Launcher, Run, SeriesError
 
@@ -29,13 +31,17 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Fleet:
-    """One node and its workers. `storage`: of the queue, as a node's configuration has it."""
+    """One node and its workers. `storage`: of the queue, as a node's configuration has it. `skew`: there is a
+    second node, and both clocks are wrong."""
 
-    def __init__(self, host: Host, config: Path, launcher: Launcher, storage: str) -> None:
+    def __init__(
+        self, host: Host, config: Path, launcher: Launcher, storage: str, skew: Skew | None = None
+    ) -> None:
         self.host = host
         self._config = config
         self._launcher = launcher
         self._storage = storage
+        self._skew = skew
         self._orders = config.parent / "orders"
         self._numbers = itertools.count(1)
         self.hits: list[str] = []
@@ -54,9 +60,12 @@ class Fleet:
         """Start it, and return when it is ready. Raises SeriesError."""
         argv = ["serve", "--config", str(self._config)]
         roots = {"node": self.data, "postgresql": Path(ROOT)}
-        self.node = self._launcher.start(argv, roots, orders=self._orders)
+        wall = None if self._skew is None else self._skew.wall
+        self.node = self._launcher.start(argv, roots, orders=self._orders, wall=wall)
         if self.node.url() is None:
             raise SeriesError(f"the node ended with {self.node.wait()}: {self.node.err()[-1500:]}")
+        if self._skew is not None:
+            self._skew.start()
 
     def start_workers(self) -> None:
         """Start those that do not run."""
@@ -66,7 +75,19 @@ class Fleet:
                 self.workers[number] = self._start_worker(number)
 
     def _start_worker(self, number: int) -> Run:
+        if self._skew is not None and number % 2:
+            return self._launcher.start(self._skew.worker_argv(number, SLOTS), {})
         return self._launcher.start(self.host.worker_argv(number, slots=SLOTS), {})
+
+    @property
+    def is_skewed(self) -> bool:
+        """Whether there are two nodes with wrong clocks."""
+        return self._skew is not None
+
+    def jump(self) -> None:
+        """The clocks change, where they are wrong."""
+        if self._skew is not None:
+            self._skew.jump()
 
     def hold(self, side: str, point: str) -> None:
         """Let the node hold when it comes there next."""
@@ -97,7 +118,7 @@ class Fleet:
         self.node.wait()
         self.go_on()
         self.hits += self.node.hits()
-        return 1
+        return 1 + (0 if self._skew is None else self._skew.maybe_kill())
 
     def kill_workers(self) -> int:
         """Kill all of them with -9, and so their jobs. How many processes died."""
@@ -136,6 +157,8 @@ class Fleet:
     def stop_node(self) -> Iterator[Finding]:
         """End the node in order; whatever is wrong with how it ends."""
         assert self.node is not None
+        if self._skew is not None and (code := self._skew.stop()) != 0:
+            yield Finding(LOST, f"the second node ended with {code}")
         if self.node.stop() != 0:
             yield Finding(LOST, f"the node ended with {self.node.code}: {self.node.err()[-1000:]}")
         self.hits += self.node.hits()
@@ -161,18 +184,30 @@ class Fleet:
         for run in (*self.workers, *([] if self.node is None else [self.node])):
             run.kill()
             run.wait()
+        if self._skew is not None:
+            self._skew.close()
 
 
 @contextlib.contextmanager
-def fleet(folder: Path, launcher: Launcher, *, storage: str = "sqlite") -> Iterator[Fleet]:
-    """A fleet over a repository of its own; nothing runs yet. All of it has ended afterwards."""
+def fleet(
+    folder: Path,
+    launcher: Launcher,
+    *,
+    storage: str = "sqlite",
+    wrong: random.Random | None = None,
+) -> Iterator[Fleet]:
+    """A fleet over a repository of its own; nothing runs yet. All of it has ended afterwards.
+
+    `wrong`: chooses by how much the clocks of two nodes are wrong.
+    """
     port = free_port()  # the same for each life: workers know the address
     address = "" if storage == "sqlite" else f'storage = "{storage}"\n'
     queue = QUEUE.replace("[queue]\n", f"[queue]\n{address}", 1)
     with scene() as one:
         config, script = write_host(folder, one, queue=queue, listen=f"127.0.0.1:{port}")
         with opened_host(f"http://127.0.0.1:{port}", config, one, script) as host:
-            made = Fleet(host, config, launcher, storage)
+            skew = None if wrong is None else Skew(host, config, launcher, wrong)
+            made = Fleet(host, config, launcher, storage, skew)
             try:
                 yield made
             finally:

@@ -8,13 +8,14 @@ from pathlib import Path
 from tests.torture.jobs.customer import Customer
 from tests.torture.jobs.fleet import Fleet, check_orphans, collecting_orphans, fleet, kill
 from tests.torture.jobs.promises import Row, check_end, check_moment, read_rows
+from tests.torture.jobs.skew import check_apart
 from tests.torture.jobs.tally import JOBS, NODE, RANDOM, WORKERS, Aim, Tally
 from tests.torture.oracle import LOST, Finding, Promises, check_node
 from tests.torture.process import Launcher, SeriesError
 
 from touchplate.base.errors import StorageError
 
-SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
+SQLITE, POSTGRESQL, CLOCKS = "SQLite", "PostgreSQL", "wrong clocks"
 
 REACH_SECONDS = 60.0
 """How long the fleet may take to come to a step: a worker is noted every twenty seconds."""
@@ -25,7 +26,7 @@ TRIES = 5
 RANDOM_SECONDS = (0.2, 1.2)
 """Before a kill at a random moment."""
 
-_STORES = {SQLITE: "queue", POSTGRESQL: "shared queue"}
+_STORES = {SQLITE: "queue", POSTGRESQL: "shared queue", CLOCKS: "shared queue"}
 _QUEUE_STEPS = (
     "lease given",
     "lease kept",
@@ -104,6 +105,7 @@ class JobLives:
     def _live(self, aim: Aim) -> None:
         """One kill, and a start of what died."""
         one = self._fleet
+        one.jump()
         if aim.point == RANDOM:
             threading.Event().wait(self._chooser.uniform(*RANDOM_SECONDS))
             killed = self._kill_random(aim.victim)
@@ -121,9 +123,11 @@ class JobLives:
     def _kill_at(self, aim: Aim) -> int:
         """At the step; again when nobody was there to be killed: between two jobs there is no process."""
         one, killed = self._fleet, 0
+        # Of two nodes the other one has half of the jobs.
+        seconds = 3 * REACH_SECONDS if one.is_skewed else REACH_SECONDS
         for _ in range(TRIES):
             one.hold(aim.side, aim.point)
-            is_held = one.wait_held(REACH_SECONDS)
+            is_held = one.wait_held(seconds)
             if is_held:
                 killed = self._kill(aim.victim)
             if killed and aim.victim == WORKERS:
@@ -165,6 +169,8 @@ class JobLives:
         self._tally.report("the end", [*one.stop_workers(), *one.stop_node()])
         with one.queue_database() as engine:
             rows = read_rows(engine)
+            if one.is_skewed:
+                self._tally.report("the end", check_apart(engine))
         log = one.log()
         self._tally.report("at rest", self._check_rest(rows, log))
         self._tally.jobs.update(row.state for row in rows)
@@ -189,9 +195,12 @@ def run_lives(
     *,
     storage: str = "sqlite",
     is_shown: bool = False,
+    is_skewed: bool = False,
 ) -> None:
-    """A whole series over one queue in `folder`; nothing is alive afterwards. `tally` has what is wrong."""
+    """A whole series over one queue in `folder`; nothing is alive afterwards. `tally` has what is wrong.
+    `is_skewed`: two nodes have the queue, and their clocks are wrong and jump with each kill."""
     with collecting_orphans() as known:
-        with fleet(folder, launcher, storage=storage) as one:
+        wrong = chooser if is_skewed else None
+        with fleet(folder, launcher, storage=storage, wrong=wrong) as one:
             JobLives(one, tally, chooser, is_shown=is_shown).run()
         tally.report("the end", check_orphans(known))

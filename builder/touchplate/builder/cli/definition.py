@@ -33,7 +33,11 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--folder", type=Path, metavar="DIR", help="FILEs stand in this folder of definitions"
     )
     inferrer = _command(commands, "infer", "find out how a package was built, and say why")
-    inferrer.add_argument("package", metavar="PURL", help="pkg:maven/GROUP/ARTIFACT@VERSION")
+    inferrer.add_argument(
+        "package",
+        metavar="PURL",
+        help="pkg:maven/GROUP/ARTIFACT@VERSION, or pkg:conan/… as the remote lists it",
+    )
     inferrer.add_argument("--save", type=Path, metavar="FOLDER", help="write it to its place in this folder")
     shower = _command(commands, "show", "what would be run, every default written out")
     shower.add_argument(

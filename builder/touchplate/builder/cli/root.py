@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from touchplate.base.durable import DigestFolder, write_atomic
 from touchplate.base.progress import open_progress
+from touchplate.builder.cli import root_shelf
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, parse_root_lock
 from touchplate.builder.roots.store import Roots
@@ -36,6 +37,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     make = commands.add_parser("make", help="make the root of a lock, or check the one that is there")
     make.add_argument("file", type=Path, metavar="FILE", help="the root lock")
+    root_shelf.register_list(
+        commands.add_parser("list", help="the roots that stand here, and their last use")
+    )
+    root_shelf.register_prune(commands.add_parser("prune", help="remove roots, never one in use"))
     for each in (lock, make):
         each.add_argument(
             "--archive",
@@ -56,6 +61,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it. 0; 2 when this host cannot, or when the root becomes another than its lock says."""
+    if args.root_command == "list":
+        return root_shelf.run_list(args)
+    if args.root_command == "prune":
+        return root_shelf.run_prune(args)
     archives = _archives(args.archive)
     with _opened_roots(args, archives) as roots:
         if args.root_command == "lock":
@@ -99,7 +108,9 @@ def _opened_roots(args: argparse.Namespace, archives: dict[str, str]) -> Iterato
     for folder in (data, work):
         make_enterable(folder)
     with open_progress(quiet=args.quiet) as display:
-        yield Roots(data, work, DigestFolder(data / "evidence"), display, archives)
+        roots = Roots(data, work, DigestFolder(data / "evidence"), display, archives)
+        with closing(roots):
+            yield roots
 
 
 def _show(args: argparse.Namespace, lock: RootLock, path: Path) -> None:

@@ -20,6 +20,7 @@ from touchplate.builder.inputs.upstream_client import read_credentials
 from touchplate.builder.inputs.upstream_option import parse_upstreams
 from touchplate.builder.job import Settings, load_operator
 from touchplate.builder.queue.address import add_server, server_url
+from touchplate.builder.roots.shelf import MOST_ROOTS
 from touchplate.builder.worker import Worker, WorkerSettings
 from touchplate.builder.workshop import default_data
 from touchplate.verify.names import check_operator
@@ -45,6 +46,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--twice", action="store_true", help="as for touchplate rebuild: each job takes longer"
     )
+    parser.add_argument(
+        "--roots",
+        type=int,
+        default=MOST_ROOTS,
+        metavar="N",
+        help=f"build roots that are kept ({MOST_ROOTS}): those used last, and any in use",
+    )
     parser.add_argument("--until-empty", action="store_true", help="end when no job can be had")
     parser.add_argument(
         "--json", action="store_true", help="print how many jobs were done as JSON at the end"
@@ -55,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     """Work until SIGINT or SIGTERM (or the queue is empty). Returns 0."""
     if not 1 <= args.slots <= MAX_SLOTS:
         raise UsageError(f"--slots: write a number from 1 to {MAX_SLOTS}")
+    if args.roots < 1:
+        raise UsageError("--roots: write 1 or more")
     check_operator(args.operator)
     for one in parse_upstreams(args.upstream):
         read_credentials(one)  # as the key: told now
@@ -70,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         data=str((args.data or default_data()).absolute()),
         backend=args.backend,
         twice=args.twice,
+        most_roots=args.roots,
     )
     load_operator(settings)  # a key that cannot be used is told now, not by every job
     name = f"{args.name[:40]}.{os.getpid()}"

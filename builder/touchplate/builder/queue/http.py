@@ -7,6 +7,7 @@ cancelling for those of scope `admin`; leases, and reports of whoever holds one,
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -32,7 +33,6 @@ from touchplate.base.status import (
 )
 from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.queue import jobs as queue_jobs
-from touchplate.builder.queue.clock import SteadyClock
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJobError, QueueError, Result
 from touchplate.builder.queue.live import EventStream, LiveOutput
 from touchplate.builder.queue.outputs import Outputs
@@ -109,8 +109,8 @@ class JobRoutes:
         self._outputs = Outputs(queue)
         self._workers = Workers(queue)
         self.tokens = tokens
-        self.clock = clock or SteadyClock()
-        """The time of all jobs, also of those that others add to the queue of these routes."""
+        self.clock = clock or time.time
+        """What is written down as the time, also for jobs that others add to the queue of these routes."""
         self.threads = CapacityLimiter(THREADS)
         self.live = LiveOutput(queue, self._outputs, self.clock)
 

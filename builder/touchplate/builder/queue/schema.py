@@ -51,11 +51,15 @@ jobs = Table(
     Column("indexes", Text, nullable=False, server_default=""),
     # The statements as they were signed, before the first of them was sent: a JSON list of base64.
     Column("parcel", LargeBinary, nullable=True),
-    # When the newest lease began: however often it is renewed, it ends at the latest so long after that.
+    # When the newest lease began, by the clock of the node that gave it.
     Column("leased", BigInteger, nullable=True),
     Column("overruns", Integer, nullable=False, server_default="0"),
     # What its worker said last of where the build is.
     Column("phase", Text, nullable=False, server_default=""),
+    # How often the newest lease was renewed: whoever looks on sees by it that its worker lives, by no clock.
+    Column("beats", Integer, nullable=False, server_default="0"),
+    # Seconds that it has lasted, as those who renewed it saw them pass.
+    Column("held", Integer, nullable=False, server_default="0"),
     # SQLite must not give a number again: those who watch an old job would see a new one.
     sqlite_autoincrement=True,
 )

@@ -1,7 +1,8 @@
 """The queue itself: adding, leasing, finishing and cancelling jobs. Every call is one transaction.
 
 Any number of processes may use one database. A job is leased to one worker at a time; whoever calls with the
-secret of a lease that ended gets LeaseLostError and changes nothing. The caller gives the time.
+secret of a lease that ended gets LeaseLostError and changes nothing. The caller gives the time, which is
+written down and shown; what a lease and a pause last is counted by the monotonic clock (`leases`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import time
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, and_, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, text, update
 
 from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import (
@@ -40,6 +42,7 @@ from touchplate.builder.queue.jobs import (
     State,
     TooManyRequestsError,
 )
+from touchplate.builder.queue.leases import COLUMNS, LeaseWatch
 from touchplate.builder.queue.migrations import MIGRATIONS, prepare
 from touchplate.builder.queue.schema import jobs
 from touchplate.verify.errors import MalformedError
@@ -48,8 +51,12 @@ from touchplate.verify.purl import normalise_purl
 
 _HOUR = 3600
 AHEAD_SECONDS = 2 * _HOUR
-"""No lease and no pause is so long. A time further ahead was written by a clock that was wrong, and nobody
-waits for it; less may be how far the clocks of two nodes are apart."""
+"""A time further ahead was written by a clock that was wrong, and does not count for what is bounded by the
+hour or the day; less may be how far the clocks of two nodes are apart."""
+
+MOST_OVER = 64
+"""Jobs whose lease or pause is over of which the first are looked at for one that nobody else takes just now:
+more than workers that ask in the same moment."""
 
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 
@@ -62,11 +69,21 @@ _SHOWN = (
 
 
 class Queue:
-    """A queue over one database. Safe from any thread. Everything raises StorageError when that fails."""
+    """A queue over one database. Safe from any thread. Everything raises StorageError when that fails.
 
-    def __init__(self, engine: Engine, limits: QueueLimits | None = None) -> None:
+    `steady`: the monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: QueueLimits | None = None,
+        *,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.engine = engine
         self.limits = limits or QueueLimits()
+        self.watch = LeaseWatch(self.limits, steady)
         with database_errors("open the queue"), begin_write(engine) as transaction:
             prepare(transaction)
 
@@ -152,10 +169,14 @@ class Queue:
         """
         _check_name("worker", worker)
         while True:
+            looked = self.watch.now()
             with database_errors("lease a job"), begin_write(self.engine) as transaction:
-                row = transaction.execute(_next(now)).one_or_none()
+                row = transaction.execute(_next(self._over(transaction, looked))).one_or_none()
                 if row is None:
                     return None
+                # Between the look and the lock it may have been renewed, or taken by another node.
+                if row.attempts and not self.watch.is_over(row, looked):
+                    continue
                 if row.state == "leased" and not self._end(transaction, row, now):
                     continue
                 secret = secrets.token_hex(32)
@@ -169,10 +190,13 @@ class Queue:
                         leased=now,
                         lease_until=now + self.limits.lease_seconds,
                         attempts=jobs.c.attempts + 1,
+                        beats=0,
+                        held=0,
                         phase="",
                     )
                     .returning(jobs)
                 ).one()
+            self.watch.note(taken)
             return Lease(
                 _job(taken),
                 secret,
@@ -181,29 +205,40 @@ class Queue:
                 self.limits.longest_lease_seconds,
             )
 
+    def _over(self, transaction: Connection, looked: float) -> list[int]:
+        """Jobs whose lease or pause is over, the first to be done first; all that could be are looked at."""
+        rows = transaction.execute(
+            select(*COLUMNS)
+            .where(or_(jobs.c.state == "leased", and_(jobs.c.state == "waiting", jobs.c.attempts > 0)))
+            .order_by(jobs.c.priority.desc(), jobs.c.job_id)
+        ).all()
+        self.watch.forget_others({row.job_id for row in rows})
+        return [row.job_id for row in rows if self.watch.is_over(row, looked)][:MOST_OVER]
+
     def heartbeat(self, number: int, secret: str, now: int, *, phase: str = "") -> None:
         """The worker lives, and its build is in `phase`: its lease begins anew, up to the longest time that
         one lease may last. Raises LeaseLostError, also when that time is over."""
         with database_errors("renew a lease"), begin_write(self.engine) as transaction:
             row = held(transaction, number, secret)
-            # A beginning that lies ahead was written by a clock that was wrong; it counts from now.
-            begun = row.leased if row.leased is not None and row.leased <= now + AHEAD_SECONDS else now
-            limit = begun + self.limits.longest_lease_seconds
-            if now < limit:
-                until = min(now + self.limits.lease_seconds, limit)
+            lasted = self.watch.held(row)
+            left = self.limits.longest_lease_seconds - lasted
+            if left > 0:
                 told = {"phase": _one_line(phase)[:MAX_PHASE_CHARS]} if phase else {}
-                _set(transaction, number, leased=begun, lease_until=until, **told)
-                return
-            if self._end(transaction, row, now):
-                self._give_back(transaction, number, now, self._held_too_long())
-        raise LeaseLostError(f"job {number}: {self._held_too_long()}; stop working on it", reason="overrun")
+                until = now + min(self.limits.lease_seconds, left)
+                row = _set(transaction, number, lease_until=until, beats=row.beats + 1, held=lasted, **told)
+            elif self._end(transaction, row, now):
+                row = self._give_back(transaction, number, now, self._held_too_long())
+        self.watch.note(row)
+        if left <= 0:
+            raise LeaseLostError(
+                f"job {number}: {self._held_too_long()}; stop working on it", reason="overrun"
+            )
 
     def _end(self, transaction: Connection, row: Row[Any], now: int) -> bool:
         """Count how the lease of `row` ended by itself: in silence, or held for too long. False: that was
         once too often, and the job has failed."""
-        is_overrun = row.leased is not None and now - row.leased >= self.limits.longest_lease_seconds
-        # Both may be so: one that was silent at its end has not been held by heartbeats until then.
-        is_overrun = is_overrun and row.lease_until >= row.leased + self.limits.longest_lease_seconds
+        # Both may be so: one that was silent at its end has not been held by renewals until then.
+        is_overrun = row.held + self.limits.lease_seconds >= self.limits.longest_lease_seconds
         column, most = ("overruns", self.limits.overruns) if is_overrun else ("lost", self.limits.lost)
         count = getattr(row, column) + 1
         # What is signed is only to be sent, and that kills nobody.
@@ -239,8 +274,9 @@ class Queue:
             _set(transaction, number, **{column: done, "result": result})
             if done > allowed:
                 return True
-            self._give_back(transaction, number, now, f"{result}; it is tried again")
-            return False
+            row = self._give_back(transaction, number, now, f"{result}; it is tried again")
+        self.watch.note(row)
+        return False
 
     def sign(self, number: int, secret: str, envelopes: Sequence[bytes]) -> tuple[bytes, ...]:
         """Store the signed statements of a job before the first of them is sent; answers those to send.
@@ -280,8 +316,9 @@ class Queue:
             # What is signed waits for its log as long as that takes.
             if row.parcel is None and row.lacks + 1 > self.limits.lacks:
                 _close(transaction, number, "failed", now, detail=why)
-            else:
-                self._give_back(transaction, number, now, why)
+                return
+            row = self._give_back(transaction, number, now, why)
+        self.watch.note(row)
 
     def fail(self, number: int, secret: str, why: str, now: int) -> None:
         """No worker can do this job, such as one whose definition is malformed. Raises LeaseLostError."""
@@ -289,8 +326,8 @@ class Queue:
             held(transaction, number, secret)
             _close(transaction, number, "failed", now, detail=_one_line(why))
 
-    def _give_back(self, transaction: Connection, number: int, now: int, why: str) -> None:
-        _set(
+    def _give_back(self, transaction: Connection, number: int, now: int, why: str) -> Row[Any]:
+        return _set(
             transaction, number,
             state="waiting", lease_until=None, detail=why,
             not_before=now + self.limits.retry_seconds,
@@ -336,26 +373,17 @@ class Queue:
             return [_job(row) for row in transaction.execute(wanted)]
 
 
-def _next(now: int) -> Any:
-    """The statement for the next job that may be leased. On PostgreSQL, rows that others look at are passed
-    over; SQLite has one writer at a time."""
+def _next(over: Sequence[int]) -> Any:
+    """The statement for the next job that may be leased: one that never was, or one of `over`. On PostgreSQL,
+    rows that others look at are passed over; SQLite has one writer at a time."""
+    is_new = and_(jobs.c.state == "waiting", jobs.c.attempts == 0)
     return (
         select(jobs)
-        .where(
-            jobs.c.state.in_(OPEN),
-            or_(
-                and_(jobs.c.state == "waiting", _is_due(jobs.c.not_before, now)),
-                and_(jobs.c.state == "leased", _is_due(jobs.c.lease_until, now)),
-            ),
-        )
+        .where(jobs.c.state.in_(OPEN), or_(is_new, jobs.c.job_id.in_(over)))
         .order_by(jobs.c.priority.desc(), jobs.c.job_id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-
-
-def _is_due(column: Column[int], now: int) -> ColumnElement[bool]:
-    return or_(column <= now, column > now + AHEAD_SECONDS)
 
 
 def _serialise(transaction: Connection) -> None:
@@ -397,8 +425,10 @@ def _one_line(why: str) -> str:
     return printable(" ".join(why.split()))[:MAX_DETAIL_CHARS]
 
 
-def _set(transaction: Connection, number: int, **values: Any) -> None:
-    transaction.execute(update(jobs).where(jobs.c.job_id == number).values(**values))
+def _set(transaction: Connection, number: int, **values: Any) -> Row[Any]:
+    """Write; answers what a look at the job sees then."""
+    changed = update(jobs).where(jobs.c.job_id == number).values(**values).returning(*COLUMNS)
+    return transaction.execute(changed).one()
 
 
 def _close(transaction: Connection, number: int, state: State, now: int, **values: Any) -> None:

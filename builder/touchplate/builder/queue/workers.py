@@ -6,6 +6,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from touchplate.base.sql import begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import MAX_LISTED, MAX_NAME_CHARS, WorkerSlot
+from touchplate.builder.queue.leases import COLUMNS
 from touchplate.builder.queue.schema import jobs, workers
 from touchplate.builder.queue.store import AHEAD_SECONDS, Queue
 from touchplate.verify.output import printable
@@ -28,6 +29,7 @@ class Workers:
 
     def __init__(self, queue: Queue) -> None:
         self._engine = queue.engine
+        self._watch = queue.watch
         self._lease_seconds = queue.limits.lease_seconds
 
     def note(self, name: str, version: str, backend: str, now: int) -> None:
@@ -52,18 +54,21 @@ class Workers:
 
     def list(self, now: int) -> list[WorkerSlot]:
         """Those that have a job, or asked for one within a minute; by name."""
-        has_job = and_(jobs.c.worker == workers.c.name, jobs.c.state == "leased", jobs.c.lease_until > now)
+        looked = self._watch.now()
+        leased = select(*COLUMNS).where(jobs.c.state == "leased")
         # One seen far ahead was noted while a clock was wrong.
         is_alive = workers.c.last_seen.between(now - ALIVE_SECONDS + 1, now + AHEAD_SECONDS)
-        asked = (
-            select(workers, jobs.c.job_id, jobs.c.package, jobs.c.phase, jobs.c.lease_until)
-            .select_from(workers.outerjoin(jobs, has_job))
-            .where(is_alive | (jobs.c.job_id.is_not(None)))
-            .order_by(workers.c.name, jobs.c.job_id)
-            .limit(MAX_LISTED)
-        )
         with database_errors("list workers"), begin_read(self._engine) as transaction:
-            rows = transaction.execute(asked).all()
+            found = transaction.execute(leased).all()
+            held = [row.job_id for row in found if not self._watch.is_over(row, looked)]
+            has_job = and_(jobs.c.worker == workers.c.name, jobs.c.job_id.in_(held))
+            rows = transaction.execute(
+                select(workers, jobs.c.job_id, jobs.c.package, jobs.c.phase, jobs.c.lease_until)
+                .select_from(workers.outerjoin(jobs, has_job))
+                .where(is_alive | (jobs.c.job_id.is_not(None)))
+                .order_by(workers.c.name, jobs.c.job_id)
+                .limit(MAX_LISTED)
+            ).all()
         return [
             WorkerSlot(
                 name=row.name,

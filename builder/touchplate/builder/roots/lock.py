@@ -52,6 +52,15 @@ _PACKAGE = ("arch", "name", "path", "sha256", "size", "upstream", "version")
 _LOCK = ("architecture", "packages", "source_date_epoch", "suite", "tree", "version")
 
 
+class RootLockError(DefinitionError):
+    """A root lock that is well-formed and not true: of the tree that its packages become, or of a package.
+
+    What its packages are is fixed by digest, so there is nothing that another try could change.
+    """
+
+    default_reason = "wrong-root-lock"
+
+
 @dataclass(frozen=True)
 class RootPackage:
     """One binary package (.deb). `path`: in the archive `upstream`, plain. `size` in bytes."""

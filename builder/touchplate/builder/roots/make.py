@@ -20,7 +20,7 @@ from touchplate.builder.plan import GIB, HOME_FOLDER, REPOSITORY_FOLDER, RESERVE
 from touchplate.builder.process import LINE_CHARS, Outcome, printable
 from touchplate.builder.roots.archives import digest_of
 from touchplate.builder.roots.inside import BROKEN
-from touchplate.builder.roots.lock import RootPackage
+from touchplate.builder.roots.lock import RootLockError, RootPackage
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox
 from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.builder.sandbox.workspace import Workspace, remove_tree
@@ -85,7 +85,8 @@ def need_mmdebstrap() -> None:
 def make_root(recipe: Recipe, debs: DigestFolder, sandbox: Sandbox, target: Path, display: Progress) -> None:
     """Make the root as the new folder `target`, from packages that are in `debs`.
 
-    Raises HostLack: for a package that is not what it should be, or what the making says.
+    Raises RootLockError for a package that is not what the lock calls it; HostLack for one that is damaged
+    here, and for what the making says.
     """
     empty = target.with_name(f"{target.name}.empty")
     empty.mkdir()
@@ -143,10 +144,11 @@ def _show(source: Path, target: Path, one: RootPackage) -> None:
         found, size = digest_of(target), target.stat().st_size
     except OSError as error:
         raise HostLack(f"cannot read {one.name} {one.version}: {error}", reason="cache-damaged") from error
-    if (found, size) != (one.sha256, one.size):
+    if found == one.sha256 and size != one.size:
+        raise RootLockError(f"root lock: {one.name} {one.version} has {size} bytes, and not {one.size}")
+    if found != one.sha256:
         raise HostLack(
-            f"{one.name} {one.version} has {size} bytes and sha256 {found}, and the root lock says "
-            f"{one.size} and {one.sha256}",
+            f"{one.name} {one.version} has sha256 {found}, and the root lock says {one.sha256}",
             reason="wrong-digest",
         )
 
@@ -157,8 +159,9 @@ def _check_outcome(outcome: Outcome) -> None:
     lines = [printable(line) for line in outcome.tail.splitlines() if line.strip()]
     said = "; ".join(lines[-3:])[: 3 * LINE_CHARS]
     why = outcome.stopped or f"exit code {outcome.exit_code}"
-    reason = "wrong-package" if outcome.exit_code == BROKEN else "root-not-made"
-    raise HostLack(f"the root could not be made: {why}: {said}", reason=reason, log=outcome.log)
+    if outcome.exit_code == BROKEN:  # before anything of a package was run
+        raise RootLockError(f"root lock: {said}")
+    raise HostLack(f"the root could not be made: {why}: {said}", reason="root-not-made", log=outcome.log)
 
 
 def tidy_root(root: Path, epoch: int) -> None:

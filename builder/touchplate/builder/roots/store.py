@@ -1,6 +1,6 @@
 """The build roots of this host: made from their locks, each under its tree digest, and checked before use.
 
-    <data>/roots/<tree digest>/     the root: usr, etc, var and the links beside them
+    <data>/roots/<tree digest>/     the root: usr, etc, var and the links beside them (`shelf`)
     <data>/evidence/                root locks, and the listing of each root (by its SHA-256, the tree digest)
 
 A root is hashed whole when a process first uses it, and its *seal* is taken: what the file system says of
@@ -14,23 +14,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from touchplate.base.durable import DigestFolder, make_folder, sync_folder
+from touchplate.base.durable import DigestFolder, sync_folder
 from touchplate.base.errors import StorageError
 from touchplate.base.progress import Progress
 from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import BuilderError, HostLack
 from touchplate.builder.roots.apt import find_archives, machine_architecture, resolve
 from touchplate.builder.roots.archives import fetch_packages
 from touchplate.builder.roots.listing import first_difference
-from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, make_root_lock, parse_root_lock
+from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, RootLockError, make_root_lock, parse_root_lock
 from touchplate.builder.roots.make import Recipe, make_root, need_mmdebstrap
+from touchplate.builder.roots.shelf import ASIDE, Shelf
 from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig
 from touchplate.builder.sandbox.ranged import ID_RANGES
 from touchplate.builder.sandbox.runc import open_runc_sandbox
-from touchplate.builder.sandbox.workspace import locked_folder, remove_abandoned, rename_unless_there
+from touchplate.builder.sandbox.workspace import locked_folder, rename_unless_there
 from touchplate.builder.trees import tree_lines, tree_seal
-
-_ASIDE = ".new-"  # prefix of folders in which roots are made
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,11 @@ class Root:
 
 
 class Roots:
-    """Safe for several threads and processes at once. `archives`: addresses by name, before those of apt."""
+    """Safe for several threads and processes at once. `archives`: addresses by name, before those of apt.
+    `most`: roots that are kept, when another one is made, of those that nobody uses; None for all.
+
+    Roots that it has given are in use until `close`.
+    """
 
     def __init__(
         self,
@@ -53,16 +56,22 @@ class Roots:
         display: Progress,
         archives: Mapping[str, str] | None = None,
         *,
+        most: int | None = None,
         open_sandbox: Callable[[SandboxConfig], Sandbox] = open_runc_sandbox,
     ) -> None:
         self._data = data
-        self._folder = data / "roots"
+        self.shelf = Shelf(data / "roots")
+        self._most = most
         self._work = work
         self._evidence = evidence
         self._display = display
         self._archives = archives or {}
         self._open_sandbox = open_sandbox
         self._seals: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Use none of the roots any more."""
+        self.shelf.close()
 
     def lock(self, suite: str, include: Sequence[str], epoch: int | None = None) -> RootLock:
         """The lock of a root of `suite` with these packages: made twice, and kept.
@@ -71,42 +80,46 @@ class Roots:
         """
         need_mmdebstrap()
         self._display.step(f"resolve: {suite}, {', '.join(include) or 'what is essential'}")
-        self._make_folder()
+        self.shelf.make()
         resolved = resolve(suite, include, self._data)
         recipe = Recipe(resolved.architecture, resolved.epoch if epoch is None else epoch, resolved.packages)
         # Before minutes of work: what apt says must be what a lock can say.
         make_root_lock(suite, recipe.architecture, recipe.epoch, recipe.packages, "0" * 64)
         self._fetch(recipe, suite)
-        with locked_folder(self._folder, _ASIDE) as aside:
+        with locked_folder(self.shelf.folder, ASIDE) as aside:
             first = self._make(recipe, aside / "first")
             second = self._make(recipe, aside / "second")
             if found := first_difference(first, second):
                 raise HostLack(f"two makings of this root differ: {found}", reason="not-reproducible")
             tree = hashlib.sha256(first).hexdigest()
             lock = make_root_lock(suite, recipe.architecture, recipe.epoch, recipe.packages, tree)
+            self.shelf.hold(lock.tree, lock.sha256)
             self._keep(lock, first, aside / "first")
         return lock
 
     def make(self, lock: RootLock) -> Root:
         """The root of `lock`, made unless it is there.
 
-        Raises HostLack for one that becomes another here, naming the first file that differs, and for one
-        that is there and was changed.
+        Raises RootLockError for one that becomes the same other root each time, by a lock that was never true
+        here; HostLack for one that becomes another each time, or that this host could make and cannot any
+        more, naming the first file that differs, and for one that is there and was changed.
         """
         self.learn(lock)
-        self._make_folder()
+        self.shelf.make()
+        self.shelf.hold(lock.tree, lock.sha256)  # before it is looked for: from now on nobody removes it
         home = self._home(lock)
         if home.is_dir():
             return self._checked(lock)
         self._check_machine(lock)
+        if self._most is not None:
+            self.shelf.prune(keep=max(0, self._most - 1))
         recipe = Recipe(lock.architecture, lock.source_date_epoch, lock.packages)
         self._fetch(recipe, lock.suite)
-        with locked_folder(self._folder, _ASIDE) as aside:
+        with locked_folder(self.shelf.folder, ASIDE) as aside:
             listing = self._make(recipe, aside / "first")
             if hashlib.sha256(listing).hexdigest() != lock.tree:
-                expected = self._listing_of(lock.tree)
-                again = None if expected else self._make(recipe, aside / "second")
-                raise _differs(lock, listing, expected, again)
+                again = self._make(recipe, aside / "second")
+                raise _differs(lock, listing, self._listing_of(lock.tree), again)
             self._keep(lock, listing, aside / "first")
         return Root(home, lock, listing)
 
@@ -141,7 +154,7 @@ class Roots:
         return {sha256: lock.data} | ({lock.tree: listing} if listing is not None else {})
 
     def _home(self, lock: RootLock) -> Path:
-        return self._folder / lock.tree
+        return self.shelf.home(lock.tree)
 
     def _check_machine(self, lock: RootLock) -> None:
         need_mmdebstrap()
@@ -182,7 +195,7 @@ class Roots:
         try:
             os.sync()
             rename_unless_there(made, self._home(lock))
-            sync_folder(self._folder)
+            sync_folder(self.shelf.folder)
         except OSError as error:
             raise HostLack(f"cannot keep the root: {error}", reason="disk-full") from error
         if not made.exists():  # else another process was first, and its root is checked when it is used
@@ -229,21 +242,21 @@ class Roots:
         except StorageError as error:
             raise HostLack(f"cannot keep what is known of a root: {error}", reason="disk-full") from error
 
-    def _make_folder(self) -> None:
-        try:
-            make_folder(self._folder)
-        except OSError as error:
-            raise HostLack(f"cannot make {self._folder}: {error.strerror}", reason="disk-full") from error
-        remove_abandoned(self._folder, _ASIDE)
 
+def _differs(lock: RootLock, listing: bytes, expected: bytes | None, again: bytes) -> BuilderError:
+    """What to say of a root that is not the one of its lock, whose two makings are `listing` and `again`, and
+    of which this host may have a listing, `expected`.
 
-def _differs(lock: RootLock, listing: bytes, expected: bytes | None, again: bytes | None) -> HostLack:
-    """What to say of a root that is not the one of its lock."""
-    found = hashlib.sha256(listing).hexdigest()
+    The packages are those of the lock, by digest. So the lock is wrong when they become the same other root
+    each time; but not where the host has had the root of the lock: then the host is what has changed.
+    """
+    became = f"the root of the root lock {lock.sha256} became {hashlib.sha256(listing).hexdigest()}"
+    said = f"{became}, and the lock says {lock.tree}"
+    if here := first_difference(listing, again):
+        return HostLack(f"{said}: it is another each time: {here}", reason="root-differs")
     if expected is not None:
         where = first_difference(expected, listing)
-    elif again is not None and (here := first_difference(listing, again)):
-        where = f"it is another each time: {here}"
-    else:
-        where = "it is the same each time here; the lock was made with other tools, or is wrong"
-    return HostLack(f"the root became {found}, and its lock says {lock.tree}: {where}", reason="root-differs")
+        return HostLack(f"{said}, as it was made here before: {where}", reason="root-differs")
+    return RootLockError(
+        f"{said}: it was made twice, and is the same each time here; the lock is wrong, or of other tools"
+    )
