@@ -119,6 +119,10 @@ class PhaseFailed(BuilderError):  # noqa: N818  the word of the comparison forma
         self.log = log
 
 
+NOT_PINNED = "not-pinned"
+"""Reason of a HostLack: the build needs what its definition does not pin, so no host has it."""
+
+
 class HostLack(BuilderError):  # noqa: N818  see PhaseFailed
     """This host cannot do the build (no JDK, no sandbox, no disk, upstream down): nothing is logged.
 

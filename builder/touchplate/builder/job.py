@@ -25,7 +25,7 @@ from touchplate.builder.attestation.evidence import EvidenceServer
 from touchplate.builder.attestation.keys import read_signer
 from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.ecosystems.registry import find_ecosystem
-from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.errors import NOT_PINNED, DefinitionError, HostLack
 from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.inputs.upstream_option import parse_upstreams
 from touchplate.builder.queue.client import QueueClient, ServerError
@@ -134,12 +134,20 @@ def run_task(task: Task) -> None:
         except AnswerError as error:
             end = queue.fail if is_refused_for_good(error) else queue.give_back
             _tell(end, task, f"the log answered: {error.reason}: {error}")
+        except HostLack as error:
+            end = queue.fail if is_lacked_everywhere(error) else queue.give_back
+            _tell(end, task, f"{error.reason}: {error}")
         except ServerError:
             raise
         except (TouchplateError, VerifyError) as error:  # this host, the way to the log or to the evidence
             _tell(queue.give_back, task, f"{error.reason}: {error}")
         except OSError as error:  # the disk, mostly: to die of it would look like a job that kills workers
             _tell(queue.give_back, task, f"{StorageError.default_reason}: {error}")
+
+
+def is_lacked_everywhere(error: HostLack) -> bool:
+    """Whether another worker lacks it, too: a requirement that the definition does not pin."""
+    return error.reason == NOT_PINNED
 
 
 def _tell(end: Callable[[int, str, str], None], task: Task, why: str) -> None:

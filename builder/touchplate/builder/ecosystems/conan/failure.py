@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from touchplate.builder.comparison.contents import printable
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import NOT_PINNED, HostLack
 from touchplate.builder.failure import join_first
 
 _OURS = "touchplate: "
@@ -31,7 +31,7 @@ def explain_failure(log: bytes) -> str | None:
             raise HostLack(
                 f"its recipe requires {what}, which its definition does not pin; infer it again, or add "
                 "the files of the recipe and the package that are meant to `requirements`",
-                reason="not-pinned",
+                reason=NOT_PINNED,
                 log=log,
             )
     return explain_errors(log)
