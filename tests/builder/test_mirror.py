@@ -370,6 +370,24 @@ def test_a_build_that_hangs_by_itself_is_not_built_whatever_it_was_given(rig: Ri
     assert (failed.phase, failed.failure) == ("fetch", "timeout")
 
 
+@pytest.mark.parametrize("cut", ["GET /central/a.jar", "{}\\r\\n", "{}\\r\\nX: ", "{}\\r\\nX: y\\r\\n"])
+def test_a_request_that_ends_in_its_head_asks_for_nothing(rig: Rig, cut: str) -> None:
+    rig.site.pages["a.jar"] = b"a"
+    script = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", 3128), timeout=10) as mirror:
+    mirror.sendall(sys.argv[1].encode().decode("unicode_escape").encode("latin-1"))
+    mirror.shutdown(socket.SHUT_WR)
+    print(mirror.makefile("rb").read())
+"""
+    head = cut.format("GET /central/a.jar HTTP/1.1")
+    for whole, answer in ((head, "b''"), (head + "\\r\\n\\r\\n", None)):
+        rig.heard.lines.clear()
+        lock = rig.fetch(rig.plan("", command=("/usr/bin/python3", "-c", script, whole)))
+        assert [one.path for one in lock.inputs] == ([] if answer else ["a.jar"])
+        assert answer is None or rig.heard.lines == [answer]
+
+
 def web_page(handler: BaseHTTPRequestHandler) -> None:
     answer_with(handler, b"<html>Please log in</html>", {"Content-Type": "text/html; charset=utf-8"})
 

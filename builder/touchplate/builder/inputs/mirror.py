@@ -6,13 +6,14 @@ through a proxy, tools ask for encrypted tunnels, which nobody can record.
 """
 
 import contextlib
+import io
 import os
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import needing_disk
@@ -24,10 +25,21 @@ READY_PATH = "/-/ready"
 """What the bridge asks for before the build starts; `-` is no upstream name."""
 
 
+class _Lines(io.BufferedReader):
+    """What a client sends, and the last line that was read of it; empty at the end."""
+
+    last = b""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self.last = super().readline(size)
+        return self.last
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One connection of the build."""
 
     protocol_version = "HTTP/1.1"
+    rbufsize = 0  # `_Lines` has the buffer
     wbufsize = -1  # head and body of a small answer in one piece; flushed at the end of each
     server: "_Server"
 
@@ -36,6 +48,19 @@ class _Handler(BaseHTTPRequestHandler):
         if name.startswith("do_"):
             return self._refuse_method
         raise AttributeError(name)
+
+    def setup(self) -> None:
+        super().setup()
+        self._lines = _Lines(cast("io.RawIOBase", self.rfile))
+        self.rfile = self._lines
+
+    def parse_request(self) -> bool:
+        # http.server takes the end of the stream for the end of the head: a build that is killed in the
+        # middle of a request would have asked for a file after its end.
+        if super().parse_request() and self._lines.last:
+            return True
+        self.close_connection = self.close_connection or not self._lines.last
+        return False
 
     def do_GET(self) -> None:
         self._serve(with_body=True)
