@@ -284,6 +284,8 @@ _STEPS = {
     "job given back": "jobs\\(detail,lease_until,not_before,state\\)( jobs\\(lacks\\))?",
     "output stored": "job_output",
     "worker noted": "workers",
+    "jobs emptied": "(job_output )?jobs\\(emptied,parcel\\)",
+    "jobs deleted": "(job_output )?jobs pruned",
 }
 """What is committed to the queue's database."""
 
