@@ -127,6 +127,11 @@ ROOTS: Sequence[Point] = (
     Point("build roots", "mark removed", REMOVE, _MARK),
     Point("build roots", "root removed", REMOVE, f"{_ASIDE}/gone"),
     Point("build roots", "folder aside removed", REMOVE, _ASIDE),
+    Point("packages of roots", "lock file made", CREATE, "builder/debs/\\.lock"),
+    # Whoever opens a folder syncs the names of what is in it.
+    Point("packages of roots", "names of its folders synced", SYNC, "builder/debs"),
+    Point("packages of roots", "package removed", REMOVE, f"builder/debs/{_HEX}{{2}}/{_HEX}{{64}}"),
+    Point("packages of roots", "its name synced", SYNC, f"builder/debs/{_HEX}{{2}}"),
 )
 """Roots that are removed; how they are made has a test of its own, which needs a small sandbox."""
 
@@ -284,6 +289,8 @@ _STEPS = {
     "job given back": "jobs\\(detail,lease_until,not_before,state\\)( jobs\\(lacks\\))?",
     "output stored": "job_output",
     "worker noted": "workers",
+    "jobs emptied": "(job_output )?jobs\\(emptied,parcel\\)",
+    "jobs deleted": "(job_output )?jobs pruned",
 }
 """What is committed to the queue's database."""
 

@@ -1,10 +1,12 @@
 """Build roots that are removed: `touchplate builder root prune`, killed at every step.
 
 Three small roots stand there: one that was used last, one that was used long ago, and one that nobody has
-marked. All but the first go. Whatever happens, what stands under a tree digest is of that digest.
+marked. All but the first go, and of three downloaded packages all but the one of which that was made.
+Whatever happens, what stands under a tree digest is of that digest.
 """
 
 import contextlib
+import hashlib
 import itertools
 import os
 import random
@@ -13,9 +15,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.builder.rootparts import EPOCH, PACKAGE
 from tests.torture.builder import judge_end
 from tests.torture.node import passed_by
 from tests.torture.oracle import INCONSISTENT, LOST, Finding
@@ -23,6 +26,8 @@ from tests.torture.points import ROOTS
 from tests.torture.process import Kill, Launcher, Run
 from tests.torture.results import Results
 
+from touchplate.base.durable import DigestFolder
+from touchplate.builder.roots.lock import make_root_lock
 from touchplate.builder.trees import tree_digest
 
 KEPT = 0
@@ -114,9 +119,14 @@ class PruneSeries:
             trees.append(tree_digest(made))
             made.rename(roots / trees[-1])
         now = int(time.time())
+        debs = DigestFolder(data / "debs")
+        packages = [debs.put(f"package {number}".encode()) for number in range(3)]
+        kept = replace(PACKAGE, sha256=packages[KEPT].sha256, size=packages[KEPT].size)
+        lock = make_root_lock("bookworm", "amd64", EPOCH, [kept], trees[KEPT])
+        DigestFolder(data / "evidence").put(lock.data)
         for tree, used in zip(trees, (now + 1000, now - 1000), strict=False):
             mark = roots / f".used-{tree}"
-            mark.write_text("ab" * 32)
+            mark.write_text(lock.sha256)
             os.utime(mark, (used, used))
         return data, trees
 
@@ -129,6 +139,8 @@ def check_standing(data: Path, kept: str) -> Iterator[Finding]:
             yield Finding(INCONSISTENT, f"half a root stands under the tree digest {path.name}")
     if kept not in [path.name for path in standing]:
         yield Finding(LOST, "the root that was used last is gone")
+    if not DigestFolder(data / "debs").has(hashlib.sha256(b"package 0").hexdigest()):
+        yield Finding(LOST, "a package of the root that was used last is gone")
 
 
 def check_pruned(data: Path, kept: str, run: Run) -> Iterator[Finding]:
@@ -139,3 +151,5 @@ def check_pruned(data: Path, kept: str, run: Run) -> Iterator[Finding]:
     for path in (data / "roots").iterdir():
         if path.name not in (kept, f".used-{kept}"):
             yield Finding(LOST, f"room: {path.name} is left over")
+    if len(left := list(DigestFolder(data / "debs").digests())) != 1:
+        yield Finding(LOST, f"room: of three packages {len(left)} are left, not one")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.torture.hooks import written_by
+from tests.torture.jobs import expiry
 from tests.torture.jobs.fleet import check_gone, check_orphans, collecting_orphans
 from tests.torture.jobs.lives import SQLITE, all_aims, choose
 from tests.torture.jobs.promises import Row, check_end, check_moment, read_rows
@@ -110,6 +111,9 @@ def test_a_step_that_was_never_hit_or_is_in_no_table_fails_the_series() -> None:
 def test_every_step_of_a_job_is_aimed_at_and_a_short_series_has_twenty_kills_and_more() -> None:
     steps = {f"queue: {one.step}" for one in QUEUE if one.store == "queue" and one.call == COMMIT}
     aims = set(all_aims(SQLITE))
+    deleting = {aim.point for aim in expiry.expiry_aims("queue")}
+    assert deleting == {"queue: jobs emptied", "queue: jobs deleted"}
+    steps -= deleting
     # Those that no series comes to: a database that is made, and a worker's lack that only outages make.
     assert steps - {aim.point for aim in aims} == {"queue: tables committed", "queue: job given back"}
     assert {aim.point for aim in aims} - steps == {"log: batch committed", RANDOM}
@@ -130,6 +134,11 @@ def test_every_step_of_a_job_is_aimed_at_and_a_short_series_has_twenty_kills_and
             "UPDATE jobs SET lease_until=?, beats=?, held=?, phase=? WHERE jobs.job_id = ? RETURNING job_id",
             "lease kept",
         ),
+        (
+            "UPDATE jobs SET emptied=?, parcel=CASE WHEN (jobs.state = ?) THEN NULL ELSE jobs.parcel END"
+            " WHERE jobs.job_id IN (?)",
+            "jobs emptied",
+        ),
         ("UPDATE jobs SET attempts=(jobs.attempts + ?), state=?, leased=? WHERE x", "lease given"),
     ],
 )
@@ -137,6 +146,33 @@ def test_what_is_done_to_a_job_is_known_by_the_columns(sql: str, step: str) -> N
     point = Table({"node": "/data"}).find(COMMIT, "/data/queue.sqlite", written_by(sql))
     assert point is not None
     assert point.name == f"queue: {step}"
+
+
+def tidied() -> dict[int, expiry.Kept]:
+    """A queue after a node has tidied."""
+    week = range(expiry.MANY + 1, 2 * expiry.MANY + 1)
+    return {**dict.fromkeys(week, expiry.EMPTY), **expiry.OPEN, expiry.FAILED: expiry.DEAD_LETTER}
+
+
+def test_a_queue_that_was_tidied_has_no_findings_and_what_was_touched_or_left_is_found() -> None:
+    many, good = expiry.MANY, tidied()
+    whole = {**good, **dict.fromkeys(range(1, 2 * many + 1), expiry.FULL)}
+    begun = {**whole, 1: expiry.FULL._replace(pieces=1)}
+    assert list(expiry.check_end(good, many)) == list(expiry.check_moment(whole, 0)) == []
+    assert list(expiry.check_moment(begun, 0)) == []
+    wrong: list[tuple[dict[int, expiry.Kept], int, str]] = [
+        (whole, 0, "are not as they should be"),
+        ({**good, 1: expiry.EMPTY}, many, "jobs [1] are not"),
+        ({number: kept for number, kept in good.items() if number not in expiry.OPEN}, many, "is open, and"),
+        ({**good, many + 1: expiry.EMPTY._replace(pieces=1)}, many, "is half emptied"),
+        ({**good, many + 1: expiry.EMPTY._replace(is_signed=True)}, many, "is half emptied"),
+        ({number: kept for number, kept in good.items() if number != many + 1}, many, "is gone"),
+        (good, many - 1, f"job {many} is gone"),
+        ({number: kept for number, kept in good.items() if number != expiry.FAILED}, many, "dead letter"),
+    ]
+    for found, highest, said in wrong:
+        findings = [str(one) for one in expiry.check_end(found, highest)]
+        assert any(said in one for one in findings), (said, findings)
 
 
 @pytest.mark.parametrize(("apart", "said"), [(0, ["the nodes' clocks were right"]), (3600, [])])

@@ -16,6 +16,7 @@ from touchplate.base.config import Duration, Secret, load_file
 from touchplate.base.postgresql import parse_address
 from touchplate.base.upstreams import AUTO, Upstream
 from touchplate.builder.queue.jobs import LONGEST_LEASE_SECONDS
+from touchplate.builder.queue.retention import LEAST_SECONDS, MOST_SECONDS, Retention
 from touchplate.log.service import SQLITE, LogConfig
 from touchplate.log.witness.config import WitnessConfig
 from touchplate.verify.errors import MalformedError
@@ -117,6 +118,9 @@ class QueueSection:
     retry: Duration = field(default=Duration(300))
     # How long one lease may last, however often it is renewed: longer than any build of the definitions used.
     max_lease: Duration = field(default=Duration(LONGEST_LEASE_SECONDS))
+    # How long jobs that are done or were cancelled are kept after their end, and how long those that failed.
+    keep: Duration = field(default=Duration(Retention().ended))
+    keep_failed: Duration = field(default=Duration(Retention().failed))
 
     def check(self) -> list[str]:
         """What concerns all tokens, and the form of the address."""
@@ -132,6 +136,9 @@ class QueueSection:
             found.append('retry: write a time from "1s" to "1h"')
         if self.max_lost < 0:
             found.append("max_lost: write 0 or more")
+        for name, kept in (("keep", self.keep), ("keep_failed", self.keep_failed)):
+            if not LEAST_SECONDS <= kept <= MOST_SECONDS:
+                found.append(f'{name}: write a time from "1d" to "36500d"')
         if self.definitions is not None and not self.definitions.is_dir():
             found.append(f"definitions: there is no folder {str(self.definitions)!r}")
         if self.storage == SQLITE:

@@ -10,6 +10,7 @@ from touchplate.base.sql import Engine, sqlite_engine
 from touchplate.builder.definitions.index import DefinitionIndex
 from touchplate.builder.queue.http import JobRoutes
 from touchplate.builder.queue.jobs import QueueLimits
+from touchplate.builder.queue.retention import Retention
 from touchplate.builder.queue.store import Queue
 from touchplate.builder.queue.tokens import MIN_TOKEN_CHARS, Caller
 from touchplate.log.service import SQLITE
@@ -28,7 +29,8 @@ def open_jobs(section: QueueSection, data: Path) -> JobRoutes:
         lost=section.max_lost,
         retry_seconds=int(section.retry),
     )
-    return JobRoutes(Queue(_open_engine(section, data), limits), tokens)
+    retention = Retention(ended=int(section.keep), failed=int(section.keep_failed))
+    return JobRoutes(Queue(_open_engine(section, data), limits), tokens, retention=retention)
 
 
 def open_desk(section: QueueSection, jobs: JobRoutes, evidence: DigestFolder) -> RebuildDesk:

@@ -169,6 +169,8 @@ class Node:
         self.index.start()
         if self.records is not None:
             self.records.start()
+        if self.jobs is not None:
+            self.jobs.start()
 
     def interrupt(self) -> None:
         """Break off what may take long: the server waits for running requests before the parts stop."""

@@ -22,7 +22,7 @@ from touchplate.builder.queue.jobs import (
     QueueLimits,
     TooManyRequestsError,
 )
-from touchplate.builder.queue.outputs import FORGET_SECONDS, KEPT_SECONDS, READ_PIECES, Outputs
+from touchplate.builder.queue.outputs import READ_PIECES, Outputs
 from touchplate.builder.queue.store import Queue
 
 NOW = 1_700_000_000
@@ -405,36 +405,6 @@ class QueueSuite:
         assert found == written
         for start in range(len(written)):
             assert written[start:].startswith(outputs.read(1, start) or b"?")
-
-    def test_output_of_jobs_long_past_is_forgotten(self, queue: Queue) -> None:
-        queue.add(purl("a"), "", NOW)
-        lease = queue.lease("w", NOW)
-        assert lease is not None
-        outputs = Outputs(queue)
-        outputs.append(1, lease.secret, b"one\n", NOW)
-        queue.cancel(1, NOW)
-        queue.add(purl("b"), "", NOW)
-        later = NOW + KEPT_SECONDS + 1
-        other = queue.lease("w", later)
-        assert other is not None
-        assert outputs.read(1, 0) == b"one\n"
-        outputs.append(2, other.secret, b"two\n", later)
-        assert outputs.read(1, 0) == b""
-        assert outputs.read(2, 0) == b"two\n"
-
-    def test_what_is_to_be_forgotten_is_looked_for_now_and_then_and_not_with_each_job(
-        self, queue: Queue
-    ) -> None:
-        outputs = Outputs(queue)
-        for name, now in (("a", NOW), ("b", NOW + KEPT_SECONDS), ("c", NOW + KEPT_SECONDS + FORGET_SECONDS)):
-            queue.add(purl(name), "", now)
-            lease = queue.lease("w", now)
-            assert lease is not None
-            number = lease.job.number
-            outputs.append(number, lease.secret, b"line\n", now)
-            queue.cancel(number, now)
-            # The first was closed exactly a week before the second look, and longer before the third.
-            assert (outputs.read(1, 0) == b"") is (number == 3)
 
     def test_a_job_is_listed_shown_and_added_without_reading_its_statements(self, queue: Queue) -> None:
         queue.add(purl("a"), "", NOW)

@@ -1,6 +1,7 @@
 """Queues of before are brought forward with all that is in them; made or migrated, the schema is the same."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from touchplate.base.errors import StorageError
 from touchplate.base.postgresql import parse_address, postgresql_engine
 from touchplate.base.sql import begin_write, sqlite_engine
 from touchplate.builder.queue import migrations
+from touchplate.builder.queue.housekeeping import Housekeeper
 from touchplate.builder.queue.jobs import LeaseLostError, QueueLimits
 from touchplate.builder.queue.migrations import MIGRATIONS, NEWEST, VERSION_TABLE, prepare
 from touchplate.builder.queue.outputs import Outputs
+from touchplate.builder.queue.prune import Pruner
+from touchplate.builder.queue.retention import DAY
 from touchplate.builder.queue.schema import metadata
 from touchplate.builder.queue.store import Queue
 
@@ -105,6 +109,33 @@ def test_an_older_queue_keeps_its_jobs_and_leases(engines: Callable[[], Engine])
     assert lease.job.number == 2
     assert queue.sign(2, lease.secret, ENVELOPES) == ENVELOPES
     queue.close()
+
+
+def test_jobs_that_ended_in_an_older_queue_are_emptied_and_deleted_in_their_turn(
+    engines: Callable[[], Engine],
+) -> None:
+    engine = engines()
+    make_old(engine)
+    now = int(time.time())
+    with begin_write(engine) as transaction:
+        for state, when in (("done", now - 400 * DAY), ("done", now - 8 * DAY), ("failed", now - 400 * DAY)):
+            transaction.execute(
+                text(
+                    "INSERT INTO jobs (package, definition, priority, state, client, created, not_before,"
+                    " finished, parcel) VALUES (:package, '', 0, :state, '', 0, 0, :when, :parcel)"
+                ),
+                {"package": purl("old"), "state": state, "when": when, "parcel": b"[]"},
+            )
+    queue = Queue(engine)
+    try:
+        assert [job.number for job in queue.list() if job.is_signed] == [5, 4, 3]
+        assert Housekeeper(Pruner(queue), lambda: now).look() == 1
+        found = [(job.number, job.state, job.is_signed) for job in queue.list()]
+        assert found == [
+            (5, "failed", True), (4, "done", False), (2, "waiting", False), (1, "leased", False),
+        ]  # fmt: skip
+    finally:
+        queue.close()
 
 
 def test_two_nodes_that_start_at_once_bring_it_forward_once(engines: Callable[[], Engine]) -> None:

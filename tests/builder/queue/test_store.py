@@ -9,6 +9,7 @@ from tests.builder.queue.nodes import World
 from tests.builder.queue.suite import QueueSuite, purl
 from tests.builder.queue.suite_leases import LeaseSuite
 from tests.builder.queue.suite_nodes import LEASE, NodesSuite
+from tests.builder.queue.suite_retention import RetentionSuite
 
 from touchplate.base.errors import StorageError
 from touchplate.base.postgresql import parse_address, postgresql_engine
@@ -31,6 +32,11 @@ class TestNodesOnSQLite(NodesSuite):
         return sqlite_engine(folder / "queue.sqlite")
 
 
+class TestRetentionOnSQLite(RetentionSuite):
+    def engine(self, folder: Path) -> Engine:
+        return sqlite_engine(folder / "queue.sqlite")
+
+
 class TestPostgreSQL(QueueSuite):
     @pytest.fixture(autouse=True)
     def _use(self, database: str) -> None:
@@ -41,6 +47,15 @@ class TestPostgreSQL(QueueSuite):
 
 
 class TestLeasesOnPostgreSQL(LeaseSuite):
+    @pytest.fixture(autouse=True)
+    def _use(self, database: str) -> None:
+        self._url = database
+
+    def engine(self, folder: Path) -> Engine:
+        return postgresql_engine(parse_address(self._url))
+
+
+class TestRetentionOnPostgreSQL(RetentionSuite):
     @pytest.fixture(autouse=True)
     def _use(self, database: str) -> None:
         self._url = database

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from tests.builder.rootparts import EPOCH, PACKAGE, small_files
 
 from touchplate.base.durable import DigestFolder
 from touchplate.builder.errors import HostLack
-from touchplate.builder.roots.lock import make_root_lock
+from touchplate.builder.roots.debs import Debs
+from touchplate.builder.roots.lock import RootPackage, make_root_lock
 from touchplate.builder.roots.shelf import MOST_ROOTS, Shelf
 from touchplate.builder.trees import tree_digest
 from touchplate.verify.cli import main
@@ -166,7 +168,10 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
 def test_the_commands_list_and_prune(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ("--data", str(tmp_path))
     assert run(capsys, "list", *data) == (0, "no build root is here\n")
-    assert run(capsys, "prune", *data) == (0, "0 build roots removed, 0.0 MB freed\n")
+    assert run(capsys, "prune", *data) == (
+        0,
+        "0 build roots and 0 downloaded packages removed, 0.0 MB freed\n",
+    )
     shelf = Shelf(tmp_path / "roots")
     shelf.make()
     made = [stand(shelf, number, EPOCH + number) for number in range(3)]
@@ -191,6 +196,101 @@ def test_the_commands_list_and_prune(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert made[2] in run(capsys, "prune", "--older-than", "30", *data)[1]
     assert trees(shelf) == [made[0]]
     shelf.close()
+
+
+def store(data: Path, *packages: bytes) -> list[RootPackage]:
+    """Downloaded packages."""
+    debs = DigestFolder(data / "debs")
+    return [
+        replace(PACKAGE, name=f"package{number}", sha256=debs.put(one).sha256, size=len(one))
+        for number, one in enumerate(packages)
+    ]
+
+
+def stand_locked(shelf: Shelf, number: int, packages: Sequence[RootPackage]) -> str:
+    """A root that stands, and was made of these."""
+    tree = stand(shelf, number)
+    lock = make_root_lock("bookworm", "amd64", EPOCH, packages, tree)
+    DigestFolder(shelf.folder.parent / "evidence").put(lock.data)
+    mark = shelf.folder / f".used-{tree}"
+    mark.write_text(lock.sha256)
+    os.utime(mark, (EPOCH + number, EPOCH + number))
+    return tree
+
+
+def kept(data: Path) -> set[str]:
+    return set(DigestFolder(data / "debs").digests())
+
+
+def test_packages_go_that_no_root_which_stays_is_made_of(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared, old, new, stray = store(tmp_path, b"shared", b"of the old", b"of the new one", b"nobody's")
+    stand_locked(shelf, 1, [shared, old])
+    stand_locked(shelf, 2, [shared, new])
+    data = ("--data", str(tmp_path))
+    said = run(capsys, "prune", "--keep", "2", *data)
+    assert said == (0, "0 build roots and 1 downloaded packages removed, 0.0 MB freed\n")
+    assert kept(tmp_path) == {shared.sha256, old.sha256, new.sha256}
+    assert stray.sha256 not in kept(tmp_path)
+    told = json.loads(run(capsys, "prune", "--keep", "1", "--json", *data)[1])
+    assert (told["packages"], len(told["removed"])) == ({"kept": None, "removed": 1}, 1)
+    assert told["freed_bytes"] == told["removed"][0]["size"] + old.size
+    assert kept(tmp_path) == {shared.sha256, new.sha256}
+    run(capsys, "prune", "--keep", "0", *data)
+    assert kept(tmp_path) == set()
+
+
+def test_packages_stay_while_a_root_stands_whose_lock_nobody_knows(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (stray,) = store(tmp_path, b"nobody's")
+    tree = stand(shelf, 1)
+    assert main(["builder", "root", "prune", "--data", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert f"all downloaded packages stay: the lock of the root {tree} is not known here" in said.err
+    assert kept(tmp_path) == {stray.sha256}
+
+
+def test_packages_stay_while_somebody_makes_a_root_of_them_however_that_ends(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (stray,) = store(tmp_path, b"of a root that is made")
+    script = (
+        "import sys; from pathlib import Path; from touchplate.builder.roots.debs import Debs\n"
+        "with Debs(Path(sys.argv[1])).using(): print('uses', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "debs")]
+    prune = ("prune", "--json", "--data", str(tmp_path))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == "uses\n"
+        told = json.loads(run(capsys, *prune)[1])
+        assert told["packages"] == {"kept": "a root is being made of some", "removed": 0}
+        assert kept(tmp_path) == {stray.sha256}
+        user.kill()
+    assert json.loads(run(capsys, *prune)[1])["packages"] == {"kept": None, "removed": 1}
+
+
+def test_what_is_no_package_is_left_alone(shelf: Shelf, tmp_path: Path) -> None:
+    store(tmp_path, b"nobody's")
+    for name in ("debs/notes.txt", "debs/ab/notes.txt", "debs/tmp/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert Debs(tmp_path / "debs").remove_others([]).count == 1
+    assert all(
+        (tmp_path / f"debs/{name}").exists() for name in ("notes.txt", "ab/notes.txt", "tmp/notes.txt")
+    )
+
+
+def test_a_folder_of_packages_that_cannot_be_used_is_said_so(shelf: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "debs").touch()
+    with pytest.raises(HostLack, match="cannot use"), Debs(tmp_path / "debs").using():
+        raise AssertionError
+    (tmp_path / "debs").unlink()
+    (tmp_path / "debs/.lock").mkdir(parents=True)
+    with pytest.raises(HostLack, match="cannot use"):
+        Debs(tmp_path / "debs").remove_others([])
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,16 @@ def test_a_root_is_not_removed_while_it_is_made(place: Place) -> None:
     ]
 
 
+def test_packages_are_not_removed_while_a_root_is_made_of_them(place: Place) -> None:
+    told: list[str] = []
+    lock = place.lock()
+    roots = place.open(lambda number, made: told.append(place.open().prune_packages().why_not))
+    roots.make(lock)
+    assert told == ["a root is being made of some"]
+    assert place.open().prune_packages().count == 0  # the root stands
+    assert DigestFolder(place.data / "debs").has(place.package.sha256)
+
+
 def nest(top: Path, depth: int) -> None:
     """Folders in one another, by descriptors: what a package runs is not bound by the length of paths."""
     inner = os.open(top, os.O_RDONLY)

@@ -3,7 +3,8 @@
 A real node with a queue of rebuilds and two real workers, with two slots each, whose builds run in real
 sandboxes. Node, workers and job processes are killed with -9 at each durable step of a job and at random
 moments. `--clocks`: the same with two nodes on PostgreSQL, whose clocks are years, hours or seconds apart and
-jump with each kill. Ends with `0 lost, 0 inconsistent` and exit code 0, or says what was wrong.
+jump with each kill. After each of the first two, nodes are killed while they delete jobs of long ago. Ends
+with `0 lost, 0 inconsistent` and exit code 0, or says what was wrong.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.postgres import Server
+from tests.torture.jobs.expiry import expiry_aims, run_expiry
 from tests.torture.jobs.lives import CLOCKS, POSTGRESQL, SQLITE, choose, run_lives
 from tests.torture.jobs.tally import Tally
 from tests.torture.kills.__main__ import has_postgresql
@@ -35,6 +37,8 @@ def run_series(folder: Path, counts: dict[str, int], chooser: random.Random) -> 
             tallies.append(tally)
             if kind == SQLITE:
                 run_lives(folder / kind, tally, launcher, chooser, is_shown=True)
+                tallies.append(Tally(f"{kind}, deleting", expiry_aims("queue")))
+                run_expiry(folder / "deleting", tallies[-1], launcher)
             else:
                 with closing(Server()) as server:
                     server.start()
@@ -43,6 +47,9 @@ def run_series(folder: Path, counts: dict[str, int], chooser: random.Random) -> 
                         folder / kind.replace(" ", "-"), tally, launcher, chooser,
                         storage=url, is_shown=True, is_skewed=kind == CLOCKS,
                     )  # fmt: skip
+                    if kind == POSTGRESQL:
+                        tallies.append(Tally(f"{kind}, deleting", expiry_aims("shared queue")))
+                        run_expiry(folder / "shared-deleting", tallies[-1], launcher, server)
     return tallies
 
 

@@ -1,4 +1,4 @@
-"""`touchplate jobs`: add, list, show, cancel and watch the jobs of a queue, and see who works for it."""
+"""`touchplate jobs`: add, list, show, cancel, watch and delete jobs of a queue, and see who works for it."""
 
 import argparse
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.values import Secret
 from touchplate.builder.cli.job_tables import print_job, print_jobs, print_workers
 from touchplate.builder.cli.jobs_add import add_options, run_add
+from touchplate.builder.cli.jobs_prune import add_prune_options, run_prune
 from touchplate.builder.queue.address import add_server, server_url
 from touchplate.builder.queue.client import QueueClient
 from touchplate.builder.queue.jobs import CLOSED, MAX_LISTED, STATES, Job
@@ -26,6 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     adder = _command(commands, "add", "ask for a rebuild")
     add_options(adder)
     _command(commands, "workers", "who works for the queue")
+    add_prune_options(_command(commands, "prune", "delete jobs that ended long ago"))
     for name, summary in (("show", "one job"), ("cancel", "end an open job"), ("log", "a job's output")):
         one = _command(commands, name, summary)
         one.add_argument("number", type=int, metavar="N", help="its number")
@@ -57,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         "cancel": _cancel,
         "log": _log,
         "workers": _workers,
+        "prune": run_prune,
     }
     with _opened(args) as queue:
         return run_command[args.jobs_command](args, queue)

@@ -40,7 +40,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     root_shelf.register_list(
         commands.add_parser("list", help="the roots that stand here, and their last use")
     )
-    root_shelf.register_prune(commands.add_parser("prune", help="remove roots, never one in use"))
+    root_shelf.register_prune(
+        commands.add_parser("prune", help="remove roots, none in use, and their packages")
+    )
     for each in (lock, make):
         each.add_argument(
             "--archive",

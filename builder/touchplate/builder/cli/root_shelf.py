@@ -14,7 +14,7 @@ from touchplate.builder.roots.store import Roots
 from touchplate.builder.workshop import default_data
 from touchplate.verify.encoding import format_time
 from touchplate.verify.jcs import JSONValue
-from touchplate.verify.output import print_json, print_line
+from touchplate.verify.output import print_json, print_line, print_note
 from touchplate.verify.usage import OK, UsageError
 
 _DAY_SECONDS = 24 * 3600
@@ -68,13 +68,19 @@ def run_prune(args: argparse.Namespace) -> int:
             unused_since=since,
             removing=lambda one: display.step(f"remove the root {one.tree[:16]}"),
         )
-    freed = sum(one.size for one in gone)
+    packages = roots.prune_packages()
+    freed = sum(one.size for one in gone) + packages.size
     if args.json:
-        print_json({"freed_bytes": freed, "removed": [_value(one, _lock_of(roots, one)) for one in gone]})
+        removed: list[JSONValue] = [_value(one, _lock_of(roots, one)) for one in gone]
+        told: dict[str, JSONValue] = {"kept": packages.why_not or None, "removed": packages.count}
+        print_json({"freed_bytes": freed, "packages": told, "removed": removed})
         return OK
     for one in gone:
         print_line(f"removed  {one.tree}")
-    print_line(f"{len(gone)} build roots removed, {freed / 1e6:.1f} MB freed")
+    said = f"{len(gone)} build roots and {packages.count} downloaded packages removed"
+    print_line(f"{said}, {freed / 1e6:.1f} MB freed")
+    if packages.why_not:
+        print_note(f"all downloaded packages stay: {packages.why_not}")
     return OK
 
 

@@ -10,6 +10,7 @@ from touchplate.base.http import HTTPClient, Response
 from touchplate.builder.queue.events import follow
 from touchplate.builder.queue.jobs import (
     BadJobError,
+    DeletedJobError,
     Job,
     Lease,
     LeaseLostError,
@@ -21,10 +22,13 @@ from touchplate.builder.queue.jobs import (
     TooManyRequestsError,
     WorkerSlot,
 )
+from touchplate.builder.queue.retention import Wanted
 from touchplate.builder.queue.wire import (
     MAX_STATEMENTS_BYTES,
     format_envelopes,
+    format_wanted,
     need_object,
+    parse_counts,
     parse_envelopes,
     parse_job,
     parse_lease,
@@ -34,7 +38,14 @@ from touchplate.verify.encoding import encode_base64
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue, format_json, parse_json
 
-_KINDS = (BadJobError, NoJobError, LeaseLostError, QueueFullError, TooManyRequestsError)
+_KINDS = (
+    BadJobError,
+    NoJobError,
+    DeletedJobError,
+    LeaseLostError,
+    QueueFullError,
+    TooManyRequestsError,
+)
 _ERRORS: dict[str, type[QueueError]] = {
     "too-late": BadJobError,
     "overrun": LeaseLostError,
@@ -115,6 +126,11 @@ class QueueClient:
     def cancel(self, number: int, *, signed: bool = False) -> Job:
         """End an open job; one whose statements are signed only when `signed` says so."""
         return parse_job(self._post(f"{number}/cancel{'?signed=1' if signed else ''}", {}))
+
+    def prune(self, wanted: Wanted, *, dry_run: bool = False) -> tuple[dict[str, int], bool]:
+        """Delete jobs that ended, as many as one call takes, or only count them: how many of each state, and
+        whether there is more."""
+        return parse_counts(self._post("prune", format_wanted(wanted, dry_run=dry_run)))
 
     def find(self, number: int) -> Job:
         """One job."""

@@ -1,7 +1,8 @@
 """The queue over HTTP, mounted under `/builder`: what workers and administrators ask of it, by tokens.
 
-`GET /jobs`, `GET /jobs/N`, `GET /jobs/workers` and the live output of a job are for every token; adding and
-cancelling for those of scope `admin`; leases, and reports of whoever holds one, for those of scope `work`.
+`GET /jobs`, `GET /jobs/N`, `GET /jobs/workers` and the live output of a job are for every token; adding,
+cancelling and deleting for those of scope `admin`; leases, and reports of whoever holds one, for those of
+scope `work`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from touchplate.base.status import (
     BAD_REQUEST,
     CONFLICT,
     FORBIDDEN,
+    GONE,
     NOT_FOUND,
     OVERLOADED,
     TOO_LARGE,
@@ -33,9 +35,12 @@ from touchplate.base.status import (
 )
 from touchplate.builder.bodies import ClientGoneError, read_pieces
 from touchplate.builder.queue import jobs as queue_jobs
+from touchplate.builder.queue.housekeeping import Housekeeper
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_NAME_CHARS, BadJobError, QueueError, Result
 from touchplate.builder.queue.live import EventStream, LiveOutput
 from touchplate.builder.queue.outputs import Outputs
+from touchplate.builder.queue.prune import Pruner, WrongClockError
+from touchplate.builder.queue.retention import Retention
 from touchplate.builder.queue.store import Queue
 from touchplate.builder.queue.tokens import Caller, Scope
 from touchplate.builder.queue.wire import (
@@ -47,6 +52,7 @@ from touchplate.builder.queue.wire import (
     format_worker,
     need_object,
     parse_envelopes,
+    parse_wanted,
 )
 from touchplate.builder.queue.workers import Workers
 from touchplate.verify.encoding import decode_base64, parse_decimal
@@ -88,6 +94,8 @@ _STATUS = StatusTable().extended(
         BadJobError: BAD_REQUEST,
         ClientGoneError: BAD_REQUEST,
         queue_jobs.NoJobError: NOT_FOUND,
+        queue_jobs.DeletedJobError: GONE,
+        WrongClockError: UNAVAILABLE,
         queue_jobs.LeaseLostError: CONFLICT,
         queue_jobs.QueueFullError: OVERLOADED,
         queue_jobs.TooManyRequestsError: TOO_MANY,
@@ -103,7 +111,12 @@ class JobRoutes:
     """The routes over one queue."""
 
     def __init__(
-        self, queue: Queue, tokens: BearerTokens[Caller], *, clock: Callable[[], float] | None = None
+        self,
+        queue: Queue,
+        tokens: BearerTokens[Caller],
+        *,
+        clock: Callable[[], float] | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self.queue = queue
         self._outputs = Outputs(queue)
@@ -113,6 +126,12 @@ class JobRoutes:
         """What is written down as the time, also for jobs that others add to the queue of these routes."""
         self.threads = CapacityLimiter(THREADS)
         self.live = LiveOutput(queue, self._outputs, self.clock)
+        self._pruner = Pruner(queue, retention)
+        self._housekeeper = Housekeeper(self._pruner, self.clock)
+
+    def start(self) -> None:
+        """Begin to delete jobs whose time is over."""
+        self._housekeeper.start()
 
     def may_store(self, request: Request) -> bool:
         """Whether the request has a worker's or administrator's token: such a one may also store evidence."""
@@ -122,6 +141,7 @@ class JobRoutes:
     def stop(self) -> None:
         """End the streams, and let go of the database."""
         self.live.stop()
+        self._housekeeper.stop()
         self.queue.close()
 
     def router(self) -> APIRouter:
@@ -131,6 +151,7 @@ class JobRoutes:
             ("/jobs", "GET", self._list),
             ("/jobs", "POST", self._add),
             ("/jobs/lease", "POST", self._lease),
+            ("/jobs/prune", "POST", self._prune),
             ("/jobs/workers", "GET", self._list_workers),
             ("/jobs/{number}", "GET", self._show),
             ("/jobs/{number}/output", "GET", self._watch),
@@ -185,6 +206,16 @@ class JobRoutes:
         signed = request.query_params.get("signed") == "1"
         job = await self._run(lambda: self.queue.cancel(_number(request), now, signed=signed))
         return JSONResponse(format_job(job))
+
+    async def _prune(self, request: Request) -> Response:
+        self._caller(request, "admin")
+        message = await _body(request)
+        wanted, now = parse_wanted(message), self._now()
+        if message.get("dry_run") is True:
+            counts = await self._run(lambda: self._pruner.count_wanted(wanted, now))
+            return JSONResponse({"jobs": counts, "more": False})
+        deleted, is_more = await self._run(lambda: self._pruner.delete_wanted(wanted, now))
+        return JSONResponse({"jobs": deleted, "more": is_more})
 
     async def _lease(self, request: Request) -> Response:
         caller = self._caller(request, "work")

@@ -174,6 +174,12 @@ class NoJobError(QueueError):
     default_reason = "no-such-job"
 
 
+class DeletedJobError(NoJobError):
+    """There was a job of this number: it ended, was kept for its time, and is gone."""
+
+    default_reason = "job-deleted"
+
+
 class LeaseLostError(QueueError):
     """The lease ended: the job was cancelled, finished, or is another worker's now. Stop working on it."""
 

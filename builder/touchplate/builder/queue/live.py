@@ -19,7 +19,7 @@ from anyio.to_thread import run_sync
 from fastapi.responses import StreamingResponse
 
 from touchplate.base.errors import StorageError
-from touchplate.builder.queue.jobs import CLOSED, Job
+from touchplate.builder.queue.jobs import CLOSED, Job, NoJobError
 from touchplate.builder.queue.outputs import Outputs
 from touchplate.builder.queue.store import Queue
 
@@ -130,8 +130,8 @@ class LiveOutput:
         try:
             async for events in self._follow(_Cursor(number, start), wait=wait):
                 yield events
-        except StorageError:
-            return  # the client comes back by itself, and goes on where it was
+        except (StorageError, NoJobError):
+            return  # the client comes back by itself, and goes on where it was, or is told that it is deleted
         finally:
             self._open[whose] -= 1
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import func, insert, select
 
 from touchplate.base.sql import begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, MAX_OUTPUT_BYTES, BadJobError
-from touchplate.builder.queue.schema import jobs, output
+from touchplate.builder.queue.schema import output
 from touchplate.builder.queue.store import Queue, newest
-
-KEPT_SECONDS = 7 * 24 * 3600
-"""How long the output of a closed job is kept: the build log itself is evidence, and stays."""
-
-FORGET_SECONDS = 3600
-"""Between two looks for what is to be forgotten: each goes over all jobs there ever were."""
 
 READ_PIECES = 16
 """Pieces of one answer: a quarter of a minute of those that come each second."""
@@ -29,7 +23,6 @@ class Outputs:
 
     def __init__(self, queue: Queue) -> None:
         self._engine = queue.engine
-        self._forgot: int | None = None
 
     def append(self, number: int, secret: str, data: bytes, now: int) -> int:
         """Add a piece; answers how many bytes are kept now. Raises LeaseLostError, BadJobError.
@@ -50,9 +43,6 @@ class Outputs:
             end = 0 if last is None else last[0] + last[1]
             if not data or end >= MAX_OUTPUT_BYTES:
                 return end
-            if last is None and (self._forgot is None or abs(now - self._forgot) >= FORGET_SECONDS):
-                _forget_old(transaction, now)
-                self._forgot = now
             if end + len(data) >= MAX_OUTPUT_BYTES:
                 data = data[: MAX_OUTPUT_BYTES - end] + _CUT
             transaction.execute(insert(output), {"job_id": number, "start": end, "data": data})
@@ -73,8 +63,3 @@ class Outputs:
                 .limit(READ_PIECES)
             ).all()
         return b"".join(row.data[max(0, start - row.start) :] for row in rows)
-
-
-def _forget_old(transaction: Connection, now: int) -> None:
-    old = select(jobs.c.job_id).where(jobs.c.finished < now - KEPT_SECONDS)
-    transaction.execute(delete(output).where(output.c.job_id.in_(old)))

@@ -3,6 +3,7 @@
     jobs        one row per job; at most one open row per package and definition
     job_output  what a job's worker printed, in pieces, for those who watch
     workers     one row per slot of a worker that asked for jobs of late
+    pruned      one row per state of which jobs were deleted, since when and up to which number
 
 The queue is no record: what was found is in the log, and evidence beside it. A change to the tables needs a
 migration (`migrations/`).
@@ -60,6 +61,8 @@ jobs = Table(
     Column("beats", Integer, nullable=False, server_default="0"),
     # Seconds that it has lasted, as those who renewed it saw them pass.
     Column("held", Integer, nullable=False, server_default="0"),
+    # 1 once its output, and the statements of one that is done, are gone.
+    Column("emptied", Integer, nullable=False, server_default="0"),
     # SQLite must not give a number again: those who watch an old job would see a new one.
     sqlite_autoincrement=True,
 )
@@ -76,7 +79,16 @@ Index(
 )
 Index("jobs_in_order", jobs.c.state, jobs.c.priority.desc(), jobs.c.job_id)
 Index("jobs_of_package", jobs.c.package, jobs.c.definition, jobs.c.job_id)
-Index("jobs_of_client", jobs.c.client, jobs.c.created)
+# What was asked for within the hour, by whomever: whoever counts it reads nothing else.
+Index("jobs_by_time", jobs.c.created, jobs.c.client)
+
+IS_FULL = text("emptied = 0 AND finished IS NOT NULL")
+"""Of jobs that ended and are not emptied. As a text: SQLite takes an index of some rows for no others."""
+
+_HAS_ENDED = text("finished IS NOT NULL")
+
+Index("jobs_to_empty", jobs.c.finished, sqlite_where=IS_FULL, postgresql_where=IS_FULL)
+Index("jobs_ended", jobs.c.state, jobs.c.finished, sqlite_where=_HAS_ENDED, postgresql_where=_HAS_ENDED)
 
 output = Table(
     "job_output",
@@ -96,4 +108,16 @@ workers = Table(
     Column("backend", Text, nullable=False),
     Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False),
+)
+
+pruned = Table(
+    "pruned",
+    metadata,
+    Column("state", String(10), primary_key=True),
+    # The greatest number of a job in that state that was deleted.
+    Column("highest", BigInteger, nullable=False),
+    # How many there were.
+    Column("jobs", BigInteger, nullable=False),
+    # For how long after its end the last of them was kept, at least.
+    Column("kept_seconds", BigInteger, nullable=False),
 )

@@ -15,7 +15,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Row, and_, case, func, insert, or_, select, text, true, update
 
 from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
 from touchplate.builder.queue.jobs import (
@@ -32,6 +32,7 @@ from touchplate.builder.queue.jobs import (
     OPEN,
     RESULTS,
     BadJobError,
+    DeletedJobError,
     Job,
     Lease,
     LeaseLostError,
@@ -44,7 +45,8 @@ from touchplate.builder.queue.jobs import (
 )
 from touchplate.builder.queue.leases import COLUMNS, LeaseWatch
 from touchplate.builder.queue.migrations import MIGRATIONS, prepare
-from touchplate.builder.queue.schema import jobs
+from touchplate.builder.queue.retention import format_span
+from touchplate.builder.queue.schema import jobs, pruned
 from touchplate.verify.errors import MalformedError
 from touchplate.verify.output import printable
 from touchplate.verify.purl import normalise_purl
@@ -61,7 +63,7 @@ more than workers that ask in the same moment."""
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 
 _SHOWN = (
-    *(column for column in jobs.c if column.name not in ("parcel", "secret")),
+    *(column for column in jobs.c if column.name not in ("parcel", "secret", "emptied")),
     jobs.c.parcel.is_not(None).label("is_signed"),
 )
 """What a `Job` says of a row that is only shown. Not the statements: those of a thousand jobs are megabytes.
@@ -137,27 +139,30 @@ class Queue:
         return row.finished is not None and since < row.finished <= now + AHEAD_SECONDS
 
     def _check_room(self, transaction: Connection, client: str | None, now: int) -> None:
-        count = select(func.count()).select_from(jobs)
-        if transaction.execute(count.where(jobs.c.state.in_(OPEN))).scalar_one() >= self.limits.open_jobs:
-            raise QueueFullError(
-                f"{self.limits.open_jobs} jobs are open, and the queue takes no more; try later"
-            )
+        limits = self.limits
+        is_open = jobs.c.state.in_(OPEN)
+        is_asked, is_anonymous = jobs.c.client != "", jobs.c.client.startswith(ANONYMOUS, autoescape=True)
+        # Who asked is counted, never searched for: a database that searched for all clients without a token
+        # would go through every job there ever was.
+        every, asked, anonymous = transaction.execute(_counts(is_open, true(), is_asked, is_anonymous)).one()
+        if every >= limits.open_jobs:
+            raise QueueFullError(f"{limits.open_jobs} jobs are open, and the queue takes no more; try later")
         if client is None:
             return
-        anonymous = jobs.c.client.startswith(ANONYMOUS, autoescape=True)
-        asked = count.where(jobs.c.client != "", jobs.c.state.in_(OPEN))
-        places = [(asked, self.limits.open_asked, "")]
-        if client.startswith(ANONYMOUS):
-            places.append((asked.where(anonymous), self.limits.open_anonymous, " without a token"))
-        for query, most, whose in places:
-            if transaction.execute(query).scalar_one() >= most:
+        is_nameless = client.startswith(ANONYMOUS)
+        for count, most, whose in (
+            (asked, limits.open_asked, ""),
+            (anonymous if is_nameless else 0, limits.open_anonymous, " without a token"),
+        ):
+            if count >= most:
                 raise QueueFullError(f"{most} jobs that clients{whose} asked for are open, no more may be")
-        recent = count.where(jobs.c.created > now - _HOUR, jobs.c.created <= now + AHEAD_SECONDS)
-        bounds = [(recent.where(jobs.c.client == client), self.limits.asked_per_hour, "")]
-        if client.startswith(ANONYMOUS):
-            bounds.append((recent.where(anonymous), self.limits.anonymous_per_hour, " without a token"))
-        for query, most, whose in bounds:
-            if transaction.execute(query).scalar_one() >= most:
+        is_recent = and_(jobs.c.created > now - _HOUR, jobs.c.created <= now + AHEAD_SECONDS)
+        own, nameless = transaction.execute(_counts(is_recent, jobs.c.client == client, is_anonymous)).one()
+        for count, most, whose in (
+            (own, limits.asked_per_hour, ""),
+            (nameless if is_nameless else 0, limits.anonymous_per_hour, " without a token"),
+        ):
+            if count >= most:
                 raise TooManyRequestsError(
                     f"{most} rebuilds an hour may be asked for{whose}; try again later"
                 )
@@ -342,7 +347,7 @@ class Queue:
         with database_errors("cancel a job"), begin_write(self.engine) as transaction:
             row = _locked(transaction, number)
             if row is None:
-                raise NoJobError(f"there is no job {number}")
+                raise _missing(transaction, number)
             if row.state in OPEN:
                 if row.parcel is not None and not signed:
                     raise BadJobError(
@@ -371,6 +376,11 @@ class Queue:
         wanted = select(*_SHOWN).where(jobs.c.job_id.in_(numbers)).order_by(jobs.c.job_id.desc())
         with database_errors("list jobs"), begin_read(self.engine) as transaction:
             return [_job(row) for row in transaction.execute(wanted)]
+
+
+def _counts(among: Any, *kinds: Any) -> Any:
+    """The statement that counts the jobs of each kind among some."""
+    return select(*(func.count(case((kind, 1))) for kind in kinds)).select_from(jobs).where(among)
 
 
 def _next(over: Sequence[int]) -> Any:
@@ -439,8 +449,23 @@ def _close(transaction: Connection, number: int, state: State, now: int, **value
 def _find(transaction: Connection, number: int) -> Job:
     row = transaction.execute(select(*_SHOWN).where(jobs.c.job_id == number)).one_or_none()
     if row is None:
-        raise NoJobError(f"there is no job {number}")
+        raise _missing(transaction, number)
     return _job(row)
+
+
+def _missing(transaction: Connection, number: int) -> NoJobError:
+    """What to say of a number that has no row. Numbers are given once, in order: one that is not above all
+    that were deleted was deleted, too."""
+    rows = transaction.execute(
+        select(pruned).where(pruned.c.highest >= number).order_by(pruned.c.state)
+    ).all()
+    if number < 1 or not rows:
+        return NoJobError(f"there is no job {number}")
+    kept = ", ".join(f"{format_span(row.kept_seconds)} when {row.state}" for row in rows)
+    return DeletedJobError(
+        f"job {number} was deleted: a job goes some time after its end ({kept}); what it found, if"
+        " anything, is in the log"
+    )
 
 
 def _job(row: Row[Any]) -> Job:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
-from typing import Any
+from typing import Any, cast
 
 from touchplate.builder.queue.jobs import (
     LONGEST_LEASE_SECONDS,
@@ -11,8 +11,10 @@ from touchplate.builder.queue.jobs import (
     BadJobError,
     Job,
     Lease,
+    State,
     WorkerSlot,
 )
+from touchplate.builder.queue.retention import Wanted
 from touchplate.verify.encoding import decode_base64, encode_base64
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, JSONValue
@@ -73,6 +75,35 @@ def parse_worker(value: JSON) -> WorkerSlot:
         if not isinstance(part, kind) and not (name == "job" and part is None):
             raise BadJobError(f"a worker without {name}, or with one of another type")
     return WorkerSlot(**found)
+
+
+def format_wanted(wanted: Wanted, *, dry_run: bool) -> dict[str, JSONValue]:
+    """What a person wants to have deleted, or only counted."""
+    return {"older": wanted.older, "states": list(wanted.states), "dry_run": dry_run}
+
+
+def parse_wanted(value: JSON) -> Wanted:
+    """What `format_wanted` made; each member may be missing. Raises BadJobError."""
+    message = need_object(value)
+    older, states, dry = message.get("older"), message.get("states", []), message.get("dry_run", False)
+    if older is not None and (not isinstance(older, int) or isinstance(older, bool)):
+        raise BadJobError("older: write a whole number of seconds")
+    if not isinstance(states, list) or not all(isinstance(one, str) for one in states):
+        raise BadJobError("states: write a list of states")
+    if not isinstance(dry, bool):
+        raise BadJobError("dry_run: write true or false")
+    return Wanted(older, tuple(cast(State, one) for one in states))
+
+
+def parse_counts(value: JSON) -> tuple[dict[str, int], bool]:
+    """How many jobs of each state were deleted, or would be, and whether there is more. Raises
+    BadJobError."""
+    message = need_object(value)
+    counts = need_object(message.get("jobs"))
+    found = {state: count for state, count in counts.items() if isinstance(count, int)}
+    if found.keys() != counts.keys():
+        raise BadJobError("counts of jobs that are no numbers")
+    return found, message.get("more") is True
 
 
 def format_lease(lease: Lease) -> dict[str, JSONValue]:

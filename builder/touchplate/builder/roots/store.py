@@ -1,6 +1,7 @@
 """The build roots of this host: made from their locks, each under its tree digest, and checked before use.
 
     <data>/roots/<tree digest>/     the root: usr, etc, var and the links beside them (`shelf`)
+    <data>/debs/                    the packages of which they are made (`debs`)
     <data>/evidence/                root locks, and the listing of each root (by its SHA-256, the tree digest)
 
 A root is hashed whole when a process first uses it, and its *seal* is taken: what the file system says of
@@ -21,6 +22,7 @@ from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES
 from touchplate.builder.errors import BuilderError, HostLack
 from touchplate.builder.roots.apt import find_archives, machine_architecture, resolve
 from touchplate.builder.roots.archives import fetch_packages
+from touchplate.builder.roots.debs import Debs, RemovedPackages
 from touchplate.builder.roots.listing import first_difference
 from touchplate.builder.roots.lock import LOCK_BYTES, RootLock, RootLockError, make_root_lock, parse_root_lock
 from touchplate.builder.roots.make import Recipe, make_root, need_mmdebstrap
@@ -61,6 +63,7 @@ class Roots:
     ) -> None:
         self._data = data
         self.shelf = Shelf(data / "roots")
+        self._debs = Debs(data / "debs")
         self._most = most
         self._work = work
         self._evidence = evidence
@@ -85,10 +88,10 @@ class Roots:
         recipe = Recipe(resolved.architecture, resolved.epoch if epoch is None else epoch, resolved.packages)
         # Before minutes of work: what apt says must be what a lock can say.
         make_root_lock(suite, recipe.architecture, recipe.epoch, recipe.packages, "0" * 64)
-        self._fetch(recipe, suite)
-        with locked_folder(self.shelf.folder, ASIDE) as aside:
-            first = self._make(recipe, aside / "first")
-            second = self._make(recipe, aside / "second")
+        with self._debs.using() as debs, locked_folder(self.shelf.folder, ASIDE) as aside:
+            self._fetch(recipe, suite, debs)
+            first = self._make(recipe, debs, aside / "first")
+            second = self._make(recipe, debs, aside / "second")
             if found := first_difference(first, second):
                 raise HostLack(f"two makings of this root differ: {found}", reason="not-reproducible")
             tree = hashlib.sha256(first).hexdigest()
@@ -114,14 +117,29 @@ class Roots:
         if self._most is not None:
             self.shelf.prune(keep=max(0, self._most - 1))
         recipe = Recipe(lock.architecture, lock.source_date_epoch, lock.packages)
-        self._fetch(recipe, lock.suite)
-        with locked_folder(self.shelf.folder, ASIDE) as aside:
-            listing = self._make(recipe, aside / "first")
+        with self._debs.using() as debs, locked_folder(self.shelf.folder, ASIDE) as aside:
+            self._fetch(recipe, lock.suite, debs)
+            listing = self._make(recipe, debs, aside / "first")
             if hashlib.sha256(listing).hexdigest() != lock.tree:
-                again = self._make(recipe, aside / "second")
+                again = self._make(recipe, debs, aside / "second")
                 raise _differs(lock, listing, self._listing_of(lock.tree), again)
             self._keep(lock, listing, aside / "first")
         return Root(home, lock, listing)
+
+    def prune_packages(self) -> RemovedPackages:
+        """Remove downloaded packages that the lock of no root that stands names. None goes while somebody
+        makes a root, or while one stands whose lock is not known here.
+
+        Never done by itself: mirrors drop packages that were superseded, and a root that is made again later
+        may need an archive that keeps them.
+        """
+        kept: set[str] = set()
+        for root in self.shelf.standing():
+            lock = self.find_lock(root.lock) if root.lock else None
+            if lock is None:
+                return RemovedPackages(why_not=f"the lock of the root {root.tree} is not known here")
+            kept.update(package.sha256 for package in lock.packages)
+        return self._debs.remove_others(kept)
 
     def need(self, sha256: str) -> Root:
         """The root of the lock with this digest, made when it is not there.
@@ -164,21 +182,18 @@ class Roots:
                 f"the root is of {lock.architecture}, and this machine of {here}", reason="no-root"
             )
 
-    def _fetch(self, recipe: Recipe, suite: str) -> None:
+    def _fetch(self, recipe: Recipe, suite: str, debs: DigestFolder) -> None:
         def find() -> Mapping[str, str]:
             needed = {one.upstream for one in recipe.packages}
             known = {} if needed <= self._archives.keys() else find_archives(suite, self._data)
             return {**known, **self._archives}
 
-        fetch_packages(recipe.packages, self._debs(), find, self._display)
+        fetch_packages(recipe.packages, debs, find, self._display)
 
-    def _debs(self) -> DigestFolder:
-        return DigestFolder(self._data / "debs")
-
-    def _make(self, recipe: Recipe, target: Path) -> bytes:
+    def _make(self, recipe: Recipe, debs: DigestFolder, target: Path) -> bytes:
         """Make a root as `target`; its listing."""
         sandbox = self._open_sandbox(SandboxConfig(work=self._work, uids=ID_RANGES))
-        make_root(recipe, self._debs(), sandbox, target, self._display)
+        make_root(recipe, debs, sandbox, target, self._display)
         listing = b"".join(tree_lines(target))
         if len(listing) > MAX_EVIDENCE_BYTES:  # it could never be published
             raise HostLack(

@@ -12,7 +12,7 @@ from touchplate.base.migrations import Migrations
 from touchplate.base.migrations import prepare as prepare_tables
 from touchplate.builder.queue.schema import jobs, metadata
 
-NEWEST = "0003"
+NEWEST = "0004"
 """The revision that `schema.py` is."""
 
 VERSION_TABLE = "queue_version"
