@@ -123,6 +123,10 @@ NOT_PINNED = "not-pinned"
 """Reason of a HostLack: the build needs what its definition does not pin, so no host has it."""
 
 
+KEY_REFUSED = "key-refused"
+"""Reason of a HostLack: the log that results are for does not know the key that signs them."""
+
+
 class HostLack(BuilderError):  # noqa: N818  see PhaseFailed
     """This host cannot do the build (no JDK, no sandbox, no disk, upstream down): nothing is logged.
 

@@ -35,7 +35,7 @@ from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.repeat import fetch_root_lock
 from touchplate.builder.repeatability.report import repeatability_lines
 from touchplate.builder.roots.shelf import MOST_ROOTS
-from touchplate.builder.submit import add_envelopes, is_refused_for_good, make_statements
+from touchplate.builder.submit import add_envelopes, is_refused_for_good, is_unknown_key, make_statements
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import format_json, parse_json
@@ -44,6 +44,9 @@ from touchplate.verify.purl import parse_purl
 from touchplate.verify.sources import AnswerError
 
 MODULE = "touchplate.builder.job"
+
+REFUSED_KEY = 3
+"""Exit code: the queue knows what came of the job, and the log does not know the worker's key (any more)."""
 
 MAX_TASK_BYTES = 32 * 1024 * 1024
 """Of the task: statements that are stored already come with it."""
@@ -122,8 +125,11 @@ def open_queue(settings: Settings) -> Iterator[QueueClient]:
         yield QueueClient(f"{settings.server}/jobs", client, settings.token)
 
 
-def run_task(task: Task) -> None:
-    """Do the job, and tell the queue what came of it. Raises ServerError when that cannot be told."""
+def run_task(task: Task) -> int:
+    """Do the job, and tell the queue what came of it: 0, or `REFUSED_KEY`.
+
+    Raises ServerError when that cannot be told.
+    """
     with open_queue(task.settings) as queue:
         try:
             _run(task, queue)
@@ -134,6 +140,8 @@ def run_task(task: Task) -> None:
         except AnswerError as error:
             end = queue.fail if is_refused_for_good(error) else queue.give_back
             _tell(end, task, f"the log answered: {error.reason}: {error}")
+            if is_unknown_key(error):
+                return REFUSED_KEY
         except HostLack as error:
             end = queue.fail if is_lacked_everywhere(error) else queue.give_back
             _tell(end, task, f"{error.reason}: {error}")
@@ -143,6 +151,7 @@ def run_task(task: Task) -> None:
             _tell(queue.give_back, task, f"{error.reason}: {error}")
         except OSError as error:  # the disk, mostly: to die of it would look like a job that kills workers
             _tell(queue.give_back, task, f"{StorageError.default_reason}: {error}")
+    return 0
 
 
 def is_lacked_everywhere(error: HostLack) -> bool:
@@ -253,15 +262,14 @@ def _die_with_worker() -> None:
 
 
 def main() -> int:
-    """0 when the queue knows what came of the job."""
+    """0, or `REFUSED_KEY`, when the queue knows what came of the job."""
     task = parse_task(sys.stdin.buffer.readline())
     threading.Thread(target=_die_with_worker, daemon=True).start()
     try:
-        run_task(task)
+        return run_task(task)
     except (TouchplateError, VerifyError, HostLack) as error:
         _say(describe(error))
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.base.progress import STEP
-from touchplate.builder.errors import HostLack
-from touchplate.builder.job import MODULE, Settings, Task, open_queue
+from touchplate.builder.errors import KEY_REFUSED, HostLack
+from touchplate.builder.job import MODULE, REFUSED_KEY, Settings, Task, open_queue
 from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
 from touchplate.builder.sandbox.bubblewrap import SandboxConfig
 from touchplate.builder.sandbox.workspace import JOB, end_abandoned, remove_abandoned
+from touchplate.builder.submit import refused_key
 from touchplate.builder.workshop import TREE
 
 POLL_SECONDS = 5.0
@@ -161,9 +162,14 @@ class Worker:
             code = keeper.follow(lambda phase: self._show(slot, f"job {job.number}: {phase}"))
         finally:
             self._show(slot, "")
-        self.done += code == 0
+        is_told = code in (0, REFUSED_KEY)
+        self.done += is_told
         said = f": {keeper.lost or keeper.last}" if keeper.lost or keeper.last else ""
-        self._tell(f"slot {slot}: job {job.number}: {'ended' if code == 0 else f'died ({code})'}{said}")
+        self._tell(f"slot {slot}: job {job.number}: {'ended' if is_told else f'died ({code})'}{said}")
+        if code == REFUSED_KEY:  # each further job would be built, and fail for good
+            raise HostLack(refused_key(self._settings.job.log, keeper.last), reason=KEY_REFUSED)
+        if not is_told:  # what it left is as large as a build may be, and the next job may be long in coming
+            self._tidy()
 
 
 class StepReader:

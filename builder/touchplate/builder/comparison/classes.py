@@ -42,7 +42,7 @@ def is_class(data: bytes) -> bool:
 
 
 def name_jdk(published: bytes, rebuilt: bytes) -> tuple[str, str] | None:
-    """(cause, detail) for two class files of which each was made by another JDK; None where they do not say so.
+    """(cause, detail) for two class files that two JDKs made; None where they do not say so.
 
     Of the same major version, a module's descriptor says so: javac writes into it against which release of
     the JDK's own modules it was compiled. It counts when nothing else differs.
