@@ -37,7 +37,7 @@ MARKS = (
 
 CAUSES = {
     "jdk-major": "compiled or packed by another major version of the JDK",
-    "jdk-patch": "compiled or packed by another update, or another vendor's, of the same major version of the JDK",
+    "jdk-patch": "compiled or packed by another update or vendor of the same JDK",
     "package-versions": "packages of other versions were installed, as on another day",
     "line-ends": "lines end as on another system",
     "locale": "letters beyond ASCII, which another locale reads or writes in another way",
