@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+from touchplate.base.environment import read_environment
+from touchplate.base.http import make_tls_context
 from touchplate.builder.attestation.attest import (
     BuildFacts,
     Compared,
@@ -30,7 +32,7 @@ from touchplate.verify.encoding import format_time
 from touchplate.verify.errors import TransportError
 from touchplate.verify.jcs import format_json
 from touchplate.verify.keys import StatementSigner
-from touchplate.verify.sources import AnswerError, add_envelope, open_source
+from touchplate.verify.sources import AnswerError, LogSource, add_envelope, open_source
 
 BUILD_TYPE = "https://touchplate.dev/buildtypes/{ecosystem}/v1"
 
@@ -121,8 +123,14 @@ def _send(workshop: Workshop, parcel: Parcel, log: str, server: EvidenceServer |
 
 def add_envelopes(log: str, envelopes: Sequence[bytes]) -> tuple[int, ...]:
     """Put envelopes into the log, in order; their indexes. Raises TransportError, AnswerError."""
-    source = open_source(log)
+    source = _open(log)
     return tuple(add_envelope(source, envelope) for envelope in envelopes)
+
+
+def _open(log: str) -> LogSource:
+    """The log; over https by the same authorities as queue, evidence and upstreams. Raises ConfigError."""
+    tls = make_tls_context(read_environment()) if log.startswith("https:") else None
+    return open_source(log, tls)
 
 
 def check_admitted(log: str, signer: StatementSigner) -> None:
@@ -133,7 +141,7 @@ def check_admitted(log: str, signer: StatementSigner) -> None:
     to send.
     """
     try:
-        add_envelope(open_source(log), sign_envelope(NO_STATEMENT, signer), signer.key.spki_sha256)
+        add_envelope(_open(log), sign_envelope(NO_STATEMENT, signer), signer.key.spki_sha256)
     except TransportError as error:
         if is_unknown_key(error):
             raise HostLack(refused_key(log, str(error)), reason=KEY_REFUSED) from error
