@@ -186,6 +186,20 @@ def test_not_built_is_logged_as_such(person: Person, host: LogHost) -> None:
     assert (code, again["same"]) == (0, True)
 
 
+def test_a_package_that_is_not_built_for_another_reason_is_not_the_same(
+    person: Person, host: LogHost
+) -> None:
+    require_sandbox()
+    later = "org/example/lib/2/lib-2.txt"
+    definition = person.definition(f"get({later!r})\nsys.exit(1)")
+    code, result = person.json("--definition", definition, *host.signing)
+    assert (code, result["failure"]["phase"]) == (1, "fetch")
+    publish(person.scene.repository, later, CONTENT)
+    code, again = person.json("--from", "0", *host.reading)
+    assert (again["result"], again["failure"]["phase"]) == ("not-built", "build")
+    assert (code, again["same"]) == (1, False)
+
+
 def test_envelopes_of_an_interrupted_run_are_sent_later_byte_for_byte(person: Person, host: LogHost) -> None:
     require_sandbox()
     definition = person.definition("jar(b'made from source\\n')")
