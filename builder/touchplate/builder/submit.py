@@ -144,17 +144,16 @@ def check_admitted(log: str, signer: StatementSigner) -> None:
         add_envelope(_open(log), sign_envelope(NO_STATEMENT, signer), signer.key.spki_sha256)
     except TransportError as error:
         if is_unknown_key(error):
-            raise HostLack(refused_key(log, str(error)), reason=KEY_REFUSED) from error
+            raise HostLack(
+                f"the log {log} does not take this key: {error}; "
+                "have it put on the admission list, or use another",
+                reason=KEY_REFUSED,
+            ) from error
 
 
 def is_unknown_key(error: TransportError) -> bool:
     """Whether the log said that it does not know the key."""
     return error.reason == _UNKNOWN_KEY
-
-
-def refused_key(log: str, said: str) -> str:
-    """The sentence for it, with the remedy."""
-    return f"the log {log} does not take this key: {said}; have it put on the admission list, or use another"
 
 
 def is_refused_for_good(error: AnswerError) -> bool:

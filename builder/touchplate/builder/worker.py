@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.base.progress import STEP
-from touchplate.builder.errors import KEY_REFUSED, HostLack
-from touchplate.builder.job import MODULE, REFUSED_KEY, Settings, Task, open_queue
+from touchplate.builder.errors import HostLack
+from touchplate.builder.job import BAD_KEY, MODULE, Settings, Task, check_key, open_queue
 from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
 from touchplate.builder.sandbox.bubblewrap import SandboxConfig
 from touchplate.builder.sandbox.workspace import JOB, end_abandoned, remove_abandoned
-from touchplate.builder.submit import refused_key
 from touchplate.builder.workshop import TREE
 
 POLL_SECONDS = 5.0
@@ -162,12 +161,12 @@ class Worker:
             code = keeper.follow(lambda phase: self._show(slot, f"job {job.number}: {phase}"))
         finally:
             self._show(slot, "")
-        is_told = code in (0, REFUSED_KEY)
+        is_told = code in (0, BAD_KEY)
         self.done += is_told
         said = f": {keeper.lost or keeper.last}" if keeper.lost or keeper.last else ""
         self._tell(f"slot {slot}: job {job.number}: {'ended' if is_told else f'died ({code})'}{said}")
-        if code == REFUSED_KEY:  # each further job would be built, and fail for good
-            raise HostLack(refused_key(self._settings.job.log, keeper.last), reason=KEY_REFUSED)
+        if code == BAD_KEY:  # each further job would go the same way, all of the queue
+            check_key(self._settings.job)
         if not is_told:  # what it left is as large as a build may be, and the next job may be long in coming
             self._tidy()
 

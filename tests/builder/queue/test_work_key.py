@@ -84,6 +84,33 @@ def test_workers_whose_key_is_revoked_end_and_leave_the_other_jobs_to_those_that
         assert len(one.log()) == 2 * len(names)
 
 
+def test_a_worker_whose_key_others_can_read_meanwhile_gives_its_job_back_and_ends(tmp_path: Path) -> None:
+    require_sandbox()
+    with queue_host(tmp_path) as host:
+        key = host.folder / "rebuilder.pem"
+        worker = host.worker(0, slots=1)
+        try:
+            worker.wait_ready()
+            key.chmod(0o644)
+            number, definition = add(host, "waits")
+            assert worker.wait() == 2
+        finally:
+            if worker.child.poll() is None:
+                worker.end(signal.SIGKILL)
+        assert "run chmod 600 on the file" in worker.lines[-1]
+        job = host.queue.find(number)
+        assert (job.state, job.lacks, job.lost) == ("waiting", 1, 0)
+        assert job.detail.startswith("key-unusable: the key cannot be used: ")
+        assert host.log() == []
+        key.chmod(0o600)
+        second = host.worker(1, slots=1)
+        try:
+            wait_for_all(host, [second])
+        finally:
+            assert second.end(signal.SIGTERM) == 0
+        check_log(host, [definition])
+
+
 def done(one: Fleet) -> int:
     return sum(job.state == "done" for job in one.host.queue.list())
 

@@ -18,10 +18,9 @@ from touchplate.builder.cli.probe import add_backend
 from touchplate.builder.cli.workshop import add_upstreams
 from touchplate.builder.inputs.upstream_client import read_credentials
 from touchplate.builder.inputs.upstream_option import parse_upstreams
-from touchplate.builder.job import Settings, load_operator
+from touchplate.builder.job import Settings, check_key
 from touchplate.builder.queue.address import add_server, server_url
 from touchplate.builder.roots.shelf import MOST_ROOTS
-from touchplate.builder.submit import check_admitted
 from touchplate.builder.worker import Worker, WorkerSettings
 from touchplate.builder.workshop import default_data
 from touchplate.verify.names import check_operator
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         most_roots=args.roots,
     )
     # A key that cannot be used is told now, not by every job.
-    check_admitted(settings.log, load_operator(settings).signer)
+    check_key(settings)
     name = f"{args.name[:40]}.{os.getpid()}"
     made = WorkerSettings(settings, args.slots, name, args.until_empty, read_version())
     # Bars of what runs are for who watches; a log file has a line for each job.
