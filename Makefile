@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 # Test files at a time: tests of one file share servers and sandboxes. PROCESSES=0 runs them in one process.
 PROCESSES ?= 2
 
-.PHONY: hostile hostile-cgroup2 help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian bench-builder
+.PHONY: e2e-maven hostile hostile-cgroup2 help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian bench-builder
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -34,7 +34,9 @@ coverage: setup ## the same tests with branch coverage, also of what is never im
 test-wheel: auditor  ## the auditors' tests against the installed wheel without extras
 	build/auditor/test-venv/bin/python -m pytest -q -o pythonpath=. tests/verify tests/wheel
 
-e2e: setup      ## real releases rebuilt with inferred definitions: the table of results
+e2e: e2e-maven e2e-conan e2e-docker  ## real rebuilds of all three ecosystems, logged and verified offline
+
+e2e-maven: setup  ## real releases rebuilt with inferred definitions: the table of results
 	$(PYTHON) -m tests.e2e.rebuilds
 	$(PYTHON) -m tests.e2e.asked
 
@@ -135,7 +137,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test hostile hostile-cgroup2 fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e e2e-docker pages torture rebuild-sample e2e-conan bench bench-builder  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test hostile hostile-cgroup2 fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e pages torture rebuild-sample bench bench-builder  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.builder.loghost import LogHost, log_host
+from tests.builder.loghost import OPERATOR, LogHost, log_host
 from tests.builder.mavenparts import manifest, pom, publish, zip_bytes
 from tests.builder.rebuildparts import CONTENT, FOLDER, JAR, PACKAGE, Scene, scene, scripted
 from tests.builder.sandboxes import require_sandbox
@@ -186,6 +186,20 @@ def test_not_built_is_logged_as_such(person: Person, host: LogHost) -> None:
     assert (code, again["same"]) == (0, True)
 
 
+def test_a_package_that_is_not_built_for_another_reason_is_not_the_same(
+    person: Person, host: LogHost
+) -> None:
+    require_sandbox()
+    later = "org/example/lib/2/lib-2.txt"
+    definition = person.definition(f"get({later!r})\nsys.exit(1)")
+    code, result = person.json("--definition", definition, *host.signing)
+    assert (code, result["failure"]["phase"]) == (1, "fetch")
+    publish(person.scene.repository, later, CONTENT)
+    code, again = person.json("--from", "0", *host.reading)
+    assert (again["result"], again["failure"]["phase"]) == ("not-built", "build")
+    assert (code, again["same"]) == (1, False)
+
+
 def test_envelopes_of_an_interrupted_run_are_sent_later_byte_for_byte(person: Person, host: LogHost) -> None:
     require_sandbox()
     definition = person.definition("jar(b'made from source\\n')")
@@ -212,11 +226,29 @@ def test_what_the_log_refuses_does_not_hold_up_the_rest(
     stranger = tmp_path / "stranger.key"
     stranger.write_bytes(format_private_pem(generate_signer()))
     stranger.chmod(0o600)
-    unknown = [str(stranger) if option == str(host.key) else option for option in host.signing]
-    assert person.run("--definition", definition, *unknown) == 2
+    # Signed for no log yet, as by a key that is revoked before it is sent.
+    assert person.run("--definition", definition, "--key", str(stranger), "--operator", OPERATOR) == 0
+    assert len(person.scene.workshop.outbox.waiting()) == 1
+    assert person.run("--definition", definition, *host.signing) == 2
+    assert "admission list made this signature" in person.error()
     assert person.scene.workshop.outbox.waiting() == []
     code, result = person.json("--definition", definition, *host.signing)
-    assert (code, result["signed"]["indexes"]) == (0, ["0", "1"])
+    assert (code, result["signed"]["indexes"]) == (0, ["2", "3"])
+
+
+def test_nothing_is_built_for_a_log_that_does_not_know_the_key(
+    person: Person, host: LogHost, tmp_path: Path
+) -> None:
+    stranger = tmp_path / "stranger.key"
+    stranger.write_bytes(format_private_pem(generate_signer()))
+    stranger.chmod(0o600)
+    unknown = [str(stranger) if option == str(host.key) else option for option in host.signing]
+    assert person.run("--definition", person.definition("raise SystemExit(3)"), *unknown) == 2
+    said = person.error()
+    assert "does not take this key" in said
+    assert "have it put on the admission list" in said
+    assert person.scene.workshop.outbox.waiting() == []
+    assert predicates(host) == []
 
 
 def test_refuses_a_key_that_others_can_read(person: Person, host: LogHost) -> None:

@@ -1,5 +1,7 @@
 """Comparison: the causes that are named, and what is never explained away."""
 
+import io
+import struct
 import zipfile
 
 import pytest
@@ -37,6 +39,102 @@ def test_names_the_jdk_from_class_files() -> None:
     assert found.summary == ("A.class: class file version 61 != 55",)
 
 
+@pytest.mark.parametrize(
+    ("line", "published", "rebuilt", "cause"),
+    [
+        ("Build-Jdk", "17.0.12", "17.0.15", "jdk-patch"),
+        ("Build-Jdk", "1.8.0_292", "1.8.0_402", "jdk-patch"),
+        ("Build-Jdk", "1.8.0_292", "11.0.2", "jdk-major"),
+        ("Build-Jdk", "17.0.12", "", "jdk-major"),
+        ("Created-By", "17.0.15 (Debian)", "17.0.15 (Eclipse Adoptium)", "jdk-patch"),
+        ("Created-By", "17.0.2 (Oracle Corporation)", "21.0.1 (Debian)", "jdk-major"),
+        ("Created-By", "Maven JAR Plugin 3.4.1", "Maven JAR Plugin 3.4.2", "manifest"),
+        ("Build-Jdk-Spec", "1.8", "8", "manifest"),
+    ],
+)
+def test_another_update_of_a_jdk_is_no_other_major_version(
+    line: str, published: str, rebuilt: str, cause: str
+) -> None:
+    one, other = ({"META-INF/MANIFEST.MF": manifest(f"{line}: {value}")} for value in (published, rebuilt))
+    assert jars(one, other).causes == (cause,)
+
+
+def module_class(
+    release: bytes, *, own: bytes = b"5.1.17", required: bytes = b"java.base", tail: bytes = b""
+) -> bytes:
+    """A module's descriptor that requires one module of one release (JVM specification 4.7.25)."""
+    texts = [b"module-info", b"m", own, required, release, b"Module"]
+    pool = b"".join(struct.pack(">BH", 1, len(text)) + text for text in texts)
+    pool += struct.pack(">BHBHBH", 7, 1, 19, 2, 19, 4)  # 7: the class, 8: module m, 9: what it requires
+    attribute = struct.pack(">4H 3H 4H", 8, 0, 3, 1, 9, 0x8000, 5, 0, 0, 0, 0)
+    head = b"\xca\xfe\xba\xbe" + struct.pack(">3H", 0, 61, 10)
+    rest = struct.pack(">7H HI", 0x8000, 7, 0, 0, 0, 0, 1, 6, len(attribute))
+    return head + pool + rest + attribute + tail
+
+
+def test_a_module_says_against_which_update_of_the_jdk_it_was_compiled() -> None:
+    one, other = module_class(b"17.0.12"), module_class(b"17.0.15+6-Debian")
+    found = jars({"module-info.class": one}, {"module-info.class": other})
+    assert found.causes == ("jdk-patch",)
+    assert found.summary == ("module-info.class: compiled against JDK 17.0.12 != 17.0.15+6-Debian",)
+
+
+@pytest.mark.parametrize(
+    ("published", "rebuilt"),
+    [
+        (module_class(b"17.0.12"), module_class(b"21.0.1")),
+        (module_class(b"17.0.12"), module_class(b"17.0.12", own=b"5.1.18")),
+        (module_class(b"17.0.12", own=b"17.0.12"), module_class(b"17.0.15", own=b"17.0.15")),
+        (module_class(b"1.7.12", required=b"org.lib"), module_class(b"1.7.15", required=b"org.lib")),
+        (module_class(b"17.0.12"), module_class(b"17.0.15", tail=b"more")),
+        (module_class(b"17.0.12"), module_class(b"17.0.15")[:-30]),
+        (module_class(b"17.0.12"), module_class(b"17.0.15\xff")),
+        (CLASS_17 + b"17.0.12", CLASS_17 + b"17.0.15"),
+    ],
+    ids=["major", "own", "both", "library", "more", "cut", "text", "class"],
+)
+def test_whatever_else_differs_in_a_module_is_code(published: bytes, rebuilt: bytes) -> None:
+    assert jars({"module-info.class": published}, {"module-info.class": rebuilt}).causes == ("class-code",)
+
+
+MIXED = "Übung, naïve, 1€\n"
+
+
+@pytest.mark.parametrize(
+    ("published", "rebuilt"),
+    [
+        (MIXED.encode(), MIXED.encode("windows-1252")),
+        ("Übung\n".encode("iso-8859-1"), "Übung\n".encode()),
+        (MIXED.encode(), MIXED.encode().decode("windows-1252").encode()),  # read in one, written in another
+        (MIXED.encode(), MIXED.encode("ascii", "replace")),
+        (MIXED.encode(), MIXED.encode().decode("ascii", "replace").encode()),
+        (MIXED.encode().decode("ascii", "replace").encode("ascii", "replace"), MIXED.encode()),
+        (b"title=T\xc4\xb0TLE\n", b"title=TITLE\n"),
+    ],
+    ids=["encoding", "latin-1", "twice", "lost", "unread", "published", "turkish"],
+)
+def test_names_the_locale_by_what_became_of_letters(published: bytes, rebuilt: bytes) -> None:
+    found = jars({"messages.properties": published}, {"messages.properties": rebuilt})
+    assert found.causes == ("locale",)
+    name, line = "META-INF/MANIFEST.MF", "Bundle-Vendor: Soci%st%s"
+    one, other = ({name: manifest(line % (letter, letter))} for letter in ("é", "?"))
+    assert jars(one, other).causes == ("locale",)
+
+
+@pytest.mark.parametrize(
+    ("published", "rebuilt"),
+    [
+        ("Übung 1\n".encode(), b"?bung 2\n"),
+        (b"a?\n", b"a!\n"),
+        ("é\n".encode(), "è\n".encode()),
+        (b"x = 1,5\n", b"x = 1.5\n"),
+        ("é\0".encode(), b"?\0"),
+    ],
+)
+def test_other_letters_are_content_whatever_the_locale(published: bytes, rebuilt: bytes) -> None:
+    assert jars({"a.txt": published}, {"a.txt": rebuilt}).causes == ("content",)
+
+
 def test_an_innocent_cause_never_hides_other_code() -> None:
     found = jars(
         {"META-INF/MANIFEST.MF": manifest("Build-Jdk-Spec: 17"), "A.class": CLASS_17},
@@ -70,10 +168,43 @@ def test_names_timestamps_of_manifest_properties_and_entries() -> None:
 
 def test_names_modes_compression_and_order() -> None:
     plain = {"a": b"1", "b": b"2"}
-    assert compare(zip_bytes(plain), zip_bytes(plain, mode=0o100664), "a.jar").causes == ("modes",)
+    assert compare(zip_bytes(plain), zip_bytes(plain, mode=0o100755), "a.jar").causes == ("modes",)
     stored = zip_bytes(plain, method=zipfile.ZIP_STORED)
     assert compare(zip_bytes(plain), stored, "a.jar").causes == ("compression",)
     assert jars(plain, {"b": b"2", "a": b"1"}).causes == ("entry-order",)
+
+
+def with_modes(*modes: int) -> bytes:
+    """A jar whose files have these modes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number, mode in enumerate(modes):
+            info = zipfile.ZipInfo(f"f{number}", (2024, 1, 2, 3, 4, 6))
+            info.external_attr = mode << 16
+            archive.writestr(info, b"")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("published", "rebuilt", "cause"),
+    [
+        ((0o100644, 0o100755, 0o40755), (0o100664, 0o100775, 0o40775), "umask"),  # 022, 002
+        ((0o100600, 0o100700, 0o100444), (0o100644, 0o100755, 0o100444), "umask"),  # 077, 022
+        ((0o100660, 0o100770), (0o100644, 0o100755), "umask"),  # 007, 022: neither is part of the other
+        ((0o100644, 0o100755), (0o100664, 0o100777), "modes"),  # no one umask
+        ((0o100644,), (0o100755,), "modes"),
+        ((0o100644,), (0o104664,), "modes"),
+        ((0o100444,), (0o100440,), "modes"),  # nobody asks for such a mode
+        ((0o100644, 0o100644), (0o100664, 0o100600), "modes"),
+        ((0o100645,), (0o100644,), "modes"),
+        ((0o100644,), (0,), "modes"),
+    ],
+)
+def test_modes_that_two_umasks_explain_are_named_so_and_no_others(
+    published: tuple[int, ...], rebuilt: tuple[int, ...], cause: str
+) -> None:
+    found = compare(with_modes(*published), with_modes(*rebuilt), "a.jar")
+    assert found.causes == (cause,)
 
 
 def test_names_missing_and_extra_entries() -> None:

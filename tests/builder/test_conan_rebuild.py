@@ -62,14 +62,14 @@ def test_the_usual_names_of_tools_lead_to_those_of_the_host(here: Scene, publish
     assert run(here, published.edited(conanfile=usual)).result == "equivalent"
 
 
-def test_a_published_umask_of_077_shows_in_modes_and_in_nothing_else(here: Scene) -> None:
+def test_a_published_umask_of_077_is_named_and_shows_in_modes_alone(here: Scene) -> None:
     published = here.other_client(umask=0o077).publish()
     done = run(here, published)
     assert done.built is not None, done.failure
     comparison = done.built.verdicts[0].comparison
     assert comparison.result == "different"
-    assert set(comparison.causes) <= {"modes", "timestamps", "owners", "container"}
-    assert "modes" in comparison.causes
+    assert set(comparison.causes) <= {"umask", "timestamps", "owners", "container"}
+    assert "umask" in comparison.causes
     ours = outputs(done)["conan_package.tgz"]
     theirs = published.package["conan_package.tgz"]
     assert contents(ours) == contents(theirs)

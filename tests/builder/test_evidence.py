@@ -122,6 +122,21 @@ def test_refuses_more_than_the_limit_and_keeps_nothing(client: Client, tmp_path:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_a_disk_that_refuses_a_file_is_told_as_such_and_nothing_is_left(
+    client: Client, tmp_path: Path
+) -> None:
+    assert client.put(SHA256, content=DATA, headers=WORKER).status_code == 201
+    (stored,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    other = b"another build log\n"
+    blocked = stored.parent.parent / hashlib.sha256(other).hexdigest()[:2]
+    blocked.touch()  # where its folder has to be
+    answer = client.put(hashlib.sha256(other).hexdigest(), content=other, headers=WORKER)
+    assert (answer.status_code, answer.json()["reason"]) == (507, "storage-failed")
+    assert "try again" in answer.json()["detail"]
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {stored, blocked}
+    assert client.get(SHA256).content == DATA
+
+
 def test_a_client_that_goes_away_leaves_nothing_and_is_no_failure_of_the_node(
     client: Client, tmp_path: Path
 ) -> None:

@@ -309,7 +309,7 @@ def test_what_package_managers_leave_is_named_with_the_remedy(path: str, cause: 
 
 def test_mode_of_a_leftover_is_still_a_mode() -> None:
     one = with_layer([("var/log/x", {"mode": 0o644}, b"same")])
-    other = with_layer([("var/log/x", {"mode": 0o600}, b"same")])
+    other = with_layer([("var/log/x", {"mode": 0o755}, b"same")])
     assert "modes" in compared(one, other).causes
     assert "logs" not in compared(one, other).causes
 

@@ -35,7 +35,7 @@ def test_a_conan_package_depends_on_umask_and_user_by_modes_and_owners_alone(
     by_umask, by_user = (
         {cause for output in effect.outputs for cause in output.causes} for effect in found.effects
     )
-    assert by_umask == {"modes"}
+    assert by_umask == {"umask"}
     assert by_user == {"owners"}
 
 

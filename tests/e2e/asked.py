@@ -1,4 +1,4 @@
-"""A refusal that asks for the rebuild, with the real client: part of `make e2e`.
+"""A refusal that asks for the rebuild, with the real client: part of `make e2e-maven`.
 
 A real Maven is refused and prints the number of a job; a worker with one operator's key does it; the same
 command then succeeds. One operator is enough for this node's trust file.

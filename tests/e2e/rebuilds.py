@@ -1,4 +1,4 @@
-"""Real releases rebuilt with inferred definitions: `make e2e`. Prints package → result → seconds → cause.
+"""Real releases rebuilt with inferred definitions: `make e2e-maven`. Prints a table with causes.
 
 Each run is the command itself, signs, and writes to a log of its own; a host lack must log nothing. Exit 1 on
 any surprise. `--data` is shared between runs: inputs that two releases have in common are fetched once. The

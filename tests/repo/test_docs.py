@@ -1,7 +1,8 @@
 """Docs cannot rot: each command that they show exists and takes the options shown.
 
-README's `verify` command is run for real by the demo (tests/e2e/demo_steps.py), its `rebuild` by `make e2e`,
-log/README.md's examples by tests/log/test_readme.py, and log/OPERATING.md's by tests/node/test_guide.py.
+README's `verify` command is run for real by the demo (tests/e2e/demo_steps.py), its `rebuild` by
+`make e2e-maven`, log/README.md's examples by tests/log/test_readme.py, and log/OPERATING.md's by
+tests/node/test_guide.py.
 """
 
 import importlib

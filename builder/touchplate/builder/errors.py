@@ -123,6 +123,13 @@ NOT_PINNED = "not-pinned"
 """Reason of a HostLack: the build needs what its definition does not pin, so no host has it."""
 
 
+KEY_UNUSABLE = "key-unusable"
+"""Reason of a HostLack: the key that is to sign cannot be read any more."""
+
+KEY_REFUSED = "key-refused"
+"""Reason of a HostLack: the log that results are for does not know the key that signs them."""
+
+
 class HostLack(BuilderError):  # noqa: N818  see PhaseFailed
     """This host cannot do the build (no JDK, no sandbox, no disk, upstream down): nothing is logged.
 

@@ -25,7 +25,7 @@ from touchplate.builder.attestation.evidence import EvidenceServer
 from touchplate.builder.attestation.keys import read_signer
 from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.ecosystems.registry import find_ecosystem
-from touchplate.builder.errors import NOT_PINNED, DefinitionError, HostLack
+from touchplate.builder.errors import KEY_UNUSABLE, NOT_PINNED, DefinitionError, HostLack
 from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.inputs.upstream_option import parse_upstreams
 from touchplate.builder.queue.client import QueueClient, ServerError
@@ -35,7 +35,13 @@ from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.repeat import fetch_root_lock
 from touchplate.builder.repeatability.report import repeatability_lines
 from touchplate.builder.roots.shelf import MOST_ROOTS
-from touchplate.builder.submit import add_envelopes, is_refused_for_good, make_statements
+from touchplate.builder.submit import (
+    add_envelopes,
+    check_admitted,
+    is_refused_for_good,
+    is_unknown_key,
+    make_statements,
+)
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import format_json, parse_json
@@ -44,6 +50,10 @@ from touchplate.verify.purl import parse_purl
 from touchplate.verify.sources import AnswerError
 
 MODULE = "touchplate.builder.job"
+
+BAD_KEY = 3
+"""Exit code: the queue knows what came of the job, and no job can be done with the worker's key (any more):
+it cannot be read, or the log does not know it."""
 
 MAX_TASK_BYTES = 32 * 1024 * 1024
 """Of the task: statements that are stored already come with it."""
@@ -115,6 +125,18 @@ def load_operator(settings: Settings) -> Operator:
     return Operator(settings.operator, read_signer(Path(settings.key), password_file))
 
 
+def check_key(settings: Settings) -> None:
+    """Whether jobs can be done with the key. Raises as `load_operator` and `check_admitted`."""
+    check_admitted(settings.log, load_operator(settings).signer)
+
+
+def _load_operator(settings: Settings) -> Operator:
+    try:
+        return load_operator(settings)
+    except (TouchplateError, VerifyError) as error:
+        raise HostLack(f"the key cannot be used: {error}", reason=KEY_UNUSABLE) from error
+
+
 @contextmanager
 def open_queue(settings: Settings) -> Iterator[QueueClient]:
     """The queue of the settings. Its address was given by the operator, so it may be a private one."""
@@ -122,8 +144,11 @@ def open_queue(settings: Settings) -> Iterator[QueueClient]:
         yield QueueClient(f"{settings.server}/jobs", client, settings.token)
 
 
-def run_task(task: Task) -> None:
-    """Do the job, and tell the queue what came of it. Raises ServerError when that cannot be told."""
+def run_task(task: Task) -> int:
+    """Do the job, and tell the queue what came of it: 0, or `BAD_KEY`.
+
+    Raises ServerError when that cannot be told.
+    """
     with open_queue(task.settings) as queue:
         try:
             _run(task, queue)
@@ -134,15 +159,20 @@ def run_task(task: Task) -> None:
         except AnswerError as error:
             end = queue.fail if is_refused_for_good(error) else queue.give_back
             _tell(end, task, f"the log answered: {error.reason}: {error}")
+            if is_unknown_key(error):
+                return BAD_KEY
         except HostLack as error:
             end = queue.fail if is_lacked_everywhere(error) else queue.give_back
             _tell(end, task, f"{error.reason}: {error}")
+            if error.reason == KEY_UNUSABLE:
+                return BAD_KEY
         except ServerError:
             raise
         except (TouchplateError, VerifyError) as error:  # this host, the way to the log or to the evidence
             _tell(queue.give_back, task, f"{error.reason}: {error}")
         except OSError as error:  # the disk, mostly: to die of it would look like a job that kills workers
             _tell(queue.give_back, task, f"{StorageError.default_reason}: {error}")
+    return 0
 
 
 def is_lacked_everywhere(error: HostLack) -> bool:
@@ -177,7 +207,7 @@ def _run(task: Task, queue: QueueClient) -> None:
 def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
     """The signed statements of a rebuild whose evidence is stored; None when it is to be tried again."""
     settings, job = task.settings, task.lease.job
-    operator = load_operator(settings)
+    operator = _load_operator(settings)
     server = EvidenceServer(f"{settings.server}/evidence", queue.client, settings.token)
     twice_until = time.monotonic() + TWICE_SHARE * task.lease.longest_seconds
     with open_workshop(
@@ -253,15 +283,14 @@ def _die_with_worker() -> None:
 
 
 def main() -> int:
-    """0 when the queue knows what came of the job."""
+    """0, or `BAD_KEY`, when the queue knows what came of the job."""
     task = parse_task(sys.stdin.buffer.readline())
     threading.Thread(target=_die_with_worker, daemon=True).start()
     try:
-        run_task(task)
+        return run_task(task)
     except (TouchplateError, VerifyError, HostLack) as error:
         _say(describe(error))
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from touchplate.builder.roots.lock import RootLock, parse_root_lock
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.client import LogClient
 from touchplate.verify.entry import Entry, verify_entry
+from touchplate.verify.predicates.comparison import Failure
 from touchplate.verify.purl import PackageURL
 from touchplate.verify.statements import Comparison, Provenance, parse_predicate, parse_statement
 
@@ -38,6 +39,8 @@ class Logged:
     result: str
     root: RootLock | None = None
     """Of the definition's build root; None for the host's tools."""
+    failure: Failure | None = None
+    """Of one that was not built."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,15 @@ class Repeat:
 
     @property
     def is_same(self) -> bool:
-        """Whether the repetition gave what the log says: the same bytes, or the same failed phase."""
+        """Whether the repetition gave what the log says: the same bytes, or the same phase and reason."""
         if self.here.built is None:
-            return self.logged.result == "not-built"
+            was, found = self.logged.failure, self.here.failure
+            # The detail is words for people, with times and places in them.
+            return (
+                was is not None
+                and found is not None
+                and (was.phase, was.reason) == (found.phase, found.reason)
+            )
         outputs = self.logged.definition.outputs
         made = {
             str(output.package): verdict.rebuilt.sha256
@@ -83,7 +92,8 @@ def read_logged(client: LogClient, index: int, server: EvidenceServer) -> Logged
     rebuilt = {package: predicate.rebuilt.sha256} if predicate.rebuilt else {}
     published = {package: predicate.published.sha256}
     root = fetch_root_lock(definition, server)
-    return _checked(Logged(index, definition, lock, rebuilt, published, predicate.result, root))
+    failure = predicate.failure
+    return _checked(Logged(index, definition, lock, rebuilt, published, predicate.result, root, failure))
 
 
 def repeat(workshop: Workshop, logged: Logged) -> Repeat:

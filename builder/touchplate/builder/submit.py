@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+from touchplate.base.environment import read_environment
+from touchplate.base.http import make_tls_context
 from touchplate.builder.attestation.attest import (
     BuildFacts,
     Compared,
@@ -21,14 +23,23 @@ from touchplate.builder.attestation.attest import (
 )
 from touchplate.builder.attestation.evidence import EvidenceServer
 from touchplate.builder.attestation.outbox import Parcel
+from touchplate.builder.errors import KEY_REFUSED, HostLack
 from touchplate.builder.inputs.lock import format_lock
 from touchplate.builder.rebuild import Built, Rebuild
 from touchplate.builder.workshop import Workshop
+from touchplate.verify.dsse import sign_envelope
 from touchplate.verify.encoding import format_time
+from touchplate.verify.errors import TransportError
 from touchplate.verify.jcs import format_json
-from touchplate.verify.sources import AnswerError, add_envelope, open_source
+from touchplate.verify.keys import StatementSigner
+from touchplate.verify.sources import AnswerError, LogSource, add_envelope, open_source
 
 BUILD_TYPE = "https://touchplate.dev/buildtypes/{ecosystem}/v1"
+
+NO_STATEMENT = b"{}"
+"""A payload that says nothing."""
+
+_UNKNOWN_KEY = "unknown-key"  # as logs have it (`log/admission`)
 
 _PASSING = (408, 429)  # of the 400s: a slow way, too many at once
 
@@ -112,8 +123,37 @@ def _send(workshop: Workshop, parcel: Parcel, log: str, server: EvidenceServer |
 
 def add_envelopes(log: str, envelopes: Sequence[bytes]) -> tuple[int, ...]:
     """Put envelopes into the log, in order; their indexes. Raises TransportError, AnswerError."""
-    source = open_source(log)
+    source = _open(log)
     return tuple(add_envelope(source, envelope) for envelope in envelopes)
+
+
+def _open(log: str) -> LogSource:
+    """The log; over https by the same authorities as queue, evidence and upstreams. Raises ConfigError."""
+    tls = make_tls_context(read_environment()) if log.startswith("https:") else None
+    return open_source(log, tls)
+
+
+def check_admitted(log: str, signer: StatementSigner) -> None:
+    """Ask the log whether it knows the key, before anything is built that it would not take.
+
+    It is sent a signed payload that is no statement: no log takes that, and one that does not know the key
+    says so first. Raises HostLack then, and then only: a log that is away may be back when there is something
+    to send.
+    """
+    try:
+        add_envelope(_open(log), sign_envelope(NO_STATEMENT, signer), signer.key.spki_sha256)
+    except TransportError as error:
+        if is_unknown_key(error):
+            raise HostLack(
+                f"the log {log} does not take this key: {error}; "
+                "have it put on the admission list, or use another",
+                reason=KEY_REFUSED,
+            ) from error
+
+
+def is_unknown_key(error: TransportError) -> bool:
+    """Whether the log said that it does not know the key."""
+    return error.reason == _UNKNOWN_KEY
 
 
 def is_refused_for_good(error: AnswerError) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from touchplate.base.progress import STEP
 from touchplate.builder.errors import HostLack
-from touchplate.builder.job import MODULE, Settings, Task, open_queue
+from touchplate.builder.job import BAD_KEY, MODULE, Settings, Task, check_key, open_queue
 from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
@@ -161,9 +161,14 @@ class Worker:
             code = keeper.follow(lambda phase: self._show(slot, f"job {job.number}: {phase}"))
         finally:
             self._show(slot, "")
-        self.done += code == 0
+        is_told = code in (0, BAD_KEY)
+        self.done += is_told
         said = f": {keeper.lost or keeper.last}" if keeper.lost or keeper.last else ""
-        self._tell(f"slot {slot}: job {job.number}: {'ended' if code == 0 else f'died ({code})'}{said}")
+        self._tell(f"slot {slot}: job {job.number}: {'ended' if is_told else f'died ({code})'}{said}")
+        if code == BAD_KEY:  # each further job would go the same way, all of the queue
+            check_key(self._settings.job)
+        if not is_told:  # what it left is as large as a build may be, and the next job may be long in coming
+            self._tidy()
 
 
 class StepReader:

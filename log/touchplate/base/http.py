@@ -342,17 +342,25 @@ class HTTPClient:
         """Made at the first https request: loading the system's authorities takes a tenth of a second."""
         with self._lock:
             if self._tls is None:
-                file, folder = self._environment.ca_file, self._environment.ca_folder
-                try:
-                    self._tls = ssl.create_default_context(
-                        cafile=file.value if file else None, capath=folder.value if folder else None
-                    )
-                except OSError as error:
-                    where = file.variable if file else "certificate authorities"
-                    shown = quote(file.value) if file else "the system's"
-                    mistake = f"cannot load certificate authorities from {shown}: {error.strerror or error}"
-                    raise ConfigError(where, (mistake,)) from None
+                self._tls = make_tls_context(self._environment)
             return self._tls
+
+
+def make_tls_context(environment: Environment) -> ssl.SSLContext:
+    """Whom this machine trusts to vouch for a server, by the variables of `environment`.
+
+    Raises ConfigError with the variable when its file cannot be loaded.
+    """
+    file, folder = environment.ca_file, environment.ca_folder
+    try:
+        return ssl.create_default_context(
+            cafile=file.value if file else None, capath=folder.value if folder else None
+        )
+    except OSError as error:
+        where = file.variable if file else "certificate authorities"
+        shown = quote(file.value) if file else "the system's"
+        mistake = f"cannot load certificate authorities from {shown}: {error.strerror or error}"
+        raise ConfigError(where, (mistake,)) from None
 
 
 def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:

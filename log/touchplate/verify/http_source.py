@@ -15,6 +15,7 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse
 from io import BufferedReader, RawIOBase
 from ipaddress import ip_address
 from socket import socket
+from ssl import SSLContext
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
@@ -55,12 +56,20 @@ class HTTPSource:
     """A log at a URL prefix; see `LogSource`."""
 
     def __init__(
-        self, url: str, *, idle_seconds: float = IDLE_SECONDS, total_seconds: float = TOTAL_SECONDS
+        self,
+        url: str,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        total_seconds: float = TOTAL_SECONDS,
+        tls: SSLContext | None = None,
     ) -> None:
-        """Raises TransportError (`bad-url`) for anything but a plain http(s) prefix."""
+        """`tls`: whom to trust for https; None: as OpenSSL is told on this machine (`SSL_CERT_FILE`).
+
+        Raises TransportError (`bad-url`) for anything but a plain http(s) prefix.
+        """
         self._prefix = check_log_url(url)
         self._idle = idle_seconds
-        self._opener = _opener(self._prefix, idle_seconds, total_seconds)
+        self._opener = _opener(self._prefix, idle_seconds, total_seconds, tls)
 
     def __str__(self) -> str:
         return self._prefix
@@ -207,8 +216,8 @@ class _TimedResponse(HTTPResponse):
 class _Timed(AbstractHTTPHandler):
     """Mixed into urllib's handlers: their connections answer with `_TimedResponse`."""
 
-    def __init__(self, idle: float, total: float) -> None:
-        super().__init__()
+    def __init__(self, idle: float, total: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self._response = partial(_TimedResponse, idle_seconds=idle, total_seconds=total)
 
     def do_open(self, http_class: Any, req: Request, **arguments: Any) -> HTTPResponse:
@@ -228,14 +237,14 @@ class _HTTPSHandler(_Timed, HTTPSHandler):
     pass
 
 
-def _opener(prefix: str, idle: float, total: float) -> OpenerDirector:
+def _opener(prefix: str, idle: float, total: float, tls: SSLContext | None) -> OpenerDirector:
     """An opener for http and https only: no file, ftp or data URLs, no cookies, no passwords."""
     opener = OpenerDirector()
     host = urlsplit(prefix).hostname or ""
     for handler in (
         ProxyHandler({}) if _is_loopback(host) else ProxyHandler(),
         _HTTPHandler(idle, total),
-        _HTTPSHandler(idle, total),
+        _HTTPSHandler(idle, total, context=tls),
         HTTPDefaultErrorHandler(),
         HTTPErrorProcessor(),
         _SameHostRedirects(),

@@ -6,10 +6,13 @@ Everything is bounded, nothing is believed: what comes back is bytes for the str
 import os
 import stat
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from touchplate.verify.encoding import parse_decimal
 from touchplate.verify.errors import NotFoundError, TransportError, shown
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 _MAX_INDEX_BYTES = 32  # a decimal below 2^63 and a newline
 
@@ -82,14 +85,14 @@ class FolderSource:
         )
 
 
-def open_source(source: str | Path) -> LogSource:
-    """The source behind an http(s) URL or a folder's path. Raises TransportError for a URL that cannot be
-    one."""
+def open_source(source: str | Path, tls: "SSLContext | None" = None) -> LogSource:
+    """The source behind an http(s) URL or a folder's path. `tls`: whom to trust for https; None: as OpenSSL
+    is told on this machine. Raises TransportError for a URL that cannot be one."""
     if isinstance(source, str) and "://" in source:
         # Imported on use: urllib doubles the time that an offline check takes to start.
         from touchplate.verify.http_source import HTTPSource
 
-        return HTTPSource(source)
+        return HTTPSource(source, tls=tls)
     return FolderSource(Path(source))
 
 

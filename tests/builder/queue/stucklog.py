@@ -1,11 +1,20 @@
-"""A log that never answers: it hangs before it passes an entry on to the real one, or after."""
+"""A log that never answers: it hangs before it passes an entry on to the real one, or after. That it knows
+the key it says at once."""
 
+import base64
 import contextlib
+import json
 import threading
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
+
+from touchplate.builder.submit import NO_STATEMENT
+
+
+def _says_nothing(body: bytes) -> bool:
+    return bool(json.loads(body)["payload"] == base64.b64encode(NO_STATEMENT).decode())
 
 
 @contextlib.contextmanager
@@ -16,6 +25,9 @@ def stuck_log(url: str, moment: Literal["before", "after"]) -> Iterator[tuple[st
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if _says_nothing(body):
+                self._refuse()
+                return
             if moment == "after":
                 request = urllib.request.Request(f"{url}{self.path}", body, method="POST")
                 request.add_header("Content-Type", "application/json")
@@ -24,6 +36,11 @@ def stuck_log(url: str, moment: Literal["before", "after"]) -> Iterator[tuple[st
             hangs.set()
             over.wait()
             self.close_connection = True
+
+        def _refuse(self) -> None:
+            self.send_response(400)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *arguments: object) -> None:
             pass

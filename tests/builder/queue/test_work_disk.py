@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.builder.mavenparts import publish, zip_bytes
 from tests.builder.queue.queuehost import WAIT_SECONDS, queue_host
+from tests.builder.queue.test_work import add, check_log, wait_for_all
 from tests.builder.rebuildparts import PACKAGE
 from tests.builder.sandboxes import require_sandbox
 
@@ -41,3 +42,31 @@ def test_a_job_that_its_disk_refuses_something_is_given_back_and_no_lease_is_los
         assert job.detail.startswith("storage-failed: ")
         assert str(host.data(0) / "tools") in job.detail
         assert host.log() == []
+
+
+def test_a_node_that_can_keep_no_evidence_is_given_nothing_to_log_until_it_can(tmp_path: Path) -> None:
+    """Evidence goes ahead: an entry whose digests nobody can fetch helps nobody."""
+    require_sandbox()
+    with queue_host(tmp_path) as host:
+        number, definition = add(host, "kept")
+        folder = host.folder / "data" / "evidence"
+        blocked = [folder / f"{first:02x}" for first in range(256)]
+        blocked = [path for path in blocked if not path.exists()]
+        for path in blocked:  # where folders of what comes have to be
+            path.touch()
+        worker = host.worker(0, slots=1)
+        try:
+            deadline = time.monotonic() + WAIT_SECONDS
+            while not (job := host.queue.find(number)).lacks:
+                assert time.monotonic() < deadline, (job, worker.lines[-9:])
+                time.sleep(0.1)
+            assert (job.lost, job.is_signed) == (0, False)
+            assert "507" in job.detail, job
+            assert "try again later" in job.detail, job
+            assert host.log() == []
+            for path in blocked:
+                path.unlink()
+            wait_for_all(host, [worker])
+        finally:
+            assert worker.end(signal.SIGTERM) == 0
+        check_log(host, [definition])

@@ -37,8 +37,10 @@ MARKS = (
 
 CAUSES = {
     "jdk-major": "compiled or packed by another major version of the JDK",
+    "jdk-patch": "compiled or packed by another update or vendor of the same JDK",
     "package-versions": "packages of other versions were installed, as on another day",
     "line-ends": "lines end as on another system",
+    "locale": "letters beyond ASCII, which another locale reads or writes in another way",
     "timestamps": "times of files",
     "machine-id": "the id of the machine on which it was made",
     "random": "random bytes or names, which no build makes twice",
@@ -52,6 +54,7 @@ CAUSES = {
     "manifest": "what a manifest says",
     "class-code": "compiled code differs: this one deserves a look",
     "content": "contents differ and nothing above explains them: this one deserves a look",
+    "umask": "permissions of files, all as another umask leaves them",
     "modes": "permissions of files",
     "owners": "owners of files",
     "links": "where links lead",

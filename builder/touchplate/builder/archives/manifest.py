@@ -72,11 +72,15 @@ def read_traces(jar: bytes) -> BuildTraces:
     return BuildTraces(_jdk_major(values, created_by), created_by, tool_jdk)
 
 
+def parse_jdk_major(release: str) -> int | None:
+    """The major version in a JDK's release (`1.8.0_292`, `17.0.15+6`, `17`); None when there is none."""
+    match = _MAJOR.fullmatch(release)
+    return int(match[1]) if match else None
+
+
 def _jdk_major(values: Mapping[str, str], created_by: str | None) -> int | None:
     for candidate in (values.get("build-jdk-spec"), values.get("build-jdk")):
-        if candidate and (match := _MAJOR.fullmatch(candidate)):
-            return int(match[1])
+        if candidate and (major := parse_jdk_major(candidate)) is not None:
+            return major
     # `Created-By: 17.0.2 (Oracle Corporation)` is written by the jar tool itself; others name a plugin.
-    if created_by and _CREATED_BY_JDK.fullmatch(created_by) and (match := _MAJOR.fullmatch(created_by)):
-        return int(match[1])
-    return None
+    return parse_jdk_major(created_by) if created_by and _CREATED_BY_JDK.fullmatch(created_by) else None

@@ -1,4 +1,5 @@
-"""`touchplate definition`: check, infer, show and begin the definitions that an operator owns."""
+"""`touchplate definition`: check, infer, show and begin the definitions that an operator owns, and pack what
+an image's needs."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from touchplate.builder.definitions.folder import (
 from touchplate.builder.definitions.json_schema import format_schema
 from touchplate.builder.definitions.normalise import normalise_definition
 from touchplate.builder.definitions.yaml_writer import format_yaml
+from touchplate.builder.ecosystems.oci.packing import pack_context
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.plan import Limits
 from touchplate.verify.jcs import JSONValue
@@ -51,6 +53,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     starter = _command(commands, "new", "a commented definition to complete")
     starter.add_argument("package", metavar="PURL", help="the package file that is to be rebuilt")
     starter.add_argument("--save", type=Path, metavar="FOLDER", help="write it to its place in this folder")
+    packer = _command(commands, "context", "pack a folder as the source of an image")
+    packer.add_argument("folder", type=Path, metavar="FOLDER", help="Containerfile and context")
+    packer.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a new tar archive: the same on any machine"
+    )
     _command(commands, "schema", "the JSON Schema of definitions")
 
 
@@ -65,7 +72,14 @@ def _command(
 
 def run(args: argparse.Namespace) -> int:
     """Do it. 0; 1 when a definition has mistakes; 2 when it cannot be told here."""
-    run_command = {"check": _check, "infer": _infer, "show": _show, "new": _new, "schema": _schema}
+    run_command = {
+        "check": _check,
+        "infer": _infer,
+        "show": _show,
+        "new": _new,
+        "context": _pack,
+        "schema": _schema,
+    }
     return run_command[args.definition_command](args)
 
 
@@ -201,6 +215,16 @@ def _new(args: argparse.Namespace) -> int:
         print_text(data.decode())
     else:
         print_line(f"saved: {saved}")
+    return OK
+
+
+def _pack(args: argparse.Namespace) -> int:
+    packed = pack_context(args.folder, args.out)
+    if args.json:
+        print_json({"path": str(args.out), "sha256": packed.sha256, "size": packed.size})
+    else:
+        print_line(f"sha256  {packed.sha256}")
+        print_line(f"size    {packed.size}")
     return OK
 
 

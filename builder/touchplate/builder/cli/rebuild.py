@@ -30,7 +30,7 @@ from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
 from touchplate.builder.repeat import read_logged, repeat
 from touchplate.builder.repeatability.report import NOT_STABLE
-from touchplate.builder.submit import Submission, send_waiting, sign_rebuild
+from touchplate.builder.submit import Submission, check_admitted, send_waiting, sign_rebuild
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.cli_reader import Reader, add_state, open_log
 from touchplate.verify.errors import VerifyError
@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     """Rebuild, sign, submit, print. 0 identical (or repeated), 1 not, 2 cannot be determined, 64 usage."""
     _check_usage(args)
     operator = _operator(args)
+    if operator is not None and args.log is not None:
+        check_admitted(args.log, operator.signer)
     with opened_workshop(
         args, work=args.work, verbose=args.verbose, backend=args.backend, detailed=args.diffoscope
     ) as workshop:

@@ -18,7 +18,7 @@ from touchplate.builder.cli.probe import add_backend
 from touchplate.builder.cli.workshop import add_upstreams
 from touchplate.builder.inputs.upstream_client import read_credentials
 from touchplate.builder.inputs.upstream_option import parse_upstreams
-from touchplate.builder.job import Settings, load_operator
+from touchplate.builder.job import Settings, check_key
 from touchplate.builder.queue.address import add_server, server_url
 from touchplate.builder.roots.shelf import MOST_ROOTS
 from touchplate.builder.worker import Worker, WorkerSettings
@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
         twice=args.twice,
         most_roots=args.roots,
     )
-    load_operator(settings)  # a key that cannot be used is told now, not by every job
+    # A key that cannot be used is told now, not by every job.
+    check_key(settings)
     name = f"{args.name[:40]}.{os.getpid()}"
     made = WorkerSettings(settings, args.slots, name, args.until_empty, read_version())
     # Bars of what runs are for who watches; a log file has a line for each job.

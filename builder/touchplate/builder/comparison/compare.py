@@ -12,7 +12,8 @@ from typing import Literal
 
 from touchplate.builder.archives.zips import Member, SafeZip
 from touchplate.builder.comparison.contents import Difference, compare_contents, printable
-from touchplate.builder.comparison.entries import match_entries, show_mode
+from touchplate.builder.comparison.entries import match_entries
+from touchplate.builder.comparison.modes import compare_modes, name_umask
 from touchplate.builder.comparison.tars import compare_gzips, compare_tars, is_tar
 from touchplate.builder.errors import ArchiveError
 from touchplate.builder.stabilize.gzip import is_gzip
@@ -30,8 +31,10 @@ MAX_REPORTED = 5000
 
 _CAUSE_ORDER = (
     "jdk-major",
+    "jdk-patch",
     "package-versions",
     "line-ends",
+    "locale",
     "timestamps",
     "machine-id",
     "random",
@@ -45,6 +48,7 @@ _CAUSE_ORDER = (
     "manifest",
     "class-code",
     "content",
+    "umask",
     "modes",
     "owners",
     "links",
@@ -62,6 +66,7 @@ _CAUSE_ORDER = (
 _PLURALS = {
     "class-code": "class files differ",
     "content": "files differ",
+    "umask": "entry modes differ as by another umask",
     "modes": "entry modes differ",
     "owners": "entry owners differ",
 }
@@ -105,7 +110,9 @@ def conclude(
 ) -> Comparison:
     """The verdict over `files` (published, rebuilt) that differ, by at least one difference: `different`,
     unless stabilizers make them `equal`."""
-    ordered = sorted(differences, key=lambda item: (_CAUSE_ORDER.index(item.cause), item.path))
+    ordered = sorted(
+        name_umask(list(differences)), key=lambda item: (_CAUSE_ORDER.index(item.cause), item.path)
+    )
     found = Comparison(
         result="different",
         causes=tuple(dict.fromkeys(item.cause for item in ordered)),
@@ -158,8 +165,7 @@ def _compare_members(published: SafeZip, left: int, rebuilt: SafeZip, right: int
 def _compare_metadata(theirs: Member, ours: Member) -> Iterable[Difference]:
     if theirs.time != ours.time:
         yield Difference(theirs.name, "timestamps", f"{_time(theirs.time)} != {_time(ours.time)}")
-    if theirs.mode != ours.mode:
-        yield Difference(theirs.name, "modes", f"{show_mode(theirs.mode)} != {show_mode(ours.mode)}")
+    yield from compare_modes(theirs.name, theirs.mode, ours.mode)
     if theirs.method != ours.method:
         yield Difference(theirs.name, "compression", f"method {theirs.method} != {ours.method}")
 

@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from touchplate.builder.archives.manifest import MANIFEST, parse_sections
+from touchplate.builder.archives.manifest import MANIFEST, parse_jdk_major, parse_sections
+from touchplate.builder.comparison.classes import is_class, name_jdk
+from touchplate.builder.comparison.locales import name_locale
 from touchplate.builder.errors import ArchiveError
 
-_CLASS_MAGIC = b"\xca\xfe\xba\xbe"
-_CLASS_HEADER_BYTES = 8  # magic, minor, major (JVM specification 4.1)
-
-_JDK_ATTRIBUTES = frozenset({"build-jdk-spec", "build-jdk"})
+_JDK_SPEC = "build-jdk-spec"
+_JDK_ATTRIBUTES = frozenset({_JDK_SPEC, "build-jdk"})
 _TIME_ATTRIBUTES = frozenset({"bnd-lastmodified", "build-time", "build-date", "built-on", "build-timestamp"})
 _JDK_CREATED_BY = re.compile(r"[0-9][0-9._]*.* \(.+\)")
 
@@ -33,6 +33,14 @@ class Difference:
         return f"{self.path}: {self.detail}" if self.path else self.detail
 
 
+@dataclass(frozen=True)
+class ModeDifference(Difference):
+    """One of permissions, with both modes (`st_mode`)."""
+
+    theirs: int
+    ours: int
+
+
 def printable(text: str) -> str:
     """`text` with everything that could disturb a terminal or a table written as an escape."""
     return "".join(
@@ -49,10 +57,13 @@ def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Differ
         found = list(_compare_manifests(path, published, rebuilt))
         if found:
             return found
-    if published.startswith(_CLASS_MAGIC) and rebuilt.startswith(_CLASS_MAGIC):
-        return [_compare_classes(path, published, rebuilt)]
+    if is_class(published) and is_class(rebuilt):
+        cause, detail = name_jdk(published, rebuilt) or ("class-code", _first_byte(published, rebuilt))
+        return [Difference(path, cause, detail)]
     if line_ends := _line_ends(published, rebuilt):
         return [Difference(path, "line-ends", f"line ends {line_ends}")]
+    if _may_be_text(published) and _may_be_text(rebuilt) and (locale := name_locale(published, rebuilt)):
+        return [Difference(path, "locale", locale)]
     if _is_text(published) and _is_text(rebuilt):
         return [_compare_texts(path, published, rebuilt)]
     return [Difference(path, "content", _first_byte(published, rebuilt))]
@@ -68,13 +79,6 @@ def _line_ends(published: bytes, rebuilt: bytes) -> str | None:
 def _line_end(data: bytes) -> str:
     crlf, lf = data.count(b"\r\n"), data.count(b"\n")
     return "LF" if crlf == 0 else "CRLF" if crlf == lf else "mixed"
-
-
-def _compare_classes(path: str, published: bytes, rebuilt: bytes) -> Difference:
-    theirs, ours = (int.from_bytes(data[6:_CLASS_HEADER_BYTES], "big") for data in (published, rebuilt))
-    if theirs != ours:
-        return Difference(path, "jdk-major", f"class file version {theirs} != {ours}")
-    return Difference(path, "class-code", _first_byte(published, rebuilt))
 
 
 def _compare_manifests(path: str, published: bytes, rebuilt: bytes) -> Iterable[Difference]:
@@ -104,12 +108,22 @@ def _compare_sections(path: str, theirs: dict[str, str], ours: dict[str, str]) -
 
 def _attribute_cause(name: str, before: str | None, after: str | None) -> str:
     if name.lower() in _JDK_ATTRIBUTES:
-        return "jdk-major"
+        return _jdk_cause(name, before, after)
     if name.lower() == "created-by" and all(
         value is not None and _JDK_CREATED_BY.fullmatch(value) for value in (before, after)
     ):
+        return _jdk_cause(name, before, after)
+    if name.lower() in _TIME_ATTRIBUTES:
+        return "timestamps"
+    return "locale" if before and after and name_locale(before.encode(), after.encode()) else "manifest"
+
+
+def _jdk_cause(name: str, before: str | None, after: str | None) -> str:
+    majors = {parse_jdk_major(value or "") for value in (before, after)}
+    if len(majors) > 1 or None in majors:
         return "jdk-major"
-    return "timestamps" if name.lower() in _TIME_ATTRIBUTES else "manifest"
+    # A major version alone, `1.8` or `8`, is written so or so by the plugin.
+    return "manifest" if name.lower() == _JDK_SPEC else "jdk-patch"
 
 
 def _shown(value: str | None) -> str:
@@ -118,8 +132,12 @@ def _shown(value: str | None) -> str:
     return value if len(value) <= _MAX_VALUE else value[: _MAX_VALUE - 1] + "…"
 
 
+def _may_be_text(data: bytes) -> bool:
+    return len(data) <= _MAX_TEXT_BYTES and b"\0" not in data
+
+
 def _is_text(data: bytes) -> bool:
-    if len(data) > _MAX_TEXT_BYTES or b"\0" in data:
+    if not _may_be_text(data):
         return False
     try:
         data.decode("utf-8")

@@ -1,6 +1,5 @@
 """Entries of two archives, matched by name: what is missing, too much, or in another order. Pure."""
 
-import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,11 +30,6 @@ def match_entries(published: Sequence[str], rebuilt: Sequence[str]) -> Matched:
     if [one for one in theirs if one in common] != [one for one in ours if one in common]:
         found.append(Difference("", "entry-order", "the same entries in another order"))
     return Matched(tuple(found), tuple((theirs[one], ours[one]) for one in theirs if one in common))
-
-
-def show_mode(mode: int) -> str:
-    """Permission bits as octal digits."""
-    return f"{stat.S_IMODE(mode):04o}" if mode else "none"
 
 
 def _by_name(names: Iterable[str]) -> dict[tuple[str, int], int]:

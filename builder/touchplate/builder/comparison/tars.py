@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from touchplate.builder.archives.tars import TAR_DAMAGE, UNBOUNDED, TarReader
 from touchplate.builder.comparison.contents import Difference, compare_contents
-from touchplate.builder.comparison.entries import match_entries, show_mode
+from touchplate.builder.comparison.entries import match_entries
+from touchplate.builder.comparison.modes import compare_modes
 from touchplate.builder.errors import ArchiveError, StabilizeError
 from touchplate.builder.stabilize.gzip import GzipMember, read_member
 
@@ -80,8 +81,7 @@ def compare_tars(name: str, published: bytes, rebuilt: bytes) -> Iterator[Differ
 def _compare_members(theirs: _Member, ours: _Member) -> Iterator[Difference]:
     if theirs.kind != ours.kind:
         yield Difference(theirs.name, "content", f"{theirs.kind} != {ours.kind}")
-    if theirs.mode != ours.mode:
-        yield Difference(theirs.name, "modes", f"{show_mode(theirs.mode)} != {show_mode(ours.mode)}")
+    yield from compare_modes(theirs.name, theirs.mode, ours.mode)
     if theirs.owner != ours.owner:
         yield Difference(theirs.name, "owners", f"{theirs.owner} != {ours.owner}")
     if theirs.time != ours.time:

@@ -13,6 +13,7 @@ from typing import IO, BinaryIO
 
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.comparison.contents import Difference, compare_contents, printable
+from touchplate.builder.comparison.modes import compare_modes
 from touchplate.builder.ecosystems.oci.leftovers import STATUS, compare_packages, named
 from touchplate.builder.errors import ArchiveError, ImageError
 
@@ -240,8 +241,7 @@ def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Diff
         yield Difference(path, "timestamps", f"{theirs.time:g} != {ours.time:g} (Unix seconds)")
     if theirs.owner != ours.owner:
         yield Difference(path, "owners", f"{_owner(theirs)} != {_owner(ours)}")
-    if theirs.mode != ours.mode:
-        yield Difference(path, "modes", f"{theirs.mode:04o} != {ours.mode:04o}")
+    yield from compare_modes(path, theirs.mode, ours.mode)
     if theirs.link != ours.link:
         yield Difference(path, "links", f"{printable(theirs.link)} != {printable(ours.link)}")
     if theirs.extra != ours.extra:

@@ -14,8 +14,9 @@ package: "{package}"
 source:
   kind: source-release
   # One tar archive (plain, gzip, bzip2, xz) with Containerfile and context, kept as a blob; its single top
-  # folder is stripped. The digest stands in the uri and below it. Or kind vcs: the tree of a git commit, with
-  # the uri of the repository, commit (the full id), sha256 (the tree digest) and no size.
+  # folder is stripped. `touchplate definition context FOLDER --out FILE` makes one of a folder. The digest
+  # stands in the uri and below it. Or kind vcs: the tree of a git commit, with the uri of the repository,
+  # commit (the full id), sha256 (the tree digest) and no size.
   files:
     - uri: "{blob}FILL-IN"
       sha256: FILL-IN

@@ -1,0 +1,47 @@
+"""Permissions of entries: how two differ, and whether all that differs is what two umasks leave. Pure."""
+
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from touchplate.builder.comparison.contents import Difference, ModeDifference
+
+_OTHERS = 0o077
+"""What a umask in use takes away: permissions of the owner's group and of all others."""
+
+_FILE, _PROGRAM = 0o666, 0o777
+"""Modes that programs ask for when they make a file, and a folder or a program."""
+
+
+def compare_modes(path: str, theirs: int, ours: int) -> Iterator[Difference]:
+    """The difference between two modes (`st_mode`, 0 for none), if there is one."""
+    if theirs != ours:
+        shown = f"{_shown(theirs)} != {_shown(ours)}"
+        yield ModeDifference(path, "modes", shown, theirs, ours)
+
+
+def name_umask(differences: list[Difference]) -> list[Difference]:
+    """`differences`, with the cause `umask` for those of modes when one umask on either side explains them
+    all."""
+    modes = [one for one in differences if isinstance(one, ModeDifference)]
+    if not _are_by_umask((one.theirs, one.ours) for one in modes):
+        return differences
+    return [replace(one, cause="umask") if isinstance(one, ModeDifference) else one for one in differences]
+
+
+def _are_by_umask(pairs: Iterable[tuple[int, int]]) -> bool:
+    taken, left = [0, 0], [0, 0]  # of others' permissions, on either side, by any entry
+    for pair in pairs:
+        asked = _PROGRAM if pair[0] & stat.S_IXUSR else _FILE
+        if (pair[0] ^ pair[1]) & ~_OTHERS or pair[0] & stat.S_IRWXU != asked & stat.S_IRWXU:
+            return False
+        for side, mode in enumerate(pair):
+            if mode & _OTHERS & ~asked:
+                return False
+            taken[side] |= asked & ~mode & _OTHERS
+            left[side] |= mode & _OTHERS
+    return not any(one & other for one, other in zip(taken, left, strict=True))
+
+
+def _shown(mode: int) -> str:
+    return f"{stat.S_IMODE(mode):04o}" if mode else "none"
