@@ -19,6 +19,7 @@ from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
 from touchplate.builder.sandbox.bubblewrap import SandboxConfig
+from touchplate.builder.sandbox.ranged import ID_RANGES
 from touchplate.builder.sandbox.workspace import JOB, end_abandoned, remove_abandoned
 from touchplate.builder.workshop import TREE
 
@@ -100,7 +101,8 @@ class Worker:
         for slot in self._settings.slots_folder.glob("*"):
             remove_abandoned(slot, JOB)
         config = SandboxConfig(self._settings.slots_folder)
-        end_abandoned(config.locks, config.uids)
+        for uids in (config.uids, ID_RANGES):
+            end_abandoned(config.locks, uids)
         remove_abandoned(Path(self._settings.job.data), TREE)
 
     def _run_slots(self) -> None:

@@ -221,13 +221,18 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
 
     Raises HostLack when bubblewrap is missing or does not start here.
     """
+    prepare_work(config)
+    sandbox = Sandbox(config)
+    sandbox.probe = probe_sandbox(sandbox)
+    return sandbox
+
+
+def prepare_work(config: SandboxConfig) -> None:
+    """Make the work folder; end and remove what killed supervisors left of their jobs. Raises HostLack."""
     config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
     check_searchable(config.work)
     tidy(config.work)
     end_abandoned(config.locks, config.uids)
-    sandbox = Sandbox(config)
-    sandbox.probe = probe_sandbox(sandbox)
-    return sandbox
 
 
 def _check_held(groups: ControlGroups) -> None:

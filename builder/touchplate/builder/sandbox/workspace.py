@@ -230,9 +230,10 @@ def tidy(work: Path) -> None:
 def end_abandoned(locks: Path, uids: range) -> None:
     """Kill what is left of sandboxes whose supervisor was killed while they started.
 
-    Bubblewrap's process 1 waits for a word from the outer one before it asks to die with it: killed in
-    between, it would wait for ever, and keep the job's id from everybody. An id whose lock can be had is no
-    living supervisor's. Only root has ids to give.
+    Bubblewrap's process 1 asks to die with the outer one only after a word from it: killed in between, it
+    would wait for ever, and killed just after that, it would run the command with nobody watching; either
+    keeps the job's id from everybody. An id whose lock can be had is no living supervisor's. Only root has
+    ids to give. `uids`: as `open_workspace`; of a range, process 1 has the first id.
     """
     if os.getuid() != 0 or not locks.is_dir():
         return
