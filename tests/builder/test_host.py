@@ -24,7 +24,8 @@ from touchplate.builder.plan import MIB, Limits
 from touchplate.builder.process import printable
 from touchplate.builder.sandbox import idrange, workspace
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig, open_sandbox, prepare_work
-from touchplate.builder.sandbox.probe import Probe, probe_sandbox
+from touchplate.builder.sandbox.probe import Probe
+from touchplate.builder.sandbox.probe_bubblewrap import probe_sandbox
 from touchplate.builder.sandbox.ranged import ID_RANGES
 from touchplate.builder.sandbox.workspace import (
     Workspace,

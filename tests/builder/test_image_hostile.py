@@ -344,7 +344,7 @@ def test_runc_that_starts_nothing_is_a_lack_of_the_host(images: ImageScene, sand
             at = arguments.index("/sys")
             return [*arguments[: at - 1], *arguments[at + 1 :]]  # nowhere to mount control groups
 
-    with pytest.raises(HostLack, match="sandbox of images does not work here"):
+    with pytest.raises(HostLack, match="sandbox of images does not work on this host"):
         probe_runc(WithoutGroups(config))
 
 

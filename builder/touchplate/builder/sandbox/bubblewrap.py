@@ -19,7 +19,8 @@ from touchplate.builder.errors import DISK_FULL, HostLack
 from touchplate.builder.limits import ControlGroups, make_groups
 from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, Bind, Limits, Surroundings
 from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, run_tool
-from touchplate.builder.sandbox.probe import Probe, probe_sandbox
+from touchplate.builder.sandbox.probe import Probe
+from touchplate.builder.sandbox.probe_bubblewrap import probe_sandbox
 from touchplate.builder.sandbox.seccomp import make_filter
 from touchplate.builder.sandbox.workspace import (
     FIRST_UID,
