@@ -7,7 +7,6 @@ sees the locked files read-only, and its outputs are what is compared and attest
 
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +53,7 @@ from touchplate.builder.process import Outcome, printable
 from touchplate.builder.sandbox.bubblewrap import BASE_ENVIRONMENT, Job, Sandbox
 from touchplate.builder.sandbox.collect import collect
 from touchplate.builder.sandbox.probe import PYTHON
-from touchplate.builder.sandbox.workspace import Workspace, make_open
+from touchplate.builder.sandbox.workspace import Workspace, make_open, show_copy
 
 TAIL_LINES = 8
 """Last lines of the output that a failure's detail repeats."""
@@ -274,12 +273,7 @@ def _lay_out(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None
     for one in lock.inputs:
         target = repo / one.upstream / one.path
         _make_parents(target.parent, repo)
-        source = cache.inputs.path(one.sha256)
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(source, target)
-            target.chmod(0o644)
+        show_copy(cache.inputs.path(one.sha256), target)
         sha1 = _check_bytes(one, target)
         if one.upstream in maven and len(target.name.encode()) <= NAME_BYTES - len(".sha1"):
             # Checksum files are not inputs: they follow from the locked bytes. Without them Maven complains.

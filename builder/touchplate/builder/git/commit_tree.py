@@ -14,7 +14,7 @@ from pathlib import Path
 
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
-from touchplate.builder.errors import ArchiveError, HostLack
+from touchplate.builder.errors import DISK_FULL, ArchiveError, HostLack
 from touchplate.builder.trees import tree_digest
 
 FILE_TIME = 1_000_000_000
@@ -52,7 +52,7 @@ def unpack_tree(data: bytes, target: Path) -> str:
                 if not (path := Path(folder, name)).is_symlink():
                     os.utime(path, (FILE_TIME, FILE_TIME))
     except OSError as error:  # names are checked beforehand: it is the disk's
-        reason = "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        reason = DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
         raise HostLack(f"cannot unpack the commit: {error.strerror}", reason=reason) from error
     except TAR_DAMAGE as error:
         raise ArchiveError(f"the commit cannot be unpacked: {error}") from error

@@ -13,6 +13,7 @@ import fcntl
 import os
 import pwd
 import secrets
+import shutil
 import signal
 import stat
 from collections.abc import Iterator
@@ -188,6 +189,16 @@ def make_open(folder: Path) -> None:
     """Make a folder that every user can read and search, whatever the supervisor's umask is."""
     folder.mkdir()
     folder.chmod(0o755)
+
+
+def show_copy(source: Path, target: Path) -> None:
+    """Have the file `source` at `target`, too, readable by every user: as the same file where the file system
+    can do that, which costs nothing, else as a copy. Raises OSError."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+        target.chmod(0o644)
 
 
 def check_searchable(folder: Path) -> None:
