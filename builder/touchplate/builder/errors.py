@@ -122,6 +122,9 @@ class PhaseFailed(BuilderError):  # noqa: N818  the word of the comparison forma
 NOT_PINNED = "not-pinned"
 """Reason of a HostLack: the build needs what its definition does not pin, so no host has it."""
 
+UPSTREAM_FAILED = "upstream-failed"
+"""Reason of a HostLack: an upstream did not give, or no longer gives, what it should have."""
+
 
 class HostLack(BuilderError):  # noqa: N818  see PhaseFailed
     """This host cannot do the build (no JDK, no sandbox, no disk, upstream down): nothing is logged.

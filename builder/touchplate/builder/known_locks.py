@@ -15,7 +15,7 @@ from touchplate.base.durable import make_folder, remove_abandoned_writes, write_
 from touchplate.base.errors import StorageError
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition
-from touchplate.builder.errors import DefinitionError, HostLack, storage_lack
+from touchplate.builder.errors import UPSTREAM_FAILED, DefinitionError, HostLack, storage_lack
 from touchplate.builder.inputs.lock import LOCK_BYTES, InputLock, format_lock, parse_lock
 from touchplate.verify.predicates.provenance import Dependency
 
@@ -52,7 +52,7 @@ def check_unchanged(known: InputLock, found: InputLock, upstreams: Sequence[Upst
             raise HostLack(
                 f"upstream {one.upstream!r} gives {one.path} with sha256 {one.sha256}, and gave an earlier "
                 f"rebuild {sha256}: find out which is right; --refetch takes what it gives now",
-                reason="upstream-failed",
+                reason=UPSTREAM_FAILED,
             )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import (
     DISK_FULL,
+    UPSTREAM_FAILED,
     DefinitionError,
     FailedPhase,
     HostLack,
@@ -229,7 +230,7 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
         raise HostLack(
             f"the lock lacks {one.upstream}/{one.path} of sha256 {one.sha256}, which the definition names; "
             "give the upstream the name that it has in the lock",
-            reason="upstream-failed",
+            reason=UPSTREAM_FAILED,
         )
     for one in lock.inputs:
         if (one.upstream, one.path) in plan.forbidden.paths:
@@ -242,7 +243,7 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
             raise PhaseFailed("fetch", "refused-input", detail)
         if plan.named_by_digest and one.path != one.sha256:
             detail = f"upstream {one.upstream!r} has other bytes under {one.path}, of sha256 {one.sha256}"
-            raise HostLack(detail, reason="upstream-failed")
+            raise HostLack(detail, reason=UPSTREAM_FAILED)
         if is_metadata(one.path) and not plan.allow_metadata:
             raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} changes from day to day")
 

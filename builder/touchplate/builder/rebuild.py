@@ -19,6 +19,7 @@ from touchplate.builder.definitions.demands import check_demands
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.errors import (
     DETAIL_CHARS,
+    UPSTREAM_FAILED,
     ArchiveError,
     DefinitionError,
     HostLack,
@@ -269,7 +270,7 @@ class _Attempt:
             self.build(lock, outcome)
         except (PhaseFailed, HostLack) as failed:
             # An input that is neither here nor upstream any more: another one may do.
-            if isinstance(failed, HostLack) and failed.reason != "upstream-failed":
+            if isinstance(failed, HostLack) and failed.reason != UPSTREAM_FAILED:
                 raise
             self.clock.lap("build")
             self.workshop.display.step(f"they no longer build ({failed.reason}); fetching anew")

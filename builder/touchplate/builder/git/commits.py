@@ -12,7 +12,14 @@ from pathlib import Path
 from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.builder.definitions.definition import SourceFile
-from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack, PhaseFailed, storage_lack
+from touchplate.builder.errors import (
+    UPSTREAM_FAILED,
+    ArchiveError,
+    DefinitionError,
+    HostLack,
+    PhaseFailed,
+    storage_lack,
+)
 from touchplate.builder.git.commit_tree import MAX_FILES, unpack_tree
 from touchplate.builder.git.protocol import Remote
 from touchplate.builder.inputs.repository import MAX_FILE_BYTES, RemoteFile
@@ -138,7 +145,7 @@ def _fetch(workshop: Workshop, remote: Remote, commit: str) -> tuple[str, bytes]
                 said = " ".join(printable(line) for line in outcome.tail.splitlines()[-4:])
                 said = said or f"it ended without a word, exit code {outcome.exit_code}"
                 detail = f"{remote.name}: git cannot read what it gave for {commit}: {said}"
-                raise HostLack(detail, reason="upstream-failed", log=outcome.log)
+                raise HostLack(detail, reason=UPSTREAM_FAILED, log=outcome.log)
             try:
                 # Headers and padding of each file beside its bytes.
                 most = MAX_FILE_BYTES + MAX_FILES * 4096

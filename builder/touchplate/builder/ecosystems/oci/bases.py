@@ -12,7 +12,14 @@ from touchplate.builder.ecosystems.oci.manifests import Descriptor, parse_config
 from touchplate.builder.ecosystems.oci.names import RepositoryPath
 from touchplate.builder.ecosystems.oci.plan import ImagePlan, PinnedImage
 from touchplate.builder.ecosystems.oci.registry import RegistryReader
-from touchplate.builder.errors import DefinitionError, HostLack, ImageError, PhaseFailed, needing_disk
+from touchplate.builder.errors import (
+    UPSTREAM_FAILED,
+    DefinitionError,
+    HostLack,
+    ImageError,
+    PhaseFailed,
+    needing_disk,
+)
 from touchplate.builder.inputs.lock import InputLock, LockedInput, make_lock
 from touchplate.builder.plan import Progress
 from touchplate.builder.sandbox.workspace import make_open, show_copy
@@ -41,7 +48,7 @@ def fetch_bases(
         except ImageError as error:
             raise PhaseFailed("fetch", "refused-input", f"base image {base.name}: {error}") from error
         except DefinitionError as error:  # another mirror may have it
-            raise HostLack(f"base image {base.name}: {error}", reason="upstream-failed") from error
+            raise HostLack(f"base image {base.name}: {error}", reason=UPSTREAM_FAILED) from error
         left -= sum(blob.size for blob in one.manifest.blobs)
         _check_answer(plan, one)
         _check_platform(plan, one)
