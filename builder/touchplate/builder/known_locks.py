@@ -18,6 +18,7 @@ from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.errors import UPSTREAM_FAILED, DefinitionError, HostLack, storage_lack
 from touchplate.builder.inputs.lock import LOCK_BYTES, InputLock, format_lock, parse_lock
 from touchplate.verify.predicates.provenance import Dependency
+from touchplate.verify.reading import read_at_most
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ class KnownLocks:
     def find(self, key: LockKey) -> InputLock | None:
         """The lock that such a build succeeded from; None for none that can be read."""
         try:
-            with self._path(key).open("rb") as stream:
-                return parse_lock(stream.read(LOCK_BYTES + 1))
+            return parse_lock(read_at_most(self._path(key), LOCK_BYTES))
         except (OSError, DefinitionError):
             return None
 

@@ -21,6 +21,7 @@ from touchplate.builder.git.protocol import COMMIT
 from touchplate.builder.plan import GIB, Limits
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.purl import ECOSYSTEMS, PackageURL
+from touchplate.verify.reading import read_at_most
 
 VERSION = 1
 """Of this file format."""
@@ -110,8 +111,7 @@ class Definition:
 def load_definition(path: Path) -> Definition:
     """The definition in a file. Raises DefinitionError, also when the file cannot be read."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise DefinitionError(f"cannot read the definition {str(path)!r}: {error.strerror}") from error
     return parse_definition(data)
