@@ -258,7 +258,7 @@ def main() -> int:
     threading.Thread(target=_die_with_worker, daemon=True).start()
     try:
         run_task(task)
-    except (TouchplateError, VerifyError, HostLack) as error:
+    except (TouchplateError, VerifyError) as error:
         _say(describe(error))
         return 1
     return 0

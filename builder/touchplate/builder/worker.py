@@ -32,7 +32,8 @@ TOLD_SECONDS = 1.0
 WAITING_BYTES = 1024 * 1024
 """Output of a job that waits to be sent; what comes beyond it is not shown (the build log has it)."""
 
-_ENDING_SECONDS = 0.05
+_PIECE_BYTES = 1024  # of output that waits: so the bytes that wait are bounded by their number
+_ENDING_SECONDS = 0.05  # between two looks at a process whose output has ended: it is gone in a moment
 
 _LINE_BYTES = 64 * 1024
 """Of a line that has not ended, kept until it does: only how it begins is looked at."""
@@ -193,9 +194,10 @@ class _Keeper:
         self._lease = lease
         self._program = program
         self._stopping = stopping
-        self._pieces: queues.Queue[bytes] = queues.Queue(WAITING_BYTES // 1024)
+        self._pieces: queues.Queue[bytes] = queues.Queue(WAITING_BYTES // _PIECE_BYTES)
         self._phase = self._told_phase = ""
         self.last = ""
+        """The last line of its output."""
         self.lost = ""
         """Why the job was ended: its lease is over. Empty while it is not."""
         self._is_failed = False
@@ -238,9 +240,9 @@ class _Keeper:
             self._phase = steps.read(data)
             lines = data.strip().splitlines()  # of a flood only the last one is worth the time
             self.last = printable(lines[-1]) if lines else self.last
-            for start in range(0, len(data), 1024):
+            for start in range(0, len(data), _PIECE_BYTES):
                 try:
-                    self._pieces.put_nowait(data[start : start + 1024])
+                    self._pieces.put_nowait(data[start : start + _PIECE_BYTES])
                 except queues.Full:
                     break
 
@@ -280,7 +282,7 @@ class _Keeper:
 
     def _send(self) -> None:
         batch = b""
-        while len(batch) + 1024 <= MAX_BATCH_BYTES:
+        while len(batch) + _PIECE_BYTES <= MAX_BATCH_BYTES:
             try:
                 batch += self._pieces.get_nowait()
             except queues.Empty:

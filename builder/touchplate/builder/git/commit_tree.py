@@ -15,6 +15,7 @@ from pathlib import Path
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
 from touchplate.builder.errors import DISK_FULL, ArchiveError, HostLack
+from touchplate.builder.git.export import MAX_TARGET_BYTES
 from touchplate.builder.trees import tree_digest
 
 FILE_TIME = 1_000_000_000
@@ -26,9 +27,6 @@ MAX_FILES = 100_000
 
 MAX_PART_BYTES = 255
 """Of one name in a path: what common file systems take (NAME_MAX), and more on none that rebuilds run on."""
-
-MAX_TARGET_BYTES = 4095
-"""Of a link's target: PATH_MAX without its final NUL."""
 
 MAX_LINKS_FOLLOWED = 40
 """On the way to where a link leads in the end; Linux gives up above it (path_resolution(7))."""

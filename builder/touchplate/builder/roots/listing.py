@@ -35,11 +35,6 @@ def file_digest(listing: bytes, path: str) -> str | None:
     return words[2].decode() if words is not None and words[0] == b"f" else None
 
 
-def file_digests(listing: bytes) -> set[str]:
-    """The sha256 of every regular file of the tree."""
-    return {words[2].decode() for words, _ in _lines(listing) if words[0] == b"f"}
-
-
 def _how(wanted: tuple[bytes, ...] | None, found: tuple[bytes, ...] | None) -> str:
     if wanted is None:
         return "is there, and should not be"

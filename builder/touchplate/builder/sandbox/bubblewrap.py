@@ -33,9 +33,6 @@ from touchplate.builder.sandbox.workspace import (
     tidy,
 )
 
-INSIDE_UID = USUAL.uid
-"""uid and gid as the build sees itself, unless a job says otherwise."""
-
 TMP_BYTES = 1024 * MIB
 """Size of /tmp inside, in bytes; it lies in memory and counts as such."""
 
