@@ -199,7 +199,7 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
             for name, value in repeatability_lines(done.repeatability):
                 _say(f"{name or '…'}: {value}")
         result = done.result
-        if not _persist(lambda: queue.judge(job.number, task.lease.secret, result)):  # type: ignore[arg-type]
+        if not _persist(lambda: queue.judge(job.number, task.lease.secret, result)):
             return None
         signed, evidence = make_statements(workshop, done, operator)
         for sha256 in evidence:

@@ -35,6 +35,15 @@ MOST = {
 }
 """How far a definition may raise each limit, about twenty times the defaults: it may be a stranger's."""
 
+MAX_SOURCE_FILES = 16
+"""Files of one source: an archive, or a few that belong together, as a sources jar and its POM."""
+
+MAX_SOURCE_BYTES = 1 << 40
+"""Largest size of a source file that a definition may name: more is a slip. What is read has other bounds."""
+
+MAX_OUTPUTS = 64
+"""Outputs of one definition: a jar, its classifiers and POM are a handful; each has its own statement."""
+
 OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox", "root")
 """Fields that every definition may have, unless its ecosystem has no use for them."""
 
@@ -241,7 +250,7 @@ def _read_source(reader: Reader, ecosystem: Ecosystem) -> Source:
 
 
 def _read_commits(reader: Reader) -> list[SourceFile]:
-    paths = reader.items("source.files", low=1, high=16)
+    paths = reader.items("source.files", low=1, high=MAX_SOURCE_FILES)
     if len(paths) > 1:
         reader.mistake("source.files", "more than one commit; the source is the tree of one")
     for path in paths:
@@ -259,13 +268,13 @@ def _read_commits(reader: Reader) -> list[SourceFile]:
 
 def _read_files(reader: Reader, ecosystem: Ecosystem) -> list[SourceFile]:
     files = []
-    for path in reader.items("source.files", low=1, high=16):
+    for path in reader.items("source.files", low=1, high=MAX_SOURCE_FILES):
         reader.known(path, required=("uri", "sha256", "size"))
         files.append(
             SourceFile(
                 uri=ecosystem.read_source_uri(reader, f"{path}.uri"),
                 sha256=reader.sha256(f"{path}.sha256"),
-                size=reader.number(f"{path}.size", low=1, high=1 << 40) or 0,
+                size=reader.number(f"{path}.size", low=1, high=MAX_SOURCE_BYTES) or 0,
             )
         )
     return files
@@ -273,7 +282,7 @@ def _read_files(reader: Reader, ecosystem: Ecosystem) -> list[SourceFile]:
 
 def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
     outputs = []
-    for path in reader.items("outputs", low=1, high=64):
+    for path in reader.items("outputs", low=1, high=MAX_OUTPUTS):
         reader.known(path, required=("path", "package"))
         output = Output(path=reader.relative(f"{path}.path"), package=reader.purl(f"{path}.package"))
         read = not is_stand_in(package) and not is_stand_in(output.package)
