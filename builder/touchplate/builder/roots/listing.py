@@ -1,4 +1,4 @@
-"""The listing of a tree: the lines over which its tree digest is taken (entry format 4).
+"""The listing of a tree: the lines over which its tree digest is taken (statement format 4).
 
 Kept as evidence under the tree digest, which is its SHA-256. With it, what became of a tree can be told by
 file, and digests of what stands in it follow without reading it again.
