@@ -24,17 +24,11 @@ from touchplate.builder.plan import MIB, Limits
 from touchplate.builder.process import printable
 from touchplate.builder.sandbox import idrange, workspace
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig, open_sandbox, prepare_work
+from touchplate.builder.sandbox.ids import end_abandoned, processes_of
 from touchplate.builder.sandbox.probe import Probe
 from touchplate.builder.sandbox.probe_bubblewrap import probe_sandbox
 from touchplate.builder.sandbox.ranged import ID_RANGES
-from touchplate.builder.sandbox.workspace import (
-    Workspace,
-    end_abandoned,
-    locked_folder,
-    processes_of,
-    remove_abandoned,
-    remove_tree,
-)
+from touchplate.builder.sandbox.workspace import Workspace, locked_folder, remove_abandoned, remove_tree
 
 FULL = Probe(bubblewrap="0.8.0", own_uid=True, seccomp=True, empty_network=True)
 

@@ -22,11 +22,12 @@ from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
 from touchplate.builder.rebuild import Rebuild, fetch_published
 from touchplate.builder.sandbox.bubblewrap import Job, SandboxConfig
+from touchplate.builder.sandbox.ids import processes_of
 from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.builder.sandbox.probe_runc import RuncProbe, probe_runc
 from touchplate.builder.sandbox.ranged import FIRST_ID, ID_RANGES, IDS, RANGES
 from touchplate.builder.sandbox.runc import RuncSandbox, open_runc_sandbox
-from touchplate.builder.sandbox.workspace import Workspace, processes_of
+from touchplate.builder.sandbox.workspace import Workspace
 
 QUICK = {"wall_seconds": 60}
 

@@ -19,8 +19,9 @@ from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
 from touchplate.builder.sandbox.bubblewrap import SandboxConfig
+from touchplate.builder.sandbox.ids import end_abandoned
 from touchplate.builder.sandbox.ranged import ID_RANGES
-from touchplate.builder.sandbox.workspace import JOB, end_abandoned, remove_abandoned
+from touchplate.builder.sandbox.workspace import JOB, remove_abandoned
 from touchplate.builder.workshop import TREE
 
 POLL_SECONDS = 5.0

@@ -19,19 +19,11 @@ from touchplate.builder.errors import DISK_FULL, HostLack
 from touchplate.builder.limits import ControlGroups, make_groups
 from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, Bind, Limits, Surroundings
 from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, run_tool
+from touchplate.builder.sandbox.ids import FIRST_UID, UIDS, end_abandoned
 from touchplate.builder.sandbox.probe import Probe
 from touchplate.builder.sandbox.probe_bubblewrap import probe_sandbox
 from touchplate.builder.sandbox.seccomp import make_filter
-from touchplate.builder.sandbox.workspace import (
-    FIRST_UID,
-    UIDS,
-    Workspace,
-    check_searchable,
-    end_abandoned,
-    is_free,
-    open_workspace,
-    tidy,
-)
+from touchplate.builder.sandbox.workspace import Workspace, check_searchable, is_free, open_workspace, tidy
 
 TMP_BYTES = 1024 * MIB
 """Size of /tmp inside, in bytes; it lies in memory and counts as such."""
