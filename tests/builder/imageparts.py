@@ -26,8 +26,8 @@ from touchplate.base.progress import QuietProgress
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.rebuild import Rebuild, fetch_published, rebuild
+from touchplate.builder.sandbox.ids import processes_of
 from touchplate.builder.sandbox.ranged import FIRST_ID, IDS, RANGES
-from touchplate.builder.sandbox.workspace import processes_of
 from touchplate.builder.workshop import Workshop, open_workshop
 from touchplate.verify.jcs import JSONValue
 

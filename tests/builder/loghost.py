@@ -15,7 +15,7 @@ from tests.simkeys import ORIGIN, log_signer, verifier_key
 
 from touchplate.base.config import Secret
 from touchplate.base.durable import DigestFolder
-from touchplate.builder.http import evidence_routes
+from touchplate.builder.attestation.http import evidence_routes
 from touchplate.log.service import LogConfig, LogService
 from touchplate.verify.keys import format_private_pem, format_public_pem, generate_signer
 

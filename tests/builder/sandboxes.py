@@ -23,8 +23,8 @@ from touchplate.builder.phases import run_build, run_fetch
 from touchplate.builder.plan import BuildPlan, BuildResult, Limits
 from touchplate.builder.sandbox.bubblewrap import Sandbox, SandboxConfig, open_sandbox
 from touchplate.builder.sandbox.gvisor import GvisorSandbox, open_gvisor_sandbox
+from touchplate.builder.sandbox.ids import processes_of
 from touchplate.builder.sandbox.ranged import FIRST_ID, IDS, RANGES
-from touchplate.builder.sandbox.workspace import processes_of
 
 SECONDS = 20.0
 """Wall clock of a phase in tests: far more than any of them needs, far less than a person waits."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from touchplate.builder.errors import ArchiveError, HostLack
-from touchplate.builder.git.commit_tree import MAX_TARGET_BYTES, list_files, unpack_tree
+from touchplate.builder.git.commit_tree import list_files, unpack_tree
+from touchplate.builder.git.export import MAX_TARGET_BYTES
 
 
 def tar(*members: tuple[str, str | None]) -> bytes:

@@ -1,16 +1,11 @@
 """A private upstream as a person uses it: what is printed, kept and logged holds no credentials."""
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from tests.builder.loghost import log_host
-from tests.builder.mavenparts import publish
+from tests.builder.mavenparts import QuietHandler, publish, served
 from tests.builder.rebuildparts import CONTENT, scene, scripted
 from tests.builder.sandboxes import require_sandbox
 from tests.builder.test_upstream_client import BASIC, PASSWORD, write_secret
@@ -21,10 +16,8 @@ LIB = "org/example/lib/1/lib-1.txt"
 ENCODED = BASIC.removeprefix("Basic ")
 
 
-class Private(SimpleHTTPRequestHandler):
+class Private(QuietHandler):
     """Files for who has the password."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if self.headers.get("Authorization") == BASIC:
@@ -34,23 +27,6 @@ class Private(SimpleHTTPRequestHandler):
         self.send_header("WWW-Authenticate", 'Basic realm="private"')
         self.send_header("Content-Length", "0")
         self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-
-@contextlib.contextmanager
-def private(folder: Path) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Private, directory=str(folder)))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def holders(folder: Path, *words: str) -> list[Path]:
@@ -65,7 +41,7 @@ def test_nothing_that_a_rebuild_prints_keeps_or_logs_holds_the_password(
 ) -> None:
     require_sandbox()
     secret = write_secret(tmp_path, f"me:{PASSWORD}\n").path
-    with scene() as one, log_host(tmp_path / "host") as host, private(one.repository) as url:
+    with scene() as one, log_host(tmp_path / "host") as host, served(one.repository, Private) as url:
         publish(one.repository, LIB, CONTENT)
         definition = tmp_path / "definition.json"
         definition.write_bytes(scripted(one, f"jar(get({LIB!r}))").data)

@@ -36,6 +36,7 @@ from touchplate.verify.dsse import parse_envelope
 from touchplate.verify.entry import make_entry
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.keys import generate_signer
+from touchplate.verify.predicates.comparison import Result
 from touchplate.verify.predicates.provenance import Provenance
 from touchplate.verify.purl import parse_purl
 from touchplate.verify.statements import Comparison, parse_predicate, parse_statement
@@ -213,7 +214,7 @@ def test_a_rebuild_is_as_good_as_the_worst_of_its_outputs(shop: Shop) -> None:
         )
     }
 
-    def together(*results: str) -> str:
+    def together(*results: Result) -> Result:
         first = done[results[0]].built
         assert first is not None
         verdicts = [verdict for one in results for verdict in getattr(done[one].built, "verdicts", ())]

@@ -14,8 +14,8 @@ from tests.builder.mavenparts import served
 from touchplate.base.durable import DigestFolder
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES, EvidenceServer
+from touchplate.builder.attestation.http import evidence_routes
 from touchplate.builder.errors import EvidenceError
-from touchplate.builder.http import evidence_routes
 
 DATA = b"a build log\n"
 SHA256 = hashlib.sha256(DATA).hexdigest()

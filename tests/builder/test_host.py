@@ -1,9 +1,11 @@
 """What this host gives: probe, control groups, uids, workspaces."""
 
+import contextlib
 import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,17 +22,13 @@ from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.limits import make_groups
 from touchplate.builder.plan import MIB, Limits
 from touchplate.builder.process import printable
-from touchplate.builder.sandbox import workspace
-from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig, open_sandbox
-from touchplate.builder.sandbox.probe import Probe, probe_sandbox
-from touchplate.builder.sandbox.workspace import (
-    Workspace,
-    end_abandoned,
-    locked_folder,
-    processes_of,
-    remove_abandoned,
-    remove_tree,
-)
+from touchplate.builder.sandbox import idrange, workspace
+from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig, open_sandbox, prepare_work
+from touchplate.builder.sandbox.ids import end_abandoned, processes_of
+from touchplate.builder.sandbox.probe import Probe
+from touchplate.builder.sandbox.probe_bubblewrap import probe_sandbox
+from touchplate.builder.sandbox.ranged import ID_RANGES
+from touchplate.builder.sandbox.workspace import Workspace, locked_folder, remove_abandoned, remove_tree
 
 FULL = Probe(bubblewrap="0.8.0", own_uid=True, seccomp=True, empty_network=True)
 
@@ -305,26 +303,11 @@ def test_a_sandbox_that_waits_for_a_dead_supervisor_is_ended(
     lock = os.open(tmp_path / f"uid-{uid}", os.O_RDWR | os.O_CREAT, 0o600)
     tmp_path.chmod(0o700)
     read, write = os.pipe()
-    block = [
-        "--unshare-all",
-        "--ro-bind",
-        "/",
-        "/",
-        "--block-fd",
-        str(read),
-        "true",
-    ]  # as one whose word never comes
+    # As one whose word never comes.
+    block = ["--unshare-all", "--ro-bind", "/", "/", "--block-fd", str(read), "true"]
+    drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     waiting = subprocess.Popen(
-        [
-            "setpriv",
-            f"--reuid={uid}",
-            f"--regid={uid}",
-            "--clear-groups",
-            program,
-            *(block if program == "bwrap" else []),
-        ],
-        pass_fds=(read,),
-        stdin=read,
+        [*drop, program, *(block if program == "bwrap" else [])], pass_fds=(read,), stdin=read
     )
     try:
         deadline = time.monotonic() + 20
@@ -346,3 +329,47 @@ def test_a_sandbox_that_waits_for_a_dead_supervisor_is_ended(
             os.kill(pid, 9)
         for one in (lock, read, write):
             os.close(one)
+
+
+def test_a_sandbox_with_a_range_of_ids_that_outlived_its_supervisor_is_ended(tmp_path: Path) -> None:
+    require_sandbox()
+    if os.getuid() != 0:
+        pytest.skip("only root gives jobs ids of their own")
+    first = next(one for one in ID_RANGES if not processes_of(one, ID_RANGES.step))
+    locks = tmp_path / "locks"
+    locks.mkdir(mode=0o700)
+    (locks / f"uid-{first}").touch()
+    ranged = [sys.executable, "-I", str(idrange.__file__), str(os.getpid()), str(first), str(ID_RANGES.step)]
+    # Without --die-with-parent, as one that had not asked for it yet when the outer one was killed.
+    outer = subprocess.Popen(
+        [*ranged, "/usr/bin/bwrap", "--unshare-pid", "--ro-bind", "/", "/", "sleep", "1000"]
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while "sleep" not in (names := {comm for comm, _ in living(first)}):
+            assert time.monotonic() < deadline, names
+            time.sleep(0.02)
+        outer.kill()
+        outer.wait()
+        assert {comm for comm, _ in living(first)} == {"bwrap", "sleep"}
+        with open_folder() as work:
+            prepare_work(SandboxConfig(work, locks, range(first, first + ID_RANGES.step, ID_RANGES.step)))
+        while living(first):
+            assert time.monotonic() < deadline, living(first)
+            time.sleep(0.02)
+    finally:
+        outer.kill()
+        outer.wait()
+        for _, pid in living(first):
+            os.kill(pid, 9)
+
+
+def living(uid: int) -> list[tuple[str, int]]:
+    """Name and id of the processes of a uid that are no zombies."""
+    found = []
+    for pid in processes_of(uid):
+        with contextlib.suppress(OSError):
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+            if rest.split()[0] not in ("Z", "X"):
+                found.append((name, pid))
+    return found

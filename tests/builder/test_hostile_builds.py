@@ -18,7 +18,7 @@ from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import MIB, Bind, Limits
 from touchplate.builder.process import LINES
 from touchplate.builder.sandbox.bubblewrap import open_sandbox
-from touchplate.builder.sandbox.workspace import processes_of
+from touchplate.builder.sandbox.ids import processes_of
 
 MARKED = "TOUCHPLATE_TEST_SECRET"
 

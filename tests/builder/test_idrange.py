@@ -10,7 +10,7 @@ import pytest
 from tests.builder.sandboxes import open_folder, require_sandbox
 
 from touchplate.builder.errors import HostLack
-from touchplate.builder.sandbox import idrange, workspace
+from touchplate.builder.sandbox import idrange, ids, workspace
 from touchplate.builder.sandbox.ranged import FIRST_ID, IDS, RANGES
 
 PROGRAM = str(Path(idrange.__file__))
@@ -74,7 +74,7 @@ def test_range_that_was_given_to_a_user_of_the_host_is_passed_over(
     given = tmp_path / "subuid"
     first = FIRST_ID + (RANGES + 30) * IDS
     given.write_text(f"# comment\nsomebody:{first + 5}:10\nbroken:line\n")
-    monkeypatch.setattr(workspace, "_SUBORDINATE", (given, tmp_path / "missing"))
+    monkeypatch.setattr(ids, "_SUBORDINATE", (given, tmp_path / "missing"))
     source = tmp_path / "source"
     source.mkdir()
     with open_folder() as folder:
@@ -108,7 +108,7 @@ def test_ids_that_have_processes_are_passed_over_and_taken_again_when_those_are_
             )
             for uid in uids[:2]
         ]
-        while not all(workspace.processes_of(uid) for uid in uids[:2]):
+        while not all(ids.processes_of(uid) for uid in uids[:2]):
             assert all(one.poll() is None for one in sleepers)
         for taken, given in ((uids, first + 2), (uids[1:], first + 2)):
             with workspace.open_workspace(folder / "work", folder / "locks", source, taken) as job:

@@ -22,11 +22,12 @@ from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.plan import MIB
 from touchplate.builder.rebuild import Rebuild, fetch_published
 from touchplate.builder.sandbox.bubblewrap import Job, SandboxConfig
+from touchplate.builder.sandbox.ids import processes_of
 from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.builder.sandbox.probe_runc import RuncProbe, probe_runc
 from touchplate.builder.sandbox.ranged import FIRST_ID, ID_RANGES, IDS, RANGES
 from touchplate.builder.sandbox.runc import RuncSandbox, open_runc_sandbox
-from touchplate.builder.sandbox.workspace import Workspace, processes_of
+from touchplate.builder.sandbox.workspace import Workspace
 
 QUICK = {"wall_seconds": 60}
 
@@ -344,7 +345,7 @@ def test_runc_that_starts_nothing_is_a_lack_of_the_host(images: ImageScene, sand
             at = arguments.index("/sys")
             return [*arguments[: at - 1], *arguments[at + 1 :]]  # nowhere to mount control groups
 
-    with pytest.raises(HostLack, match="sandbox of images does not work here"):
+    with pytest.raises(HostLack, match="sandbox of images does not work on this host"):
         probe_runc(WithoutGroups(config))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from touchplate.builder.sandbox.bubblewrap import INSIDE_UID, Job, Sandbox, SandboxConfig
+from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig
 from touchplate.builder.sandbox.gvisor import GvisorSandbox
 from touchplate.builder.sandbox.runc import TEMPORARY, RuncSandbox
 from touchplate.builder.sandbox.workspace import Workspace
@@ -61,9 +61,8 @@ class Walls:
         if "no capabilities" in self.off:
             words = _swap(words, ("--cap-drop", "ALL"), ("--cap-add", "ALL"))
         if "second user namespace" in self.off:
-            words = _swap(
-                words, ("--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)), ("--uid", "0", "--gid", "0")
-            )
+            uid = str(job.surroundings.uid)
+            words = _swap(words, ("--uid", uid, "--gid", uid), ("--uid", "0", "--gid", "0"))
         if "read-only" in self.off:
             for inside in job.shown:
                 words[words.index(inside) - 2] = "--bind"

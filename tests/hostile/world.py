@@ -14,7 +14,8 @@ from tests.hostile.walls import SANDBOXES, Walls
 from touchplate.builder.plan import GIB, MIB, Limits
 from touchplate.builder.process import OnLine, Outcome, Watch
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig
-from touchplate.builder.sandbox.workspace import Workspace, processes_of
+from touchplate.builder.sandbox.ids import processes_of
+from touchplate.builder.sandbox.workspace import Workspace
 
 SECRET = "the secret of the supervisor"
 

@@ -5,7 +5,6 @@ that lives through the whole series and remembers everything.
 """
 
 import contextlib
-import itertools
 import json
 import random
 import shutil
@@ -14,18 +13,18 @@ import time
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.api.support import write_node
 from tests.builder.mavenparts import manifest, pom, publish, zip_bytes
 from tests.builder.rebuildparts import CONTENT, scene, scripted
 from tests.simkeys import ORIGIN, solo_policy
-from tests.torture.node import passed_by
 from tests.torture.oracle import LOST, Finding, Promises, check_digests, check_node, leftovers, read_log
 from tests.torture.points import BUILDER, READER
 from tests.torture.process import Kill, Launcher, Run, SeriesError
 from tests.torture.results import Results
+from tests.torture.series import Series, Undisturbed, passed_by
 from tests.verify.support import OPERATOR_A, statement_signer
 
 from touchplate.builder.attestation.outbox import Outbox
@@ -52,27 +51,22 @@ RESTS = (
 
 
 @dataclass
-class Scenario:
+class Scenario(Undisturbed):
     """One call of `touchplate rebuild`: its options, its exit code, and what crashed runs left before it."""
 
     name: str
     options: Sequence[str]
     code: int = 0
     rests: Sequence[str] = ()
-    passed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    seconds: float = 0.0
 
 
-class BuilderSeries:
+class BuilderSeries(Series):
     """Runs the scenarios of the builder, one kill at a time, each in a data folder of its own."""
 
     points = (*BUILDER, *READER)
 
     def __init__(self, folder: Path, launcher: Launcher, results: Results) -> None:
-        self._folder = folder
-        self._launcher = launcher
-        self._results = results
-        self._numbers = itertools.count(1)
+        super().__init__(folder, launcher, results)
         self._promises = Promises()
         self._checking = threading.Lock()  # the client and the promises are one thread's at a time
         self.scenarios: list[Scenario] = []

@@ -5,26 +5,24 @@ with the mirror of a follower that nobody disturbed.
 """
 
 import contextlib
-import itertools
 import json
 import random
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.log.mirrors import entries_in, files_in, wrong_with
 from tests.simkeys import ORIGIN
 from tests.simlog import SimLog
 from tests.torture.builder import judge_end
-from tests.torture.node import passed_by
 from tests.torture.oracle import INCONSISTENT, LOST, Finding
 from tests.torture.points import MIRROR
 from tests.torture.process import Kill, Launcher, Run, SeriesError
 from tests.torture.results import Results
+from tests.torture.series import Series, Undisturbed, passed_by
 
 from touchplate.verify.policy import format_policy
 
@@ -36,25 +34,20 @@ RESTS = (f".checkpoint.{'ab' * 8}.tmp", f"tile/0/.001.{'ab' * 8}.tmp")
 
 
 @dataclass
-class Scenario:
+class Scenario(Undisturbed):
     """One update of a mirror that has `size` entries (0: it is made)."""
 
     name: str
     size: int
-    passed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    seconds: float = 0.0
 
 
-class MirrorSeries:
+class MirrorSeries(Series):
     """Runs the updates of a mirror, one kill at a time, each in a folder of its own."""
 
     points = MIRROR
 
     def __init__(self, folder: Path, launcher: Launcher, results: Results) -> None:
-        self._folder = folder
-        self._launcher = launcher
-        self._results = results
-        self._numbers = itertools.count(1)
+        super().__init__(folder, launcher, results)
         self._log = SimLog(folder / "log")
         self.scenarios = [Scenario("first mirror", 0), Scenario("next update", OLD)]
 
@@ -79,7 +72,7 @@ class MirrorSeries:
 
     def run(self, scenario: Scenario, kill: Kill | None) -> bool:
         """One update that ends at `kill`, the next start after it, and the oracle. Whether it ended there."""
-        folder = self._folder / f"{next(self._numbers):04d}"
+        folder = self._next_folder()
         folder.mkdir()
         if scenario.size:
             shutil.copytree(self._folder / "old" / "mirror", folder / "mirror")
@@ -106,7 +99,7 @@ class MirrorSeries:
     def load(self, rounds: int, chooser: random.Random) -> None:
         """One mirror, killed at random moments until it has everything."""
         scenario = self.scenarios[0]
-        folder = self._folder / f"load-{next(self._numbers):04d}"
+        folder = self._next_folder("load-")
         folder.mkdir()
         found: list[Finding] = []
         for _ in range(rounds):

@@ -9,27 +9,24 @@ import random
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.torture.builder import judge_end
 from tests.torture.faults.programs import Backup, Import, Program, World
-from tests.torture.node import passed_by
 from tests.torture.oracle import LOST, Finding
 from tests.torture.points import BACKUP, IMPORT
 from tests.torture.process import Kill, Launcher, Run
 from tests.torture.results import Results
+from tests.torture.series import Series, Undisturbed, passed_by
 
 
 @dataclass
-class Scenario:
+class Scenario(Undisturbed):
     """One command."""
 
     program: Program
-    passed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -37,16 +34,13 @@ class Scenario:
         return self.program.name
 
 
-class MovingSeries:
+class MovingSeries(Series):
     """Runs the commands, one kill at a time, each in a folder of its own."""
 
     points = (*IMPORT, *BACKUP)
 
     def __init__(self, folder: Path, launcher: Launcher, results: Results) -> None:
-        self._folder = folder
-        self._launcher = launcher
-        self._results = results
-        self._numbers = itertools.count(1)
+        super().__init__(folder, launcher, results)
         self._world = World(folder / "world", launcher)
         self.scenarios = [Scenario(Import(self._world)), Scenario(Backup(self._world))]
 
@@ -60,7 +54,7 @@ class MovingSeries:
     def run(self, scenario: Scenario, kill: Kill | None) -> bool:
         """One command that ends at `kill`, the next try, and what is there after each. Whether it ended
         there."""
-        program, folder = scenario.program, self._folder / f"{next(self._numbers):04d}"
+        program, folder = scenario.program, self._next_folder()
         program.prepare(folder)
         started = time.monotonic()
         run = self._start(program.argv(folder), folder, kill)
@@ -79,7 +73,7 @@ class MovingSeries:
     def load(self, rounds: int, chooser: random.Random) -> None:
         """Killed at random moments."""
         for scenario, _ in itertools.product(self.scenarios, range(rounds)):
-            program, folder = scenario.program, self._folder / f"load-{next(self._numbers):04d}"
+            program, folder = scenario.program, self._next_folder("load-")
             program.prepare(folder)
             run = self._start(program.argv(folder), folder)
             timer = threading.Timer(chooser.uniform(0.05, 0.5), run.kill)

@@ -2,14 +2,12 @@
 
 import contextlib
 import hashlib
-import itertools
 import random
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.api.support import Upstream, running_upstream, write_node
@@ -17,7 +15,8 @@ from tests.torture.customer import Customer, Observer
 from tests.torture.oracle import LOST, Finding, Promises, check_digests, check_node, check_promises
 from tests.torture.points import NODE
 from tests.torture.process import Kill, Launcher, Run
-from tests.torture.results import SIDES, Results
+from tests.torture.results import Results
+from tests.torture.series import Series, Undisturbed, passed_by
 from tests.torture.sqlite_calls import TracingLauncher
 from tests.verify.cases import provenance, record, second
 
@@ -40,7 +39,7 @@ Start = Callable[[Sequence[str], dict[str, Path]], Run]
 
 
 @dataclass
-class Scenario:
+class Scenario(Undisturbed):
     """One way of a node through its life: `prepare` makes its folder, clients do the rest."""
 
     name: str
@@ -49,30 +48,15 @@ class Scenario:
     """That clients append."""
     is_damaged: bool = False
     """Whether it begins with a blob that is not whole."""
-    seconds: float = 0.0
-    """Of an undisturbed run."""
-    passed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often each point was passed, (point, side), in a run that nobody disturbed."""
 
 
-def passed_by(hits: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(point, side) of each line of a process's hits."""
-    for line in hits:
-        side, _, name = line.partition(" ")
-        if side in SIDES:
-            yield name, side
-
-
-class NodeSeries:
+class NodeSeries(Series):
     """Runs the scenarios of a node, one kill at a time, each in a folder of its own."""
 
     points = NODE
 
     def __init__(self, folder: Path, launcher: Launcher, results: Results) -> None:
-        self._folder = folder
-        self._launcher = launcher
-        self._results = results
-        self._numbers = itertools.count(1)
+        super().__init__(folder, launcher, results)
         self._old = folder / "old"
         self._old_promises = Promises()
         self.scenarios = [
@@ -100,7 +84,7 @@ class NodeSeries:
         launcher: TracingLauncher | None = None,
     ) -> bool:
         """One life that ends at `kill`, the normal start after it, and the oracle. Whether it ended there."""
-        folder = self._folder / f"{next(self._numbers):04d}"
+        folder = self._next_folder()
         config = write_node(folder, self._upstream.url, rules=RULES)
         promises = Promises()
         scenario.prepare(folder / "data")
@@ -184,7 +168,7 @@ class NodeSeries:
 
     def load(self, rounds: int, chooser: random.Random) -> None:
         """One folder, killed at random moments while four clients work on it, and the oracle after each."""
-        folder = self._folder / f"load-{next(self._numbers):04d}"
+        folder = self._next_folder("load-")
         config = write_node(folder, self._upstream.url, rules=RULES)
         promises = Promises()
         for number in range(rounds):

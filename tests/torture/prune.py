@@ -7,24 +7,22 @@ Whatever happens, what stands under a tree digest is of that digest.
 
 import contextlib
 import hashlib
-import itertools
 import os
 import random
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.builder.rootparts import EPOCH, PACKAGE
 from tests.torture.builder import judge_end
-from tests.torture.node import passed_by
 from tests.torture.oracle import INCONSISTENT, LOST, Finding
 from tests.torture.points import ROOTS
 from tests.torture.process import Kill, Launcher, Run
 from tests.torture.results import Results
+from tests.torture.series import Series, Undisturbed, passed_by
 
 from touchplate.base.durable import DigestFolder
 from touchplate.builder.roots.lock import make_root_lock
@@ -35,24 +33,19 @@ KEPT = 0
 
 
 @dataclass
-class Scenario:
+class Scenario(Undisturbed):
     """The one command."""
 
     name: str = "roots pruned"
-    passed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    seconds: float = 0.0
 
 
-class PruneSeries:
+class PruneSeries(Series):
     """Runs it, one kill at a time, each in a data folder of its own."""
 
     points = tuple(ROOTS)
 
     def __init__(self, folder: Path, launcher: Launcher, results: Results) -> None:
-        self._folder = folder
-        self._launcher = launcher
-        self._results = results
-        self._numbers = itertools.count(1)
+        super().__init__(folder, launcher, results)
         self.scenarios = [Scenario()]
 
     @contextlib.contextmanager
@@ -109,7 +102,7 @@ class PruneSeries:
         return self._launcher.start(argv, {"builder": data}, kill)
 
     def _lay_out(self) -> tuple[Path, list[str]]:
-        data = self._folder / f"data-{next(self._numbers):04d}"
+        data = self._next_folder("data-")
         roots, trees = data / "roots", []
         for number in range(3):
             made = roots / "made"

@@ -10,9 +10,8 @@ import random
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.log.support import record_envelope
@@ -21,11 +20,11 @@ from tests.log.trillian.support import Client, connected, running
 from tests.simkeys import ORIGIN, solo_policy
 from tests.torture.builder import judge_end
 from tests.torture.customer import Customer, Observer
-from tests.torture.node import passed_by
 from tests.torture.oracle import INCONSISTENT, LOST, Finding, Promises
 from tests.torture.points import TRILLIAN_STORE
 from tests.torture.process import Kill, Launcher, Run, SeriesError
 from tests.torture.results import Results
+from tests.torture.series import Series, Undisturbed, passed_by
 
 from touchplate.base.sql import sqlite_engine
 from touchplate.log.fsck import check_log
@@ -43,25 +42,20 @@ RESTS = (f".trillian.tree.{'ab' * 8}.tmp", f".newest.checkpoint.{'ab' * 8}.tmp")
 
 
 @dataclass
-class Scenario:
+class Scenario(Undisturbed):
     """One life of a log: its first, or one that goes on with what an undisturbed one left."""
 
     name: str
     is_first: bool
-    passed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    seconds: float = 0.0
 
 
-class TrillianSeries:
+class TrillianSeries(Series):
     """Runs the lives, one kill at a time, each in a folder and a tree of its own."""
 
     points = TRILLIAN_STORE
 
     def __init__(self, folder: Path, launcher: Launcher, results: Results) -> None:
-        self._folder = folder
-        self._launcher = launcher
-        self._results = results
-        self._numbers = itertools.count(1)
+        super().__init__(folder, launcher, results)
         self.scenarios = [Scenario("first life", True), Scenario("second life", False)]
 
     @contextlib.contextmanager
@@ -75,7 +69,7 @@ class TrillianSeries:
 
     def run(self, scenario: Scenario, kill: Kill | None) -> bool:
         """One life that ends at `kill`, the next start after it, and the oracle. Whether it ended there."""
-        folder = self._folder / f"{next(self._numbers):04d}"
+        folder = self._next_folder()
         promises, found, reached = Promises(), list[Finding](), False
         write_config(folder, self._trillian.address)
         if not scenario.is_first:
@@ -97,7 +91,7 @@ class TrillianSeries:
 
     def load(self, rounds: int, chooser: random.Random) -> None:
         """One log, killed at random moments while clients append, and the oracle after each."""
-        folder = self._folder / f"load-{next(self._numbers):04d}"
+        folder = self._next_folder("load-")
         write_config(folder, self._trillian.address)
         promises, numbers = Promises(), itertools.count(1000)
         for number in range(rounds):

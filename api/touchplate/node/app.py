@@ -29,7 +29,7 @@ from touchplate.api.pages.render import Pages
 from touchplate.api.peers import GivenBlobs
 from touchplate.base.errors import TouchplateError
 from touchplate.base.status import BAD_REQUEST
-from touchplate.builder.http import evidence_routes
+from touchplate.builder.attestation.http import evidence_routes
 from touchplate.log.http.witness import WitnessFace
 from touchplate.node.peer_blobs import authenticate
 from touchplate.node.rebuilds import RebuildDesk

@@ -233,8 +233,8 @@ def _sign(args: argparse.Namespace, source: LogSource, seen: Overview, change: C
 
 def _load_key(path: Path, password_file: Path | None) -> StatementSigner:
     # As secrets: refused when others can read the file.
-    pem = Secret.parse(f"file:{path}", Path()).resolve()
-    password = Secret.parse(f"file:{password_file}", Path()).resolve() if password_file else None
+    pem = Secret.of_file(path).resolve()
+    password = Secret.of_file(password_file).resolve() if password_file else None
     return load_signer(pem.encode(), password.encode() if password else None)
 
 

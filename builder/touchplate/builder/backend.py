@@ -62,8 +62,8 @@ class Backend(Protocol):
         ...
 
 
-class Sandboxed:
-    """A sandbox as a backend, bubblewrap's or gVisor's (`bubblewrap.py`, `gvisor.py`, `phases.py`)."""
+class Probed:
+    """What every backend says of itself: what the probe of its sandbox found."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -82,6 +82,10 @@ class Sandboxed:
     def probe(self) -> Probe:
         """The sandbox's."""
         return self._sandbox.probe
+
+
+class Sandboxed(Probed):
+    """A sandbox as a backend, bubblewrap's or gVisor's (`phases.py`)."""
 
     @property
     def factors(self) -> frozenset[str]:

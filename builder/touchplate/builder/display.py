@@ -26,11 +26,11 @@ class PhaseDisplay:
         self.finish()
         self._files = self._bytes = 0
         self.last.clear()
-        says = "fetch: every input is found out and recorded" if phase == "fetch" else ""
-        self._display.step(says or "build: again from the source, without network, from the lock only")
         if phase == "fetch":
+            self._display.step("fetch: every input is found out and recorded")
             self._task = self._display.task("files recorded")
         else:
+            self._display.step("build: again from the source, without network, from the lock only")
             self._task = self._display.task("lines of output")
 
     def fetched(self, upstream: str, path: str, size: int) -> None:

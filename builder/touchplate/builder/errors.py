@@ -122,6 +122,9 @@ class PhaseFailed(BuilderError):  # noqa: N818  the word of the comparison forma
 NOT_PINNED = "not-pinned"
 """Reason of a HostLack: the build needs what its definition does not pin, so no host has it."""
 
+UPSTREAM_FAILED = "upstream-failed"
+"""Reason of a HostLack: an upstream did not give, or no longer gives, what it should have."""
+
 
 KEY_UNUSABLE = "key-unusable"
 """Reason of a HostLack: the key that is to sign cannot be read any more."""

@@ -229,7 +229,7 @@ def _make(task: Task, queue: QueueClient) -> tuple[bytes, ...] | None:
             for name, value in repeatability_lines(done.repeatability):
                 _say(f"{name or '…'}: {value}")
         result = done.result
-        if not _persist(lambda: queue.judge(job.number, task.lease.secret, result)):  # type: ignore[arg-type]
+        if not _persist(lambda: queue.judge(job.number, task.lease.secret, result)):
             return None
         signed, evidence = make_statements(workshop, done, operator)
         for sha256 in evidence:
@@ -288,7 +288,7 @@ def main() -> int:
     threading.Thread(target=_die_with_worker, daemon=True).start()
     try:
         return run_task(task)
-    except (TouchplateError, VerifyError, HostLack) as error:
+    except (TouchplateError, VerifyError) as error:
         _say(describe(error))
         return 1
 

@@ -15,9 +15,10 @@ from touchplate.base.durable import make_folder, remove_abandoned_writes, write_
 from touchplate.base.errors import StorageError
 from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition
-from touchplate.builder.errors import DefinitionError, HostLack, storage_lack
+from touchplate.builder.errors import UPSTREAM_FAILED, DefinitionError, HostLack, storage_lack
 from touchplate.builder.inputs.lock import LOCK_BYTES, InputLock, format_lock, parse_lock
 from touchplate.verify.predicates.provenance import Dependency
+from touchplate.verify.reading import read_at_most
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def check_unchanged(known: InputLock, found: InputLock, upstreams: Sequence[Upst
             raise HostLack(
                 f"upstream {one.upstream!r} gives {one.path} with sha256 {one.sha256}, and gave an earlier "
                 f"rebuild {sha256}: find out which is right; --refetch takes what it gives now",
-                reason="upstream-failed",
+                reason=UPSTREAM_FAILED,
             )
 
 
@@ -67,8 +68,7 @@ class KnownLocks:
     def find(self, key: LockKey) -> InputLock | None:
         """The lock that such a build succeeded from; None for none that can be read."""
         try:
-            with self._path(key).open("rb") as stream:
-                return parse_lock(stream.read(LOCK_BYTES + 1))
+            return parse_lock(read_at_most(self._path(key), LOCK_BYTES))
         except (OSError, DefinitionError):
             return None
 

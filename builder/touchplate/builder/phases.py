@@ -7,7 +7,6 @@ sees the locked files read-only, and its outputs are what is compared and attest
 
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import (
     DISK_FULL,
+    UPSTREAM_FAILED,
     DefinitionError,
     FailedPhase,
     HostLack,
@@ -54,7 +54,7 @@ from touchplate.builder.process import Outcome, printable
 from touchplate.builder.sandbox.bubblewrap import BASE_ENVIRONMENT, Job, Sandbox
 from touchplate.builder.sandbox.collect import collect
 from touchplate.builder.sandbox.probe import PYTHON
-from touchplate.builder.sandbox.workspace import Workspace, make_open
+from touchplate.builder.sandbox.workspace import Workspace, make_open, show_copy
 
 TAIL_LINES = 8
 """Last lines of the output that a failure's detail repeats."""
@@ -230,7 +230,7 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
         raise HostLack(
             f"the lock lacks {one.upstream}/{one.path} of sha256 {one.sha256}, which the definition names; "
             "give the upstream the name that it has in the lock",
-            reason="upstream-failed",
+            reason=UPSTREAM_FAILED,
         )
     for one in lock.inputs:
         if (one.upstream, one.path) in plan.forbidden.paths:
@@ -243,7 +243,7 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
             raise PhaseFailed("fetch", "refused-input", detail)
         if plan.named_by_digest and one.path != one.sha256:
             detail = f"upstream {one.upstream!r} has other bytes under {one.path}, of sha256 {one.sha256}"
-            raise HostLack(detail, reason="upstream-failed")
+            raise HostLack(detail, reason=UPSTREAM_FAILED)
         if is_metadata(one.path) and not plan.allow_metadata:
             raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} changes from day to day")
 
@@ -274,12 +274,7 @@ def _lay_out(plan: BuildPlan, lock: InputLock, cache: Cache, repo: Path) -> None
     for one in lock.inputs:
         target = repo / one.upstream / one.path
         _make_parents(target.parent, repo)
-        source = cache.inputs.path(one.sha256)
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(source, target)
-            target.chmod(0o644)
+        show_copy(cache.inputs.path(one.sha256), target)
         sha1 = _check_bytes(one, target)
         if one.upstream in maven and len(target.name.encode()) <= NAME_BYTES - len(".sha1"):
             # Checksum files are not inputs: they follow from the locked bytes. Without them Maven complains.

@@ -152,10 +152,7 @@ def run_installer(argv: Sequence[str], *, seconds: float) -> str:
         return f"{argv[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:
         return f"{argv[0]} was not done after {seconds:g} seconds"
-    if done.returncode == 0:
-        return ""
-    lines = [line for line in done.stdout.splitlines() if line.strip()]
-    return printable(lines[-1]) if lines else f"exit code {done.returncode}"
+    return _last_words(done.stdout, done.returncode) if done.returncode else ""
 
 
 def ask_tool(argv: Sequence[str], *, seconds: float) -> str:
@@ -179,10 +176,14 @@ def ask_tool(argv: Sequence[str], *, seconds: float) -> str:
     except subprocess.TimeoutExpired as error:
         raise HostLack(f"{name} was not done after {seconds:g} seconds", reason="tool-failed") from error
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = printable(lines[-1]) if lines else f"exit code {done.returncode}"
-        raise HostLack(f"{name}: {said}", reason="tool-failed")
+        raise HostLack(f"{name}: {_last_words(done.stderr, done.returncode)}", reason="tool-failed")
     return done.stdout.decode(errors="replace")
+
+
+def _last_words(output: bytes, code: int) -> str:
+    """Why a tool failed: the last line that it wrote, else its exit code."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    return printable(lines[-1]) if lines else f"exit code {code}"
 
 
 class Program:

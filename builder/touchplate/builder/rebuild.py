@@ -19,6 +19,7 @@ from touchplate.builder.definitions.demands import check_demands
 from touchplate.builder.display import PhaseDisplay
 from touchplate.builder.errors import (
     DETAIL_CHARS,
+    UPSTREAM_FAILED,
     ArchiveError,
     DefinitionError,
     HostLack,
@@ -36,11 +37,13 @@ from touchplate.builder.repeatability.vary import find_variations
 from touchplate.builder.sandbox.workspace import locked_folder
 from touchplate.builder.workshop import TREE, Workshop
 from touchplate.verify.jcs import format_json
-from touchplate.verify.predicates.comparison import Failure
+from touchplate.verify.predicates.comparison import Failure, Result
 from touchplate.verify.predicates.provenance import Dependency
 
 GetLock = Callable[[BuildPlan, Backend, PhaseDisplay], InputLock]
 """How a rebuild comes by its input lock: from Fetch, or from the evidence of an earlier one."""
+
+_WORST_FIRST: tuple[Result, ...] = ("different", "equivalent", "identical")
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,12 @@ class Rebuild:
     """What building more than once has shown, when that was asked for."""
 
     @property
-    def result(self) -> str:
+    def result(self) -> Result:
         """The worst of its outputs: `identical`, `equivalent` or `different`; `not-built` without any."""
         if self.built is None:
             return "not-built"
         found = {verdict.comparison.result for verdict in self.built.verdicts}
-        return next(result for result in ("different", "equivalent", "identical") if result in found)
+        return next(result for result in _WORST_FIRST if result in found)
 
 
 def fetch_published(workshop: Workshop, definition: Definition) -> tuple[RemoteFile, ...]:
@@ -141,17 +144,8 @@ def rebuild(
             if get_lock is not None:
                 attempt.build(get_lock(plan, backend, display), outcome)
             else:
-                # Inputs that change from day to day are looked for every time.
-                anew = refetch or definition.allow_metadata
                 key = LockKey(definition, tools.described, plan.upstreams)
-                known = None if anew else workshop.known_locks.find(key)
-                if known is None or not attempt.build_known(known, outcome):
-                    lock = attempt.fetch()
-                    if known is not None:
-                        check_unchanged(known, lock, plan.upstreams)
-                    attempt.build(lock, outcome)
-                if not definition.allow_metadata:
-                    workshop.known_locks.keep(key, outcome.need_lock())
+                attempt.build_by(key, outcome, refetch=refetch)
             if twice:
                 repeatability = attempt.repeat(definition, outcome, until=twice_until)
     except PhaseFailed as error:
@@ -241,6 +235,21 @@ class _Attempt:
         outcome.result = self.backend.build(self.plan, lock, self.workshop.cache, self.display)
         self.clock.lap("build")
 
+    def build_by(self, key: LockKey, outcome: _Outcome, *, refetch: bool) -> None:
+        """As `build`, from the lock that is kept under `key`, or from what Fetch finds when none is kept, it
+        no longer builds, or for `refetch`. What was built from is kept. Raises PhaseFailed, HostLack."""
+        locks = self.workshop.known_locks
+        # Inputs that change from day to day are looked for every time.
+        is_lasting = not key.definition.allow_metadata
+        known = locks.find(key) if is_lasting and not refetch else None
+        if known is None or not self.build_known(known, outcome):
+            lock = self.fetch()
+            if known is not None:
+                check_unchanged(known, lock, self.plan.upstreams)
+            self.build(lock, outcome)
+        if is_lasting:
+            locks.keep(key, outcome.need_lock())
+
     def repeat(self, definition: Definition, outcome: _Outcome, *, until: float | None) -> Repeatability:
         """Build again what was built, and keep what that shows."""
         assert outcome.result is not None
@@ -269,7 +278,7 @@ class _Attempt:
             self.build(lock, outcome)
         except (PhaseFailed, HostLack) as failed:
             # An input that is neither here nor upstream any more: another one may do.
-            if isinstance(failed, HostLack) and failed.reason != "upstream-failed":
+            if isinstance(failed, HostLack) and failed.reason != UPSTREAM_FAILED:
                 raise
             self.clock.lap("build")
             self.workshop.display.step(f"they no longer build ({failed.reason}); fetching anew")

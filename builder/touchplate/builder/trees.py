@@ -1,4 +1,4 @@
-"""The tree digest: one SHA-256 for a folder of files, links and their modes (entry format 4)."""
+"""The tree digest: one SHA-256 for a folder of files, links and their modes (statement format 4)."""
 
 import hashlib
 import os

@@ -19,7 +19,9 @@ from touchplate.builder.process import Program, printable
 from touchplate.builder.queue.client import QueueClient, ServerError
 from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError, QueueError
 from touchplate.builder.sandbox.bubblewrap import SandboxConfig
-from touchplate.builder.sandbox.workspace import JOB, end_abandoned, remove_abandoned
+from touchplate.builder.sandbox.ids import end_abandoned
+from touchplate.builder.sandbox.ranged import ID_RANGES
+from touchplate.builder.sandbox.workspace import JOB, remove_abandoned
 from touchplate.builder.workshop import TREE
 
 POLL_SECONDS = 5.0
@@ -31,7 +33,8 @@ TOLD_SECONDS = 1.0
 WAITING_BYTES = 1024 * 1024
 """Output of a job that waits to be sent; what comes beyond it is not shown (the build log has it)."""
 
-_ENDING_SECONDS = 0.05
+_PIECE_BYTES = 1024  # of output that waits: so the bytes that wait are bounded by their number
+_ENDING_SECONDS = 0.05  # between two looks at a process whose output has ended: it is gone in a moment
 
 _LINE_BYTES = 64 * 1024
 """Of a line that has not ended, kept until it does: only how it begins is looked at."""
@@ -100,7 +103,8 @@ class Worker:
         for slot in self._settings.slots_folder.glob("*"):
             remove_abandoned(slot, JOB)
         config = SandboxConfig(self._settings.slots_folder)
-        end_abandoned(config.locks, config.uids)
+        for uids in (config.uids, ID_RANGES):
+            end_abandoned(config.locks, uids)
         remove_abandoned(Path(self._settings.job.data), TREE)
 
     def _run_slots(self) -> None:
@@ -196,9 +200,10 @@ class _Keeper:
         self._lease = lease
         self._program = program
         self._stopping = stopping
-        self._pieces: queues.Queue[bytes] = queues.Queue(WAITING_BYTES // 1024)
+        self._pieces: queues.Queue[bytes] = queues.Queue(WAITING_BYTES // _PIECE_BYTES)
         self._phase = self._told_phase = ""
         self.last = ""
+        """The last line of its output."""
         self.lost = ""
         """Why the job was ended: its lease is over. Empty while it is not."""
         self._is_failed = False
@@ -241,9 +246,9 @@ class _Keeper:
             self._phase = steps.read(data)
             lines = data.strip().splitlines()  # of a flood only the last one is worth the time
             self.last = printable(lines[-1]) if lines else self.last
-            for start in range(0, len(data), 1024):
+            for start in range(0, len(data), _PIECE_BYTES):
                 try:
-                    self._pieces.put_nowait(data[start : start + 1024])
+                    self._pieces.put_nowait(data[start : start + _PIECE_BYTES])
                 except queues.Full:
                     break
 
@@ -283,7 +288,7 @@ class _Keeper:
 
     def _send(self) -> None:
         batch = b""
-        while len(batch) + 1024 <= MAX_BATCH_BYTES:
+        while len(batch) + _PIECE_BYTES <= MAX_BATCH_BYTES:
             try:
                 batch += self._pieces.get_nowait()
             except queues.Empty:

@@ -59,6 +59,8 @@ UNAVAILABLE = Status(503, GRPCCode.UNAVAILABLE)
 OVERLOADED = Status(503, GRPCCode.RESOURCE_EXHAUSTED)
 ABORTED = Status(503, GRPCCode.ABORTED)
 GATEWAY_TIMEOUT = Status(504, GRPCCode.DEADLINE_EXCEEDED)
+NO_ROOM = Status(507, GRPCCode.RESOURCE_EXHAUSTED)
+"""Insufficient Storage (RFC 4918 11.5)."""
 
 # How the errors of this room are answered when a request ran into them. Parts add their own rows with
 # `extended`.

@@ -75,6 +75,11 @@ class Secret:
         # The text may be the secret itself, put here by mistake: so it is not repeated.
         raise ValueError('a secret is given by reference; write "file:PATH" or "env:VARIABLE"')
 
+    @classmethod
+    def of_file(cls, path: Path) -> Secret:
+        """The secret in a file that a person names on a command line."""
+        return cls(f"file:{path}")
+
     @property
     def path(self) -> Path | None:
         """The file of a "file:" reference; None for "env:"."""

@@ -10,15 +10,12 @@ from logging import getLogger
 from pathlib import Path
 from threading import Lock
 
-from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
+from touchplate.base.durable import make_folder, remove_abandoned_writes
 from touchplate.log.errors import CheckpointError
+from touchplate.log.kept import read_kept, write_kept
 from touchplate.verify.encoding import decode_base64, encode_base64, parse_decimal
-from touchplate.verify.errors import VerifyError
-from touchplate.verify.fields import take_object, take_text
-from touchplate.verify.jcs import format_json, parse_json
 
 FILE_NAME = "signed.head"
-MAX_FILE_BYTES = 4096
 
 logger = getLogger(__name__)
 
@@ -74,8 +71,7 @@ class SigningGuard:
             if self._signed is not None:
                 self._check(size, root, root_at)
             if self._signed != (size, root):
-                document = {"origin": self._origin, "root": encode_base64(root), "size": str(size)}
-                write_atomic(self._path, format_json(document) + b"\n", 0o600)
+                write_kept(self._path, self._origin, {"root": encode_base64(root), "size": str(size)})
                 self._signed = (size, root)
             self._checked = True
 
@@ -96,23 +92,11 @@ class SigningGuard:
             )
 
     def _read(self) -> tuple[int, bytes] | None:
-        try:
-            with self._path.open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-        except FileNotFoundError:
-            return None
-        try:
-            members = take_object(
-                parse_json(data, max_bytes=MAX_FILE_BYTES), FILE_NAME, ("origin", "root", "size")
-            )
-            origin = take_text(members["origin"], "origin")
-            size = parse_decimal(take_text(members["size"], "size"), "size")
-            root = decode_base64(take_text(members["root"], "root"), "root")
-        except VerifyError as error:
-            raise CheckpointError(
-                f"{self._path} cannot be understood ({error}), and without it this key might sign twice:"
-                " find out what it has signed before you remove it"
-            ) from error
-        if origin != self._origin:
-            raise CheckpointError(f"{self._path} is of the log {origin!r}, not of {self._origin!r}")
-        return size, root
+        return read_kept(
+            self._path,
+            self._origin,
+            ("root", "size"),
+            lambda texts: (parse_decimal(texts["size"], "size"), decode_base64(texts["root"], "root")),
+            remedy=", and without it this key might sign twice: find out what it has signed before you remove"
+            " it",
+        )

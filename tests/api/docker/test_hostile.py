@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import random
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from tests.api.docker.support import (
     upstream_text,
     write_image_node,
 )
+from tests.api.docker.team import BAD, FREE, GOOD, LAYER, error, team_world
 from tests.base.support import Handler
 from tests.images import (
     OCI_CONFIG,
@@ -42,24 +42,11 @@ from touchplate.api.docker.indexes import MAX_NESTED, MAX_OBTAINED
 from touchplate.api.errors import RefusedError
 from touchplate.api.http.streams import HELD_BACK_BYTES
 
-GOOD = make_image("good")
-BAD = make_image("bad")
-FREE = make_image("free", layers=[{"big": random.Random(2).randbytes(500_000)}])
-LAYER = f"/v2/team/free/blobs/sha256:{FREE.layer}"
-
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[ImageWorld]:
-    with image_world(tmp_path) as made:
-        made.registry.push("team/app", "1", GOOD)
-        made.registry.push("team/bad", "1", BAD)
-        made.registry.push("team/free", "1", FREE)
+    with team_world(tmp_path) as made:
         yield made
-
-
-def error(answer: Any) -> dict[str, Any]:
-    (one,) = answer.json["errors"]
-    return dict(one)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -1,10 +1,8 @@
 """Upstream registries of the OCI adapter: tokens, tags, redirects, outages, and answers that are nonsense."""
 
 import hashlib
-import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.api.docker.support import (
@@ -15,6 +13,7 @@ from tests.api.docker.support import (
     upstream_text,
     write_image_node,
 )
+from tests.api.docker.team import FREE, GOOD, LAYER, error, team_world
 from tests.base.support import Handler, client
 from tests.images import (
     OCI_MANIFEST,
@@ -24,24 +23,11 @@ from tests.images import (
 
 from touchplate.base.registry_tokens import Tokens
 
-GOOD = make_image("good")
-BAD = make_image("bad")
-FREE = make_image("free", layers=[{"big": random.Random(2).randbytes(500_000)}])
-LAYER = f"/v2/team/free/blobs/sha256:{FREE.layer}"
-
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[ImageWorld]:
-    with image_world(tmp_path) as made:
-        made.registry.push("team/app", "1", GOOD)
-        made.registry.push("team/bad", "1", BAD)
-        made.registry.push("team/free", "1", FREE)
+    with team_world(tmp_path) as made:
         yield made
-
-
-def error(answer: Any) -> dict[str, Any]:
-    (one,) = answer.json["errors"]
-    return dict(one)
 
 
 def test_what_is_held_is_served_while_the_upstream_is_down(here: ImageWorld) -> None:

@@ -160,6 +160,13 @@ def test_a_folder_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
         Shelf(tmp_path / "roots").standing()
 
 
+def test_a_folder_that_cannot_be_made_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HostLack, match="cannot make the folder of roots: ") as caught:
+        Shelf(tmp_path / "file" / "roots").make()
+    assert caught.value.reason == "storage-failed"
+
+
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
     code = main(["builder", "root", *argv])
     return code, capsys.readouterr().out

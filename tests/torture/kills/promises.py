@@ -2,7 +2,7 @@
 
 It reads the rows of the log, whichever database they are in, and believes nothing else: fsck recomputes the
 tree, every acknowledged entry must be at its index, and every head that anybody saw must be a beginning.
-`test_checker.py` shows it logs that drop an acknowledged entry, and logs that fork.
+`test_kills.py` shows it logs that drop an acknowledged entry, and logs that fork.
 """
 
 from collections.abc import Iterator

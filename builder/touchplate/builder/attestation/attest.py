@@ -106,8 +106,7 @@ def comparison_payload(
 ) -> bytes:
     """The payload of comparison v1 over output `number` of the definition. Raises AttestError."""
     package = definition.outputs[number].package
-    digests = {"sha256": published.sha256, "sha512": published.sha512}
-    file = File(digests, len(published.data), published.uri)
+    file = File(published.digests, len(published.data), published.uri)
     if isinstance(outcome, Failure):
         predicate = ComparisonPredicate("not-built", package, file, definition.sha256, failure=outcome)
     else:
@@ -123,7 +122,9 @@ def comparison_payload(
             differences=outcome.differences,
         )
     return _payload(
-        make_statement([make_subject(package, digests)], COMPARISON_TYPE, format_comparison(predicate))
+        make_statement(
+            [make_subject(package, published.digests)], COMPARISON_TYPE, format_comparison(predicate)
+        )
     )
 
 

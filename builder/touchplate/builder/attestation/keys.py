@@ -24,10 +24,10 @@ def read_signer(key: Path, password_file: Path | None = None) -> StatementSigner
                 f"every build can look into the folder of {str(path)!r}; keep keys outside /usr",
                 reason="bad-key",
             )
-    pem = Secret.parse(f"file:{key}", Path()).resolve().encode()
+    pem = Secret.of_file(key).resolve().encode()
     password = None
     if password_file is not None:
-        password = Secret.parse(f"file:{password_file}", Path()).resolve().encode()
+        password = Secret.of_file(password_file).resolve().encode()
     try:
         return load_signer(pem, password)
     except MalformedError as error:

@@ -17,6 +17,7 @@ from touchplate.builder.definitions.folder import (
 )
 from touchplate.builder.definitions.json_schema import format_schema
 from touchplate.builder.definitions.normalise import normalise_definition
+from touchplate.builder.definitions.template import FILL_IN
 from touchplate.builder.definitions.yaml_writer import format_yaml
 from touchplate.builder.ecosystems.oci.packing import pack_context
 from touchplate.builder.ecosystems.registry import find_ecosystem
@@ -204,7 +205,7 @@ def _shown_reasons(definition: Definition) -> dict[str, str]:
 def _new(args: argparse.Namespace) -> int:
     package = typed_package(args.package)
     text = find_ecosystem(package.ecosystem).make_template(package)
-    head = "# Fill in each FILL-IN, then: touchplate definition check FILE\n"
+    head = f"# Fill in each {FILL_IN}, then: touchplate definition check FILE\n"
     data = (head + text).encode()
     saved = save_definition(args.save, package, data) if args.save is not None else None
     if args.json:

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.values import Secret
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _opened(args: argparse.Namespace) -> Iterator[QueueClient]:
-    token = Secret.parse(f"file:{args.token_file}", Path()).resolve()
+    token = Secret.of_file(args.token_file).resolve()
     url = f"{server_url(args)}/builder/jobs"
     with HTTPClient(AddressRules(anything=True)) as client:
         yield QueueClient(url, client, token)

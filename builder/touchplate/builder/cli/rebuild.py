@@ -186,7 +186,7 @@ def _evidence(args: argparse.Namespace) -> Iterator[EvidenceServer | None]:
         return
     token = None
     if args.token_file is not None:
-        token = Secret.parse(f"file:{args.token_file}", Path()).resolve()
+        token = Secret.of_file(args.token_file).resolve()
     elif args.token is not None:
         try:
             token = Secret.parse(args.token, Path()).resolve()

@@ -14,6 +14,7 @@ from touchplate.builder.roots.store import Roots
 from touchplate.builder.workshop import default_data, make_enterable
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.output import print_json, print_pairs
+from touchplate.verify.reading import read_at_most
 from touchplate.verify.usage import OK, UsageError
 
 
@@ -83,8 +84,7 @@ def run(args: argparse.Namespace) -> int:
 def read_root_lock(path: Path) -> RootLock:
     """The root lock in a file. Raises DefinitionError, also when the file cannot be read."""
     try:
-        with path.open("rb") as stream:
-            return parse_root_lock(stream.read(LOCK_BYTES + 1))
+        return parse_root_lock(read_at_most(path, LOCK_BYTES))
     except OSError as error:
         raise DefinitionError(f"cannot read the root lock {str(path)!r}: {error.strerror}") from error
 

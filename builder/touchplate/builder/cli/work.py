@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(
         server=f"{server}/builder",
         log=args.log or f"{server}/log",
-        token=Secret.parse(f"file:{args.token_file}", Path()).resolve(),
+        token=Secret.of_file(args.token_file).resolve(),
         operator=args.operator,
         key=str(args.key.absolute()),
         password_file=str(args.password_file.absolute()) if args.password_file else None,

@@ -17,7 +17,7 @@ from touchplate.base.errors import StorageError
 from touchplate.builder.cache import Cache
 from touchplate.builder.comparison.compare import Comparison
 from touchplate.builder.comparison.contents import printable
-from touchplate.builder.errors import HostLack, PhaseFailed
+from touchplate.builder.errors import PhaseFailed, storage_lack
 from touchplate.builder.plan import GIB, MIB, Bind, Limits
 from touchplate.builder.process import run_tool
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox
@@ -74,7 +74,8 @@ class Detailer:
         try:
             text = self._run(published, rebuilt, _suffix(name))
         except (OSError, StorageError) as error:
-            raise HostLack(f"cannot lay both files out for {PROGRAM}: {error}", reason="disk-full") from error
+            work = self.sandbox.config.work
+            raise storage_lack(f"cannot lay both files out for {PROGRAM}", work, error) from error
         if isinstance(text, str):
             return _with(found, {"version": self.version, "missing": text})
         digest = hashlib.sha256(text).hexdigest()

@@ -21,6 +21,7 @@ from touchplate.builder.git.protocol import COMMIT
 from touchplate.builder.plan import GIB, Limits
 from touchplate.verify.jcs import JSONValue, format_json
 from touchplate.verify.purl import ECOSYSTEMS, PackageURL
+from touchplate.verify.reading import read_at_most
 
 VERSION = 1
 """Of this file format."""
@@ -33,6 +34,15 @@ MOST = {
     "fetch_files": 50_000,
 }
 """How far a definition may raise each limit, about twenty times the defaults: it may be a stranger's."""
+
+MAX_SOURCE_FILES = 16
+"""Files of one source: an archive, or a few that belong together, as a sources jar and its POM."""
+
+MAX_SOURCE_BYTES = 1 << 40
+"""Largest size of a source file that a definition may name: more is a slip. What is read has other bounds."""
+
+MAX_OUTPUTS = 64
+"""Outputs of one definition: a jar, its classifiers and POM are a handful; each has its own statement."""
 
 OPTIONAL = ("environment", "umask", "upstreams", "allow_metadata", "limits", "sandbox", "root")
 """Fields that every definition may have, unless its ecosystem has no use for them."""
@@ -110,8 +120,7 @@ class Definition:
 def load_definition(path: Path) -> Definition:
     """The definition in a file. Raises DefinitionError, also when the file cannot be read."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise DefinitionError(f"cannot read the definition {str(path)!r}: {error.strerror}") from error
     return parse_definition(data)
@@ -241,7 +250,7 @@ def _read_source(reader: Reader, ecosystem: Ecosystem) -> Source:
 
 
 def _read_commits(reader: Reader) -> list[SourceFile]:
-    paths = reader.items("source.files", low=1, high=16)
+    paths = reader.items("source.files", low=1, high=MAX_SOURCE_FILES)
     if len(paths) > 1:
         reader.mistake("source.files", "more than one commit; the source is the tree of one")
     for path in paths:
@@ -259,13 +268,13 @@ def _read_commits(reader: Reader) -> list[SourceFile]:
 
 def _read_files(reader: Reader, ecosystem: Ecosystem) -> list[SourceFile]:
     files = []
-    for path in reader.items("source.files", low=1, high=16):
+    for path in reader.items("source.files", low=1, high=MAX_SOURCE_FILES):
         reader.known(path, required=("uri", "sha256", "size"))
         files.append(
             SourceFile(
                 uri=ecosystem.read_source_uri(reader, f"{path}.uri"),
                 sha256=reader.sha256(f"{path}.sha256"),
-                size=reader.number(f"{path}.size", low=1, high=1 << 40) or 0,
+                size=reader.number(f"{path}.size", low=1, high=MAX_SOURCE_BYTES) or 0,
             )
         )
     return files
@@ -273,7 +282,7 @@ def _read_files(reader: Reader, ecosystem: Ecosystem) -> list[SourceFile]:
 
 def _read_outputs(reader: Reader, package: PackageURL) -> tuple[Output, ...]:
     outputs = []
-    for path in reader.items("outputs", low=1, high=64):
+    for path in reader.items("outputs", low=1, high=MAX_OUTPUTS):
         reader.known(path, required=("path", "package"))
         output = Output(path=reader.relative(f"{path}.path"), package=reader.purl(f"{path}.package"))
         read = not is_stand_in(package) and not is_stand_in(output.package)

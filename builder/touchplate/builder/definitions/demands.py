@@ -27,6 +27,9 @@ FEATURES: Mapping[str, Callable[[Probe], bool]] = {
 }
 """Name in a definition → whether a probe saw it. `touchplate builder probe` lists the same names."""
 
+MAX_NEEDS = 32
+"""Items of `needs`: a few times as many as there are features."""
+
 
 @dataclass(frozen=True)
 class Demands:
@@ -42,7 +45,7 @@ def read_demands(reader: Reader) -> Demands:
         return Demands()
     reader.known("sandbox", optional=("backend", "needs"))
     backend = reader.choice("sandbox.backend", BACKENDS) if reader.has("sandbox.backend") else ""
-    items = reader.items("sandbox.needs", low=1, high=32) if reader.has("sandbox.needs") else ()
+    items = reader.items("sandbox.needs", low=1, high=MAX_NEEDS) if reader.has("sandbox.needs") else ()
     needs = [reader.choice(item, tuple(FEATURES)) for item in items]
     return Demands(backend, tuple(needs))
 

@@ -14,6 +14,9 @@ from touchplate.verify.purl import PackageURL, parse_purl
 MAX_TEXT = 4096
 """Characters of one text value: arguments and paths are far below."""
 
+MAX_TEXTS = 256
+"""Items of one list of texts: a command has twenty."""
+
 TEXT = r"[^\0]+"
 SHA256 = r"[0-9a-f]{64}"
 UMASK = r"0?[0-7]{3}"
@@ -128,10 +131,12 @@ class Reader:
         return value
 
     def texts(self, path: str, default: Sequence[str] | None = None) -> list[str]:
-        """A list of 1 to 256 texts."""
+        """A list of 1 to MAX_TEXTS texts."""
         if default is not None and not self.has(path):
             return list(default)
-        return [self.text(item, form="text; quote numbers") for item in self.items(path, low=1, high=256)]
+        return [
+            self.text(item, form="text; quote numbers") for item in self.items(path, low=1, high=MAX_TEXTS)
+        ]
 
     def text_map(self, path: str, form: TextMap = VARIABLES) -> dict[str, str]:
         """A mapping of names to text; empty when absent."""

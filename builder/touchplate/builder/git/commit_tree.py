@@ -14,7 +14,8 @@ from pathlib import Path
 
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
-from touchplate.builder.errors import ArchiveError, HostLack
+from touchplate.builder.errors import DISK_FULL, ArchiveError, HostLack
+from touchplate.builder.git.export import MAX_TARGET_BYTES
 from touchplate.builder.trees import tree_digest
 
 FILE_TIME = 1_000_000_000
@@ -26,9 +27,6 @@ MAX_FILES = 100_000
 
 MAX_PART_BYTES = 255
 """Of one name in a path: what common file systems take (NAME_MAX), and more on none that rebuilds run on."""
-
-MAX_TARGET_BYTES = 4095
-"""Of a link's target: PATH_MAX without its final NUL."""
 
 MAX_LINKS_FOLLOWED = 40
 """On the way to where a link leads in the end; Linux gives up above it (path_resolution(7))."""
@@ -52,7 +50,7 @@ def unpack_tree(data: bytes, target: Path) -> str:
                 if not (path := Path(folder, name)).is_symlink():
                     os.utime(path, (FILE_TIME, FILE_TIME))
     except OSError as error:  # names are checked beforehand: it is the disk's
-        reason = "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        reason = DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
         raise HostLack(f"cannot unpack the commit: {error.strerror}", reason=reason) from error
     except TAR_DAMAGE as error:
         raise ArchiveError(f"the commit cannot be unpacked: {error}") from error

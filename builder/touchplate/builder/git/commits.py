@@ -12,7 +12,15 @@ from pathlib import Path
 from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
 from touchplate.base.errors import StorageError
 from touchplate.builder.definitions.definition import SourceFile
-from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack, PhaseFailed, storage_lack
+from touchplate.builder.errors import (
+    UPSTREAM_FAILED,
+    ArchiveError,
+    DefinitionError,
+    HostLack,
+    PhaseFailed,
+    storage_lack,
+)
+from touchplate.builder.git import export
 from touchplate.builder.git.commit_tree import MAX_FILES, unpack_tree
 from touchplate.builder.git.protocol import Remote
 from touchplate.builder.inputs.repository import MAX_FILE_BYTES, RemoteFile
@@ -32,10 +40,7 @@ GIT = "git"
 LIMITS = Limits(wall_seconds=600, memory_bytes=2 * GIB, processes=64, log_bytes=MIB, workspace_bytes=4 * GIB)
 """Of git over one pack: a commit of 100,000 files takes a minute and 300 MB."""
 
-_TAR = "tree.tar"
-_SCRIPT = "export.py"
-_PACK = "pack"
-_REFUSED = 3  # exit code of the script
+_SCRIPT = Path(export.__file__)
 
 
 @dataclass(frozen=True)
@@ -115,21 +120,21 @@ def _is_tree(workshop: Workshop, data: bytes, digest: str) -> bool:
 def _fetch(workshop: Workshop, remote: Remote, commit: str) -> tuple[str, bytes]:
     """The tar's sha256 and bytes."""
     git = program("git", "git")
-    if str(git) != "/usr/bin/git":
-        raise HostLack(f"git is {git}; sandboxes need the one of the package, /usr/bin/git", reason="no-tool")
+    if str(git) != export.GIT:
+        raise HostLack(f"git is {git}; sandboxes need the one of the package, {export.GIT}", reason="no-tool")
     sandbox = workshop.open_sandbox()
     with locked_folder(workshop.data, TREE) as folder:
         try:
-            with (folder / _PACK).open("xb") as pack:
+            with (folder / export.PACK).open("xb") as pack:
                 remote.fetch(commit, pack.write)
-            (folder / _SCRIPT).write_bytes(Path(__file__).with_name(_SCRIPT).read_bytes())
+            (folder / _SCRIPT.name).write_bytes(_SCRIPT.read_bytes())
         except OSError as error:
             raise storage_lack("cannot write the commit", workshop.data, error) from error
         with sandbox.workspace(folder) as workspace:
-            (folder / _PACK).unlink()  # copied: not on the disk twice while git makes its own
-            command = (PYTHON, "-I", "-S", _SCRIPT, commit, str(MAX_FILES), str(MAX_FILE_BYTES))
+            (folder / export.PACK).unlink()  # copied: not on the disk twice while git makes its own
+            command = (PYTHON, "-I", "-S", _SCRIPT.name, commit, str(MAX_FILES), str(MAX_FILE_BYTES))
             outcome = sandbox.run(workspace, Job(command, limits=LIMITS))
-            if outcome.exit_code == _REFUSED and not outcome.stopped:
+            if outcome.exit_code == export.REFUSED and not outcome.stopped:
                 said = printable(outcome.tail.splitlines()[-1]) if outcome.tail.strip() else "no reason given"
                 raise ArchiveError(f"commit {commit}: {said}")
             if outcome.stopped:
@@ -138,11 +143,11 @@ def _fetch(workshop: Workshop, remote: Remote, commit: str) -> tuple[str, bytes]
                 said = " ".join(printable(line) for line in outcome.tail.splitlines()[-4:])
                 said = said or f"it ended without a word, exit code {outcome.exit_code}"
                 detail = f"{remote.name}: git cannot read what it gave for {commit}: {said}"
-                raise HostLack(detail, reason="upstream-failed", log=outcome.log)
+                raise HostLack(detail, reason=UPSTREAM_FAILED, log=outcome.log)
             try:
                 # Headers and padding of each file beside its bytes.
                 most = MAX_FILE_BYTES + MAX_FILES * 4096
-                made = collect(workspace.build, (_TAR,), workshop.cache, max_bytes=most)[_TAR]
+                made = collect(workspace.build, (export.TAR,), workshop.cache, max_bytes=most)[export.TAR]
             except PhaseFailed as failed:
                 raise HostLack(f"git gave no tree of {commit}: {failed.detail}") from failed
     return made.sha256, made.path.read_bytes()

@@ -17,7 +17,11 @@ from typing import IO
 
 GIT = "/usr/bin/git"
 REPOSITORY = "repository"
+PACK, TAR = "pack", "tree.tar"
+"""What is read and what is written, in the working directory."""
+
 REFUSED = 3
+"""Exit code when the commit is refused; the reason is the last line."""
 
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
@@ -65,7 +69,7 @@ def read_pack(commit: str) -> None:
     form = "sha256" if len(commit) == 64 else "sha1"
     git("init", "--quiet", "--bare", "--template=", f"--object-format={form}", REPOSITORY)
     Path(REPOSITORY, "shallow").write_text(f"{commit}\n")  # its parents were not asked for
-    with Path("pack").open("rb") as pack:
+    with Path(PACK).open("rb") as pack:
         git("-C", REPOSITORY, "index-pack", "--strict", "--stdin", stdin=pack)
     if git("-C", REPOSITORY, "cat-file", "-t", commit).strip() != b"commit":
         raise RefusedError(f"{commit} is no commit")
@@ -113,7 +117,7 @@ def write_tar(commit: str, max_files: int, max_bytes: int) -> None:
     command = (GIT, *OPTIONS, "-C", REPOSITORY, "cat-file", "--batch")
     with (
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as batch,
-        tarfile.open("tree.tar", "w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive,
+        tarfile.open(TAR, "w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive,
     ):
         assert batch.stdin is not None
         assert batch.stdout is not None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from touchplate.base.errors import FetchError, ResponseTooLargeError
 from touchplate.base.http import HTTPClient
-from touchplate.builder.errors import ArchiveError, DefinitionError, HostLack
+from touchplate.builder.errors import UPSTREAM_FAILED, ArchiveError, DefinitionError, HostLack
 from touchplate.builder.plan import MIB
 
 COMMIT = r"(?:[0-9a-f]{40}|[0-9a-f]{64})"
@@ -83,7 +83,7 @@ class Remote:
                 peeled = [one.removeprefix("peeled:") for one in attributes if one.startswith("peeled:")]
                 found = (peeled or [oid])[0]
                 if re.fullmatch(COMMIT, found) is None:
-                    raise HostLack(f"{self.name} gives {found[:80]!r} for a tag", reason="upstream-failed")
+                    raise HostLack(f"{self.name} gives {found[:80]!r} for a tag", reason=UPSTREAM_FAILED)
                 return found
         return None
 
@@ -102,18 +102,18 @@ class Remote:
         except ResponseTooLargeError as error:
             raise ArchiveError(f"{self.name} answers with more than {max_bytes} bytes") from error
         except FetchError as error:
-            raise HostLack(f"{self.name} cannot be read: {error}", reason="upstream-failed") from error
+            raise HostLack(f"{self.name} cannot be read: {error}", reason=UPSTREAM_FAILED) from error
         except ServerSaysError as error:
             if any(text in str(error) for text in _NO_COMMIT):
                 raise DefinitionError(f"{self.name} has no such commit: {error}") from error
-            raise HostLack(f"{self.name} refuses: {error}", reason="upstream-failed") from error
+            raise HostLack(f"{self.name} refuses: {error}", reason=UPSTREAM_FAILED) from error
         except MalformedAnswerError as error:
             detail = f"{self.name} does not speak git's protocol version 2: {error}"
-            raise HostLack(detail, reason="upstream-failed") from error
+            raise HostLack(detail, reason=UPSTREAM_FAILED) from error
         if response.status in (404, 410):
             raise DefinitionError(f"{self.name}: there is no such repository (status {response.status})")
         if response.status != 200:
-            raise HostLack(f"{self.name} answers {response.status}", reason="upstream-failed")
+            raise HostLack(f"{self.name} answers {response.status}", reason=UPSTREAM_FAILED)
 
 
 def fetch_request(commit: str) -> bytes:

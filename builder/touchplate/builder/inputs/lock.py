@@ -1,4 +1,4 @@
-"""The input lock: every file that Build may see beside source and tools (input lock format 1).
+"""The input lock: every file that Build may see beside source and tools (input lock format 5).
 
 RFC 8785 JSON `{"inputs":[{"path","sha256","size","upstream"}],"version":1}`, inputs sorted by the bytes of
 (upstream, path), none twice, no final newline. Two rebuilders of one package compare the digest of this

@@ -23,6 +23,7 @@ from touchplate.base.http import AddressRules, HTTPClient, HTTPLimits
 from touchplate.base.upstreams import Upstream, resolve_upstream
 from touchplate.builder.cache import Cache
 from touchplate.builder.errors import (
+    UPSTREAM_FAILED,
     DefinitionError,
     FailureReason,
     HostLack,
@@ -247,13 +248,13 @@ class Recorder:
         failed = outcome.exit_code or outcome.stopped
         if trouble := [text for text, is_input in self._trouble if is_input or failed]:
             what = "; ".join(trouble[:SHOWN])
-            raise HostLack(f"an upstream did not answer: {what}", reason="upstream-failed", log=outcome.log)
+            raise HostLack(f"an upstream did not answer: {what}", reason=UPSTREAM_FAILED, log=outcome.log)
         if outcome.stopped == "timeout" and self._unanswered:
             # The build may have done nothing but wait for it.
             what = "; ".join(self._unanswered[:SHOWN])
             raise HostLack(
                 f"an upstream was still sending when the time of the phase was over: {what}",
-                reason="upstream-failed",
+                reason=UPSTREAM_FAILED,
                 log=outcome.log,
             )
         if outcome.exit_code and not outcome.stopped and (lacking := self._lacking()):
@@ -490,4 +491,4 @@ def _fetch_one(one: LockedInput, clients: UpstreamClients, cache: Cache) -> None
             raise storage_lack(f"cannot keep {where}", cache.inputs.folder, error) from error
         if tried < TRIES:
             time.sleep(PAUSE_SECONDS * 2 ** (tried - 1))
-    raise HostLack(f"cannot fetch {where} with sha256 {one.sha256}: {what}", reason="upstream-failed")
+    raise HostLack(f"cannot fetch {where} with sha256 {one.sha256}: {what}", reason=UPSTREAM_FAILED)

@@ -1,6 +1,6 @@
 """Files of an upstream repository, fetched by the supervisor itself: published files, sources, tools.
 
-What the build asks for goes through the recording mirror instead (`fetch`). Here the digest is known
+What the build asks for goes through the recording mirror instead (`mirror`). Here the digest is known
 beforehand, or becomes part of what is attested.
 """
 
@@ -13,7 +13,7 @@ from touchplate.base.durable import DigestFolder, make_folder
 from touchplate.base.errors import FetchError, StorageError
 from touchplate.base.http import HTTPClient
 from touchplate.base.upstreams import Upstream
-from touchplate.builder.errors import DefinitionError, HostLack, storage_lack
+from touchplate.builder.errors import UPSTREAM_FAILED, DefinitionError, HostLack, storage_lack
 from touchplate.builder.inputs.upstream_client import UpstreamClient, check_answer
 from touchplate.builder.plan import MIB
 from touchplate.verify.names import encode_name, format_upstream_uri, parse_upstream_uri
@@ -76,7 +76,8 @@ class Repository:
                 body = response.body
                 check_answer(response, path, lambda: hashlib.sha1(body, usedforsecurity=False).hexdigest())
         except FetchError as error:
-            raise HostLack(f"upstream {self.upstream.name!r} cannot be read: {error}") from error
+            detail = f"upstream {self.upstream.name!r} cannot be read: {error}"
+            raise HostLack(detail, reason=UPSTREAM_FAILED) from error
         if response.status in (404, 410):
             return None
         if response.status != 200:
@@ -84,7 +85,7 @@ class Repository:
             hint = f"; give --upstream {self.upstream.name}=…,credentials=file:PATH" if asks else ""
             raise HostLack(
                 f"upstream {self.upstream.name!r} answers {response.status} for {path!r}{hint}",
-                reason=REFUSED if response.status in _REFUSALS else None,
+                reason=REFUSED if response.status in _REFUSALS else UPSTREAM_FAILED,
             )
         return RemoteFile(format_upstream_uri(self.upstream.identity, path), path, response.body)
 
@@ -141,7 +142,10 @@ class Repositories:
     def named(self, name: str) -> Repository:
         """The upstream called `name`. Raises HostLack when this host has none."""
         if name not in self._by_name:
-            raise HostLack(f"no upstream {name!r} is configured here; known: {', '.join(self._by_name)}")
+            raise HostLack(
+                f"no upstream {name!r} is configured here; known: {', '.join(self._by_name)}",
+                reason="no-upstream",
+            )
         return self._by_name[name]
 
     def of_identity(self, identity: str, ecosystem: str) -> Repository:
@@ -152,7 +156,8 @@ class Repositories:
                 return repository
         raise HostLack(
             f"no {ecosystem} upstream of identity {identity!r} is configured here; give "
-            f"--upstream NAME=URL,identity={identity},ecosystem={ecosystem}"
+            f"--upstream NAME=URL,identity={identity},ecosystem={ecosystem}",
+            reason="no-upstream",
         )
 
     def exact(self, uri: str, sha256: str, ecosystem: str) -> RemoteFile:

@@ -29,21 +29,17 @@ TOKEN_LIMITS = HTTPLimits(read=10.0, total=30.0, redirects=0, idle_connections=0
 AUTHENTICATE = "v2/users/authenticate"
 """Where a Conan remote gives a token for a password."""
 
-_ACCOUNTS = re.compile(r"(.*/)?v[0-9]+/users(/.*)?", re.IGNORECASE | re.DOTALL)
 # What a Conan remote answers below this is a token for whoever asks, and a build must not be the one.
-
-_PARAMETERS = re.compile(r";[^/]*")
+_ACCOUNTS = re.compile(r"(.*/)?v[0-9]+/users(/.*)?", re.IGNORECASE | re.DOTALL)
 # Servers in Java leave them out of a path before they look who answers it (RFC 3986 section 3.3).
+_PARAMETERS = re.compile(r";[^/]*")
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-
 _SHA1 = re.compile(r"[0-9a-f]{40}", re.ASCII)
-
-
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _PAGE_NAMES = (".html", ".htm", ".xhtml")
-_SHA1_HEADERS = ("x-checksum-sha1", "x-goog-meta-checksum-sha1")
 # What Maven Central, Artifactory and repositories in Google's storage send; Maven itself believes them, too.
+_SHA1_HEADERS = ("x-checksum-sha1", "x-goog-meta-checksum-sha1")
 
 
 class CredentialsError(FetchError):

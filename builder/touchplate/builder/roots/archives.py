@@ -10,7 +10,7 @@ from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import FetchError, StorageError, WrongDigestError
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.base.progress import Progress
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import DISK_FULL, HostLack, storage_lack
 from touchplate.builder.roots.lock import RootPackage
 from touchplate.builder.sandbox.workspace import FREE_BYTES
 from touchplate.verify.names import encode_name
@@ -62,7 +62,7 @@ def _fetch(one: RootPackage, archive: str, client: HTTPClient, store: DigestFold
             f"{one.upstream}/{one.path} is not what the root lock has: {error}", reason="wrong-digest"
         ) from error
     except StorageError as error:
-        raise HostLack(f"cannot store {one.path}: {error}", reason="disk-full") from error
+        raise storage_lack(f"cannot store {one.path}", store.folder, error) from error
     raise HostLack(
         f"archive {one.upstream!r} answers {response.status} for {one.path}: what was superseded leaves "
         f"the mirrors; give --archive {one.upstream}=URL of one that keeps it, such as a snapshot",
@@ -77,7 +77,7 @@ def _check_room(folder: Path, total: int) -> None:
         raise HostLack(
             f"the packages have {total} bytes, and of {free} free ones below {folder} {FREE_BYTES} are kept "
             "for builds; make room, or lock a smaller root",
-            reason="disk-full",
+            reason=DISK_FULL,
         )
 
 

@@ -1,4 +1,4 @@
-"""The listing of a tree: the lines over which its tree digest is taken (entry format 4).
+"""The listing of a tree: the lines over which its tree digest is taken (statement format 4).
 
 Kept as evidence under the tree digest, which is its SHA-256. With it, what became of a tree can be told by
 file, and digests of what stands in it follow without reading it again.
@@ -33,11 +33,6 @@ def file_digest(listing: bytes, path: str) -> str | None:
     """The sha256 of a regular file of the tree; None when there is none at `path`."""
     words = _by_path(listing).get(escape_path(path.encode()))
     return words[2].decode() if words is not None and words[0] == b"f" else None
-
-
-def file_digests(listing: bytes) -> set[str]:
-    """The sha256 of every regular file of the tree."""
-    return {words[2].decode() for words, _ in _lines(listing) if words[0] == b"f"}
 
 
 def _how(wanted: tuple[bytes, ...] | None, found: tuple[bytes, ...] | None) -> str:

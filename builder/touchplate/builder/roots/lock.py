@@ -1,6 +1,6 @@
-"""The root lock: which Debian packages a build root is made of, and which tree they give (format 1).
+"""The root lock: which Debian packages a build root is made of, and which tree they give.
 
-RFC 8785 JSON, no final newline:
+RFC 8785 JSON of version 1, no final newline (builder/docs/build-roots.md, "The lock"):
 
     {"architecture":"amd64","packages":[{"arch","name","path","sha256","size","upstream","version"}],
      "source_date_epoch":1700000000,"suite":"bookworm","tree":"<sha256>","version":1}

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from touchplate.base.durable import DigestFolder
 from touchplate.base.environment import read_environment
 from touchplate.base.progress import Progress
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import HostLack, storage_lack
 from touchplate.builder.plan import GIB, HOME_FOLDER, REPOSITORY_FOLDER, RESERVED_FOLDER, Limits
 from touchplate.builder.process import LINE_CHARS, Outcome, printable
 from touchplate.builder.roots.archives import digest_of
@@ -23,7 +23,7 @@ from touchplate.builder.roots.inside import BROKEN
 from touchplate.builder.roots.lock import RootLockError, RootPackage
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox
 from touchplate.builder.sandbox.probe import PYTHON
-from touchplate.builder.sandbox.workspace import Workspace, remove_tree
+from touchplate.builder.sandbox.workspace import Workspace, remove_tree, show_copy
 from touchplate.verify.jcs import JSONValue, format_json
 
 LIMITS = Limits(workspace_bytes=40 * GIB, memory_bytes=4 * GIB, wall_seconds=3600.0)
@@ -108,7 +108,7 @@ def make_root(recipe: Recipe, debs: DigestFolder, sandbox: Sandbox, target: Path
             tidy_root(made, recipe.epoch)
             _move(made, target)
         except OSError as error:
-            raise HostLack(f"cannot keep the root: {error}", reason="disk-full") from error
+            raise storage_lack("cannot keep the root", target.parent, error) from error
 
 
 def _job(recipe: Recipe, debs: DigestFolder, workspace: Workspace) -> Job:
@@ -136,11 +136,7 @@ def _job(recipe: Recipe, debs: DigestFolder, workspace: Workspace) -> Job:
 def _show(source: Path, target: Path, one: RootPackage) -> None:
     """Lay a package out, hashed where it now lies."""
     try:
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(source, target)
-            target.chmod(0o644)
+        show_copy(source, target)
         found, size = digest_of(target), target.stat().st_size
     except OSError as error:
         raise HostLack(f"cannot read {one.name} {one.version}: {error}", reason="cache-damaged") from error

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchplate.base.durable import make_folder, sync_folder
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import HostLack, needing_disk
 from touchplate.builder.sandbox.workspace import locked_folder, remove_abandoned
 
 ASIDE = ".new-"
@@ -65,24 +65,19 @@ class Shelf:
 
     def make(self) -> None:
         """Have the folder, without what killed processes left in it."""
-        try:
+        with needing_disk("cannot make the folder of roots", self.folder):
             make_folder(self.folder)
-        except OSError as error:
-            raise HostLack(f"cannot make {self.folder}: {error.strerror}", reason="disk-full") from error
         remove_abandoned(self.folder, ASIDE)
 
     def hold(self, tree: str, lock: str) -> None:
         """Use the root `tree`, which is there or about to be made, by the lock with this SHA-256: until
         `close`, nobody removes it."""
-        try:
-            with self._lock:
-                if tree not in self._held:
-                    self._held[tree] = self._open_mark(tree, fcntl.LOCK_SH)
-                # In place: whoever reads half of it takes it for none.
-                os.pwrite(self._held[tree], lock.encode(), 0)
-                os.utime(self._held[tree])
-        except OSError as error:
-            raise HostLack(f"cannot mark a root as used: {error.strerror}", reason="disk-full") from error
+        with needing_disk("cannot mark a root as used", self.folder), self._lock:
+            if tree not in self._held:
+                self._held[tree] = self._open_mark(tree, fcntl.LOCK_SH)
+            # In place: whoever reads half of it takes it for none.
+            os.pwrite(self._held[tree], lock.encode(), 0)
+            os.utime(self._held[tree])
 
     def close(self) -> None:
         """Use none of them any more."""

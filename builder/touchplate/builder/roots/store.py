@@ -19,7 +19,7 @@ from touchplate.base.durable import DigestFolder, sync_folder
 from touchplate.base.errors import StorageError
 from touchplate.base.progress import Progress
 from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES
-from touchplate.builder.errors import BuilderError, HostLack
+from touchplate.builder.errors import BuilderError, HostLack, needing_disk
 from touchplate.builder.roots.apt import find_archives, machine_architecture, resolve
 from touchplate.builder.roots.archives import fetch_packages
 from touchplate.builder.roots.debs import Debs, RemovedPackages
@@ -207,12 +207,10 @@ class Roots:
         """Give what was made its name; all of it is on disk before it has one."""
         self._put(listing)
         self.learn(lock)
-        try:
+        with needing_disk("cannot keep the root", self.shelf.folder):
             os.sync()
             rename_unless_there(made, self._home(lock))
             sync_folder(self.shelf.folder)
-        except OSError as error:
-            raise HostLack(f"cannot keep the root: {error}", reason="disk-full") from error
         if not made.exists():  # else another process was first, and its root is checked when it is used
             self._seals[lock.tree] = tree_seal(self._home(lock))
 
@@ -252,10 +250,8 @@ class Roots:
         return data if hashlib.sha256(data).hexdigest() == sha256 else None
 
     def _put(self, data: bytes) -> None:
-        try:
+        with needing_disk("cannot keep what is known of a root", self._evidence.folder):
             self._evidence.put(data)
-        except StorageError as error:
-            raise HostLack(f"cannot keep what is known of a root: {error}", reason="disk-full") from error
 
 
 def _differs(lock: RootLock, listing: bytes, expected: bytes | None, again: bytes) -> BuilderError:

@@ -19,21 +19,11 @@ from touchplate.builder.errors import DISK_FULL, HostLack
 from touchplate.builder.limits import ControlGroups, make_groups
 from touchplate.builder.plan import HOME_FOLDER, MIB, USUAL, Bind, Limits, Surroundings
 from touchplate.builder.process import Contained, OnLine, Outcome, Watch, run, run_tool
-from touchplate.builder.sandbox.probe import Probe, probe_sandbox
+from touchplate.builder.sandbox.ids import FIRST_UID, UIDS, end_abandoned
+from touchplate.builder.sandbox.probe import Probe
+from touchplate.builder.sandbox.probe_bubblewrap import probe_sandbox
 from touchplate.builder.sandbox.seccomp import make_filter
-from touchplate.builder.sandbox.workspace import (
-    FIRST_UID,
-    UIDS,
-    Workspace,
-    check_searchable,
-    end_abandoned,
-    is_free,
-    open_workspace,
-    tidy,
-)
-
-INSIDE_UID = USUAL.uid
-"""uid and gid as the build sees itself, unless a job says otherwise."""
+from touchplate.builder.sandbox.workspace import Workspace, check_searchable, is_free, open_workspace, tidy
 
 TMP_BYTES = 1024 * MIB
 """Size of /tmp inside, in bytes; it lies in memory and counts as such."""
@@ -221,13 +211,18 @@ def open_sandbox(config: SandboxConfig) -> Sandbox:
 
     Raises HostLack when bubblewrap is missing or does not start here.
     """
+    prepare_work(config)
+    sandbox = Sandbox(config)
+    sandbox.probe = probe_sandbox(sandbox)
+    return sandbox
+
+
+def prepare_work(config: SandboxConfig) -> None:
+    """Make the work folder; end and remove what killed supervisors left of their jobs. Raises HostLack."""
     config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
     check_searchable(config.work)
     tidy(config.work)
     end_abandoned(config.locks, config.uids)
-    sandbox = Sandbox(config)
-    sandbox.probe = probe_sandbox(sandbox)
-    return sandbox
 
 
 def _check_held(groups: ControlGroups) -> None:

@@ -25,12 +25,13 @@ from touchplate.builder.sandbox.bubblewrap import (
     Job,
     SandboxConfig,
     environment_of,
+    prepare_work,
     program,
     root_options,
     show_options,
 )
 from touchplate.builder.sandbox.probe_gvisor import probe_gvisor
-from touchplate.builder.sandbox.ranged import RangedSandbox, prepare_work
+from touchplate.builder.sandbox.ranged import RangedSandbox
 from touchplate.builder.sandbox.seccomp import make_filter
 from touchplate.builder.sandbox.workspace import Workspace
 

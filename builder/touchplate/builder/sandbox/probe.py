@@ -1,4 +1,4 @@
-"""What the sandbox of this host really gives, found out by looking from inside and from outside.
+"""What a host's sandboxes really give, found out by looking from inside and from outside: what probes share.
 
 The name under which results are signed (`builder.id`) depends on it: `bubblewrap` only with a uid of its own,
 the system call filter and an empty network namespace. With less, builds run and are compared, and nothing is
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from touchplate.builder.errors import HostLack
 from touchplate.builder.plan import Limits
-from touchplate.builder.sandbox.workspace import JOB, locked_folder
+from touchplate.builder.sandbox.workspace import JOB, Workspace, locked_folder
 
 if TYPE_CHECKING:
     from touchplate.builder.sandbox.bubblewrap import Sandbox
@@ -26,14 +28,14 @@ BACKEND = "bubblewrap"
 PYTHON = "/usr/bin/python3"
 """Interpreter that runs our helpers inside: /usr is shown there, a virtual environment is not."""
 
-_SECRET = "/secret"  # noqa: S105  an inside path
-_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
-_COMPARED = (*_NAMESPACES, "user")
-_PROBE_LIMITS = Limits(wall_seconds=30.0)
-_SECCOMP_FILTER = "2"  # SECCOMP_MODE_FILTER, proc(5)
+LIMITS = Limits(wall_seconds=30.0)
+"""Of a look around, which takes a tenth of a second where the machine is not busy."""
 
-_SCRIPT = """
-import json, os, socket, subprocess
+SECCOMP_FILTER = "2"
+"""How /proc says that a process has a filter: SECCOMP_MODE_FILTER, proc(5)."""
+
+LOOK = """
+import json, os, socket, subprocess, sys
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 def can_open(path):
     try:
@@ -47,17 +49,29 @@ def can_socket(family, kind):
     except OSError:
         return False
     return True
-nested = not subprocess.run(["/usr/bin/unshare", "-U", "/usr/bin/true"], stderr=subprocess.DEVNULL).returncode
-open("/build/marker", "w").close()
-print(json.dumps({
-    "capabilities": [status[name].strip() for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")],
-    "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
-    "nested": nested, "no_new_privileges": status["NoNewPrivs"].strip() == "1",
-    "secret": can_open("/secret"), "seccomp": status["Seccomp"].strip(),
-    "sockets": [n for n in ("AF_INET6", "AF_NETLINK", "AF_PACKET") if can_socket(getattr(socket, n), 3)],
-    "user": os.readlink("/proc/self/ns/user"),
-}))
+def interfaces():
+    return [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line]
+def nested_user_namespace():
+    command = ["/usr/bin/unshare", "-U", "/usr/bin/true"]
+    return not subprocess.run(command, stderr=subprocess.DEVNULL).returncode
+def leave_marker():
+    open("/build/marker", "w").close()
+def seen():
+    return {
+        "ambient": status["CapAmb"].strip(), "bounding": status["CapBnd"].strip(),
+        "capabilities": status["CapEff"].strip(), "permitted": status["CapPrm"].strip(),
+        "interfaces": interfaces(),
+        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")},
+        "no_new_privileges": status["NoNewPrivs"].strip() == "1",
+        "secret": can_open("/secret"), "seccomp": status["Seccomp"].strip(),
+        "sockets": [n for n in ("AF_INET6", "AF_NETLINK", "AF_PACKET") if can_socket(getattr(socket, n), 3)],
+    }
 """
+"""Python that defines `seen()`, what a process finds around itself, and the parts of it."""
+
+_SECRET = "/secret"  # noqa: S105  an inside path
+_NAMESPACES = frozenset({"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"})
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -108,47 +122,55 @@ class Probe:
         return {**asdict(self), "namespaces": list(self.namespaces)}
 
 
-def probe_sandbox(sandbox: Sandbox) -> Probe:
-    """Run a look-around inside and judge it. Raises HostLack when no sandbox starts at all."""
-    from touchplate.builder.sandbox.bubblewrap import Job
+@dataclass(frozen=True)
+class Lookout:
+    """Where a probe looks around: an empty workspace, and in it a file that only the supervisor may read."""
 
+    workspace: Workspace
+    secret: Path
+
+    def look(
+        self, sandbox: Sandbox, script: str, what: str, environment: Mapping[str, str] = _NOTHING
+    ) -> dict[str, Any]:
+        """What `script`, run after LOOK in `sandbox`, prints as JSON.
+
+        Raises HostLack when it cannot be run; `what` is then said not to work.
+        """
+        from touchplate.builder.sandbox.bubblewrap import Job
+
+        job = Job(
+            command=(PYTHON, "-I", "-S", "-c", LOOK + script),
+            shown={_SECRET: self.secret},
+            environment=environment,
+            limits=LIMITS,
+        )
+        outcome = sandbox.run(self.workspace, job)
+        if outcome.exit_code or outcome.stopped:
+            said = outcome.log.decode(errors="replace").strip() or outcome.stopped
+            raise HostLack(f"{what} does not work on this host: {said[-500:]!r}", reason="no-sandbox")
+        seen: dict[str, Any] = json.loads(outcome.log)
+        return seen
+
+    @property
+    def is_nobodys(self) -> bool:
+        """Whether the marker that a script left is of an id of the job's own, as the kernel counts."""
+        owner = (self.workspace.build / "marker").stat().st_uid
+        ids = range(self.workspace.uid, self.workspace.uid + self.workspace.ids)
+        return owner not in (0, os.getuid()) and owner in ids
+
+
+@contextmanager
+def opened_lookout(sandbox: Sandbox) -> Iterator[Lookout]:
+    """A place to look around in, gone afterwards. Raises HostLack."""
     # In the work folder, which the next start tidies up: in /tmp each killed process would leave another one.
     with locked_folder(sandbox.config.work, JOB) as empty, sandbox.workspace(empty) as workspace:
         secret = workspace.place(0, b"secret")
         secret.chmod(0o600)
-        job = Job(command=(PYTHON, "-I", "-S", "-c", _SCRIPT), shown={_SECRET: secret}, limits=_PROBE_LIMITS)
-        outcome = sandbox.run(workspace, job)
-        if outcome.exit_code or outcome.stopped:
-            said = outcome.log.decode(errors="replace").strip()
-            raise HostLack(f"the sandbox does not work on this host: {said[-500:]!r}", reason="no-sandbox")
-        marker = workspace.build / "marker"
-        own_uid = marker.stat().st_uid not in (0, os.getuid())
-        seen = json.loads(outcome.log)
-        return _judge(sandbox, seen, outcome.status, own_uid=own_uid)
-
-
-def _judge(sandbox: Sandbox, seen: dict[str, Any], status: dict[str, Any], *, own_uid: bool) -> Probe:
-    namespaces = [name for name in _NAMESPACES if status.get(f"{name}-namespace") not in (None, _own(name))]
-    if seen["user"] != str(Path("/proc/self/ns/user").readlink()):
-        namespaces.append("user")
-    return Probe(
-        bubblewrap=sandbox.version,
-        own_uid=own_uid and not seen["secret"],
-        seccomp=seen["seccomp"] == _SECCOMP_FILTER and not seen["sockets"],
-        empty_network="net" in namespaces and seen["interfaces"] == ["lo"],
-        namespaces=tuple(sorted(namespaces)),
-        no_new_privileges=seen["no_new_privileges"],
-        no_capabilities=all(int(value, 16) == 0 for value in seen["capabilities"]),
-        no_nested_user_namespace=not seen["nested"],
-        limits=sandbox.limits_by(_PROBE_LIMITS),
-    )
+        yield Lookout(workspace, secret)
 
 
 def differing_namespaces(seen: Mapping[str, str]) -> tuple[str, ...]:
     """Names of the namespaces in `seen` (name → link in /proc/self/ns) that are not the supervisor's."""
-    own = {path.name: str(path.readlink()) for path in Path("/proc/self/ns").iterdir()}
-    return tuple(sorted(name for name, link in seen.items() if name in _COMPARED and link != own.get(name)))
-
-
-def _own(name: str) -> int:
-    return Path("/proc/self/ns", name).stat().st_ino
+    # By name: a process that has given up root may not list the folder, and reads what stands in it.
+    own = {name: str(Path("/proc/self/ns", name).readlink()) for name in _NAMESPACES}
+    return tuple(sorted(name for name, link in own.items() if seen.get(name, link) != link))

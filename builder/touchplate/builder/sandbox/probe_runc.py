@@ -9,62 +9,29 @@ would have its own count.
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from touchplate.builder.errors import HostLack
-from touchplate.builder.plan import Limits
-from touchplate.builder.sandbox.probe import PYTHON, Probe, differing_namespaces
-from touchplate.builder.sandbox.workspace import JOB, locked_folder
+from touchplate.builder.sandbox.probe import (
+    LIMITS,
+    LOOK,
+    SECCOMP_FILTER,
+    Probe,
+    differing_namespaces,
+    opened_lookout,
+)
 
 if TYPE_CHECKING:
     from touchplate.builder.sandbox.runc import RuncSandbox
 
 BACKEND = "runc"
 
-_SECRET = "/secret"  # noqa: S105  an inside path
-_PROBE_LIMITS = Limits(wall_seconds=30.0)
 _NESTED_NAMESPACES = ("ipc", "mnt", "pid", "uts")
-_SECCOMP_FILTER = "2"  # SECCOMP_MODE_FILTER, proc(5)
-
-LOOK = """
-import json, os, socket, sys
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-def can_open(path):
-    try:
-        open(path).close()
-    except OSError:
-        return False
-    return True
-def can_socket(family, kind):
-    try:
-        socket.socket(family, kind).close()
-    except OSError:
-        return False
-    return True
-def seen():
-    return {
-        "bounding": status["CapBnd"].strip(),
-        "capabilities": status["CapEff"].strip(),
-        "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
-        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")},
-        "no_new_privileges": status["NoNewPrivs"].strip() == "1",
-        "secret": can_open("/secret"), "seccomp": status["Seccomp"].strip(),
-        "sockets": [n for n in ("AF_INET6", "AF_NETLINK", "AF_PACKET") if can_socket(getattr(socket, n), 3)],
-    }
-"""
-
-"""Python that defines `seen()`: what a process finds around itself."""
 
 _INSIDE = "print(json.dumps(seen()))\n"
 
 _OUTSIDE = """
-import subprocess
-def nested_user_namespace():
-    command = ["/usr/bin/unshare", "-U", "/usr/bin/true"]
-    return not subprocess.run(command, stderr=subprocess.DEVNULL).returncode
 def container(look):
     root = "/build/bundle/rootfs"
     for name in ("proc", "usr"):
@@ -89,7 +56,7 @@ def container(look):
     command = ["runc", "--root", "/home/build/runc", "run", "--bundle", "/build/bundle", "probe"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return json.loads(done.stdout) if done.returncode == 0 else done.stdout + done.stderr
-open("/build/marker", "w").close()
+leave_marker()
 print(json.dumps({**seen(), "nested": nested_user_namespace(), "container": container(look)}))
 """
 
@@ -126,27 +93,12 @@ class RuncProbe(Probe):
 def probe_runc(sandbox: RuncSandbox) -> RuncProbe:
     """Run a look-around inside and judge it. Raises HostLack when the sandbox or runc does not start at
     all."""
-    from touchplate.builder.sandbox.bubblewrap import Job
     from touchplate.builder.sandbox.runc import PATH
 
-    with locked_folder(sandbox.config.work, JOB) as empty, sandbox.workspace(empty) as workspace:
-        secret = workspace.place(0, b"secret")
-        secret.chmod(0o600)
-        look = f"look = {LOOK + _INSIDE!r}\n"
-        job = Job(
-            command=(PYTHON, "-I", "-S", "-c", LOOK + look + _OUTSIDE),
-            shown={_SECRET: secret},
-            environment={"PATH": PATH},
-            limits=_PROBE_LIMITS,
-        )
-        outcome = sandbox.run(workspace, job)
-        if outcome.exit_code or outcome.stopped:
-            said = outcome.log.decode(errors="replace").strip()
-            raise HostLack(f"the sandbox of images does not work here: {said[-500:]!r}", reason="no-sandbox")
-        seen = json.loads(outcome.log)
-        owner = (workspace.build / "marker").stat().st_uid
-        is_nobody = owner not in (0, os.getuid()) and workspace.uid <= owner < workspace.uid + workspace.ids
-        return _judge(sandbox, seen, own_range=is_nobody)
+    with opened_lookout(sandbox) as lookout:
+        script = f"look = {LOOK + _INSIDE!r}\n{_OUTSIDE}"
+        seen = lookout.look(sandbox, script, "the sandbox of images", {"PATH": PATH})
+        return _judge(sandbox, seen, own_range=lookout.is_nobodys)
 
 
 def _judge(sandbox: RuncSandbox, seen: dict[str, Any], *, own_range: bool) -> RuncProbe:
@@ -160,13 +112,13 @@ def _judge(sandbox: RuncSandbox, seen: dict[str, Any], *, own_range: bool) -> Ru
         runc=sandbox.runc_version,
         bounding=seen["bounding"],
         own_uid=own_range and not seen["secret"] and "user" in namespaces,
-        seccomp=all(each["seccomp"] == _SECCOMP_FILTER and not each["sockets"] for each in (seen, container)),
+        seccomp=all(each["seccomp"] == SECCOMP_FILTER and not each["sockets"] for each in (seen, container)),
         empty_network="net" in namespaces and seen["interfaces"] == container["interfaces"] == ["lo"],
         namespaces=namespaces,
         no_new_privileges=seen["no_new_privileges"],
         no_capabilities=False,
         no_nested_user_namespace=not seen["nested"],
-        limits=sandbox.limits_by(_PROBE_LIMITS),
+        limits=sandbox.limits_by(LIMITS),
         container=all(container["namespaces"][name] != inner[name] for name in _NESTED_NAMESPACES)
         and int(container["capabilities"], 16) == 0
         and not container["secret"],

@@ -12,7 +12,7 @@ from pathlib import Path
 from touchplate.builder.errors import HostLack
 from touchplate.builder.sandbox.bubblewrap import SHOWN, Job, Sandbox, SandboxConfig
 from touchplate.builder.sandbox.probe import PYTHON
-from touchplate.builder.sandbox.workspace import Workspace, check_searchable, tidy
+from touchplate.builder.sandbox.workspace import Workspace
 
 IDS = 1 << 16
 """Ids of one job: an image may use any 16-bit id, and `nobody` is 65534."""
@@ -59,10 +59,3 @@ class RangedSandbox(Sandbox):
     def _inside(self, job: Job) -> tuple[str, ...]:
         """What bubblewrap starts: the command of `job`, unless a runtime stands in between."""
         return job.command
-
-
-def prepare_work(config: SandboxConfig) -> None:
-    """Make the work folder, and remove what killed supervisors left in it. Raises HostLack."""
-    config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
-    check_searchable(config.work)
-    tidy(config.work)

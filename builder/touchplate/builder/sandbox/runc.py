@@ -17,13 +17,14 @@ from touchplate.builder.sandbox.bubblewrap import (
     Job,
     SandboxConfig,
     environment_options,
+    prepare_work,
     program,
     root_options,
     show_options,
 )
 from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.builder.sandbox.probe_runc import probe_runc
-from touchplate.builder.sandbox.ranged import RangedSandbox, prepare_work
+from touchplate.builder.sandbox.ranged import RangedSandbox
 from touchplate.builder.sandbox.seccomp import make_filter
 from touchplate.builder.sandbox.workspace import Workspace
 

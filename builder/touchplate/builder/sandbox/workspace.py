@@ -11,9 +11,8 @@ jobs can neither read nor signal each other, and what belongs to that uid can be
 import contextlib
 import fcntl
 import os
-import pwd
 import secrets
-import signal
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,14 +20,8 @@ from pathlib import Path
 
 from touchplate.builder.errors import DISK_FULL, HostLack, needing_disk, storage_lack
 from touchplate.builder.plan import USUAL, Surroundings
+from touchplate.builder.sandbox.ids import job_id, processes_of
 from touchplate.builder.sandbox.layout import lay_out
-
-FIRST_UID = 30_000
-"""Start of the default range of job uids: above the users that Debian makes by hand, below its reserved
-ones (Debian policy 9.2)."""
-
-UIDS = 64
-"""Number of job uids: more jobs than that at one time are not on one machine."""
 
 FREE_BYTES = 512 * 1024 * 1024
 """Free disk without which no phase is started: a Maven build with its repository takes about 200 MB."""
@@ -52,8 +45,6 @@ ELSEWHERE = "touchplate-job-"
 """Prefix of a build folder that lies in a place shared with other programs (`Surroundings.order_in`)."""
 
 _NO_WORKSPACE = "cannot prepare a workspace"
-_SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
-
 _BLOCK_BYTES = 512  # unit of st_blocks, stat(2)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -69,14 +60,13 @@ class Workspace:
     """Number of ids of the job, `uid` being the first."""
     inner: int = 0
     """The id of those that the command runs under, counted from `uid`."""
+    elsewhere: Path | None = None
+    """Where the build folder is, when not below `root`."""
 
     @property
     def owner(self) -> int:
         """The kernel's uid of the command: who owns what it may write."""
         return self.uid + self.inner
-
-    elsewhere: Path | None = None
-    """Where the build folder is, when not below `root`."""
 
     @property
     def build(self) -> Path:
@@ -152,7 +142,7 @@ def open_workspace(
             check_searchable(place)
             check_free(place)
     with (
-        _job_uid(locks, uids) as (uid, own_uid),
+        job_id(locks, uids) as (uid, own_uid),
         locked_folder(work, JOB) as root,
         _folder_elsewhere(around) as elsewhere,
     ):
@@ -190,6 +180,16 @@ def make_open(folder: Path) -> None:
     folder.chmod(0o755)
 
 
+def show_copy(source: Path, target: Path) -> None:
+    """Have the file `source` at `target`, too, readable by every user: as the same file where the file system
+    can do that, which costs nothing, else as a copy. Raises OSError."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+        target.chmod(0o644)
+
+
 def check_searchable(folder: Path) -> None:
     """Raise HostLack unless other users can search the way to `folder`, as the job's uid must."""
     if os.getuid() != 0:
@@ -225,39 +225,6 @@ def tidy(work: Path) -> None:
     remove_abandoned(work)
     for place in (work, MEMORY_FILES):
         remove_abandoned(place, ELSEWHERE)
-
-
-def end_abandoned(locks: Path, uids: range) -> None:
-    """Kill what is left of sandboxes whose supervisor was killed while they started.
-
-    Bubblewrap's process 1 waits for a word from the outer one before it asks to die with it: killed in
-    between, it would wait for ever, and keep the job's id from everybody. An id whose lock can be had is no
-    living supervisor's. Only root has ids to give.
-    """
-    if os.getuid() != 0 or not locks.is_dir():
-        return
-    _check_own(locks)
-    owners: dict[int, list[int]] = {}
-    for pid, owner in _processes():
-        if owner in uids and _name_of(pid) == "bwrap":
-            owners.setdefault(owner, []).append(pid)
-    for uid in owners:
-        with contextlib.suppress(OSError):  # no lock: nobody was ever given it by us; or somebody has it
-            descriptor = os.open(locks / f"uid-{uid}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for pid in processes_of(uid):  # again, under the lock
-                    if _name_of(pid) == "bwrap":
-                        os.kill(pid, signal.SIGKILL)
-            finally:
-                os.close(descriptor)
-
-
-def _name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def remove_abandoned(folder: Path, prefix: str = JOB) -> None:
@@ -399,89 +366,6 @@ def locked_folder(parent: Path, prefix: str, mode: int = 0o700) -> Iterator[Path
             remove_tree(root)
         finally:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _job_uid(locks: Path, uids: range) -> Iterator[tuple[int, bool]]:
-    if os.getuid() != 0:
-        yield os.getuid(), False
-        return
-    locks.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_own(locks)
-    busy: list[int] = []  # ids with processes, as seen when the first one turned out to be used
-    for uid in uids:
-        if any(uid <= one < uid + uids.step for one in busy):
-            continue
-        descriptor = os.open(
-            locks / f"uid-{uid}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        try:
-            if not _is_used(uid, uids.step):
-                yield uid, True
-                return
-            # Zombies that a host is slow to reap make many ids used at a time. One look finds them all,
-            # and the one that is taken in the end was looked at under its lock, as always.
-            busy = busy or _ids_with_processes()
-        finally:
-            os.close(descriptor)
-    raise HostLack(f"no free uid between {uids.start} and {uids.stop - 1} for a sandbox", reason="no-uid")
-
-
-def _check_own(locks: Path) -> None:
-    # Its parent is often open to everybody: somebody else's folder could lead our files elsewhere.
-    found = locks.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise HostLack(f"{locks} is not a folder that only root can write; remove it", reason="unsafe-locks")
-
-
-def _is_used(uid: int, ids: int) -> bool:
-    """Whether an id is somebody's, or has processes: then it is not one that nobody else answers to."""
-    own = range(uid, uid + ids)
-    with contextlib.suppress(KeyError):
-        pwd.getpwuid(uid)
-        return True
-    return bool(processes_of(uid, ids)) or any(_overlap(own, other) for other in _subordinate_ids())
-
-
-def _overlap(one: range, other: range) -> bool:
-    return one.start < other.stop and other.start < one.stop
-
-
-def _subordinate_ids() -> Iterator[range]:
-    """Ranges that were given to users of this host (subuid(5), subgid(5))."""
-    for path in _SUBORDINATE:
-        with contextlib.suppress(OSError):
-            for line in path.read_text(errors="replace").splitlines():
-                first, _, count = line.partition(":")[2].partition(":")
-                if first.isdigit() and count.isdigit():
-                    yield range(int(first), int(first) + int(count))
-
-
-def processes_of(uid: int, ids: int = 1) -> list[int]:
-    """Process ids of `ids` uids from `uid` on, zombies included."""
-    return [pid for pid, owner in _processes() if uid <= owner < uid + ids]
-
-
-def _ids_with_processes() -> list[int]:
-    return sorted({owner for _, owner in _processes()})
-
-
-def _processes() -> Iterator[tuple[int, int]]:
-    """(process id, uid) of all processes, zombies included."""
-    # At every start and at every look at a job's disk: not by Path, which takes three times as long.
-    with os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdigit():
-                try:
-                    owner = entry.stat().st_uid
-                except OSError:  # it has just ended
-                    continue
-                yield int(entry.name), owner
 
 
 def rename_unless_there(aside: Path, home: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import UPSTREAM_FAILED, HostLack
 from touchplate.builder.inputs.lock import LockedInput
 
 MAX_INDEX_BYTES = 1024 * 1024 * 1024
@@ -50,7 +50,7 @@ def check_archives(inputs: Iterable[LockedInput], folder: Mapping[str, Path]) ->
                     raise HostLack(
                         f"upstream {one.upstream!r} changed while it was read, or is damaged: {path} has "
                         f"sha256 {given.sha256}, and {one.path} says {sha256}; try again later",
-                        reason="upstream-failed",
+                        reason=UPSTREAM_FAILED,
                     )
 
 

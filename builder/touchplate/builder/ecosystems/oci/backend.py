@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from touchplate.base.durable import DigestFolder
+from touchplate.builder.backend import Probed
 from touchplate.builder.cache import Cache
 from touchplate.builder.ecosystems.oci.apt import (
     REPLAY,
@@ -64,7 +65,7 @@ from touchplate.builder.plan import (
 from touchplate.builder.process import Outcome
 from touchplate.builder.sandbox.bubblewrap import Job
 from touchplate.builder.sandbox.nested import LACKING
-from touchplate.builder.sandbox.probe import PYTHON, Probe
+from touchplate.builder.sandbox.probe import PYTHON
 from touchplate.builder.sandbox.runc import PATH, RuncSandbox
 from touchplate.builder.sandbox.workspace import Workspace, make_open
 
@@ -78,27 +79,12 @@ image, and its programs could not load a library of the host. The times of a con
 are an input, and go into the history of the image."""
 
 
-class Runc:
-    """The sandbox of images as a backend (`builder/runc.py`)."""
+class Runc(Probed):
+    """The sandbox of images as a backend (`sandbox/runc.py`)."""
 
     def __init__(self, sandbox: RuncSandbox, find_reader: FindReader) -> None:
-        self._sandbox = sandbox
+        super().__init__(sandbox)
         self._find_reader = find_reader
-
-    @property
-    def name(self) -> str | None:
-        """As the probe grants it."""
-        return self._sandbox.probe.backend
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """As the probe found it."""
-        return self._sandbox.probe.missing
-
-    @property
-    def probe(self) -> Probe:
-        """The sandbox's."""
-        return self._sandbox.probe
 
     @property
     def factors(self) -> frozenset[str]:

@@ -1,8 +1,6 @@
 """Base images: read whole from their upstreams by digest, checked, locked, and laid out for the build."""
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -14,10 +12,17 @@ from touchplate.builder.ecosystems.oci.manifests import Descriptor, parse_config
 from touchplate.builder.ecosystems.oci.names import RepositoryPath
 from touchplate.builder.ecosystems.oci.plan import ImagePlan, PinnedImage
 from touchplate.builder.ecosystems.oci.registry import RegistryReader
-from touchplate.builder.errors import DefinitionError, HostLack, ImageError, PhaseFailed, needing_disk
+from touchplate.builder.errors import (
+    UPSTREAM_FAILED,
+    DefinitionError,
+    HostLack,
+    ImageError,
+    PhaseFailed,
+    needing_disk,
+)
 from touchplate.builder.inputs.lock import InputLock, LockedInput, make_lock
 from touchplate.builder.plan import Progress
-from touchplate.builder.sandbox.workspace import make_open
+from touchplate.builder.sandbox.workspace import make_open, show_copy
 
 FindReader = Callable[[str, DigestFolder], RegistryReader]
 """The upstream of an identity, reading into a store. Raises HostLack when this host has none."""
@@ -43,7 +48,7 @@ def fetch_bases(
         except ImageError as error:
             raise PhaseFailed("fetch", "refused-input", f"base image {base.name}: {error}") from error
         except DefinitionError as error:  # another mirror may have it
-            raise HostLack(f"base image {base.name}: {error}", reason="upstream-failed") from error
+            raise HostLack(f"base image {base.name}: {error}", reason=UPSTREAM_FAILED) from error
         left -= sum(blob.size for blob in one.manifest.blobs)
         _check_answer(plan, one)
         _check_platform(plan, one)
@@ -78,12 +83,7 @@ def _lay_out(bases: Sequence[PinnedImage], store: DigestFolder, folder: Path) ->
             (target / name).chmod(0o644)
         # A manifest may name one blob by two media types.
         for sha256 in dict.fromkeys(blob.sha256 for blob in one.manifest.blobs):
-            path = target / sha256
-            try:
-                os.link(store.path(sha256), path)
-            except OSError:  # another file system, or one without hard links
-                shutil.copyfile(store.path(sha256), path)
-                path.chmod(0o644)
+            show_copy(store.path(sha256), target / sha256)
 
 
 def _fetch(

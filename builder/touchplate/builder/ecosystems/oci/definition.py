@@ -34,7 +34,7 @@ _CHOICES = {
 _FLAGS = ("layers", "squash", "omit_history", "no_identity_label")
 
 MAX_ID = 65535
-"""Largest id inside (`builder/runc.py`)."""
+"""Largest id inside (`sandbox/ranged.py`)."""
 
 _HOST = r"(?:[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|localhost|[a-zA-Z0-9.-]+:[0-9]+)(?::[0-9]+)?"
 _NAME = rf"{_HOST}/[a-z0-9][a-z0-9._/-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"

@@ -10,7 +10,7 @@ from touchplate.base.durable import DigestFolder
 from touchplate.base.errors import FetchError, StorageError, TooLargeError, WrongDigestError
 from touchplate.base.http import Response
 from touchplate.builder.ecosystems.oci.manifests import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES
-from touchplate.builder.errors import DefinitionError, HostLack, storage_lack
+from touchplate.builder.errors import UPSTREAM_FAILED, DefinitionError, HostLack, storage_lack
 from touchplate.builder.inputs.upstream_client import UpstreamClient
 from touchplate.verify.names import encode_name, format_upstream_uri
 
@@ -64,7 +64,7 @@ class RegistryReader:
                 sink.commit()
         except (WrongDigestError, TooLargeError) as error:
             # Wrong bytes of a registry say nothing about the package: another answer may be right.
-            raise HostLack(f"cannot take {self.uri(path)}: {error}", reason="upstream-failed") from error
+            raise HostLack(f"cannot take {self.uri(path)}: {error}", reason=UPSTREAM_FAILED) from error
         except StorageError as error:
             raise storage_lack(f"cannot keep {self.uri(path)}", self._store.folder, error) from error
 
@@ -91,7 +91,7 @@ class RegistryReader:
             return self._client.stream(url, sink, max_bytes=max_bytes, headers=_ACCEPT)
         except FetchError as error:
             raise HostLack(
-                f"upstream {self.upstream.name!r} cannot be read: {error}", reason="upstream-failed"
+                f"upstream {self.upstream.name!r} cannot be read: {error}", reason=UPSTREAM_FAILED
             ) from error
 
     def _check(self, response: Response, path: str) -> None:
@@ -107,10 +107,10 @@ class RegistryReader:
             raise HostLack(
                 f"upstream {self.upstream.name!r} does not show {path!r} (status {response.status}): "
                 f"{remedy}",
-                reason="upstream-failed",
+                reason=UPSTREAM_FAILED,
             )
         if response.status != 200:
             raise HostLack(
                 f"upstream {self.upstream.name!r} answers {response.status} for {path!r}",
-                reason="upstream-failed",
+                reason=UPSTREAM_FAILED,
             )

@@ -10,17 +10,14 @@ import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from touchplate.base.durable import make_folder, remove_abandoned_writes, write_atomic
+from touchplate.base.durable import make_folder, remove_abandoned_writes
 from touchplate.log.errors import CheckpointError
+from touchplate.log.kept import read_kept, write_kept
 from touchplate.log.trillian.store.remote import RemoteTrillian
 from touchplate.proto.trillian.trillian_pb2 import TreeState, TreeType
 from touchplate.verify.encoding import parse_decimal
-from touchplate.verify.errors import VerifyError
-from touchplate.verify.fields import take_object, take_text
-from touchplate.verify.jcs import format_json, parse_json
 
 FILE_NAME = "trillian.tree"
-MAX_FILE_BYTES = 4096
 
 MARK_BYTES = 8
 """Random bytes of a mark: nobody meets one by chance."""
@@ -120,29 +117,14 @@ def _name(kind: object, number: int) -> str:
 
 
 def _write(path: Path, binding: Binding) -> None:
-    document = {"mark": binding.mark, "origin": binding.origin, "tree": str(binding.tree_id)}
-    write_atomic(path, format_json(document) + b"\n", 0o600)
+    write_kept(path, binding.origin, {"mark": binding.mark, "tree": str(binding.tree_id)})
 
 
 def _read(path: Path, origin: str) -> Binding | None:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    try:
-        members = take_object(
-            parse_json(data, max_bytes=MAX_FILE_BYTES), FILE_NAME, ("mark", "origin", "tree")
-        )
-        found = Binding(
-            take_text(members["origin"], "origin"),
-            take_text(members["mark"], "mark"),
-            parse_decimal(take_text(members["tree"], "tree"), "tree"),
-        )
-    except VerifyError as error:
-        raise CheckpointError(
-            f"{path} cannot be understood ({error}): put the right one back, or remove it and write tree_id"
-        ) from error
-    if found.origin != origin:
-        raise CheckpointError(f"{path} is of the log {found.origin!r}, not of {origin!r}")
-    return found
+    return read_kept(
+        path,
+        origin,
+        ("mark", "tree"),
+        lambda texts: Binding(origin, texts["mark"], parse_decimal(texts["tree"], "tree")),
+        remedy=": put the right one back, or remove it and write tree_id",
+    )

@@ -15,9 +15,11 @@ from touchplate.base.bearer import BearerTokens
 from touchplate.base.durable import DigestFolder, DigestWriter
 from touchplate.base.errors import StorageError, TooLargeError, WrongDigestError
 from touchplate.base.problem import MEDIA_TYPE, format_problem
+from touchplate.base.status import BAD_REQUEST, NO_ROOM, StatusTable
 from touchplate.builder.attestation.evidence import MAX_EVIDENCE_BYTES
 from touchplate.builder.bodies import ClientGoneError, read_pieces
 
+_STATUS = StatusTable().extended({ClientGoneError: BAD_REQUEST, StorageError: NO_ROOM})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
 
@@ -41,14 +43,8 @@ def evidence_routes(
             with folder.writer(expected=sha256, max_bytes=MAX_EVIDENCE_BYTES) as writer:
                 await _take_body(read_pieces(request.receive), writer)
                 await run_in_threadpool(writer.commit)
-        except ClientGoneError as error:
-            return _problem(400, error.reason, str(error))
-        except TooLargeError:
-            return _problem(413, "too-large", f"evidence is limited to {MAX_EVIDENCE_BYTES} bytes")
-        except WrongDigestError as error:
-            return _problem(400, error.reason, str(error))
-        except StorageError:
-            return _problem(507, "storage-failed", "the evidence could not be stored; try again later")
+        except (ClientGoneError, StorageError) as error:
+            return _refused(error)
         return Response(status_code=204 if known else 201)
 
     @router.api_route("/evidence/{sha256}", methods=["GET", "HEAD"])
@@ -66,6 +62,15 @@ async def _take_body(stream: AsyncIterator[bytes], writer: DigestWriter) -> None
     async for chunk in stream:
         if chunk:
             await run_in_threadpool(writer.write, chunk)
+
+
+def _refused(error: ClientGoneError | StorageError) -> Response:
+    detail = str(error)
+    if isinstance(error, TooLargeError):
+        detail = f"evidence is limited to {MAX_EVIDENCE_BYTES} bytes"
+    elif not isinstance(error, ClientGoneError | WrongDigestError):  # which names a path of this machine
+        detail = "the evidence could not be stored; try again later"
+    return _problem(_STATUS.status(error).http, error.reason, detail)
 
 
 def _problem(status: int, reason: str, detail: str) -> Response:
