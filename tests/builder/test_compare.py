@@ -94,9 +94,10 @@ def test_names_manifest_lines_and_order() -> None:
 
 def test_same_entries_in_another_container_still_differ() -> None:
     data = zip_bytes({"a": b"1"})
+    found = compare(data, zip_bytes({"a": b"1"}, extra=b"\xfe\xca\0\0"), "a.jar")
+    assert (found.result, found.causes) == ("different", ("container",))
     found = compare(data, b"junk" + data, "a.jar")
-    assert found.result == "different"
-    assert found.causes == ("container",)
+    assert (found.result, found.causes) == ("different", ("content",))
 
 
 def test_many_differences_are_summed_up() -> None:

@@ -12,8 +12,9 @@ from typing import Literal
 
 from touchplate.builder.archives.zips import Member, SafeZip
 from touchplate.builder.comparison.contents import Difference, compare_contents, printable
-from touchplate.builder.comparison.entries import match_entries, show_mode
+from touchplate.builder.comparison.entries import compare_modes, match_entries
 from touchplate.builder.comparison.tars import compare_gzips, compare_tars, is_tar
+from touchplate.builder.comparison.zipforms import compare_forms
 from touchplate.builder.errors import ArchiveError
 from touchplate.builder.stabilize.gzip import is_gzip
 from touchplate.builder.stabilize.registry import Stabilized, find_shortest
@@ -45,6 +46,7 @@ _CAUSE_ORDER = (
     "manifest",
     "class-code",
     "content",
+    "set-id",
     "modes",
     "owners",
     "links",
@@ -136,7 +138,10 @@ def _compare_archives(published: bytes, rebuilt: bytes, name: str) -> Iterable[D
         return compare_gzips(name, published, rebuilt)
     if is_tar(published) and is_tar(rebuilt):
         return compare_tars(name, published, rebuilt)
-    return _compare_zips(SafeZip(published), SafeZip(rebuilt))
+    return [
+        *_compare_zips(SafeZip(published), SafeZip(rebuilt)),
+        *compare_forms(name, published, rebuilt),
+    ]
 
 
 def _compare_zips(published: SafeZip, rebuilt: SafeZip) -> Iterable[Difference]:
@@ -158,8 +163,7 @@ def _compare_members(published: SafeZip, left: int, rebuilt: SafeZip, right: int
 def _compare_metadata(theirs: Member, ours: Member) -> Iterable[Difference]:
     if theirs.time != ours.time:
         yield Difference(theirs.name, "timestamps", f"{_time(theirs.time)} != {_time(ours.time)}")
-    if theirs.mode != ours.mode:
-        yield Difference(theirs.name, "modes", f"{show_mode(theirs.mode)} != {show_mode(ours.mode)}")
+    yield from compare_modes(theirs.name, theirs.mode, ours.mode)
     if theirs.method != ours.method:
         yield Difference(theirs.name, "compression", f"method {theirs.method} != {ours.method}")
 

@@ -2,7 +2,7 @@
 
 import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from touchplate.builder.comparison.contents import Difference
@@ -31,6 +31,21 @@ def match_entries(published: Sequence[str], rebuilt: Sequence[str]) -> Matched:
     if [one for one in theirs if one in common] != [one for one in ours if one in common]:
         found.append(Difference("", "entry-order", "the same entries in another order"))
     return Matched(tuple(found), tuple((theirs[one], ours[one]) for one in theirs if one in common))
+
+
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+
+
+def compare_modes(path: str, theirs: int, ours: int) -> Iterator[Difference]:
+    """How two modes differ, with or without the type of file in them. Whose rights a program has is no
+    matter of a umask, and what is a link is no file: neither is said to be a difference of permissions."""
+    kinds = {stat.S_IFMT(mode) or stat.S_IFREG for mode in (theirs, ours)}
+    if len(kinds) > 1 and not kinds <= {stat.S_IFREG, stat.S_IFDIR}:
+        yield Difference(path, "content", f"type of file {theirs:06o} != {ours:06o}")
+    elif (theirs ^ ours) & _SET_ID:
+        yield Difference(path, "set-id", f"{show_mode(theirs)} != {show_mode(ours)}")
+    elif theirs != ours:
+        yield Difference(path, "modes", f"{show_mode(theirs)} != {show_mode(ours)}")
 
 
 def show_mode(mode: int) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from touchplate.builder.archives.tars import TAR_DAMAGE, UNBOUNDED, TarReader
 from touchplate.builder.comparison.contents import Difference, compare_contents
-from touchplate.builder.comparison.entries import match_entries, show_mode
+from touchplate.builder.comparison.entries import compare_modes, match_entries
 from touchplate.builder.errors import ArchiveError, StabilizeError
 from touchplate.builder.stabilize.gzip import GzipMember, read_member
+from touchplate.builder.stabilize.tarblocks import read_entries
 
 MAX_MEMBERS = 200_000
 """Members that are compared one by one; the largest package known has 60,000."""
@@ -30,7 +31,7 @@ _SHOWN = frozenset((*_TIMES, "uid", "gid", "uname", "gname", "path", "linkpath",
 class _Member:
     name: str
     kind: str
-    """Type as in the header, and the link target."""
+    """Type as in the header, with the link target, or the number of a device."""
     mode: int
     owner: str
     time: str
@@ -74,16 +75,31 @@ def compare_tars(name: str, published: bytes, rebuilt: bytes) -> Iterator[Differ
         before, after = published[theirs[left].content], rebuilt[ours[right].content]
         if before != after:
             found += compare_contents(theirs[left].name, before, after)
+    found += _compare_forms(name, published, rebuilt)
     yield from found or [Difference(name, "container", "the same members in another tar structure")]
+
+
+def _compare_forms(name: str, published: bytes, rebuilt: bytes) -> Iterator[Difference]:
+    """What other readers of tars may see, and tarfile does not: members behind the end, or behind a broken
+    header, would hide behind causes that are found in those before."""
+    for data, which in ((published, "published"), (rebuilt, "rebuilt")):
+        try:
+            for _ in read_entries(data):
+                pass
+        except StabilizeError as error:
+            yield Difference(
+                name, "content", f"the {which} file is not the same for all readers of tars: {error}"
+            )
 
 
 def _compare_members(theirs: _Member, ours: _Member) -> Iterator[Difference]:
     if theirs.kind != ours.kind:
         yield Difference(theirs.name, "content", f"{theirs.kind} != {ours.kind}")
-    if theirs.mode != ours.mode:
-        yield Difference(theirs.name, "modes", f"{show_mode(theirs.mode)} != {show_mode(ours.mode)}")
+    yield from compare_modes(theirs.name, theirs.mode, ours.mode)
     if theirs.owner != ours.owner:
-        yield Difference(theirs.name, "owners", f"{theirs.owner} != {ours.owner}")
+        # With a line end in it, some readers take the rest of a name for another record.
+        cause = "content" if "\n" in theirs.owner + ours.owner else "owners"
+        yield Difference(theirs.name, cause, f"{theirs.owner} != {ours.owner}")
     if theirs.time != ours.time:
         yield Difference(theirs.name, "timestamps", f"{theirs.time} != {ours.time}")
     if theirs.attributes != ours.attributes:
@@ -113,10 +129,11 @@ def _member(info: tarfile.TarInfo) -> _Member:
     records = info.pax_headers
     recorded = " ".join(f"{key} {records[key]}" for key in _TIMES if key in records)
     link = f" to {info.linkname}" if info.linkname else ""
+    device = f" {info.devmajor}:{info.devminor}" if info.ischr() or info.isblk() else ""
     end = info.offset_data + info.size if info.isreg() else info.offset_data
     return _Member(
         name=info.name,
-        kind=f"type {info.type.decode('latin-1')}{link}",
+        kind=f"type {info.type.decode('latin-1')}{link}{device}",
         mode=info.mode,
         owner=f"{info.uid}/{info.gid} {info.uname}/{info.gname}",
         time=recorded or str(info.mtime),
