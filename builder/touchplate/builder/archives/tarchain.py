@@ -1,9 +1,9 @@
 """The members of all tars that stand one behind the other in a file, and of one whose headers are damaged.
 
 Programs differ in where a tar ends (`tar -i`, bsdtar and Java's readers go on behind zero blocks), in what
-they do at a header that is none (GNU tar says so and goes on at the next one), and in whether something
-stands behind the header of a link or a folder (POSIX has it behind hard links). All that any of them sees is
-found.
+they do at a header that is none (GNU tar says so and goes on at the next one), in whether something
+stands behind the header of a link or a folder (POSIX has it behind hard links), and in how long a member is
+(busybox's tar knows neither sizes in PAX records nor sparse members). All that any of them sees is found.
 """
 
 import re
@@ -25,6 +25,8 @@ MAX_BEGINNINGS = 10_000
 """Beginnings that are tried in one file: `cat *.tar` has some dozens, and each may cost 256 KiB to read."""
 
 _CHUNK = 512 * BLOCK
+_ABOUT_MEMBERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_IS_EXTENDED, _IS_EXTENDED_AGAIN = 482, 504  # in a header, in a block of its map (GNU tar, Basic Tar Format)
 _CHECKSUM, _CHECKSUM_AT = re.compile(rb"[ \0]*[0-7]+[ \0]"), slice(148, 156)  # of a header
 
 
@@ -51,37 +53,97 @@ def find_tar_members(file: IO[bytes]) -> Iterator[tuple[str, Part | TarContent]]
 
     The caller may move the file's position meanwhile. Raises TooMuchError, and OSError of the file itself.
     """
-    file.seek(0, 2)
-    size, at, beginnings = file.tell(), 0, 0
-    while (start := _find_header(file, at, size)) is not None:
-        beginnings += 1
-        if beginnings > MAX_BEGINNINGS:
-            raise TooMuchError(f"it holds more than {MAX_BEGINNINGS} beginnings of tars")
+    size, at = file.seek(0, 2), 0
+    beginnings = _Beginnings(file, size)
+    seen: set[Span] = set()
+    while (start := beginnings.find(at)) is not None:
         at = start + BLOCK
         members = _read(file, start, size)
         while (found := next(members, None)) is not None:
-            end, name, content = found
-            at = max(at, start + end)
+            end, name, content, span = found
+            at = max(at, end)
+            seen.add(span)
             if content is not None:
                 yield name, content
+    for name, span in _find_by_headers(file, size):
+        if span not in seen:
+            yield name, Part(file, *span)
 
 
-def _read(file: IO[bytes], start: int, size: int) -> Iterator[tuple[int, str, Part | TarContent | None]]:
-    """(where it ends, behind `start`; name; content) of each member of the tar there, as far as tarfile reads
-    it."""
+Span = tuple[int, int]
+"""Where a content begins in the file, and its size in bytes."""
+
+
+class _Beginnings:
+    """Finds the first header of each tar in a file, up to MAX_BEGINNINGS."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._size = size
+        self._count = 0
+
+    def find(self, at: int) -> int | None:
+        """Where the first header at or behind `at` is. Raises TooMuchError."""
+        start = _find_header(self._file, at, self._size)
+        self._count += start is not None
+        if self._count > MAX_BEGINNINGS:
+            raise TooMuchError(f"it holds more than {MAX_BEGINNINGS} beginnings of tars")
+        return start
+
+
+def _read(
+    file: IO[bytes], start: int, size: int
+) -> Iterator[tuple[int, str, Part | TarContent | None, Span]]:
+    """(where it ends, name, content, where that lies) of each member of the tar there, as far as tarfile
+    reads it."""
     reader = TarReader(Part(file, start, size - start), UNBOUNDED, TooMuchError)
     try:
         for member in reader.members():
-            end = reader.next_at
+            end, at = start + reader.next_at, start + member.offset_data
+            # Where the bytes of a sparse one lie is another matter.
+            span = (at, -1 if member.issparse() else member.size)
             if member.isreg() or member.type not in tarfile.SUPPORTED_TYPES:
                 # Unknown types are unpacked as files by everybody.
-                yield end, member.name, TarContent(reader, member)
+                yield end, member.name, TarContent(reader, member), span
             else:
-                behind = Part(file, start + member.offset_data, member.size) if member.size else None
-                yield end + -(-member.size // BLOCK) * BLOCK, member.name, behind
+                behind = Part(file, *span) if member.size else None
+                yield end + -(-member.size // BLOCK) * BLOCK, member.name, behind, span
     except TAR_DAMAGE as error:
         if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):
             raise
+
+
+def _find_by_headers(file: IO[bytes], size: int) -> Iterator[tuple[str, Span]]:
+    """Name and place of the content of each member, as long as its own header block says, whatever stands
+    before it."""
+    beginnings = _Beginnings(file, size)
+    at: int | None = beginnings.find(0)
+    while at is not None:
+        member = _header_at(file, at)
+        if member is None:
+            at = beginnings.find(at)
+            continue
+        start = at + BLOCK
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            start = _skip_sparse_map(file, at)
+        if member.size > 0 and member.type not in _ABOUT_MEMBERS:
+            yield member.name, (start, member.size)
+        at = start + -(-max(0, member.size) // BLOCK) * BLOCK
+
+
+def _header_at(file: IO[bytes], at: int) -> tarfile.TarInfo | None:
+    file.seek(at)
+    block = file.read(BLOCK)
+    return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape") if _is_header(block) else None
+
+
+def _skip_sparse_map(file: IO[bytes], at: int) -> int:
+    """Where the content of a sparse member of GNU's old form begins: behind the blocks of its map."""
+    file.seek(at)
+    block, more = file.read(BLOCK), _IS_EXTENDED
+    while len(block) == BLOCK and block[more]:
+        block, more = file.read(BLOCK), _IS_EXTENDED_AGAIN
+    return file.tell()
 
 
 def _find_header(file: IO[bytes], start: int, size: int) -> int | None:

@@ -3,7 +3,8 @@
 Most readers begin with the directory at the end. Those that read a stream (java.util.zip.ZipInputStream,
 bsdtar) begin at the front and never look at it, so they find members of an archive that was cut, has
 something behind it, or is followed by another one; and of each member they believe its own header, where
-others believe the directory. Of sizes some believe none, and read a deflated member to its own end.
+others believe the directory. Of sizes some believe none, and read a deflated member to its own end, or a
+stored one to what looks like its descriptor (libarchive, and so bsdtar and CMake).
 """
 
 import struct
@@ -12,8 +13,16 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
 
+from touchplate.builder.errors import TooMuchError
+
+MAX_DESCRIPTORS = 200_000
+"""Of one file, looked at where a stored member says only behind itself how long it is."""
+
 MARK = b"PK\x03\x04"  # before each member (APPNOTE 4.3.7)
 
+_DESCRIPTOR = struct.Struct("<4s3I")  # mark, CRC, packed and unpacked size (4.3.9)
+_DESCRIPTOR_MARK = b"PK\x07\x08"
+_HAS_DESCRIPTOR = 0x0008  # general purpose flag (4.4.4)
 _HEADER = struct.Struct("<4s5H3I2H")
 HEADER_BYTES = _HEADER.size
 """Of a member's own header, before its name."""
@@ -73,18 +82,23 @@ def find_unlisted(file: IO[bytes], read: Iterable[Span]) -> Iterator[Member]:
     """The members of a seekable file outside of what was `read` already, in order, each as its own header
     describes it.
 
-    The caller may move the file's position meanwhile.
+    The caller may move the file's position meanwhile. Raises TooMuchError for more than MAX_DESCRIPTORS.
     """
     size = file.seek(0, 2)
-    for start, end in _gaps(size, read):
-        for at in _marks(file, start, end):
+    gaps = [*_gaps(size, read)]
+    described: dict[int, int] | None = None
+    for start, end in gaps:
+        for at in _marks(file, start, end, MARK):
             file.seek(at)
             header = file.read(HEADER_BYTES)
             if len(header) < HEADER_BYTES:
                 return
-            _, _, _, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
+            _, _, flags, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
             name = file.read(name_bytes).decode("cp437")
             content = at + HEADER_BYTES + name_bytes + extra_bytes
+            if method == _STORED and flags & _HAS_DESCRIPTOR and packed == _UNSAID:
+                described = _find_described(file, gaps) if described is None else described
+                packed = described.get(content, packed)
             # The size of a deflated member may stand behind it only; it ends by itself.
             yield Member(name, method, content, min(content + packed, size) if method == _STORED else size)
 
@@ -145,11 +159,26 @@ def _gaps(size: int, read: Iterable[Span]) -> Iterator[Span]:
         yield at, size
 
 
-def _marks(file: IO[bytes], start: int, end: int) -> Iterator[int]:
+def _find_described(file: IO[bytes], gaps: Iterable[Span]) -> dict[int, int]:
+    """Sizes of contents by where they begin, as descriptors behind them say."""
+    sizes: dict[int, int] = {}
+    for start, end in gaps:
+        for at in _marks(file, start, end, _DESCRIPTOR_MARK):
+            file.seek(at)
+            data = file.read(_DESCRIPTOR.size)
+            if len(data) == _DESCRIPTOR.size:
+                packed = _DESCRIPTOR.unpack(data)[2]
+                sizes.setdefault(at - packed, packed)
+            if len(sizes) > MAX_DESCRIPTORS:
+                raise TooMuchError(f"it holds more than {MAX_DESCRIPTORS} descriptors of members")
+    return sizes
+
+
+def _marks(file: IO[bytes], start: int, end: int, mark: bytes) -> Iterator[int]:
     for at in range(start, end, _CHUNK):
         file.seek(at)
-        data = file.read(min(_CHUNK, end - at) + len(MARK) - 1)
-        found = data.find(MARK)
+        data = file.read(min(_CHUNK, end - at) + len(mark) - 1)
+        found = data.find(mark)
         while found >= 0:
             yield at + found
-            found = data.find(MARK, found + 1)
+            found = data.find(mark, found + 1)

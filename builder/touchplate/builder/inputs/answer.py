@@ -258,6 +258,8 @@ def _kinds(file: IO[bytes], troubles: list[OSError]) -> Iterator[_Opener]:
 
 def _unpack(content: PackedContent, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     yield "(unpacked)", content
+    if content.has_several:
+        yield "(unpacked, first part)", content.first()
 
 
 def _open_ar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
