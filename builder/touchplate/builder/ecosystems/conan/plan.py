@@ -49,8 +49,12 @@ SOURCES = f"{HOME_FOLDER}/sources"
 
 HOOK = "extensions/hooks/hook_touchplate.py"
 
-MACHINE_CODE = (b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
-"""How files of machine code begin: ELF, `ar` archives, PE, Mach-O."""
+MACHINE_CODE = (
+    *(b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"MZ", b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf"),
+    *(b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa\xcf", b"\xfe\xed\xfa\xce"),
+    *(b"BC\xc0\xde", b"\xde\xc0\x17\x0b", b"\0asm"),
+)
+"""How files of machine code begin: ELF, `ar` archives, PE, Mach-O, LLVM bitcode, WebAssembly."""
 
 EMPTY_LIBRARY = b"!<arch>\n"
 """A static library without members: the same one wherever a platform needs no such library."""
