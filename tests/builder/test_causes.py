@@ -134,3 +134,21 @@ def test_every_prefix_and_suffix_of_a_jar_is_content() -> None:
     for other in (b"P" + plain, plain + b"\0", plain + EVIL, EVIL + plain):
         found = compare(other, zip_bytes(JAR, time=LATER), "a.jar")
         assert {"content", "class-code"} & set(found.causes)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cause"),
+    [
+        ("a", "b", "entry-order"),
+        ("a/b", "a//b", "content"),
+        ("x", "./x", "content"),
+        ("x", "y/../X", "content"),
+        ("BOOT-INF/lib/a.jar", "BOOT-INF/lib/b.jar", "content"),
+    ],
+)
+def test_an_order_that_matters_is_content(first: str, second: str, cause: str) -> None:
+    names = {first: b"1", "c": b"2", second: b"3"}
+    turned = dict(reversed(names.items()))
+    assert jars(names, turned).causes == (cause,)
+    items = [Item(name, content) for name, content in names.items()]
+    assert compare(tar_bytes(items), tar_bytes(items[::-1]), "a.tar").causes == (cause,)

@@ -212,6 +212,17 @@ def test_what_makes_readers_take_a_member_for_something_else_is_not_hidden(name:
     assert shortest(one_member(**plain), one_member(**change)) is None
 
 
+def test_a_descriptor_that_begins_with_its_own_mark_is_refused() -> None:
+    # java.util.zip.ZipInputStream takes this CRC for the mark, and what follows for a CRC.
+    content = b"\xac\nz\xd5"
+    sizes = struct.pack("<3I", zlib.crc32(content), 4, 4)
+    assert sizes.startswith(b"PK\x07\x08")
+    plain = {"packed": content, "crc": zlib.crc32(content)}
+    for descriptor in (sizes, b"PK\x07\x08" + sizes):
+        data = one_member(**plain, flags=8, descriptor=descriptor)
+        assert (shortest(one_member(**plain), data) is None) == (descriptor == sizes)
+
+
 def test_names_that_are_read_by_the_packers_system_keep_it() -> None:
     # Info-ZIP takes byte 0x82 for an accented letter when DOS made the archive, and for itself when Unix did.
     one, other = (one_member(name=b"caf\x82", made_by=system << 8 | 20) for system in (0, 3))

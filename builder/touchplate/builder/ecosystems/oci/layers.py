@@ -13,7 +13,7 @@ from typing import IO, BinaryIO
 
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.comparison.contents import Difference, compare_contents, printable
-from touchplate.builder.comparison.entries import compare_modes
+from touchplate.builder.comparison.entries import compare_modes, compare_order
 from touchplate.builder.ecosystems.oci.leftovers import START_BYTES, STATUS, Content, compare_packages, named
 from touchplate.builder.errors import ArchiveError, ImageError
 
@@ -248,8 +248,8 @@ def _compare(name: str, theirs: dict[str, _Member], ours: dict[str, _Member]) ->
     for path in sorted(ours.keys() - theirs.keys()):
         yield Difference(f"{name}/{path}", "extra-entries", "is only in the rebuilt layer")
     common = theirs.keys() & ours.keys()
-    if [path for path in theirs if path in common] != [path for path in ours if path in common]:
-        yield Difference(name, "entry-order", "the same members in another order")
+    orders = ([path for path in members if path in common] for members in (theirs, ours))
+    yield from compare_order(name, "members", *orders, fold=str)
     for path in theirs:
         if path in common and theirs[path] != ours[path]:
             for found in _compare_members(f"{name}/{path}", theirs[path], ours[path]):
