@@ -8,8 +8,10 @@ from tests.builder.tarparts import Item, gzip_bytes, later, tar_bytes
 from tests.builder.test_stabilize_zip import Item as ZipItem
 from tests.builder.test_stabilize_zip import one_member, zip_of
 
-from touchplate.builder.comparison.compare import Comparison, compare
+from touchplate.builder.comparison.compare import MAX_REPORTED, MAX_SUMMARY_LINES, Comparison, compare
+from touchplate.verify.jcs import parse_json
 
+CLASS_17, CLASS_11 = (b"\xca\xfe\xba\xbe\0\0\0" + one for one in (b"\x3d", b"\x37"))
 LATER = (2025, 1, 1, 0, 0, 0)
 NAME = "META-INF/MANIFEST.MF"
 JAR = {NAME: manifest("Main-Class: A"), "A.class": b"\xca\xfe\xba\xbe\0\0\0\x3d" + b"good" * 20}
@@ -152,3 +154,28 @@ def test_an_order_that_matters_is_content(first: str, second: str, cause: str) -
     assert jars(names, turned).causes == (cause,)
     items = [Item(name, content) for name, content in names.items()]
     assert compare(tar_bytes(items), tar_bytes(items[::-1]), "a.tar").causes == (cause,)
+
+
+def test_many_innocent_differences_do_not_push_a_guilty_one_out() -> None:
+    published, rebuilt = {}, {}
+    for number in range(3):
+        published[f"{number}.txt"], rebuilt[f"{number}.txt"] = b"a\r\n", b"a\n"
+        published[f"{number}.class"], rebuilt[f"{number}.class"] = CLASS_17, CLASS_11
+        published[f"missing{number}"], rebuilt[f"extra{number}"] = b"", b""
+    published |= {NAME: manifest("A: 1", "B: 2", "C: 3"), "z": b"evil"}
+    rebuilt |= {NAME: manifest("A: 2", "B: 3", "C: 4"), "z": b"good"}
+    found = compare(zip_bytes(published), zip_bytes(rebuilt, time=LATER), "a.jar")
+    assert len(found.summary) == MAX_SUMMARY_LINES
+    assert "z: evil != good" in found.summary
+    found = compare(zip_bytes(published), zip_bytes(rebuilt, mode=0o100600), "a.jar")
+    assert "z: evil != good" in found.summary
+
+
+def test_many_innocent_differences_do_not_push_a_guilty_one_out_of_the_report() -> None:
+    names = {f"{number:05}": b"" for number in range(MAX_REPORTED + 1)}
+    one, other = zip_bytes(names | {"z": b"evil"}), zip_bytes(names | {"z": b"good"}, time=LATER)
+    report = parse_json(compare(one, other, "a.jar").report, max_bytes=1 << 22)
+    assert isinstance(report, dict)
+    assert isinstance(report["differences"], list)
+    assert (len(report["differences"]), report["omitted"]) == (MAX_REPORTED, 3)
+    assert {"path": "z", "cause": "content", "detail": "evil != good"} in report["differences"]

@@ -45,9 +45,9 @@ def compare_order(
     *,
     fold: Callable[[str], str] = str.lower,
 ) -> Iterator[Difference]:
-    """Whether the same names stand in another order, and whether that matters: of two that are unpacked to one
-    file the last one stays; and the order of archives inside is a class path for Spring Boot. `fold`: makes
-    names equal that are one where these are unpacked."""
+    """Whether the same names stand in another order, and whether that matters: of two that are unpacked to
+    one file the last one stays; and the order of archives inside is a class path for Spring Boot. `fold`:
+    makes names equal that are one where these are unpacked."""
     if theirs == ours:
         return
     archives = ([name for name in names if name.lower().endswith(_ARCHIVES)] for names in (theirs, ours))
