@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 from tests.builder.mavenparts import manifest, zip_bytes
-from tests.builder.tarparts import Item, gzip_bytes, later, tar_bytes
+from tests.builder.tarparts import Item, gzip_bytes, later, tar_bytes, with_checksums
 from tests.builder.test_stabilize_zip import Item as ZipItem
 from tests.builder.test_stabilize_zip import one_member, zip_of
 
@@ -129,6 +129,18 @@ def test_what_only_some_readers_of_a_tar_see_is_told_beside_times(published: byt
     for packed in (bytes, gzip_bytes):
         found = compare(packed(published), packed(tar_bytes(later(FILES))), "a.tgz")
         assert {"timestamps", "content"} <= set(found.causes)
+
+
+def test_names_that_a_record_overrides_do_not_hide_behind_times() -> None:
+    long = (Item("n" * 150, b"text"),)
+    published = tar_bytes(long)
+    at = published.rindex(b"n" * 100)
+    found = compare(
+        with_checksums(published[:at] + b"evil" + bytes(96) + published[at + 100 :]),
+        tar_bytes(later(long)),
+        "a.tar",
+    )
+    assert found.causes == ("timestamps", "container")
 
 
 def test_every_prefix_and_suffix_of_a_jar_is_content() -> None:

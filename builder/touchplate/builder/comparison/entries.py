@@ -69,6 +69,8 @@ def compare_modes(path: str, theirs: int, ours: int) -> Iterator[Difference]:
         yield Difference(path, "content", f"type of file {theirs:06o} != {ours:06o}")
     elif (theirs ^ ours) & _SET_ID:
         yield Difference(path, "set-id", f"{show_mode(theirs)} != {show_mode(ours)}")
+    elif stat.S_IMODE(theirs) == stat.S_IMODE(ours) != 0 and theirs != ours:
+        yield Difference(path, "modes", f"{theirs:06o} != {ours:06o}")
     elif theirs != ours:
         yield Difference(path, "modes", f"{show_mode(theirs)} != {show_mode(ours)}")
 

@@ -13,7 +13,17 @@ from touchplate.builder.comparison.contents import Difference, compare_contents
 from touchplate.builder.comparison.entries import compare_modes, match_entries
 from touchplate.builder.errors import ArchiveError, StabilizeError
 from touchplate.builder.stabilize.gzip import GzipMember, read_member
-from touchplate.builder.stabilize.tarblocks import read_entries
+from touchplate.builder.stabilize.tarblocks import (
+    CHECKSUM,
+    GID,
+    GLOBAL,
+    MODE,
+    PAX,
+    SIZE,
+    TIME,
+    UID,
+    read_entries,
+)
 
 MAX_MEMBERS = 200_000
 """Members that are compared one by one; the largest package known has 60,000."""
@@ -25,6 +35,11 @@ _MAGIC_AT = 257  # of `ustar`, POSIX and GNU alike
 _TIMES = ("mtime", "atime", "ctime")
 # PAX records that are shown by other fields of a member.
 _SHOWN = frozenset((*_TIMES, "uid", "gid", "uname", "gname", "path", "linkpath", "size"))
+
+
+_RECORDS = (GLOBAL, PAX)
+_COMPARED = (MODE, UID, GID, SIZE, TIME, CHECKSUM, slice(265, 329))  # the last: names of user and group
+_IN_COMPARED = {"timestamps", "owners", "modes", "set-id"}
 
 
 @dataclass(frozen=True)
@@ -75,21 +90,30 @@ def compare_tars(name: str, published: bytes, rebuilt: bytes) -> Iterator[Differ
         before, after = published[theirs[left].content], rebuilt[ours[right].content]
         if before != after:
             found += compare_contents(theirs[left].name, before, after)
-    found += _compare_forms(name, published, rebuilt)
+    found += _compare_forms(name, published, rebuilt, {item.cause for item in found})
     yield from found or [Difference(name, "container", "the same members in another tar structure")]
 
 
-def _compare_forms(name: str, published: bytes, rebuilt: bytes) -> Iterator[Difference]:
+def _compare_forms(name: str, published: bytes, rebuilt: bytes, causes: set[str]) -> Iterator[Difference]:
     """What other readers of tars may see, and tarfile does not: members behind the end, or behind a broken
-    header, would hide behind causes that are found in those before."""
+    header, or names that a PAX record overrides would hide behind causes that are found elsewhere."""
+    rests = []
     for data, which in ((published, "published"), (rebuilt, "rebuilt")):
         try:
-            for _ in read_entries(data):
-                pass
+            rests.append([_rest(entry.header) for entry in read_entries(data) if entry.type not in _RECORDS])
         except StabilizeError as error:
-            yield Difference(
-                name, "content", f"the {which} file is not the same for all readers of tars: {error}"
-            )
+            detail = f"the {which} file is not the same for all readers of tars: {error}"
+            yield Difference(name, "content", detail)
+    if len(rests) == 2 and causes and causes <= _IN_COMPARED and rests[0] != rests[1]:
+        yield Difference(name, "container", "headers differ in what no reader that knows all of them shows")
+
+
+def _rest(header: bytes) -> bytes:
+    """A header without what is compared of it."""
+    made = bytearray(header)
+    for place in _COMPARED:
+        made[place] = bytes(place.stop - place.start)
+    return bytes(made)
 
 
 def _compare_members(theirs: _Member, ours: _Member) -> Iterator[Difference]:
