@@ -1,6 +1,7 @@
 """Guilty differences beside innocent ones: what somebody who hides a change would have named in its place."""
 
 import zipfile
+from dataclasses import replace
 
 import pytest
 from tests.builder.mavenparts import manifest, zip_bytes
@@ -9,6 +10,8 @@ from tests.builder.test_stabilize_zip import Item as ZipItem
 from tests.builder.test_stabilize_zip import one_member, zip_of
 
 from touchplate.builder.comparison.compare import MAX_REPORTED, MAX_SUMMARY_LINES, Comparison, compare
+from touchplate.builder.stabilize.registry import JAR_STABILIZERS
+from touchplate.builder.stabilize.zipparts import ZipArchive, read_zip, write_zip
 from touchplate.verify.jcs import parse_json
 
 CLASS_17, CLASS_11 = (b"\xca\xfe\xba\xbe\0\0\0" + one for one in (b"\x3d", b"\x37"))
@@ -129,6 +132,15 @@ def test_what_only_some_readers_of_a_tar_see_is_told_beside_times(published: byt
     for packed in (bytes, gzip_bytes):
         found = compare(packed(published), packed(tar_bytes(later(FILES))), "a.tgz")
         assert {"timestamps", "content"} <= set(found.causes)
+
+
+def test_bytes_behind_a_packed_member_do_not_hide_behind_its_times() -> None:
+    archive = read_zip(zip_bytes({"a": b"text"}))
+    (entry,) = archive.entries
+    published = write_zip(ZipArchive((replace(entry, packed=entry.packed + b"evil"),), b""))
+    found = compare(published, zip_bytes({"a": b"text"}, time=LATER), "a.jar", JAR_STABILIZERS)
+    assert (found.result, found.causes) == ("different", ("timestamps", "content"))
+    assert "a: in the published file, b'a' does not end where its data end" in found.summary
 
 
 def test_names_that_a_record_overrides_do_not_hide_behind_times() -> None:

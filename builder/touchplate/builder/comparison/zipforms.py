@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from touchplate.builder.comparison.contents import Difference
 from touchplate.builder.errors import StabilizeError
 from touchplate.builder.stabilize.zip import DOS_FOLDER, DOS_LABEL, split_fields, without_times
-from touchplate.builder.stabilize.zipparts import ZipArchive, ZipEntry, read_zip
+from touchplate.builder.stabilize.zipparts import DEFLATED, STORED, ZipArchive, ZipEntry, read_zip
 
 _PLAIN_FIELDS = frozenset({0x0001, 0x000A, 0x5455, 0x5855, 0x7855, 0x7875, 0xA11E, 0xCAFE})
 """Extra fields that packers write by themselves: sizes, times, numbers of owners, alignment, and Java's mark
@@ -55,6 +55,8 @@ def _compare_entries(path: str, theirs: ZipEntry, ours: ZipEntry) -> Iterator[Di
     if _attributes(theirs) != _attributes(ours):
         cause = "content" if (theirs.external ^ ours.external) & DOS_LABEL else "container"
         yield Difference(path, cause, "attributes of MS-DOS, or of a text, differ")
+    if theirs.packed != ours.packed:
+        yield from _compare_packing(path, theirs, ours)
     if _extra(theirs) == _extra(ours):
         return
     try:
@@ -66,6 +68,16 @@ def _compare_entries(path: str, theirs: ZipEntry, ours: ZipEntry) -> Iterator[Di
     cause = "timestamps" if only_times else "container" if kinds <= _PLAIN_FIELDS else "content"
     shown = ", ".join(f"{kind:#06x}" for kind in sorted(kinds))
     yield Difference(path, cause, f"extra fields {shown or 'in another order'} differ")
+
+
+def _compare_packing(path: str, theirs: ZipEntry, ours: ZipEntry) -> Iterator[Difference]:
+    """Bytes behind a deflated stream, which some readers take for what comes next."""
+    for entry, which in ((theirs, "published"), (ours, "rebuilt")):
+        try:
+            if entry.method in (STORED, DEFLATED):
+                entry.content()
+        except StabilizeError as error:
+            yield Difference(path, "content", f"in the {which} file, {error}")
 
 
 def _attributes(entry: ZipEntry) -> tuple[int, int]:
