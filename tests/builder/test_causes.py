@@ -86,6 +86,21 @@ def test_a_value_that_looks_like_a_comment_is_no_date(published: bytes, rebuilt:
 
 
 @pytest.mark.parametrize(
+    ("name", "published", "cause"),
+    [
+        ("a.txt", b"a\r\nb\r\n", "line-ends"),
+        ("a.txt", b"caf\xe9\r\nb\n", "line-ends"),
+        ("a.properties", b"a=\\\r\n b\r\n", "line-ends"),
+        ("a.sh", b": \\\r\nevil\n", "content"),
+        ("a.bin", b"\x01a\r\nb\r\n", "content"),
+    ],
+)
+def test_line_ends_are_named_where_they_mean_no_more(name: str, published: bytes, cause: str) -> None:
+    found = jars({name: published}, {name: published.replace(b"\r\n", b"\n")})
+    assert found.causes == (cause,)
+
+
+@pytest.mark.parametrize(
     ("published", "rebuilt"),
     [
         (("Main-Class: Good", "Main-Class: Evil"), ("Main-Class: Evil", "Main-Class: Good")),

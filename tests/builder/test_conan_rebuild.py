@@ -173,3 +173,10 @@ def test_sources_that_hold_an_object_of_the_published_library_are_refused(
     assert done.failure is not None
     assert (done.failure.phase, done.failure.reason) == ("fetch", "refused-input")
     assert "compiled code of the published file" in done.failure.detail
+    archive = tgz({**TREE, "tests/data.bin": made})
+    digest = hashlib.sha256(archive).hexdigest()
+    here.site.pages[f"sources/{digest}"] = archive
+    done = run(here, downloading(published, f'{URL}, sha256="{digest}"'))
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("fetch", "refused-input")
+    assert f"sources/{digest} holds it as '(unpacked)!tests/data.bin'" in done.failure.detail

@@ -28,6 +28,7 @@ _ACTED_UPON = frozenset(
 _TIME_ATTRIBUTES = frozenset({"bnd-lastmodified", "build-time", "build-date", "built-on", "build-timestamp"})
 _JDK_CREATED_BY = re.compile(r"[0-9][0-9._]*.* \(.+\)")
 
+_IN_TEXTS = bytes(one for one in range(256) if one >= ord(" ") or one in b"\t\n\v\f\r\x1b")
 _MAX_TEXT_BYTES = 256 * 1024  # of contents that are searched for their first differing line
 _STEP = 64 * 1024  # bytes compared at once on the way to the first differing one
 
@@ -64,7 +65,7 @@ def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Differ
             return found
     if published.startswith(_CLASS_MAGIC) and rebuilt.startswith(_CLASS_MAGIC):
         return list(_compare_classes(path, published, rebuilt))
-    if line_ends := _line_ends(published, rebuilt):
+    if (line_ends := _line_ends(published, rebuilt)) and not _is_joined(path, published, rebuilt):
         return [Difference(path, "line-ends", f"line ends {line_ends}")]
     if _is_text(published) and _is_text(rebuilt):
         return [_compare_texts(path, published, rebuilt)]
@@ -73,9 +74,17 @@ def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Differ
 
 def _line_ends(published: bytes, rebuilt: bytes) -> str | None:
     """`CRLF != LF` when the two are the same text but for their line ends."""
-    if b"\0" in published or published.replace(b"\r\n", b"\n") != rebuilt.replace(b"\r\n", b"\n"):
+    if published.translate(None, _IN_TEXTS) or published.replace(b"\r\n", b"\n") != rebuilt.replace(
+        b"\r\n", b"\n"
+    ):
         return None
     return f"{_line_end(published)} != {_line_end(rebuilt)}"
+
+
+def _is_joined(path: str, published: bytes, rebuilt: bytes) -> bool:
+    """Whether a line goes on in the next one by a backslash before CRLF: only where nobody sees the CR. In a
+    shell's script, what follows is then a command of its own. Java's properties know both."""
+    return not path.endswith(".properties") and any(b"\\\r\n" in data for data in (published, rebuilt))
 
 
 def _line_end(data: bytes) -> str:

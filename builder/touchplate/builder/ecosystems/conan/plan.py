@@ -227,7 +227,8 @@ def _forbidden(
     """The published files; and since an archive is packed anew in any case, the machine code in it, too:
     whole files, and of source also the objects in its static libraries, which two libraries may have in
     common."""
-    digests, paths, objects = set(), set(), set()
+    digests, paths = set(), set()
+    objects: set[str] = set()
     for output, file in zip(definition.outputs, published, strict=True):
         name = output.package.file_name
         paths.add((remote, package_revision_of(output.package).path(name)))
