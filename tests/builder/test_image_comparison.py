@@ -129,12 +129,14 @@ def test_gzip_header_alone_is_equivalent_too() -> None:
     [
         lambda value: value.update(annotations={"a": "b"}),
         lambda value: value["layers"][0].update(annotations={"a": "b"}),
+        lambda value: value["layers"][0].update(urls=["https://evil.example"]),
+        lambda value: value["config"].update(data="e30="),
         lambda value: value["config"].update(mediaType="another"),
         # Some readers pass over a layer of such a type, some believe it about the packing.
         lambda value: value["layers"][0].update(mediaType="application/vnd.in-toto+json"),
         lambda value: value["layers"][0].update(mediaType="application/vnd.oci.image.layer.v1.tar"),
     ],
-    ids=["annotation", "layer-annotation", "config-type", "no-layer", "not-as-packed"],
+    ids=["annotation", "layer-annotation", "urls", "data", "config-type", "no-layer", "not-as-packed"],
 )
 def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
     image = make_image()
@@ -143,6 +145,7 @@ def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
     change(value)
     found = compared(image, (json.dumps(value).encode(), blobs))
     assert found.result == "different"
+    assert {"annotations", "media-types", "content"} & set(found.causes)
     assert "compression" in found.causes
     assert found.matched == ("config", "layers unpacked")
 

@@ -44,6 +44,10 @@ _HISTORY = re.compile(r"history(\.[0-9]+(\..+)?)?")
 _CREATED = re.compile(r"(history\.[0-9]+\.)?created|config\.Labels\.org\.opencontainers\.image\.created")
 """Paths in a config: what it says of layers, of its making, of the time of that."""
 
+_IN_DESCRIPTOR = re.compile(r"(?:config|layers\.[0-9]+)\.(?!annotations(?:\.|\Z)).+")
+"""Paths in a manifest: by what a descriptor says beside annotations, some readers find other bytes (`urls`,
+`data`)."""
+
 _DIFF_ID = "diff_id"
 _REPLACED = ("digest", "mediaType", "size")  # of a layer's descriptor, by what it unpacks to
 
@@ -184,12 +188,26 @@ def _compare_manifests(theirs: Manifest, ours: Manifest) -> Iterator[Difference]
         yield Difference(
             "manifest", "media-types", f"{theirs.media_type} != {ours.media_type}, or of its blobs"
         )
-    left, right = (
-        {key: value for key, value in one.members.items() if key not in ("config", "layers", "mediaType")}
-        for one in (theirs, ours)
-    )
-    for path, before, after in _changed("", left, right):
-        yield Difference(f"manifest: {path}", "annotations", f"{before} != {after}")
+    for path, before, after in _changed("", _beside_blobs(theirs), _beside_blobs(ours)):
+        cause = "content" if _IN_DESCRIPTOR.fullmatch(path) else "annotations"
+        yield Difference(f"manifest: {path}", cause, f"{before} != {after}")
+
+
+def _beside_blobs(manifest: Manifest) -> JSON:
+    """All that a manifest says but which blobs it names, and by which media types."""
+    config, layers = manifest.members["config"], manifest.members["layers"]
+    assert isinstance(config, dict)  # parse_manifest saw to it
+    assert isinstance(layers, list)
+    rests = [_rest(one) for one in layers if isinstance(one, dict)]
+    return {
+        **{key: value for key, value in manifest.members.items() if key != "mediaType"},
+        "config": _rest(config),
+        "layers": {str(number): rest for number, rest in enumerate(rests) if rest},
+    }
+
+
+def _rest(descriptor: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {key: value for key, value in descriptor.items() if key not in _REPLACED}
 
 
 def _changed(path: str, theirs: JSON, ours: JSON) -> Iterator[tuple[str, str, str]]:
