@@ -9,7 +9,7 @@ stands behind the header of a link or a folder (POSIX has it behind hard links),
 import re
 import tarfile
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, NamedTuple
 
 from touchplate.builder.archives.part import Part
 from touchplate.builder.archives.tars import TAR_DAMAGE, UNBOUNDED, TarReader
@@ -26,6 +26,7 @@ MAX_BEGINNINGS = 10_000
 
 _CHUNK = 512 * BLOCK
 _ABOUT_MEMBERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_OF_SIZES = ("size", "GNU.sparse.")  # PAX records by which tarfile takes a member for longer or shorter
 _IS_EXTENDED, _IS_EXTENDED_AGAIN = 482, 504  # in a header, in a block of its map (GNU tar, Basic Tar Format)
 _CHECKSUM, _CHECKSUM_AT = re.compile(rb"[ \0]*[0-7]+[ \0]"), slice(148, 156)  # of a header
 
@@ -56,16 +57,18 @@ def find_tar_members(file: IO[bytes]) -> Iterator[tuple[str, Part | TarContent]]
     size, at = file.seek(0, 2), 0
     beginnings = _Beginnings(file, size)
     seen: set[Span] = set()
+    has_other_sizes = False
     while (start := beginnings.find(at)) is not None:
         at = start + BLOCK
         members = _read(file, start, size)
         while (found := next(members, None)) is not None:
-            end, name, content, span = found
-            at = max(at, end)
-            seen.add(span)
-            if content is not None:
-                yield name, content
-    for name, span in _find_by_headers(file, size):
+            at = max(at, found.end)
+            seen.add(found.span)
+            has_other_sizes = has_other_sizes or found.has_other_size
+            if found.content is not None:
+                yield found.name, found.content
+    # Else both ways lead to the same members, and this one takes time.
+    for name, span in _find_by_headers(file, size) if has_other_sizes else ():
         if span not in seen:
             yield name, Part(file, *span)
 
@@ -91,23 +94,32 @@ class _Beginnings:
         return start
 
 
-def _read(
-    file: IO[bytes], start: int, size: int
-) -> Iterator[tuple[int, str, Part | TarContent | None, Span]]:
-    """(where it ends, name, content, where that lies) of each member of the tar there, as far as tarfile
-    reads it."""
+class _Found(NamedTuple):
+    """A member as tarfile reads it: where it ends in the file, and where its content lies. `has_other_size`:
+    whether that may be as long as another record than its own header says."""
+
+    end: int
+    name: str
+    content: Part | TarContent | None
+    span: Span
+    has_other_size: bool
+
+
+def _read(file: IO[bytes], start: int, size: int) -> Iterator[_Found]:
+    """Each member of the tar that begins at `start`, as far as tarfile reads it."""
     reader = TarReader(Part(file, start, size - start), UNBOUNDED, TooMuchError)
     try:
         for member in reader.members():
             end, at = start + reader.next_at, start + member.offset_data
+            other = member.issparse() or any(key.startswith(_OF_SIZES) for key in member.pax_headers)
             # Where the bytes of a sparse one lie is another matter.
             span = (at, -1 if member.issparse() else member.size)
             if member.isreg() or member.type not in tarfile.SUPPORTED_TYPES:
                 # Unknown types are unpacked as files by everybody.
-                yield end, member.name, TarContent(reader, member), span
+                yield _Found(end, member.name, TarContent(reader, member), span, other)
             else:
                 behind = Part(file, *span) if member.size else None
-                yield end + -(-member.size // BLOCK) * BLOCK, member.name, behind, span
+                yield _Found(end + -(-member.size // BLOCK) * BLOCK, member.name, behind, span, other)
     except TAR_DAMAGE as error:
         if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):
             raise
