@@ -521,3 +521,21 @@ def test_a_stored_member_of_unsaid_length_ends_at_its_descriptor(
     monkeypatch.setattr(zipviews, "MAX_DESCRIPTORS", 1)
     with pytest.raises(TooMuchError, match="more than 1 descriptors"):
         find(tmp_path, streamed(b"x", 1) * 2)
+
+
+def test_a_header_behind_a_broken_one_counts_wherever_it_lies(tmp_path: Path) -> None:
+    """GNU tar passes over what it does not understand, and goes on inside what others take for a member."""
+    over = block(b"y", b"0", octal(1024))[:512]  # records for some, the header of a member for others
+    path = tmp_path / "a.tar"
+    path.write_bytes(pax(b"no record")[:512] + over + b"\1" * 512 + PLAIN + bytes(1024))
+    done = subprocess.run(["tar", "xOf", path, "a"], capture_output=True, check=False)
+    assert done.stdout == PUBLISHED
+    assert find(tmp_path, path.read_bytes()) == "holds it as 'a'"
+
+
+def test_a_listed_member_needs_no_mark(tmp_path: Path) -> None:
+    # busybox's unzip does not look for it.
+    content = bytearray(zipped("a.jar", PUBLISHED, zipfile.ZIP_STORED))
+    content[content.index(b"a.jar") - 27] ^= 1
+    assert content.count(b"PK\3\4") == 2
+    assert find(tmp_path, bytes(content)) == "holds it as 'a.jar'"

@@ -55,20 +55,22 @@ def find_tar_members(file: IO[bytes]) -> Iterator[tuple[str, Part | TarContent]]
     The caller may move the file's position meanwhile. Raises TooMuchError, and OSError of the file itself.
     """
     size, at = file.seek(0, 2), 0
-    beginnings = _Beginnings(file, size)
     seen: set[Span] = set()
-    has_other_sizes = False
-    while (start := beginnings.find(at)) is not None:
+    is_plain, beginnings = True, 0
+    while (start := next(_headers(file, at, size), None)) is not None:
+        beginnings += 1
+        if beginnings > MAX_BEGINNINGS:
+            raise TooMuchError(f"it holds more than {MAX_BEGINNINGS} beginnings of tars")
         at = start + BLOCK
-        members = _read(file, start, size)
-        while (found := next(members, None)) is not None:
+        tar = _Tar(file, start, size)
+        for found in tar.members():
             at = max(at, found.end)
             seen.add(found.span)
-            has_other_sizes = has_other_sizes or found.has_other_size
             if found.content is not None:
                 yield found.name, found.content
-    # Else both ways lead to the same members, and this one takes time.
-    for name, span in _find_by_headers(file, size) if has_other_sizes else ():
+        is_plain = is_plain and tar.is_plain
+    # Else all ways lead to the same members, and this one takes time.
+    for name, span in _find_by_headers(file, size) if not is_plain else ():
         if span not in seen:
             yield name, Part(file, *span)
 
@@ -77,76 +79,62 @@ Span = tuple[int, int]
 """Where a content begins in the file, and its size in bytes."""
 
 
-class _Beginnings:
-    """Finds the first header of each tar in a file, up to MAX_BEGINNINGS."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
-        self._size = size
-        self._count = 0
-
-    def find(self, at: int) -> int | None:
-        """Where the first header at or behind `at` is. Raises TooMuchError."""
-        start = _find_header(self._file, at, self._size)
-        self._count += start is not None
-        if self._count > MAX_BEGINNINGS:
-            raise TooMuchError(f"it holds more than {MAX_BEGINNINGS} beginnings of tars")
-        return start
-
-
 class _Found(NamedTuple):
-    """A member as tarfile reads it: where it ends in the file, and where its content lies. `has_other_size`:
-    whether that may be as long as another record than its own header says."""
+    """A member as tarfile reads it: where it ends in the file, and where its content lies."""
 
     end: int
     name: str
     content: Part | TarContent | None
     span: Span
-    has_other_size: bool
 
 
-def _read(file: IO[bytes], start: int, size: int) -> Iterator[_Found]:
-    """Each member of the tar that begins at `start`, as far as tarfile reads it."""
-    reader = TarReader(Part(file, start, size - start), UNBOUNDED, TooMuchError)
-    try:
-        for member in reader.members():
-            end, at = start + reader.next_at, start + member.offset_data
-            other = member.issparse() or any(key.startswith(_OF_SIZES) for key in member.pax_headers)
-            # Where the bytes of a sparse one lie is another matter.
-            span = (at, -1 if member.issparse() else member.size)
-            if member.isreg() or member.type not in tarfile.SUPPORTED_TYPES:
-                # Unknown types are unpacked as files by everybody.
-                yield _Found(end, member.name, TarContent(reader, member), span, other)
-            else:
-                behind = Part(file, *span) if member.size else None
-                yield _Found(end + -(-member.size // BLOCK) * BLOCK, member.name, behind, span, other)
-    except TAR_DAMAGE as error:
-        if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):
-            raise
+class _Tar:
+    """The tar that begins at `start`. `is_plain`, once it was read: whether its members are as long as their
+    own headers say, and it ends where nothing more stands, so that no reader sees others."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._file = file
+        self._start = start
+        self._reader = TarReader(Part(file, start, size - start), UNBOUNDED, TooMuchError)
+        self.is_plain = True
+
+    def members(self) -> Iterator[_Found]:
+        """Each member, as far as tarfile reads it."""
+        try:
+            for member in self._reader.members():
+                yield self._found(member)
+            self.is_plain = self.is_plain and self._reader.ended_at_zeros
+        except TAR_DAMAGE as error:
+            self.is_plain = False
+            if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):
+                raise
+
+    def _found(self, member: tarfile.TarInfo) -> _Found:
+        end, at = self._start + self._reader.next_at, self._start + member.offset_data
+        if member.issparse() or any(key.startswith(_OF_SIZES) for key in member.pax_headers):
+            self.is_plain = False
+        # Where the bytes of a sparse one lie is another matter.
+        span = (at, -1 if member.issparse() else member.size)
+        if member.isreg() or member.type not in tarfile.SUPPORTED_TYPES:
+            # Unknown types are unpacked as files by everybody.
+            return _Found(end, member.name, TarContent(self._reader, member), span)
+        behind = Part(self._file, *span) if member.size else None
+        return _Found(end + -(-member.size // BLOCK) * BLOCK, member.name, behind, span)
 
 
 def _find_by_headers(file: IO[bytes], size: int) -> Iterator[tuple[str, Span]]:
-    """Name and place of the content of each member, as long as its own header block says, whatever stands
-    before it."""
-    beginnings = _Beginnings(file, size)
-    at: int | None = beginnings.find(0)
-    while at is not None:
+    """Name and place of the content of each member, wherever a header block of one is, and as long as that
+    says: readers that meet damage go on at the next one, each by a way of its own."""
+    for at in _headers(file, 0, size):
         member = _header_at(file, at)
-        if member is None:
-            at = beginnings.find(at)
-            continue
-        start = at + BLOCK
-        if member.type == tarfile.GNUTYPE_SPARSE:
-            start = _skip_sparse_map(file, at)
+        start = _skip_sparse_map(file, at) if member.type == tarfile.GNUTYPE_SPARSE else at + BLOCK
         if member.size > 0 and member.type not in _ABOUT_MEMBERS:
             yield member.name, (start, member.size)
-        at = start + -(-max(0, member.size) // BLOCK) * BLOCK
 
 
-def _header_at(file: IO[bytes], at: int) -> tarfile.TarInfo | None:
+def _header_at(file: IO[bytes], at: int) -> tarfile.TarInfo:
     file.seek(at)
-    block = file.read(BLOCK)
-    return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape") if _is_header(block) else None
+    return tarfile.TarInfo.frombuf(file.read(BLOCK), "utf-8", "surrogateescape")
 
 
 def _skip_sparse_map(file: IO[bytes], at: int) -> int:
@@ -158,15 +146,14 @@ def _skip_sparse_map(file: IO[bytes], at: int) -> int:
     return file.tell()
 
 
-def _find_header(file: IO[bytes], start: int, size: int) -> int | None:
-    """Where the first header block at or behind `start` is."""
+def _headers(file: IO[bytes], start: int, size: int) -> Iterator[int]:
+    """Where each header block at or behind `start` is."""
     for at in range(start, size, _CHUNK):
         file.seek(at)
         data = file.read(_CHUNK)
         for place in range(0, len(data), BLOCK):
             if _is_header(data[place : place + BLOCK]):
-                return at + place
-    return None
+                yield at + place
 
 
 def _is_header(block: bytes) -> bool:

@@ -76,6 +76,12 @@ class TarReader:
         at: int = self._archive.offset
         return at
 
+    @property
+    def ended_at_zeros(self) -> bool:
+        """Whether what was read behind the last member, once all were given, is the end as everybody sees it,
+        or that of the file."""
+        return not any(self._stream.last_header)
+
     def ends_in_zeros(self) -> bool:
         """Whether nothing but zeros stands behind the last member, once all were given. tarfile ends as well
         at a header that is none, and behind that other readers go on. Raises `refuse`, and TAR_DAMAGE."""

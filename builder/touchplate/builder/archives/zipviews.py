@@ -52,15 +52,15 @@ def find_listed(file: IO[bytes], listed: zipfile.ZipInfo, read: list[Span]) -> I
     """The contents that readers of the directory see of one member: one, unless its sizes lie.
 
     Each has to be read before the next one is asked for. Where it lies goes into `read` once that is sure: by
-    its own header, and by its data. Nothing of a member without a header of its own, and as `MemberContent`
-    for other methods than deflate and none.
+    its own header, and by its data. Not all readers look for the mark of that header. Nothing of a member
+    whose header would be behind the end, and as `MemberContent` for other methods than deflate and none.
     """
     at = listed.header_offset
     if not 0 <= at <= file.seek(0, 2):  # some are negative, or greater than a file's position can be
         return
     file.seek(at)
     header = file.read(HEADER_BYTES)
-    if len(header) < HEADER_BYTES or not header.startswith(MARK):
+    if len(header) < HEADER_BYTES:
         return
     _, _, _, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
     start = at + HEADER_BYTES + name_bytes + extra_bytes
@@ -72,8 +72,10 @@ def find_listed(file: IO[bytes], listed: zipfile.ZipInfo, read: list[Span]) -> I
     if not content.is_whole:
         end = file.seek(0, 2) if member.method == _DEFLATED else member.end  # a deflated one ends by itself
         yield MemberContent(file, member._replace(end=end, size=None))
-    elif method == member.method and (
-        method == _DEFLATED or packed in (listed.compress_size, _UNSAID, _IN_ZIP64)
+    elif (
+        header.startswith(MARK)
+        and method == member.method
+        and (method == _DEFLATED or packed in (listed.compress_size, _UNSAID, _IN_ZIP64))
     ):
         read.append((at, member.end))
 
