@@ -539,3 +539,16 @@ def test_a_listed_member_needs_no_mark(tmp_path: Path) -> None:
     content[content.index(b"a.jar") - 27] ^= 1
     assert content.count(b"PK\3\4") == 2
     assert find(tmp_path, bytes(content)) == "holds it as 'a.jar'"
+
+
+def test_offsets_of_a_directory_are_also_taken_as_they_are(tmp_path: Path) -> None:
+    """zipfile moves them to where the archive ends; busybox's unzip does not."""
+    whole = bytearray(zipped("a.jar", PUBLISHED, zipfile.ZIP_STORED))
+    whole[whole.index(b"a.jar") - 27] ^= 1
+    behind = bytes(whole) + whole[whole.index(b"PK\1\2") :]
+    program = read_environment().find_program("busybox")
+    if program is not None:
+        (tmp_path / "a.zip").write_bytes(behind)
+        command = [program, "unzip", "-p", tmp_path / "a.zip", "a.jar"]
+        assert subprocess.run(command, capture_output=True, check=False).stdout == PUBLISHED
+    assert find(tmp_path, behind) == "holds it as 'a.jar'"

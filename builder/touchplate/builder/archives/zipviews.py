@@ -10,8 +10,8 @@ stored one to what looks like its descriptor (libarchive, and so bsdtar and CMak
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import IO, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, NamedTuple, Protocol
 
 from touchplate.builder.errors import TooMuchError
 
@@ -20,6 +20,8 @@ MAX_DESCRIPTORS = 200_000
 
 MARK = b"PK\x03\x04"  # before each member (APPNOTE 4.3.7)
 
+_ENTRY = struct.Struct("<4s6H3I5H2I")  # of a directory (4.3.12)
+_ENTRY_MARK = b"PK\x01\x02"
 _DESCRIPTOR = struct.Struct("<4s3I")  # mark, CRC, packed and unpacked size (4.3.9)
 _DESCRIPTOR_MARK = b"PK\x07\x08"
 _HAS_DESCRIPTOR = 0x0008  # general purpose flag (4.4.4)
@@ -48,7 +50,68 @@ Span = tuple[int, int]
 """Start and end of a part of a file."""
 
 
-def find_listed(file: IO[bytes], listed: zipfile.ZipInfo, read: list[Span]) -> Iterator["MemberContent"]:
+class Listed(Protocol):
+    """What a directory says of a member, as zipfile has it."""
+
+    @property
+    def filename(self) -> str: ...
+    @property
+    def header_offset(self) -> int: ...
+    @property
+    def compress_type(self) -> int: ...
+    @property
+    def compress_size(self) -> int: ...
+    @property
+    def file_size(self) -> int: ...
+
+
+class _Entry(NamedTuple):
+    filename: str
+    header_offset: int
+    compress_type: int
+    compress_size: int
+    file_size: int
+
+
+def find_other_entries(file: IO[bytes], listed: Sequence[zipfile.ZipInfo], start: int) -> Iterator[Listed]:
+    """What directories elsewhere in the file say, or this one to readers who take its offsets as they are:
+    zipfile moves them to where the archive ends, and believes the last one. `start`: of the directory that
+    `listed` comes from."""
+    size = file.seek(0, 2)
+    known = {(one.header_offset, one.compress_type, one.compress_size, one.file_size) for one in listed}
+    moved = {0}
+    if listed and (first := _entry_at(file, start)) is not None:
+        moved.add(listed[0].header_offset - first.header_offset)
+    for at in _marks(file, 0, size, _ENTRY_MARK):
+        if (entry := _entry_at(file, at)) is None:
+            continue
+        for by in moved:
+            one = entry._replace(header_offset=entry.header_offset + by)
+            if one[1:] not in known and _is_member(file, one):
+                known.add(one[1:])
+                yield one
+
+
+def _is_member(file: IO[bytes], entry: _Entry) -> bool:
+    """Whether a header of that mark or name is there: most entries elsewhere are those of archives inside."""
+    if entry.header_offset < 0:
+        return False
+    file.seek(entry.header_offset)
+    header = file.read(HEADER_BYTES)
+    return header.startswith(MARK) or file.read(len(entry.filename)) == entry.filename.encode("cp437")
+
+
+def _entry_at(file: IO[bytes], at: int) -> _Entry | None:
+    file.seek(at)
+    data = file.read(_ENTRY.size)
+    if len(data) < _ENTRY.size:
+        return None
+    fields = _ENTRY.unpack(data)
+    name = file.read(fields[10]).decode("cp437")
+    return _Entry(name, fields[16], fields[4], fields[8], fields[9])
+
+
+def find_listed(file: IO[bytes], listed: Listed, read: list[Span]) -> Iterator["MemberContent"]:
     """The contents that readers of the directory see of one member: one, unless its sizes lie.
 
     Each has to be read before the next one is asked for. Where it lies goes into `read` once that is sure: by

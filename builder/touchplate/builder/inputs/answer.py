@@ -26,7 +26,14 @@ from typing import IO, Any
 from touchplate.builder.archives.ar import AR, find_ar_members
 from touchplate.builder.archives.packed import HEAD_BYTES, PackedContent, open_packed
 from touchplate.builder.archives.tarchain import find_tar_members, is_tar
-from touchplate.builder.archives.zipviews import MARK, MemberContent, Span, find_listed, find_unlisted
+from touchplate.builder.archives.zipviews import (
+    MARK,
+    MemberContent,
+    Span,
+    find_listed,
+    find_other_entries,
+    find_unlisted,
+)
 from touchplate.builder.errors import HostLack, TooMuchError, storage_lack
 from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
@@ -250,6 +257,7 @@ def _kinds(file: IO[bytes], troubles: list[OSError]) -> Iterator[_Opener]:
         read: list[Span] = []
         yield partial(_open_zip, troubles, read)
         yield partial(_open_unlisted, read)
+        yield _open_elsewhere_listed
     elif head.startswith(MARK):
         yield partial(_open_unlisted, [])
 
@@ -273,6 +281,14 @@ def _open_zip(troubles: list[OSError], read: list[Span], file: IO[bytes]) -> Ite
                 _read_as_others_do(file, member)
                 with archive.open(member) as content:
                     yield member.filename, content
+
+
+def _open_elsewhere_listed(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    with zipfile.ZipFile(file) as archive:
+        listed, start = archive.filelist, archive.start_dir
+    for one in find_other_entries(file, listed, start):
+        for view in find_listed(file, one, []):
+            yield one.filename, view
 
 
 def _open_unlisted(read: Sequence[Span], file: IO[bytes]) -> Iterator[tuple[str, Any]]:
