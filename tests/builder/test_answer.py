@@ -549,6 +549,20 @@ def test_offsets_of_a_directory_are_also_taken_as_they_are(tmp_path: Path) -> No
     program = read_environment().find_program("busybox")
     if program is not None:
         (tmp_path / "a.zip").write_bytes(behind)
-        command = [program, "unzip", "-p", tmp_path / "a.zip", "a.jar"]
+        command = [str(program), "unzip", "-p", str(tmp_path / "a.zip"), "a.jar"]
         assert subprocess.run(command, capture_output=True, check=False).stdout == PUBLISHED
     assert find(tmp_path, behind) == "holds it as 'a.jar'"
+
+
+def test_a_time_that_is_no_number_and_a_directory_of_no_size_hide_nothing(tmp_path: Path) -> None:
+    odd = bytearray(PLAIN)
+    odd[136:148] = b"g0000000002\0"
+    data = with_checksums(bytes(odd)) + bytes(1024)
+    (tmp_path / "a.tar").write_bytes(data)
+    done = subprocess.run(["tar", "xOf", tmp_path / "a.tar", "a"], capture_output=True, check=False)
+    assert done.stdout == PUBLISHED
+    assert find(tmp_path, data) == "holds it as 'a'"
+    whole = bytearray(zipped("a.jar", PUBLISHED, zipfile.ZIP_STORED))
+    whole[whole.index(b"a.jar") - 27] ^= 1
+    whole[-7] = 0x80  # of the directory's size, which zipfile then refuses and busybox's unzip does not read
+    assert find(tmp_path, bytes(whole)) == "holds it as 'a.jar'"

@@ -28,7 +28,14 @@ _CHUNK = 512 * BLOCK
 _ABOUT_MEMBERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _OF_SIZES = ("size", "GNU.sparse.")  # PAX records by which tarfile takes a member for longer or shorter
 _IS_EXTENDED, _IS_EXTENDED_AGAIN = 482, 504  # in a header, in a block of its map (GNU tar, Basic Tar Format)
-_CHECKSUM, _CHECKSUM_AT = re.compile(rb"[ \0]*[0-7]+[ \0]"), slice(148, 156)  # of a header
+_NAME_BYTES, _SIZE, _CHECKSUM_AT, _TYPE = (
+    100,
+    slice(124, 136),
+    slice(148, 156),
+    slice(156, 157),
+)  # of a header
+_ASCII = bytes(range(128))
+_CHECKSUM, _OCTAL = re.compile(rb"[ \0]*([0-7]+)[ \0]"), re.compile(rb"[ \0]*([0-7]+)")
 
 
 class TarContent:
@@ -126,15 +133,21 @@ def _find_by_headers(file: IO[bytes], size: int) -> Iterator[tuple[str, Span]]:
     """Name and place of the content of each member, wherever a header block of one is, and as long as that
     says: readers that meet damage go on at the next one, each by a way of its own."""
     for at in _headers(file, 0, size):
-        member = _header_at(file, at)
-        start = _skip_sparse_map(file, at) if member.type == tarfile.GNUTYPE_SPARSE else at + BLOCK
-        if member.size > 0 and member.type not in _ABOUT_MEMBERS:
-            yield member.name, (start, member.size)
+        file.seek(at)
+        block = file.read(BLOCK)
+        kind, length = block[_TYPE], _size_of(block)
+        start = _skip_sparse_map(file, at) if kind == tarfile.GNUTYPE_SPARSE else at + BLOCK
+        if length > 0 and kind not in _ABOUT_MEMBERS:
+            yield block[:_NAME_BYTES].partition(b"\0")[0].decode("utf-8", "surrogateescape"), (start, length)
 
 
-def _header_at(file: IO[bytes], at: int) -> tarfile.TarInfo:
-    file.seek(at)
-    return tarfile.TarInfo.frombuf(file.read(BLOCK), "utf-8", "surrogateescape")
+def _size_of(block: bytes) -> int:
+    """What a header says of the bytes behind it: in octal, or in GNU's base 256. 0 for what is no number."""
+    field = block[_SIZE]
+    if field[0] & 0x80:
+        return int.from_bytes(field[1:], "big") if field[0] == 0x80 else 0
+    match = _OCTAL.match(field)
+    return int(match[1], 8) if match else 0
 
 
 def _skip_sparse_map(file: IO[bytes], at: int) -> int:
@@ -157,10 +170,10 @@ def _headers(file: IO[bytes], start: int, size: int) -> Iterator[int]:
 
 
 def _is_header(block: bytes) -> bool:
-    if not _CHECKSUM.match(block[_CHECKSUM_AT]):  # most blocks that are none end here
+    """Whether the checksum is right, of bytes with or without sign: GNU tar asks for no more."""
+    match = _CHECKSUM.match(block[_CHECKSUM_AT])  # most blocks that are none end here
+    if match is None or len(block) != BLOCK:
         return False
-    try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except (tarfile.HeaderError, ValueError):
-        return False
-    return True
+    summed = block[: _CHECKSUM_AT.start] + b" " * 8 + block[_CHECKSUM_AT.stop :]
+    total = sum(summed)
+    return int(match[1], 8) in (total, total - 256 * len(summed.translate(None, _ASCII)))

@@ -251,15 +251,15 @@ def _kinds(file: IO[bytes], troubles: list[OSError]) -> Iterator[_Opener]:
     if is_tar(file):
         yield find_tar_members
     is_listed = zipfile.is_zipfile(file)  # by its end: something may stand before an archive
+    is_zip = is_listed or head.startswith(MARK)
+    if is_zip and _count_zip_entries(file) > MEMBERS:
+        raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
+    read: list[Span] = []
     if is_listed:
-        if _count_zip_entries(file) > MEMBERS:
-            raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
-        read: list[Span] = []
         yield partial(_open_zip, troubles, read)
+    if is_zip:
         yield partial(_open_unlisted, read)
         yield _open_elsewhere_listed
-    elif head.startswith(MARK):
-        yield partial(_open_unlisted, [])
 
 
 def _unpack(content: PackedContent, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
@@ -284,7 +284,8 @@ def _open_zip(troubles: list[OSError], read: list[Span], file: IO[bytes]) -> Ite
 
 
 def _open_elsewhere_listed(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    with zipfile.ZipFile(file) as archive:
+    listed, start = [], -1
+    with contextlib.suppress(*_DAMAGED), zipfile.ZipFile(file) as archive:
         listed, start = archive.filelist, archive.start_dir
     for one in find_other_entries(file, listed, start):
         for view in find_listed(file, one, []):
