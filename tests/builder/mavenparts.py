@@ -18,14 +18,15 @@ def zip_bytes(
     time: tuple[int, int, int, int, int, int] = EARLY,
     mode: int = 0o100644,
     method: int = zipfile.ZIP_DEFLATED,
+    extra: bytes = b"",
 ) -> bytes:
-    """A zip archive of `files` in their order."""
+    """A zip archive of `files` in their order. `extra`: fields of each member."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
             info = zipfile.ZipInfo(name, time)
             info.external_attr = mode << 16
-            info.compress_type = method
+            info.compress_type, info.extra = method, extra
             archive.writestr(info, content)
     return buffer.getvalue()
 

@@ -193,7 +193,7 @@ def with_modes(*modes: int) -> bytes:
         ((0o100660, 0o100770), (0o100644, 0o100755), "umask"),  # 007, 022: neither is part of the other
         ((0o100644, 0o100755), (0o100664, 0o100777), "modes"),  # no one umask
         ((0o100644,), (0o100755,), "modes"),
-        ((0o100644,), (0o104664,), "modes"),
+        ((0o100644,), (0o104664,), "set-id"),
         ((0o100444,), (0o100440,), "modes"),  # nobody asks for such a mode
         ((0o100644, 0o100644), (0o100664, 0o100600), "modes"),
         ((0o100645,), (0o100644,), "modes"),
@@ -225,9 +225,10 @@ def test_names_manifest_lines_and_order() -> None:
 
 def test_same_entries_in_another_container_still_differ() -> None:
     data = zip_bytes({"a": b"1"})
+    found = compare(data, zip_bytes({"a": b"1"}, extra=b"\xfe\xca\0\0"), "a.jar")
+    assert (found.result, found.causes) == ("different", ("container",))
     found = compare(data, b"junk" + data, "a.jar")
-    assert found.result == "different"
-    assert found.causes == ("container",)
+    assert (found.result, found.causes) == ("different", ("content",))
 
 
 def test_many_differences_are_summed_up() -> None:

@@ -2,14 +2,17 @@
 
 import hashlib
 import io
+import subprocess
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.builder.mavenparts import publish, zip_bytes
 from tests.builder.rebuildparts import JAR, SOURCES, Scene, scene, scripted
 from tests.builder.sandboxes import require_sandbox
 
+from touchplate.base.environment import read_environment
 from touchplate.builder.definitions.definition import Definition, make_definition
 from touchplate.builder.ecosystems.maven import compiled
 from touchplate.builder.ecosystems.maven.compiled import digest_classes
@@ -29,6 +32,17 @@ def packed(content):
         archive.writestr(info, content)
 """
 """A build that packs a class, from wherever it has it."""
+
+
+def class_of(*, methods: int = 0) -> bytes:
+    """A class file `package-info` with a constant of each length, a field and these methods."""
+    constants = b"\x01\0\x01a\x07\0\x01\x05" + bytes(8) + b"\x0f\x01\0\1" + b"\x12" + bytes(4) + b"\x07\0\x01"
+    field = bytes(6) + b"\0\x01" + b"\0\x01" + b"\0\0\0\x02ab"
+    head = b"\xca\xfe\xba\xbe\0\0\0\x34" + (8).to_bytes(2, "big") + constants
+    return head + b"\x16\0" + bytes(4) + b"\0\x01\0\x02" + b"\0\x01" + field + bytes((0, methods))
+
+
+INFO = class_of()
 
 
 def sha256(data: bytes) -> str:
@@ -91,14 +105,37 @@ packed(zipfile.ZipFile(jar_file).read('demo/A.class'))
 
 
 def test_classes_are_known_by_what_they_are_and_packages_without_code_are_none() -> None:
-    jar = zip_bytes(
-        {"A.class": CLASS, "b.bin": OTHER, "C.class": b"text", "demo/package-info.class": CLASS + b"!"}
-    )
+    jar = zip_bytes({"A.class": CLASS, "b.bin": OTHER, "C.class": b"text", "demo/package-info.class": INFO})
     assert digest_classes(jar) == {sha256(CLASS), sha256(OTHER)}
     directory = jar.rindex(b"PK\x01\x02", 0, jar.index(b"PK\x01\x02") + 4)
     assert digest_classes(jar[:directory]) >= {sha256(CLASS), sha256(OTHER)}  # as readers of streams see it
     for data in (b"", b"<project/>", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), jar[:40]):
         assert digest_classes(data) == frozenset()
+
+
+def test_a_class_with_code_is_one_whatever_it_is_called(here: Scene) -> None:
+    with_code = class_of(methods=1)
+    names = ("demo/package-info.class", "demo/apackage-info.class", "package-info.class")
+    for name in names:
+        assert digest_classes(zip_bytes({name: with_code})) == {sha256(with_code)}
+    assert digest_classes(zip_bytes({names[1]: INFO})) == {sha256(INFO)}  # no name that a package gives
+    assert digest_classes(zip_bytes({names[0]: INFO})) == frozenset()
+    for cut in range(9, len(INFO)):
+        assert len(digest_classes(zip_bytes({names[0]: INFO[:cut]}))) == 1
+    done = run(here, "packed(b'')", {"src/package-info.class": CLASS})
+    assert done.failure is not None
+    assert "src/package-info.class is it" in done.failure.detail
+
+
+def test_what_javac_makes_of_a_package_is_no_class_with_code(tmp_path: Path) -> None:
+    if read_environment().find_program("javac") is None:
+        pytest.skip("javac is not installed")
+    source = tmp_path / "demo" / "package-info.java"
+    source.parent.mkdir()
+    source.write_text("@Deprecated package demo;\n")
+    subprocess.run(["javac", "-Xpkginfo:always", source], check=True)
+    made = source.with_suffix(".class").read_bytes()
+    assert digest_classes(zip_bytes({"demo/package-info.class": made})) == frozenset()
 
 
 def test_a_jar_of_absurd_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import tarfile
 import pytest
 from tests.builder.conanparts import LIBRARY, SOURCES, Published, Scene, contents, infer, outputs, tgz
 
+from touchplate.builder.archives.ar import find_ar_members
 from touchplate.builder.ecosystems.conan.definition import EPOCH
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.inputs.lock import LockedInput, make_lock
@@ -159,3 +160,23 @@ def test_sources_that_hold_the_published_library_are_refused(here: Scene, publis
     done = run(here, published.edited(sources={**TREE, "prebuilt.bin": library}))
     assert done.failure is not None
     assert (done.failure.phase, done.failure.reason) == ("fetch", "refused-input")
+
+
+def test_sources_that_hold_an_object_of_the_published_library_are_refused(
+    here: Scene, published: Published
+) -> None:
+    library = contents(published.package["conan_package.tgz"])["lib/liblib.a"]
+    (made,) = [
+        part.read(len(library)) for name, part in find_ar_members(io.BytesIO(library)) if "lib" in name
+    ]
+    done = run(here, published.edited(sources={**TREE, "tests/data.bin": made}))
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("fetch", "refused-input")
+    assert "compiled code of the published file" in done.failure.detail
+    archive = tgz({**TREE, "tests/data.bin": made})
+    digest = hashlib.sha256(archive).hexdigest()
+    here.site.pages[f"sources/{digest}"] = archive
+    done = run(here, downloading(published, f'{URL}, sha256="{digest}"'))
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("fetch", "refused-input")
+    assert f"sources/{digest} holds it as '(unpacked)!tests/data.bin'" in done.failure.detail

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from tests import images
+from tests.builder.tarparts import Item, block, tar_bytes
 from tests.images import make_image
 
 from touchplate.builder.comparison.compare import Comparison
@@ -72,8 +73,12 @@ def with_layer(members: list[tuple[str, dict[str, Any], bytes]]) -> tuple[bytes,
             for key, value in fields.items():
                 setattr(member, key, value)
             archive.addfile(member, io.BytesIO(data))
-    layer = gzip.compress(plain.getvalue(), mtime=0)
-    diff_id = hashlib.sha256(plain.getvalue()).hexdigest()
+    return of_tar(plain.getvalue())
+
+
+def of_tar(plain: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """An image of one layer that is this tar, packed."""
+    packed, diff_id = gzip.compress(plain, mtime=0), hashlib.sha256(plain).hexdigest()
     config = json.dumps(
         {
             "os": "linux",
@@ -81,13 +86,13 @@ def with_layer(members: list[tuple[str, dict[str, Any], bytes]]) -> tuple[bytes,
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}"]},
         }
     ).encode()
-    digests = [hashlib.sha256(data).hexdigest() for data in (config, layer)]
+    digests = [hashlib.sha256(data).hexdigest() for data in (config, packed)]
     manifest = {
         "schemaVersion": 2,
         "config": {"mediaType": "c", "digest": f"sha256:{digests[0]}", "size": len(config)},
-        "layers": [{"mediaType": "l", "digest": f"sha256:{digests[1]}", "size": len(layer)}],
+        "layers": [{"mediaType": "l", "digest": f"sha256:{digests[1]}", "size": len(packed)}],
     }
-    return json.dumps(manifest).encode(), dict(zip(digests, (config, layer), strict=True))
+    return json.dumps(manifest).encode(), dict(zip(digests, (config, packed), strict=True))
 
 
 def test_equal_manifests_are_identical_and_no_blob_is_opened() -> None:
@@ -124,12 +129,14 @@ def test_gzip_header_alone_is_equivalent_too() -> None:
     [
         lambda value: value.update(annotations={"a": "b"}),
         lambda value: value["layers"][0].update(annotations={"a": "b"}),
+        lambda value: value["layers"][0].update(urls=["https://evil.example"]),
+        lambda value: value["config"].update(data="e30="),
         lambda value: value["config"].update(mediaType="another"),
         # Some readers pass over a layer of such a type, some believe it about the packing.
         lambda value: value["layers"][0].update(mediaType="application/vnd.in-toto+json"),
         lambda value: value["layers"][0].update(mediaType="application/vnd.oci.image.layer.v1.tar"),
     ],
-    ids=["annotation", "layer-annotation", "config-type", "no-layer", "not-as-packed"],
+    ids=["annotation", "layer-annotation", "urls", "data", "config-type", "no-layer", "not-as-packed"],
 )
 def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
     image = make_image()
@@ -138,6 +145,7 @@ def test_packing_excuses_nothing_else_in_the_manifest(change: Any) -> None:
     change(value)
     found = compared(image, (json.dumps(value).encode(), blobs))
     assert found.result == "different"
+    assert {"annotations", "media-types", "content"} & set(found.causes)
     assert "compression" in found.causes
     assert found.matched == ("config", "layers unpacked")
 
@@ -188,7 +196,9 @@ def test_layers_that_are_not_what_the_config_says_are_never_equivalent() -> None
     [
         ({"mtime": 7}, b"x", "timestamps", "0 != 7"),
         ({"uid": 5, "gname": "staff"}, b"x", "owners", "0:0 != 5:0 (:staff)"),
-        ({"mode": 0o4755}, b"x", "modes", "0644 != 4755"),
+        ({"mode": 0o600}, b"x", "umask", "0644 != 0600"),
+        ({"mode": 0o755}, b"x", "modes", "0644 != 0755"),
+        ({"mode": 0o4644}, b"x", "set-id", "0644 != 4644"),
         ({"gid": 0}, b"y", "content", "x != y"),
         ({"pax_headers": {"SCHILY.xattr.user.a": "b"}}, b"x", "attributes", "SCHILY.xattr.user.a"),
         ({"type": tarfile.SYMTYPE, "linkname": "b"}, b"", "content", "file != link"),
@@ -290,10 +300,7 @@ def test_packages_of_another_day_are_named_before_the_files_that_they_changed() 
         ("var/log/alternatives.log", "logs"),
         ("var/cache/ldconfig/aux-cache", "caches"),
         ("var/cache/apt/pkgcache.bin", "caches"),
-        ("usr/lib/python3/dist-packages/__pycache__/a.cpython-311.pyc", "caches"),
         ("var/lib/apt/lists/archive.example.org_debian_dists_stable_InRelease", "archive-indexes"),
-        ("etc/machine-id", "machine-id"),
-        ("etc/shadow", "timestamps"),
         ("var/lib/dpkg/status-old", "backups"),
         ("etc/passwd-", "backups"),
         ("usr/share/other", "content"),
@@ -320,3 +327,116 @@ def test_list_of_packages_that_is_none_is_compared_as_text() -> None:
         with_layer([("var/lib/dpkg/status", {}, b"Package\n\n\n")]),
     )
     assert "content" in compared(one, other).causes
+
+
+PYC = "usr/lib/python3/dist-packages/__pycache__/a.cpython-311.pyc"
+CODE = b"\xa7\r\r\n" + bytes(4) + b"time" + b"size" + b"code"
+HASHED = b"\xa7\r\r\n\1\0\0\0" + b"time" + b"size" + b"code"
+SHADOW = b"root:*:19000:0:99999:7:::\nx:!:19000::::::\n"
+SCRIPT = {"mode": 0o755}
+ID = b"0123456789abcdef" * 2 + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "published", "rebuilt", "cause"),
+    [
+        (PYC, {}, CODE, CODE.replace(b"time", b"TIME"), "caches"),
+        (PYC, {}, CODE, CODE.replace(b"code", b"evil"), "content"),
+        (PYC, {}, HASHED, HASHED.replace(b"time", b"TIME"), "content"),
+        ("etc/shadow", {}, SHADOW, SHADOW.replace(b"19000", b"19001"), "timestamps"),
+        ("etc/shadow", {}, SHADOW, SHADOW.replace(b"root:*", b"root:"), "content"),
+        ("etc/shadow", {}, SHADOW, SHADOW + b"evil::19000:0:99999:7:::\n", "content"),
+        ("etc/gshadow", {}, b"sudo:*:a:\n", b"sudo:*:evil:\n", "content"),
+        ("etc/machine-id", {}, ID, b"f" * 32 + b"\n", "machine-id"),
+        ("etc/machine-id", {}, ID, b"", "machine-id"),
+        ("etc/machine-id", {}, ID, b"$(evil)\n", "content"),
+        ("etc/cron.daily/job-", {}, b"good\n", b"evil\n", "content"),
+        ("var/cache/app/run", {}, b"good\n", b"evil\n", "content"),
+        ("var/log/run", {}, b"good\n", b"evil\n", "content"),
+        ("var/log/apt/term.log", SCRIPT, b"good\n", b"evil\n", "content"),
+        ("var/log/apt/term.log", {}, b"good\n", b"#!/bin/sh\nevil\n", "content"),
+        ("var/cache/man/index.db", {}, b"good\n", b"\x7fELF evil", "content"),
+    ],
+)
+def test_a_leftover_is_named_only_where_nothing_else_can_hide_in_it(
+    path: str, fields: dict[str, Any], published: bytes, rebuilt: bytes, cause: str
+) -> None:
+    found = compared(with_layer([(path, fields, published)]), with_layer([(path, fields, rebuilt)]))
+    assert set(found.causes) - {"config"} == {cause}
+
+
+@pytest.mark.parametrize(
+    ("published", "rebuilt", "said"),
+    [
+        ((tarfile.CHRTYPE, 1, 1), (tarfile.CHRTYPE, 1, 3), "character device 1:1 != character device 1:3"),
+        ((tarfile.BLKTYPE, 1, 8), (tarfile.CHRTYPE, 1, 8), "block device 1:8 != character device 1:8"),
+        ((b"V", 0, 0), (b"7", 0, 0), "special file of type V != special file of type 7"),
+    ],
+)
+def test_another_device_is_content(
+    published: tuple[bytes, int, int], rebuilt: tuple[bytes, int, int], said: str
+) -> None:
+    one, other = (
+        with_layer([("dev/x", {"type": kind, "devmajor": major, "devminor": minor, "mtime": time}, b"")])
+        for time, (kind, major, minor) in enumerate((published, rebuilt))
+    )
+    found = compared(one, other)
+    assert "content" in found.causes
+    assert said in found.summary[0]
+
+
+def test_members_behind_what_is_read_of_a_layer_do_not_hide_behind_its_times() -> None:
+    plain, evil = tar_bytes((Item("a", b"a"),)), tar_bytes((Item("evil", b"evil"),))
+    rebuilt = of_tar(tar_bytes((Item("a", b"a", time=5),)))
+    for published in (plain + evil, plain[:1024] + b"no header".ljust(512) + evil, plain + b"\1"):
+        found = compared(of_tar(published), rebuilt)
+        assert {"timestamps", "content"} <= set(found.causes)
+        assert any("the published layer goes on" in line for line in found.summary)
+    assert compared(of_tar(plain), rebuilt).causes == ("timestamps",)
+    assert compared(of_tar(plain), of_tar(plain + bytes(5120))).causes == ("container",)
+
+
+def test_bytes_said_to_be_behind_a_link_are_content() -> None:
+    one, other = (
+        of_tar(block(b"a", b"1", size) + bytes(1024)) for size in (b"00000000000\0", b"00000000007\0")
+    )
+    assert compared(one, other).causes == ("content",)
+
+
+def with_config(change: Mapping[str, Any]) -> tuple[bytes, dict[str, bytes]]:
+    """An image whose config says this, too."""
+    image = make_image("one")
+    value = json.loads(image.manifest)
+    members = {**json.loads(image.blobs[image.config]), **change}
+    config = json.dumps(members).encode()
+    digest = hashlib.sha256(config).hexdigest()
+    value["config"].update(digest=f"sha256:{digest}", size=len(config))
+    return json.dumps(value).encode(), {**image.blobs, digest: config}
+
+
+@pytest.mark.parametrize(
+    ("published", "rebuilt", "causes", "said"),
+    [
+        ({"rootfs.d": "evil"}, {}, ("config",), "config: rootfs.d: evil != (absent)"),
+        ({"rootfsx": 1}, {}, ("config",), "config: rootfsx: 1 != (absent)"),
+        ({"x": True}, {"x": 1}, ("config",), "config: x: true != 1"),
+        ({"x": None}, {}, ("config",), "config: x: null != (absent)"),
+        ({"historyx": 1}, {"historyx": 2}, ("config",), "config: historyx: 1 != 2"),
+        ({"x": {"created": "evil"}}, {"x": {"created": "good"}}, ("config",), "x.created: evil != good"),
+        ({"created": "1"}, {"created": "2"}, ("timestamps",), "config: created: 1 != 2"),
+    ],
+)
+def test_what_a_config_says_is_told_by_its_own_name(
+    published: Mapping[str, Any], rebuilt: Mapping[str, Any], causes: tuple[str, ...], said: str
+) -> None:
+    found = compared(with_config(published), with_config(rebuilt))
+    assert found.causes == causes
+    assert said in found.summary[0]
+
+
+def test_a_package_of_another_version_does_not_hide_what_is_said_of_others() -> None:
+    lists = (with_status("a 1", "b 1"), with_status("a 2", "b 1").replace(b"e: f\n", b"e: evil\n"))
+    one, other = (with_layer([("var/lib/dpkg/status", {}, data)]) for data in lists)
+    found = compared(one, other)
+    assert found.causes[:2] == ("package-versions", "content")
+    assert "b:all is said to be another in the same version 1" in found.summary[1]

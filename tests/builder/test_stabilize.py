@@ -144,6 +144,7 @@ PURE = {
         "difflib",
         "hashlib",
         "itertools",
+        "posixpath",
         "re",
         "stat",
         "struct",

@@ -62,6 +62,14 @@ def test_other_records_of_a_pax_header_stay_with_it() -> None:
         assert archive.getmember("a").pax_headers == {"SCHILY.xattr.user.x": "1"}
 
 
+def test_an_owner_with_a_line_end_is_kept_since_some_readers_see_a_record_in_it() -> None:
+    # node-tar splits records at line ends, and takes what follows this one for the name of the member.
+    hidden = pax(b"28 uname=x\n16 path=../evil\n\n") + block(b"a", b"0") + bytes(1024)
+    plain = block(b"a", b"0") + bytes(1024)
+    assert seen(hidden) == seen(plain)
+    assert shortest(hidden, plain) is None
+
+
 def test_owners_that_do_not_fit_a_header_are_records_and_go_with_it() -> None:
     one = tar_bytes(of(PACKAGE, (10_000_000, 10_000_000, "ü" * 40, "g" * 40)))
     assert stabilize(one, (OWNERS,)) == stabilize(tar_bytes(PACKAGE), (OWNERS,))

@@ -159,6 +159,9 @@ def test_two_members_of_one_name_keep_their_order() -> None:
         ("a", "a/b/c"),
         ("a", "A/b"),
         ("k", "\u212a"),
+        ("x", "x::$DATA"),
+        ("a?b", "a*b"),
+        ("lib/a.jar", "lib/b.jar"),
     ],
 )
 def test_two_members_that_unpack_to_one_file_keep_their_order(name: str, other: str) -> None:
@@ -191,6 +194,12 @@ ONE_MEMBER: dict[str, dict[str, object]] = {
     "a file by its mode, a folder by its name": {"name": b"d/", "external": 0o100644 << 16},
     "a version that unzip leaves out": {"needed": (99, 99)},
     "a system in the version that is needed": {"needed": (0x0A14, 0x0A14)},
+    "the label of a disk": {"external": 0x08, "made_by": 20},
+    "a second descriptor of eight bytes": {
+        "flags": 8,
+        "descriptor": SIZES,
+        "local_extra": struct.pack("<HHQQ", 1, 16, 4, 4),
+    },
     "a stream without an end": {"flags": 8, "zeroed": True, "descriptor": SIZES},
 }
 
@@ -199,7 +208,19 @@ ONE_MEMBER: dict[str, dict[str, object]] = {
 def test_what_makes_readers_take_a_member_for_something_else_is_not_hidden(name: str) -> None:
     change = ONE_MEMBER[name]
     plain = {"name": b"d/", "external": 0o40755 << 16} if change.get("name") else {}
+    plain |= {key: change[key] for key in ("local_extra",) if key in change}
     assert shortest(one_member(**plain), one_member(**change)) is None
+
+
+def test_a_descriptor_that_begins_with_its_own_mark_is_refused() -> None:
+    # java.util.zip.ZipInputStream takes this CRC for the mark, and what follows for a CRC.
+    content = b"\xac\nz\xd5"
+    sizes = struct.pack("<3I", zlib.crc32(content), 4, 4)
+    assert sizes.startswith(b"PK\x07\x08")
+    plain = {"packed": content, "crc": zlib.crc32(content)}
+    for descriptor in (sizes, b"PK\x07\x08" + sizes):
+        data = one_member(**plain, flags=8, descriptor=descriptor)
+        assert (shortest(one_member(**plain), data) is None) == (descriptor == sizes)
 
 
 def test_names_that_are_read_by_the_packers_system_keep_it() -> None:
@@ -208,6 +229,30 @@ def test_names_that_are_read_by_the_packers_system_keep_it() -> None:
     assert shortest(one, other) is None
     one, other = (one_member(name=b"caf\x82", made_by=version) for version in (20, 25))
     assert shortest(one, other) is None
+
+
+def test_a_backslash_is_a_folder_where_dos_made_the_archive(tmp_path: Path) -> None:
+    require_info_zip()
+    made, unpacked = [one_member(name=b"d\\x", made_by=system << 8 | 20) for system in (0, 3)], []
+    for number, data in enumerate(made):
+        path, folder = tmp_path / f"{number}.zip", tmp_path / str(number)
+        path.write_bytes(data)
+        subprocess.run(["unzip", "-qo", path, "-d", folder], check=False, capture_output=True)
+        unpacked.append([str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file()])
+    assert unpacked == [["d/x"], ["d\\x"]]
+    assert shortest(*made) is None
+
+
+def test_the_label_of_a_disk_is_not_unpacked(tmp_path: Path) -> None:
+    require_info_zip()
+    made = [one_member(external=attributes, made_by=20) for attributes in (0, 8)]
+    for number, data in enumerate(made):
+        path, folder = tmp_path / f"{number}.zip", tmp_path / str(number)
+        path.write_bytes(data)
+        subprocess.run(["unzip", "-qo", path, "-d", folder], check=False, capture_output=True)
+    assert (tmp_path / "0" / "d").exists()
+    assert not (tmp_path / "1" / "d").exists()
+    assert shortest(*made) is None
 
 
 def test_lines_of_pom_properties_that_only_java_ends_are_not_dropped() -> None:

@@ -268,7 +268,8 @@ def advice(case: Case) -> list[str]:
     if case.levels.contradicted_by:
         lines.append(
             "Look at the differences on the page of these bytes. More often than an attack it is another "
-            "JDK or an old plugin; `class-code` or `content` among the causes deserves a closer look."
+            "JDK or an old plugin; `class-code`, `content` or `set-id` among the causes deserves a closer "
+            "look."
         )
     if case.short_of:
         lines.append(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from touchplate.builder.errors import storage_lack
 
-RULES = 4
+RULES = 5
 """Goes up when `answer` looks deeper or at other formats: older lists then say too little."""
 
 _DIGEST_BYTES = 32

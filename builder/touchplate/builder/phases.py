@@ -249,11 +249,15 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
 
 
 def check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:
-    """Again before Build: the lock may be somebody else's."""
+    """Again before Build: the lock may be somebody else's. What is asked for by its digest is source, too."""
     finder = AnswerFinder(plan.forbidden.digests, cache.contents)
+    compiled = AnswerFinder(plan.forbidden.compiled, cache.contents)
+    pinned = frozenset(pinned_inputs(plan.pinned))
     for one in lock.inputs:
         try:
             check_input(finder, cache, one.sha256, plan.forbidden.digests)
+            if plan.named_by_digest and one not in pinned:
+                check_input(compiled, cache, one.sha256, plan.forbidden.compiled)
         except RefusedInputError as error:
             raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} {error}") from error
 

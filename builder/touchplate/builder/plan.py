@@ -134,7 +134,8 @@ class Forbidden:
     paths: frozenset[tuple[str, str]] = frozenset()
     """(upstream name, path in that upstream, without a leading slash, not percent-encoded)."""
     compiled: frozenset[str] = frozenset()
-    """sha256 of the answer's compiled parts, which the source may not hold either; other inputs may."""
+    """sha256 of the answer's compiled parts, which the source may not hold either, nor what a build downloads
+    by its digest; other inputs may."""
 
 
 def _no_files(phase: Phase) -> Mapping[str, bytes]:

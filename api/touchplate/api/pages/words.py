@@ -54,6 +54,7 @@ CAUSES = {
     "manifest": "what a manifest says",
     "class-code": "compiled code differs: this one deserves a look",
     "content": "contents differ and nothing above explains them: this one deserves a look",
+    "set-id": "programs that run with the rights of their owner or group: this one deserves a look",
     "umask": "permissions of files, all as another umask leaves them",
     "modes": "permissions of files",
     "owners": "owners of files",

@@ -67,15 +67,28 @@ def open_packed(file: IO[bytes], head: bytes) -> "PackedContent | None":
 
 
 class PackedContent:
-    """Read in pieces: all members or streams of the file, one after the other, up to what is none."""
+    """Read in pieces: all members or streams of the file, one after the other, up to what is none; or no more
+    than the first one (`only_first`), as Apache Commons Compress does unless it is told otherwise."""
 
-    def __init__(self, file: IO[bytes], magic: bytes, make: Callable[[], Unpacker]) -> None:
+    def __init__(
+        self, file: IO[bytes], magic: bytes, make: Callable[[], Unpacker], *, only_first: bool = False
+    ) -> None:
         self._file = file
         self._magic = magic
         self._make = make
+        self._only_first = only_first
         self._at = 0  # of the next bytes to unpack
         self._streams = 0
         self._unpacker: Unpacker | None = self._begin()
+
+    @property
+    def has_several(self) -> bool:
+        """Whether more than one member or stream was found so far."""
+        return self._streams > 1
+
+    def first(self) -> "PackedContent":
+        """The first member or stream alone, from its beginning."""
+        return PackedContent(self._file, self._magic, self._make, only_first=True)
 
     def read(self, size: int) -> bytes:
         """The next piece of at most `size` bytes; empty at the end. Raises zlib.error, lzma.LZMAError or
@@ -93,7 +106,7 @@ class PackedContent:
         return b""
 
     def _next(self) -> Unpacker | None:
-        if not self._magic:
+        if not self._magic or self._only_first:
             return None
         if self._magic == GZIP:
             self._at += _GZIP_TRAILER

@@ -76,6 +76,20 @@ class TarReader:
         at: int = self._archive.offset
         return at
 
+    @property
+    def ended_at_zeros(self) -> bool:
+        """Whether what was read behind the last member, once all were given, is the end as everybody sees it,
+        or that of the file."""
+        return not any(self._stream.last_header)
+
+    def ends_in_zeros(self) -> bool:
+        """Whether nothing but zeros stands behind the last member, once all were given. tarfile ends as well
+        at a header that is none, and behind that other readers go on. Raises `refuse`, and TAR_DAMAGE."""
+        piece = self._stream.last_header
+        while piece and not any(piece):
+            piece = self._stream.skip()
+        return not piece
+
     def open(self, member: tarfile.TarInfo) -> IO[bytes] | None:
         """The member that was given last, to be read in pieces of up to PIECE_BYTES; None for one without
         content."""
@@ -99,6 +113,8 @@ class _Forward:
         self._at = 0
         self.header_left: int | None = MAX_HEADER_BYTES
         """Bytes that may still be read as headers of the next member; None while content is read."""
+        self.last_header = b""
+        """What was read as a header last: behind the last member, what was none."""
 
     def tell(self) -> int:
         return self._at
@@ -116,9 +132,15 @@ class _Forward:
             if not 0 <= size <= self.header_left:
                 raise self._refuse(f"it has headers of more than {MAX_HEADER_BYTES} bytes about one member")
             self.header_left -= size
-        elif not 0 <= size <= PIECE_BYTES:
+            self.last_header = self._pull(size)
+            return self.last_header
+        if not 0 <= size <= PIECE_BYTES:
             raise self._refuse(f"the archive has a piece of {size} bytes")
         return self._pull(size)
+
+    def skip(self) -> bytes:
+        """The next piece, whatever it is; empty at the end."""
+        return self._pull(PIECE_BYTES)
 
     def _pull(self, size: int) -> bytes:
         piece = self._file.read(size)

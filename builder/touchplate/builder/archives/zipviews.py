@@ -3,17 +3,28 @@
 Most readers begin with the directory at the end. Those that read a stream (java.util.zip.ZipInputStream,
 bsdtar) begin at the front and never look at it, so they find members of an archive that was cut, has
 something behind it, or is followed by another one; and of each member they believe its own header, where
-others believe the directory. Of sizes some believe none, and read a deflated member to its own end.
+others believe the directory. Of sizes some believe none, and read a deflated member to its own end, or a
+stored one to what looks like its descriptor (libarchive, and so bsdtar and CMake).
 """
 
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import IO, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, NamedTuple, Protocol
+
+from touchplate.builder.errors import TooMuchError
+
+MAX_DESCRIPTORS = 200_000
+"""Of one file, looked at where a stored member says only behind itself how long it is."""
 
 MARK = b"PK\x03\x04"  # before each member (APPNOTE 4.3.7)
 
+_ENTRY = struct.Struct("<4s6H3I5H2I")  # of a directory (4.3.12)
+_ENTRY_MARK = b"PK\x01\x02"
+_DESCRIPTOR = struct.Struct("<4s3I")  # mark, CRC, packed and unpacked size (4.3.9)
+_DESCRIPTOR_MARK = b"PK\x07\x08"
+_HAS_DESCRIPTOR = 0x0008  # general purpose flag (4.4.4)
 _HEADER = struct.Struct("<4s5H3I2H")
 HEADER_BYTES = _HEADER.size
 """Of a member's own header, before its name."""
@@ -39,19 +50,80 @@ Span = tuple[int, int]
 """Start and end of a part of a file."""
 
 
-def find_listed(file: IO[bytes], listed: zipfile.ZipInfo, read: list[Span]) -> Iterator["MemberContent"]:
+class Listed(Protocol):
+    """What a directory says of a member, as zipfile has it."""
+
+    @property
+    def filename(self) -> str: ...
+    @property
+    def header_offset(self) -> int: ...
+    @property
+    def compress_type(self) -> int: ...
+    @property
+    def compress_size(self) -> int: ...
+    @property
+    def file_size(self) -> int: ...
+
+
+class _Entry(NamedTuple):
+    filename: str
+    header_offset: int
+    compress_type: int
+    compress_size: int
+    file_size: int
+
+
+def find_other_entries(file: IO[bytes], listed: Sequence[zipfile.ZipInfo], start: int) -> Iterator[Listed]:
+    """What directories elsewhere in the file say, or this one to readers who take its offsets as they are:
+    zipfile moves them to where the archive ends, and believes the last one. `start`: of the directory that
+    `listed` comes from."""
+    size = file.seek(0, 2)
+    known = {(one.header_offset, one.compress_type, one.compress_size, one.file_size) for one in listed}
+    moved = {0}
+    if listed and (first := _entry_at(file, start)) is not None:
+        moved.add(listed[0].header_offset - first.header_offset)
+    for at in _marks(file, 0, size, _ENTRY_MARK):
+        if (entry := _entry_at(file, at)) is None:
+            continue
+        for by in moved:
+            one = entry._replace(header_offset=entry.header_offset + by)
+            if one[1:] not in known and _is_member(file, one):
+                known.add(one[1:])
+                yield one
+
+
+def _is_member(file: IO[bytes], entry: _Entry) -> bool:
+    """Whether a header of that mark or name is there: most entries elsewhere are those of archives inside."""
+    if entry.header_offset < 0:
+        return False
+    file.seek(entry.header_offset)
+    header = file.read(HEADER_BYTES)
+    return header.startswith(MARK) or file.read(len(entry.filename)) == entry.filename.encode("cp437")
+
+
+def _entry_at(file: IO[bytes], at: int) -> _Entry | None:
+    file.seek(at)
+    data = file.read(_ENTRY.size)
+    if len(data) < _ENTRY.size:
+        return None
+    fields = _ENTRY.unpack(data)
+    name = file.read(fields[10]).decode("cp437")
+    return _Entry(name, fields[16], fields[4], fields[8], fields[9])
+
+
+def find_listed(file: IO[bytes], listed: Listed, read: list[Span]) -> Iterator["MemberContent"]:
     """The contents that readers of the directory see of one member: one, unless its sizes lie.
 
     Each has to be read before the next one is asked for. Where it lies goes into `read` once that is sure: by
-    its own header, and by its data. Nothing of a member without a header of its own, and as `MemberContent`
-    for other methods than deflate and none.
+    its own header, and by its data. Not all readers look for the mark of that header. Nothing of a member
+    whose header would be behind the end, and as `MemberContent` for other methods than deflate and none.
     """
     at = listed.header_offset
     if not 0 <= at <= file.seek(0, 2):  # some are negative, or greater than a file's position can be
         return
     file.seek(at)
     header = file.read(HEADER_BYTES)
-    if len(header) < HEADER_BYTES or not header.startswith(MARK):
+    if len(header) < HEADER_BYTES:
         return
     _, _, _, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
     start = at + HEADER_BYTES + name_bytes + extra_bytes
@@ -63,8 +135,10 @@ def find_listed(file: IO[bytes], listed: zipfile.ZipInfo, read: list[Span]) -> I
     if not content.is_whole:
         end = file.seek(0, 2) if member.method == _DEFLATED else member.end  # a deflated one ends by itself
         yield MemberContent(file, member._replace(end=end, size=None))
-    elif method == member.method and (
-        method == _DEFLATED or packed in (listed.compress_size, _UNSAID, _IN_ZIP64)
+    elif (
+        header.startswith(MARK)
+        and method == member.method
+        and (method == _DEFLATED or packed in (listed.compress_size, _UNSAID, _IN_ZIP64))
     ):
         read.append((at, member.end))
 
@@ -73,18 +147,23 @@ def find_unlisted(file: IO[bytes], read: Iterable[Span]) -> Iterator[Member]:
     """The members of a seekable file outside of what was `read` already, in order, each as its own header
     describes it.
 
-    The caller may move the file's position meanwhile.
+    The caller may move the file's position meanwhile. Raises TooMuchError for more than MAX_DESCRIPTORS.
     """
     size = file.seek(0, 2)
-    for start, end in _gaps(size, read):
-        for at in _marks(file, start, end):
+    gaps = [*_gaps(size, read)]
+    described: dict[int, int] | None = None
+    for start, end in gaps:
+        for at in _marks(file, start, end, MARK):
             file.seek(at)
             header = file.read(HEADER_BYTES)
             if len(header) < HEADER_BYTES:
                 return
-            _, _, _, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
+            _, _, flags, method, _, _, _, packed, _, name_bytes, extra_bytes = _HEADER.unpack(header)
             name = file.read(name_bytes).decode("cp437")
             content = at + HEADER_BYTES + name_bytes + extra_bytes
+            if method == _STORED and flags & _HAS_DESCRIPTOR and packed == _UNSAID:
+                described = _find_described(file, gaps) if described is None else described
+                packed = described.get(content, packed)
             # The size of a deflated member may stand behind it only; it ends by itself.
             yield Member(name, method, content, min(content + packed, size) if method == _STORED else size)
 
@@ -145,11 +224,26 @@ def _gaps(size: int, read: Iterable[Span]) -> Iterator[Span]:
         yield at, size
 
 
-def _marks(file: IO[bytes], start: int, end: int) -> Iterator[int]:
+def _find_described(file: IO[bytes], gaps: Iterable[Span]) -> dict[int, int]:
+    """Sizes of contents by where they begin, as descriptors behind them say."""
+    sizes: dict[int, int] = {}
+    for start, end in gaps:
+        for at in _marks(file, start, end, _DESCRIPTOR_MARK):
+            file.seek(at)
+            data = file.read(_DESCRIPTOR.size)
+            if len(data) == _DESCRIPTOR.size:
+                packed = _DESCRIPTOR.unpack(data)[2]
+                sizes.setdefault(at - packed, packed)
+            if len(sizes) > MAX_DESCRIPTORS:
+                raise TooMuchError(f"it holds more than {MAX_DESCRIPTORS} descriptors of members")
+    return sizes
+
+
+def _marks(file: IO[bytes], start: int, end: int, mark: bytes) -> Iterator[int]:
     for at in range(start, end, _CHUNK):
         file.seek(at)
-        data = file.read(min(_CHUNK, end - at) + len(MARK) - 1)
-        found = data.find(MARK)
+        data = file.read(min(_CHUNK, end - at) + len(mark) - 1)
+        found = data.find(mark)
         while found >= 0:
             yield at + found
-            found = data.find(MARK, found + 1)
+            found = data.find(mark, found + 1)

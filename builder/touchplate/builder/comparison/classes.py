@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from touchplate.builder.archives.manifest import parse_jdk_major
 
 _MAGIC = b"\xca\xfe\xba\xbe"
+JDK_MAJOR = "jdk-major"
+"""Cause: another major version of the JDK."""
+
 _POOL_AT = 8  # behind magic, minor and major (4.1)
 
 _UTF8 = 1
@@ -41,15 +44,21 @@ def is_class(data: bytes) -> bool:
     return data.startswith(_MAGIC)
 
 
+def is_same_body(published: bytes, rebuilt: bytes) -> bool:
+    """Whether two class files are the same but for the versions in their heads."""
+    return published[_POOL_AT:] == rebuilt[_POOL_AT:]
+
+
 def name_jdk(published: bytes, rebuilt: bytes) -> tuple[str, str] | None:
-    """(cause, detail) for two class files that two JDKs made; None where they do not say so.
+    """(cause, detail) for two class files that two JDKs made; None where they do not say so. `JDK_MAJOR` may
+    stand beside other code: `is_same_body`.
 
     Of the same major version, a module's descriptor says so: javac writes into it against which release of
     the JDK's own modules it was compiled. It counts when nothing else differs.
     """
     theirs, ours = (int.from_bytes(data[6:_POOL_AT], "big") for data in (published, rebuilt))
     if theirs != ours:
-        return "jdk-major", f"class file version {theirs} != {ours}"
+        return JDK_MAJOR, f"class file version {theirs} != {ours}"
     try:
         left, right = _read(published), _read(rebuilt)
     except (struct.error, IndexError, KeyError, UnicodeDecodeError):

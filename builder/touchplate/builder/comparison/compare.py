@@ -8,13 +8,14 @@ reason; it never makes a difference smaller, and what no rule recognises is name
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from touchplate.builder.archives.zips import Member, SafeZip
 from touchplate.builder.comparison.contents import Difference, compare_contents, printable
 from touchplate.builder.comparison.entries import match_entries
 from touchplate.builder.comparison.modes import compare_modes, name_umask
 from touchplate.builder.comparison.tars import compare_gzips, compare_tars, is_tar
+from touchplate.builder.comparison.zipforms import compare_forms
 from touchplate.builder.errors import ArchiveError
 from touchplate.builder.stabilize.gzip import is_gzip
 from touchplate.builder.stabilize.registry import Stabilized, find_shortest
@@ -48,6 +49,7 @@ _CAUSE_ORDER = (
     "manifest",
     "class-code",
     "content",
+    "set-id",
     "umask",
     "modes",
     "owners",
@@ -63,12 +65,18 @@ _CAUSE_ORDER = (
 )
 """Most telling first: in this order causes and summary lines are given."""
 
+_GUILTY = ("class-code", "content", "set-id")
+"""Causes that nothing innocent explains."""
+
+_Item = TypeVar("_Item")
+
 _PLURALS = {
     "class-code": "class files differ",
     "content": "files differ",
     "umask": "entry modes differ as by another umask",
     "modes": "entry modes differ",
     "owners": "entry owners differ",
+    "set-id": "entries have other set-id modes",
 }
 _ARCHIVE_NAMES = (".jar", ".zip", ".war", ".tar", ".tgz", ".gz")
 _GROUPED_FROM = 4  # differences of one cause that are summed up in one line instead of named each
@@ -143,7 +151,10 @@ def _compare_archives(published: bytes, rebuilt: bytes, name: str) -> Iterable[D
         return compare_gzips(name, published, rebuilt)
     if is_tar(published) and is_tar(rebuilt):
         return compare_tars(name, published, rebuilt)
-    return _compare_zips(SafeZip(published), SafeZip(rebuilt))
+    return [
+        *_compare_zips(SafeZip(published), SafeZip(rebuilt)),
+        *compare_forms(name, published, rebuilt),
+    ]
 
 
 def _compare_zips(published: SafeZip, rebuilt: SafeZip) -> Iterable[Difference]:
@@ -175,15 +186,35 @@ def _time(time: Sequence[int]) -> str:
 
 
 def _summary(differences: Sequence[Difference]) -> Iterable[str]:
-    lines: list[str] = []
-    for cause in dict.fromkeys(item.cause for item in differences):
-        of_cause = [item for item in differences if item.cause == cause]
+    groups = []
+    for cause, of_cause in _by_cause(differences).items():
         if len(of_cause) >= _GROUPED_FROM:
             what = _PLURALS.get(cause, f"entries differ by {cause}")
-            lines.append(f"{len(of_cause)} {what}, first {of_cause[0]}")
+            groups.append((cause, [f"{len(of_cause)} {what}, first {of_cause[0]}"]))
         else:
-            lines.extend(str(item) for item in of_cause)
-    return [_cut(line) for line in lines[:MAX_SUMMARY_LINES]]
+            groups.append((cause, [str(item) for item in of_cause]))
+    return [_cut(line) for line in _choose(groups, MAX_SUMMARY_LINES)]
+
+
+def _by_cause(differences: Sequence[Difference]) -> dict[str, list[Difference]]:
+    found: dict[str, list[Difference]] = {}
+    for item in differences:
+        found.setdefault(item.cause, []).append(item)
+    return found
+
+
+def _choose(groups: Sequence[tuple[str, Sequence[_Item]]], most: int) -> list[_Item]:
+    """Up to `most` items of all causes, in their order: of each cause as many as of the others, and first of
+    those that deserve a look, so that many differences of one kind do not hide one of another."""
+    taken = dict.fromkeys((cause for cause, _ in sorted(groups, key=lambda one: one[0] not in _GUILTY)), 0)
+    sizes = {cause: len(items) for cause, items in groups}
+    left = min(most, sum(sizes.values()))
+    while left:
+        for cause in taken:
+            if left and taken[cause] < sizes[cause]:
+                taken[cause] += 1
+                left -= 1
+    return [item for cause, items in groups for item in items[: taken[cause]]]
 
 
 def _cut(line: str) -> str:
@@ -201,7 +232,7 @@ def _report(name: str, files: tuple[bytes, bytes], differences: Sequence[Differe
         "count": len(differences),
         "differences": [
             {"path": printable(item.path), "cause": item.cause, "detail": printable(item.detail)}
-            for item in differences[:MAX_REPORTED]
+            for item in _choose([*_by_cause(differences).items()], MAX_REPORTED)
         ],
         "omitted": max(0, len(differences) - MAX_REPORTED),
     }

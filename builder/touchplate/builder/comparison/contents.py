@@ -4,17 +4,31 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from touchplate.builder.archives.manifest import MANIFEST, parse_jdk_major, parse_sections
-from touchplate.builder.comparison.classes import is_class, name_jdk
+from touchplate.builder.comparison.classes import JDK_MAJOR, is_class, is_same_body, name_jdk
 from touchplate.builder.comparison.locales import name_locale
 from touchplate.builder.errors import ArchiveError
 
 _JDK_SPEC = "build-jdk-spec"
 _JDK_ATTRIBUTES = frozenset({_JDK_SPEC, "build-jdk"})
+_Sections = list[list[tuple[str, str]]]
+
+_ACTED_UPON = frozenset(
+    {
+        *("main-class", "class-path", "multi-release", "sealed", "automatic-module-name"),
+        *("launcher-agent-class", "premain-class", "agent-class", "boot-class-path"),
+        *("can-redefine-classes", "can-retransform-classes", "can-set-native-method-prefix"),
+        *("add-exports", "add-opens", "enable-native-access", "start-class"),
+        *("bundle-activator", "bundle-classpath", "dynamicimport-package", "fragment-host"),
+    }
+)
+"""Attributes by which a JVM, Spring Boot or OSGi decides what runs: no build writes them by accident."""
 _TIME_ATTRIBUTES = frozenset({"bnd-lastmodified", "build-time", "build-date", "built-on", "build-timestamp"})
 _JDK_CREATED_BY = re.compile(r"[0-9][0-9._]*.* \(.+\)")
 
+_IN_TEXTS = bytes(one for one in range(256) if one >= ord(" ") or one in b"\t\n\v\f\r\x1b")
 _MAX_TEXT_BYTES = 256 * 1024  # of contents that are searched for their first differing line
 _STEP = 64 * 1024  # bytes compared at once on the way to the first differing one
 
@@ -58,9 +72,8 @@ def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Differ
         if found:
             return found
     if is_class(published) and is_class(rebuilt):
-        cause, detail = name_jdk(published, rebuilt) or ("class-code", _first_byte(published, rebuilt))
-        return [Difference(path, cause, detail)]
-    if line_ends := _line_ends(published, rebuilt):
+        return list(_compare_classes(path, published, rebuilt))
+    if (line_ends := _line_ends(published, rebuilt)) and not _is_joined(path, published, rebuilt):
         return [Difference(path, "line-ends", f"line ends {line_ends}")]
     if _may_be_text(published) and _may_be_text(rebuilt) and (locale := name_locale(published, rebuilt)):
         return [Difference(path, "locale", locale)]
@@ -71,9 +84,17 @@ def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Differ
 
 def _line_ends(published: bytes, rebuilt: bytes) -> str | None:
     """`CRLF != LF` when the two are the same text but for their line ends."""
-    if b"\0" in published or published.replace(b"\r\n", b"\n") != rebuilt.replace(b"\r\n", b"\n"):
+    if published.translate(None, _IN_TEXTS) or published.replace(b"\r\n", b"\n") != rebuilt.replace(
+        b"\r\n", b"\n"
+    ):
         return None
     return f"{_line_end(published)} != {_line_end(rebuilt)}"
+
+
+def _is_joined(path: str, published: bytes, rebuilt: bytes) -> bool:
+    """Whether a line goes on in the next one by a backslash before CRLF: only where nobody sees the CR. In a
+    shell's script, what follows is then a command of its own. Java's properties know both."""
+    return not path.endswith(".properties") and any(b"\\\r\n" in data for data in (published, rebuilt))
 
 
 def _line_end(data: bytes) -> str:
@@ -81,21 +102,46 @@ def _line_end(data: bytes) -> str:
     return "LF" if crlf == 0 else "CRLF" if crlf == lf else "mixed"
 
 
+def _compare_classes(path: str, published: bytes, rebuilt: bytes) -> Iterable[Difference]:
+    named = name_jdk(published, rebuilt)
+    if named is not None:
+        yield Difference(path, *named)
+    if named is None or (named[0] == JDK_MAJOR and not is_same_body(published, rebuilt)):
+        yield Difference(path, "class-code", _first_byte(published, rebuilt))
+
+
 def _compare_manifests(path: str, published: bytes, rebuilt: bytes) -> Iterable[Difference]:
+    """Nothing where readers disagree about what a manifest says: then it is text as any other."""
     try:
-        theirs, ours = parse_sections(published), parse_sections(rebuilt)
+        theirs, ours = _parse_plain(published), _parse_plain(rebuilt)
     except ArchiveError:
         return
     if line_ends := _line_ends(published, rebuilt):
         yield Difference(path, "line-ends", f"line ends {line_ends}")
     elif theirs == ours:
         yield Difference(path, "manifest", "the same attributes with other line breaks")
-    elif sorted(map(sorted, theirs)) == sorted(map(sorted, ours)):
+    elif sorted(theirs[0]) == sorted(ours[0]) and _others(theirs) == _others(ours):
         yield Difference(path, "manifest-order", "the same attributes in another order")
     elif path == MANIFEST or theirs[0] != ours[0]:
         yield from _compare_sections(path, dict(theirs[0]), dict(ours[0]))
-        if sorted(map(sorted, theirs[1:])) != sorted(map(sorted, ours[1:])):
+        if _others(theirs) != _others(ours):
             yield Difference(path, "manifest", "sections about single entries differ")
+
+
+def _parse_plain(data: bytes) -> _Sections:
+    """The sections. Raises ArchiveError when the main one is empty for some readers, or an attribute or the
+    name of a section stands twice: some take the first, others the last."""
+    sections = parse_sections(data)
+    names = [value for section in sections[1:] for name, value in section if name.lower() == "name"]
+    keys = [[name.lower() for name, _ in section] for section in sections]
+    if data[:1] in (b"\r", b"\n") or any(len(set(each)) < len(each) for each in (names, *keys)):
+        raise ArchiveError("readers disagree about this manifest")
+    return sections
+
+
+def _others(sections: _Sections) -> list[list[tuple[str, str]]]:
+    """All sections but the main one, and the attributes in each, in one order."""
+    return sorted(map(sorted, sections[1:]))
 
 
 def _compare_sections(path: str, theirs: dict[str, str], ours: dict[str, str]) -> Iterable[Difference]:
@@ -113,6 +159,8 @@ def _attribute_cause(name: str, before: str | None, after: str | None) -> str:
         value is not None and _JDK_CREATED_BY.fullmatch(value) for value in (before, after)
     ):
         return _jdk_cause(name, before, after)
+    if name.lower() in _ACTED_UPON:
+        return "content"
     if name.lower() in _TIME_ATTRIBUTES:
         return "timestamps"
     return "locale" if before and after and name_locale(before.encode(), after.encode()) else "manifest"
@@ -147,20 +195,30 @@ def _is_text(data: bytes) -> bool:
 
 
 def _compare_texts(path: str, published: bytes, rebuilt: bytes) -> Difference:
-    theirs, ours = (data.decode("utf-8").splitlines() for data in (published, rebuilt))
+    theirs, ours = _lines(published), _lines(rebuilt)
     changed = [
         (theirs[start_a:end_a], ours[start_b:end_b])
         for tag, start_a, end_a, start_b, end_b in _opcodes(theirs, ours)
         if tag != "equal"
     ]
-    if not changed:  # splitlines also splits at form feeds and the like
+    if not changed:  # the last line ends in one of them, or a line ends with CR
         return Difference(path, "content", _first_byte(published, rebuilt))
     before, after = changed[0]
     detail = f"{_shown(before[0] if before else None)} != {_shown(after[0] if after else None)}"
     # java.util.Properties writes the date as a comment; nothing else of such a file changes by itself.
     only_comments = all(line.startswith("#") for pair in changed for lines in pair for line in lines)
-    dated = path.endswith(".properties") and only_comments
+    dated = path.endswith(".properties") and only_comments and not _continues(theirs) and not _continues(ours)
     return Difference(path, "timestamps" if dated else "content", detail)
+
+
+def _lines(data: bytes) -> list[str]:
+    """As Java splits them: `str.splitlines` also does at form feeds and the like."""
+    return re.split(r"\r\n|\n|\r", data.decode("utf-8"))
+
+
+def _continues(lines: Sequence[str]) -> bool:
+    """Whether a value of a properties file goes on in a line that looks like a comment."""
+    return any(line.endswith("\\") and after.startswith("#") for line, after in pairwise(lines))
 
 
 _MAX_DIFF_LINES = 2000  # difflib is quadratic in the worst case; longer texts are compared line by line

@@ -9,15 +9,25 @@ from touchplate.builder.comparison.contents import Difference, ModeDifference
 _OTHERS = 0o077
 """What a umask in use takes away: permissions of the owner's group and of all others."""
 
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+
 _FILE, _PROGRAM = 0o666, 0o777
 """Modes that programs ask for when they make a file, and a folder or a program."""
 
 
 def compare_modes(path: str, theirs: int, ours: int) -> Iterator[Difference]:
-    """The difference between two modes (`st_mode`, 0 for none), if there is one."""
-    if theirs != ours:
-        shown = f"{_shown(theirs)} != {_shown(ours)}"
-        yield ModeDifference(path, "modes", shown, theirs, ours)
+    """How two modes (`st_mode`, 0 for none) differ, with or without the type of file in them. Whose rights a
+    program has is no matter of a umask, and what is a link is no file: neither is said to be a difference of
+    permissions."""
+    kinds = {stat.S_IFMT(mode) or stat.S_IFREG for mode in (theirs, ours)}
+    if len(kinds) > 1 and not kinds <= {stat.S_IFREG, stat.S_IFDIR}:
+        yield Difference(path, "content", f"type of file {theirs:06o} != {ours:06o}")
+    elif (theirs ^ ours) & _SET_ID:
+        yield Difference(path, "set-id", f"{_shown(theirs)} != {_shown(ours)}")
+    elif stat.S_IMODE(theirs) == stat.S_IMODE(ours) != 0 and theirs != ours:
+        yield ModeDifference(path, "modes", f"{theirs:06o} != {ours:06o}", theirs, ours)
+    elif theirs != ours:
+        yield ModeDifference(path, "modes", f"{_shown(theirs)} != {_shown(ours)}", theirs, ours)
 
 
 def name_umask(differences: list[Difference]) -> list[Difference]:

@@ -14,6 +14,17 @@ from touchplate.builder.comparison.entries import match_entries
 from touchplate.builder.comparison.modes import compare_modes
 from touchplate.builder.errors import ArchiveError, StabilizeError
 from touchplate.builder.stabilize.gzip import GzipMember, read_member
+from touchplate.builder.stabilize.tarblocks import (
+    CHECKSUM,
+    GID,
+    GLOBAL,
+    MODE,
+    PAX,
+    SIZE,
+    TIME,
+    UID,
+    read_entries,
+)
 
 MAX_MEMBERS = 200_000
 """Members that are compared one by one; the largest package known has 60,000."""
@@ -27,11 +38,16 @@ _TIMES = ("mtime", "atime", "ctime")
 _SHOWN = frozenset((*_TIMES, "uid", "gid", "uname", "gname", "path", "linkpath", "size"))
 
 
+_RECORDS = (GLOBAL, PAX)
+_COMPARED = (MODE, UID, GID, SIZE, TIME, CHECKSUM, slice(265, 329))  # the last: names of user and group
+_IN_COMPARED = {"timestamps", "owners", "modes", "set-id"}
+
+
 @dataclass(frozen=True)
 class _Member:
     name: str
     kind: str
-    """Type as in the header, and the link target."""
+    """Type as in the header, with the link target, or the number of a device."""
     mode: int
     owner: str
     time: str
@@ -75,7 +91,30 @@ def compare_tars(name: str, published: bytes, rebuilt: bytes) -> Iterator[Differ
         before, after = published[theirs[left].content], rebuilt[ours[right].content]
         if before != after:
             found += compare_contents(theirs[left].name, before, after)
+    found += _compare_forms(name, published, rebuilt, {item.cause for item in found})
     yield from found or [Difference(name, "container", "the same members in another tar structure")]
+
+
+def _compare_forms(name: str, published: bytes, rebuilt: bytes, causes: set[str]) -> Iterator[Difference]:
+    """What other readers of tars may see, and tarfile does not: members behind the end, or behind a broken
+    header, or names that a PAX record overrides would hide behind causes that are found elsewhere."""
+    rests = []
+    for data, which in ((published, "published"), (rebuilt, "rebuilt")):
+        try:
+            rests.append([_rest(entry.header) for entry in read_entries(data) if entry.type not in _RECORDS])
+        except StabilizeError as error:
+            detail = f"the {which} file is not the same for all readers of tars: {error}"
+            yield Difference(name, "content", detail)
+    if len(rests) == 2 and causes and causes <= _IN_COMPARED and rests[0] != rests[1]:
+        yield Difference(name, "container", "headers differ in what no reader that knows all of them shows")
+
+
+def _rest(header: bytes) -> bytes:
+    """A header without what is compared of it."""
+    made = bytearray(header)
+    for place in _COMPARED:
+        made[place] = bytes(place.stop - place.start)
+    return bytes(made)
 
 
 def _compare_members(theirs: _Member, ours: _Member) -> Iterator[Difference]:
@@ -83,7 +122,9 @@ def _compare_members(theirs: _Member, ours: _Member) -> Iterator[Difference]:
         yield Difference(theirs.name, "content", f"{theirs.kind} != {ours.kind}")
     yield from compare_modes(theirs.name, theirs.mode, ours.mode)
     if theirs.owner != ours.owner:
-        yield Difference(theirs.name, "owners", f"{theirs.owner} != {ours.owner}")
+        # With a line end in it, some readers take the rest of a name for another record.
+        cause = "content" if "\n" in theirs.owner + ours.owner else "owners"
+        yield Difference(theirs.name, cause, f"{theirs.owner} != {ours.owner}")
     if theirs.time != ours.time:
         yield Difference(theirs.name, "timestamps", f"{theirs.time} != {ours.time}")
     if theirs.attributes != ours.attributes:
@@ -113,10 +154,11 @@ def _member(info: tarfile.TarInfo) -> _Member:
     records = info.pax_headers
     recorded = " ".join(f"{key} {records[key]}" for key in _TIMES if key in records)
     link = f" to {info.linkname}" if info.linkname else ""
+    device = f" {info.devmajor}:{info.devminor}" if info.ischr() or info.isblk() else ""
     end = info.offset_data + info.size if info.isreg() else info.offset_data
     return _Member(
         name=info.name,
-        kind=f"type {info.type.decode('latin-1')}{link}",
+        kind=f"type {info.type.decode('latin-1')}{link}{device}",
         mode=info.mode,
         owner=f"{info.uid}/{info.gid} {info.uname}/{info.gname}",
         time=recorded or str(info.mtime),

@@ -23,10 +23,17 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from touchplate.builder.archives.ar import AR, find_ar_members
 from touchplate.builder.archives.packed import HEAD_BYTES, PackedContent, open_packed
-from touchplate.builder.archives.part import Part
 from touchplate.builder.archives.tarchain import find_tar_members, is_tar
-from touchplate.builder.archives.zipviews import MARK, MemberContent, Span, find_listed, find_unlisted
+from touchplate.builder.archives.zipviews import (
+    MARK,
+    MemberContent,
+    Span,
+    find_listed,
+    find_other_entries,
+    find_unlisted,
+)
 from touchplate.builder.errors import HostLack, TooMuchError, storage_lack
 from touchplate.builder.known_contents import KnownContents
 from touchplate.builder.plan import GIB, KIB, MIB
@@ -45,8 +52,6 @@ MEMBERS = 200_000
 
 _CHUNK = 256 * KIB
 _IN_MEMORY = 8 * MIB  # larger members wait on disk to be looked into
-_AR, _AR_HEADER_BYTES, _AR_SIZE = b"!<arch>\n", 60, slice(48, 58)  # ar(5)
-_AR_LONG_NAME = "#1/"  # and its length
 _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each member (APPNOTE 4.3.12)
 _ZIP_NAME_AT = 26  # in a member's own header: length of the name, of the extra field, the name (4.3.7)
 _UTF8_NAME = 0x800  # general purpose bit 11 (4.4.4)
@@ -238,42 +243,29 @@ _Opener = Callable[[IO[bytes]], Iterator[tuple[str, Any]]]
 def _kinds(file: IO[bytes], troubles: list[OSError]) -> Iterator[_Opener]:
     """How to open the file, for each kind of container that it is."""
     file.seek(0)
-    head = file.read(max(HEAD_BYTES, len(_AR)))
+    head = file.read(max(HEAD_BYTES, len(AR)))
     if packed := open_packed(file, head):
         yield partial(_unpack, packed)
-    if head.startswith(_AR):
-        yield _open_ar
+    if head.startswith(AR):
+        yield find_ar_members
     if is_tar(file):
         yield find_tar_members
     is_listed = zipfile.is_zipfile(file)  # by its end: something may stand before an archive
+    is_zip = is_listed or head.startswith(MARK)
+    if is_zip and _count_zip_entries(file) > MEMBERS:
+        raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
+    read: list[Span] = []
     if is_listed:
-        if _count_zip_entries(file) > MEMBERS:
-            raise TooMuchError(f"it holds more than {MEMBERS} files")  # before zipfile makes objects of them
-        read: list[Span] = []
         yield partial(_open_zip, troubles, read)
+    if is_zip:
         yield partial(_open_unlisted, read)
-    elif head.startswith(MARK):
-        yield partial(_open_unlisted, [])
+        yield _open_elsewhere_listed
 
 
 def _unpack(content: PackedContent, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     yield "(unpacked)", content
-
-
-def _open_ar(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    """The members of a Debian package (deb(5)): an ar of two tars."""
-    at = len(_AR)
-    while True:
-        file.seek(at)
-        header = file.read(_AR_HEADER_BYTES)
-        if len(header) < _AR_HEADER_BYTES:
-            return
-        size = int(header[_AR_SIZE])
-        name = header[:16].decode("latin-1").strip()
-        # BSD's form of a long name stands before the content, and counts as such.
-        before = int(name.removeprefix(_AR_LONG_NAME)) if name.startswith(_AR_LONG_NAME) else 0
-        yield name, Part(file, at + _AR_HEADER_BYTES + before, size - before)
-        at += _AR_HEADER_BYTES + size + size % 2
+    if content.has_several:
+        yield "(unpacked, first part)", content.first()
 
 
 def _open_zip(troubles: list[OSError], read: list[Span], file: IO[bytes]) -> Iterator[tuple[str, Any]]:
@@ -289,6 +281,15 @@ def _open_zip(troubles: list[OSError], read: list[Span], file: IO[bytes]) -> Ite
                 _read_as_others_do(file, member)
                 with archive.open(member) as content:
                     yield member.filename, content
+
+
+def _open_elsewhere_listed(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    listed, start = [], -1
+    with contextlib.suppress(*_DAMAGED), zipfile.ZipFile(file) as archive:
+        listed, start = archive.filelist, archive.start_dir
+    for one in find_other_entries(file, listed, start):
+        for view in find_listed(file, one, []):
+            yield one.filename, view
 
 
 def _open_unlisted(read: Sequence[Span], file: IO[bytes]) -> Iterator[tuple[str, Any]]:

@@ -44,7 +44,7 @@ from touchplate.builder.stabilize.tarblocks import (
 
 _TIME = re.compile(rb"|-?[0-9]{1,20}(\.[0-9]{1,20})?")  # empty: as if it were not there
 _ID = re.compile(rb"[0-9]{0,20}")
-_USER = re.compile(rb"[^\0]{0,255}")
+_USER = re.compile(rb"[^\0\n]{0,255}")  # some readers split records at line ends, whatever their lengths say
 TIME_RECORDS = {b"mtime": _TIME, b"atime": _TIME, b"ctime": _TIME}
 OWNER_RECORDS = {b"uid": _ID, b"gid": _ID, b"uname": _USER, b"gname": _USER}
 """PAX records that are dropped, and what their values look like."""

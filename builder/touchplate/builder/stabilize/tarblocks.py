@@ -19,7 +19,8 @@ MAX_HEADERS = 500_000
 END = bytes(BLOCK)
 """Two of these end an archive."""
 
-UID, GID, SIZE, TIME = slice(108, 116), slice(116, 124), slice(124, 136), slice(136, 148)
+MODE, UID, GID = slice(100, 108), slice(108, 116), slice(116, 124)
+SIZE, TIME = slice(124, 136), slice(136, 148)
 CHECKSUM, TYPE, MAGIC = slice(148, 156), slice(156, 157), slice(257, 262)
 """Fields of a header block; SIZE is that of what follows."""
 
@@ -30,7 +31,7 @@ GLOBAL, PAX, LONG_NAME, LONG_LINK = b"g", b"x", b"L", b"K"
 """Types that say something about members: POSIX's records for all that follow, and for the next one; GNU's
 long name and long link target of the next one."""
 
-_MODE, _DEVICE = slice(100, 108), (slice(329, 337), slice(337, 345))
+_DEVICE = (slice(329, 337), slice(337, 345))
 _NUMBER = re.compile(rb" *[0-7]*[ \0]*|[\x80\xff].*", re.DOTALL)  # octal, blank, or GNU's base 256
 _OCTAL = re.compile(rb" *([0-7]+)[ \0]*")
 _WITH_CONTENT = (b"0", b"\0", b"7")  # regular, regular of old, contiguous
@@ -115,7 +116,7 @@ def _read_entry(data: bytes, header: bytes, at: int) -> TarEntry:
     if found is None:
         raise StabilizeError("a tar header whose size is not plain octal")
     entry = TarEntry(header, at + BLOCK, int(found[1], 8))
-    for place in (_MODE, UID, GID, TIME, *(_DEVICE if header[MAGIC] == USTAR else ())):
+    for place in (MODE, UID, GID, TIME, *(_DEVICE if header[MAGIC] == USTAR else ())):
         if _NUMBER.fullmatch(header[place]) is None:
             raise StabilizeError(f"a tar header with {header[place]!r} for a number")
     if entry.end > len(data):

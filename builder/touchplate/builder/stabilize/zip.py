@@ -13,15 +13,18 @@ it), comments, text flags, extra fields and, above all, signatures below META-IN
 - `zip-entry-modes@1`: permissions of each member, and on which system it was packed. It could hide which
   members are executable, or readable by whom, once they are unpacked.
 - `zip-entry-order@1`: the order of members, sorted by name. It could hide whether a reader that reads a jar
-  as a stream meets the manifest first, and so knows of signatures.
+  as a stream meets the manifest first, and so knows of signatures; and what comes first for whoever takes
+  all files of a folder in the order in which they lie there.
 - `pom-properties-date@1`: comment lines of META-INF/maven/*/*/pom.properties, in which old Mavens wrote the
   date. It could hide the text of such comments.
 
 Refused, since it is no accident: links and special files, setuid and setgid bits, folders by mode that are
-none by name, extra fields of times that are longer than times, lines of pom.properties that go on in the next
-one or end as only some readers know. To put in order: two members whose names some system takes for one, and
-names beyond ASCII. Where the packer's system or version goes: names that are read by these, being neither
-ASCII nor marked as UTF-8.
+none by name, extra fields of times that are longer than times, lines of pom.properties that go on in the
+next one or end as only some readers know. To put in order: two members whose names some system takes for
+one, names beyond ASCII or of characters that Windows has no files of, and several archives, whose order is
+a class path (Spring Boot). Where the packer's system or version goes: names that are read by these, being
+neither ASCII nor marked as UTF-8, or with a backslash (Info-ZIP); labels of disks, which are not unpacked.
+Where descriptors go: sizes of Zip64, by which some readers take descriptors for longer.
 """
 
 import re
@@ -57,7 +60,13 @@ _UNIX_TIMES, _NTFS = 0x5455, 0x000A  # extra fields
 _UNIX_TIMES_SIZES = (1, 5, 9, 13)  # flags, then modification, access, creation time
 _NTFS_TIMES = re.compile(rb"\0{4}\x01\0\x18\0.{24}", re.DOTALL)
 _UNICODE_PATH = 0x7075  # extra field that gives a member a second name, 4.6.9
-_DOS_FOLDER = 0x10  # of external attributes
+_XCEED_NAME = 0x554E  # another one
+_ZIP64_SIZES = 0x0001  # 4.5.3
+_NO_FILE = re.compile(r'[<>:"|?*\x01-\x1f\x7f]')  # in names: Windows refuses them, or tools put others there
+_ARCHIVES = (b".jar", b".war", b".zip", b".aar")
+DOS_LABEL, DOS_FOLDER = 0x08, 0x10
+"""Of external attributes (4.4.15): the name of a disk, which Info-ZIP does not unpack; a folder."""
+
 _FIELD = struct.Struct("<HH")
 _POM_PROPERTIES = re.compile(rb"META-INF/maven/[^/]+/[^/]+/pom\.properties")
 
@@ -83,7 +92,7 @@ def drop_order(data: bytes) -> bytes:
     places = []
     for entry in archive.entries:
         for extra in (entry.local_extra, entry.central_extra):
-            if any(kind == _UNICODE_PATH for kind, _ in _fields(extra)):
+            if any(kind in (_UNICODE_PATH, _XCEED_NAME) for kind, _ in split_fields(extra)):
                 raise StabilizeError(f"{entry.name[:80]!r} has a second name")
         places.append((_place(entry), not entry.name.endswith(b"/"), entry.name))
     for (place, is_file, name), (next_place, _, next_name) in pairwise(sorted(places)):
@@ -92,6 +101,8 @@ def drop_order(data: bytes) -> bytes:
                 f"{name[:80]!r} and {next_name[:80]!r}: two members of one name, whose order decides which "
                 "one is seen"
             )
+    if sum(entry.name.lower().endswith(_ARCHIVES) for entry in archive.entries) > 1:
+        raise StabilizeError("several archives inside, whose order is that of a class path")
     return write_zip(replace(archive, entries=tuple(sorted(archive.entries, key=lambda entry: entry.name))))
 
 
@@ -126,6 +137,8 @@ def _place(entry: ZipEntry) -> tuple[str, ...]:
             f"{entry.name[:80]!r} is not ASCII: systems differ about which names are the same"
         )
     plain = entry.name.decode("ascii").lower().partition("\0")[0]
+    if _NO_FILE.search(plain):
+        raise StabilizeError(f"{entry.name[:80]!r} is no name of a file on some systems")
     parts: list[str] = []
     for part in plain.replace("\\", "/").split("/"):
         if part == "..":
@@ -142,6 +155,8 @@ def _check_charset(entry: ZipEntry) -> None:
 
 def _store(entry: ZipEntry) -> ZipEntry:
     _check_charset(entry)
+    if entry.descriptor and any(kind == _ZIP64_SIZES for kind, _ in split_fields(entry.local_extra)):
+        raise StabilizeError(f"{entry.name[:80]!r} has a descriptor of one of two lengths")
     dropped = _DEFLATE_OPTIONS | HAS_DESCRIPTOR
     if entry.name.isascii() and entry.comment.isascii():
         dropped |= UTF8
@@ -162,13 +177,13 @@ def _without_times(entry: ZipEntry) -> ZipEntry:
         entry,
         time=0,
         date=NEUTRAL_DATE,
-        local_extra=_keep_fields(entry.local_extra),
-        central_extra=_keep_fields(entry.central_extra),
+        local_extra=without_times(entry.local_extra),
+        central_extra=without_times(entry.central_extra),
     )
 
 
-def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
-    """(kind, value) of extra fields (APPNOTE 4.5)."""
+def split_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind, value) of extra fields (APPNOTE 4.5). Raises StabilizeError when one is cut short."""
     at = 0
     while at < len(extra):
         if len(extra) - at < _FIELD.size:
@@ -181,10 +196,10 @@ def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
         at += _FIELD.size + size
 
 
-def _keep_fields(extra: bytes) -> bytes:
-    """Extra fields without those that are times."""
+def without_times(extra: bytes) -> bytes:
+    """Extra fields without those that are times. Raises StabilizeError for those that are more than that."""
     kept = bytearray()
-    for kind, value in _fields(extra):
+    for kind, value in split_fields(extra):
         if kind == _UNIX_TIMES and len(value) not in _UNIX_TIMES_SIZES:
             raise StabilizeError("an extra field of Unix times with something beside them")
         if kind == _NTFS and not _NTFS_TIMES.fullmatch(value):
@@ -201,12 +216,14 @@ def _without_mode(entry: ZipEntry) -> ZipEntry:
     if (
         (stat.S_ISDIR(mode) and not is_folder)
         or (stat.S_ISREG(mode) and is_folder)
-        or (entry.external & _DOS_FOLDER and not is_folder)
+        or (entry.external & DOS_FOLDER and not is_folder)
     ):
         raise StabilizeError(f"{entry.name[:80]!r} is a folder by its mode or by its name alone")
+    if b"\\" in entry.name or entry.external & DOS_LABEL:
+        raise StabilizeError(f"{entry.name[:80]!r} is read by the packer's system, or is a disk's label")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR) or mode & (stat.S_ISUID | stat.S_ISGID):
         raise StabilizeError(f"{entry.name[:80]!r} is a link, a special file, or setuid")
-    return replace(entry, made_by=entry.made_by & 0xFF, external=_DOS_FOLDER if is_folder else 0)
+    return replace(entry, made_by=entry.made_by & 0xFF, external=DOS_FOLDER if is_folder else 0)
 
 
 def _without_comments(entry: ZipEntry) -> ZipEntry:

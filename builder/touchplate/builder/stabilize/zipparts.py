@@ -206,7 +206,9 @@ def _read_local(data: bytes, header: _Header) -> ZipEntry:
     end = start + header.packed
     descriptor = data[end:]
     sizes = _SIZES.pack(header.crc, header.packed, header.size)
-    expected = (sizes, _DESCRIPTOR_MARK + sizes) if flags & HAS_DESCRIPTOR else (b"",)
+    expected = (_DESCRIPTOR_MARK + sizes, sizes) if flags & HAS_DESCRIPTOR else (b"",)
+    if descriptor == sizes and sizes.startswith(_DESCRIPTOR_MARK):
+        raise StabilizeError(f"{shown} has a CRC that is the mark of a descriptor")
     if end > len(data) or descriptor not in expected:
         raise StabilizeError(f"{shown} is followed by something that is not its data")
     return ZipEntry(

@@ -10,6 +10,7 @@ from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.ecosystems.conan.archive import digest_members
 from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
 from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUT, OUTPUTS, details_of
+from touchplate.builder.ecosystems.conan.objects import digest_objects
 from touchplate.builder.ecosystems.conan.profile import format_global_conf, format_profile
 from touchplate.builder.ecosystems.conan.reference import (
     CONANINFO,
@@ -49,8 +50,12 @@ SOURCES = f"{HOME_FOLDER}/sources"
 
 HOOK = "extensions/hooks/hook_touchplate.py"
 
-MACHINE_CODE = (b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
-"""How files of machine code begin: ELF, `ar` archives, PE, Mach-O."""
+MACHINE_CODE = (
+    *(b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"MZ", b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf"),
+    *(b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa\xcf", b"\xfe\xed\xfa\xce"),
+    *(b"BC\xc0\xde", b"\xde\xc0\x17\x0b", b"\0asm"),
+)
+"""How files of machine code begin: ELF, `ar` archives, PE, Mach-O, LLVM bitcode, WebAssembly."""
 
 EMPTY_LIBRARY = b"!<arch>\n"
 """A static library without members: the same one wherever a platform needs no such library."""
@@ -220,8 +225,10 @@ def _forbidden(
     requirements: Sequence[FetchedRequirement],
 ) -> Forbidden:
     """The published files; and since an archive is packed anew in any case, the machine code in it, too:
-    whole files, not the objects in its static libraries, which two libraries may have in common."""
+    whole files, and of source also the objects in its static libraries, which two libraries may have in
+    common."""
     digests, paths = set(), set()
+    objects: set[str] = set()
     for output, file in zip(definition.outputs, published, strict=True):
         name = output.package.file_name
         paths.add((remote, package_revision_of(output.package).path(name)))
@@ -230,13 +237,14 @@ def _forbidden(
         if name == PACKAGE:
             try:
                 members = digest_members(file.data).values()
+                objects.update(digest_objects(file.data))
             except ArchiveError as error:
                 raise DefinitionError(f"the published {name}: {error}") from error
             digests.update(member.sha256 for member in members if member.start.startswith(MACHINE_CODE))
             digests.discard(hashlib.sha256(EMPTY_LIBRARY).hexdigest())
     # A requirement that was built for the same settings may say so in the same words; nobody made those.
     digests -= {one.conaninfo for one in requirements}
-    return Forbidden(frozenset(digests), frozenset(paths))
+    return Forbidden(frozenset(digests), frozenset(paths), frozenset(objects))
 
 
 def _inside(name: str) -> bytes:

@@ -6,6 +6,7 @@ of manifests alone.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -38,6 +39,15 @@ _PACKED_AS = {
 """Media types of a layer that say nothing but how it is packed: whether by gzip. By others readers decide
 whether it is a layer at all."""
 
+_DIFF_IDS = re.compile(r"rootfs\.diff_ids(\.[0-9]+)?")
+_HISTORY = re.compile(r"history(\.[0-9]+(\..+)?)?")
+_CREATED = re.compile(r"(history\.[0-9]+\.)?created|config\.Labels\.org\.opencontainers\.image\.created")
+"""Paths in a config: what it says of layers, of its making, of the time of that."""
+
+_IN_DESCRIPTOR = re.compile(r"(?:config|layers\.[0-9]+)\.(?!annotations(?:\.|\Z)).+")
+"""Paths in a manifest: by what a descriptor says beside annotations, some readers find other bytes (`urls`,
+`data`)."""
+
 _DIFF_ID = "diff_id"
 _REPLACED = ("digest", "mediaType", "size")  # of a layer's descriptor, by what it unpacks to
 
@@ -47,6 +57,7 @@ CONFIG, UNPACKED, PACKED, MANIFEST = LEVELS = ("config", "layers unpacked", "lay
 Open = Callable[[str], BinaryIO]
 """Opens a blob by its sha256 (hex)."""
 
+_ABSENT = "(absent)"
 _MAX_VALUE = 80  # characters of a value that a line repeats
 
 
@@ -164,11 +175,10 @@ def _differences(theirs: _Side, ours: _Side) -> Iterator[Difference]:
 
 def _compare_configs(theirs: Mapping[str, JSON], ours: Mapping[str, JSON]) -> Iterator[Difference]:
     for path, before, after in _changed("", dict(theirs), dict(ours)):
-        if path.startswith("rootfs"):
+        if _DIFF_IDS.fullmatch(path):
             continue  # follows from the layers, which are compared themselves
-        last = path.rpartition(".")[2]
-        where = "history" if path.startswith("history") else "config"
-        cause = "timestamps" if last == "created" else where
+        where = "history" if _HISTORY.fullmatch(path) else "config"
+        cause = "timestamps" if _CREATED.fullmatch(path) else where
         yield Difference(f"config: {path}", cause, f"{before} != {after}")
 
 
@@ -178,23 +188,42 @@ def _compare_manifests(theirs: Manifest, ours: Manifest) -> Iterator[Difference]
         yield Difference(
             "manifest", "media-types", f"{theirs.media_type} != {ours.media_type}, or of its blobs"
         )
-    left, right = (
-        {key: value for key, value in one.members.items() if key not in ("config", "layers", "mediaType")}
-        for one in (theirs, ours)
-    )
-    for path, before, after in _changed("", left, right):
-        yield Difference(f"manifest: {path}", "annotations", f"{before} != {after}")
+    for path, before, after in _changed("", _beside_blobs(theirs), _beside_blobs(ours)):
+        cause = "content" if _IN_DESCRIPTOR.fullmatch(path) else "annotations"
+        yield Difference(f"manifest: {path}", cause, f"{before} != {after}")
+
+
+def _beside_blobs(manifest: Manifest) -> JSON:
+    """All that a manifest says but which blobs it names, and by which media types."""
+    config, layers = manifest.members["config"], manifest.members["layers"]
+    assert isinstance(config, dict)  # parse_manifest saw to it
+    assert isinstance(layers, list)
+    rests = [_rest(one) for one in layers if isinstance(one, dict)]
+    return {
+        **{key: value for key, value in manifest.members.items() if key != "mediaType"},
+        "config": _rest(config),
+        "layers": {str(number): rest for number, rest in enumerate(rests) if rest},
+    }
+
+
+def _rest(descriptor: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {key: value for key, value in descriptor.items() if key not in _REPLACED}
 
 
 def _changed(path: str, theirs: JSON, ours: JSON) -> Iterator[tuple[str, str, str]]:
     """(path, value there, value here) of everything that differs in two JSON values."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in dict.fromkeys([*theirs, *ours]):
-            yield from _changed(f"{path}.{key}" if path else key, theirs.get(key), ours.get(key))
+            inner = f"{path}.{key}" if path else key
+            if key in theirs and key in ours:
+                yield from _changed(inner, theirs[key], ours[key])
+            else:
+                before, after = (_shown(each[key]) if key in each else _ABSENT for each in (theirs, ours))
+                yield inner, before, after
     elif isinstance(theirs, list) and isinstance(ours, list) and _are_alike(theirs, ours):
         for number, pair in enumerate(zip(theirs, ours, strict=True)):
             yield from _changed(f"{path}.{number}", *pair)
-    elif theirs != ours:
+    elif format_json(theirs) != format_json(ours):  # for Python, 1 and true are equal
         yield path, _shown(theirs), _shown(ours)
 
 
@@ -203,5 +232,5 @@ def _are_alike(theirs: Sequence[JSON], ours: Sequence[JSON]) -> bool:
 
 
 def _shown(value: JSON) -> str:
-    text = "(absent)" if value is None else value if isinstance(value, str) else format_json(value).decode()
+    text = value if isinstance(value, str) else format_json(value).decode()
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 1] + "…"

@@ -13,8 +13,9 @@ from typing import IO, BinaryIO
 
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.comparison.contents import Difference, compare_contents, printable
+from touchplate.builder.comparison.entries import compare_order
 from touchplate.builder.comparison.modes import compare_modes
-from touchplate.builder.ecosystems.oci.leftovers import STATUS, compare_packages, named
+from touchplate.builder.ecosystems.oci.leftovers import START_BYTES, STATUS, Content, compare_packages, named
 from touchplate.builder.errors import ArchiveError, ImageError
 
 MAX_UNPACKED_BYTES = 16 * 1024 * 1024 * 1024
@@ -45,23 +46,31 @@ _NOT_COMPARED: tuple[type[Exception], ...] = (ImageError, ArchiveError, *TAR_DAM
 
 _KINDS = {
     tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "link",
-    tarfile.DIRTYPE: "folder", tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device", tarfile.FIFOTYPE: "pipe",
+    tarfile.DIRTYPE: "folder", tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device",
+    tarfile.FIFOTYPE: "pipe",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Member:
-    """One member's header, and its content: digest always, bytes when it is small."""
+    """One member's header, and its content: digest and first bytes always, all bytes when it is small."""
 
     kind: str
+    """With the number of a device."""
     mode: int
     owner: tuple[int, int, str, str]
     time: float
     link: str
     size: int
     sha256: str
+    start: bytes
     data: bytes | None
     extra: tuple[tuple[str, str], ...]
+
+    @property
+    def content(self) -> Content:
+        """As far as it tells what the file is."""
+        return Content(self.mode, self.start, self.data)
 
 
 @dataclass(frozen=True)
@@ -154,12 +163,12 @@ def compare_layers(name: str, published: BinaryIO, rebuilt: BinaryIO) -> Iterato
     except _NOT_COMPARED as error:
         yield Difference(name, "content", f"not compared member by member: {error}")
         return
-    found = False
-    for one in _compare(name, theirs, ours):
-        found = True
-        yield one
-    if not found:
-        yield Difference(name, "container", "the same members in another tar structure")
+    found = [*_compare(name, theirs.members, ours.members)]
+    for layer, which in ((theirs, "published"), (ours, "rebuilt")):
+        if not layer.is_whole:
+            detail = f"the {which} layer goes on behind what all readers take for its end"
+            found.append(Difference(name, "content", detail))
+    yield from found or [Difference(name, "container", "the same members in another tar structure")]
 
 
 def _plain(stream: BinaryIO) -> IO[bytes] | gzip.GzipFile:
@@ -172,7 +181,15 @@ def _plain(stream: BinaryIO) -> IO[bytes] | gzip.GzipFile:
     return stream
 
 
-def _read(stream: BinaryIO) -> dict[str, _Member]:
+@dataclass(frozen=True)
+class _Layer:
+    """Members by name. `is_whole`: whether nothing stands behind the last one, as far as it was read."""
+
+    members: dict[str, _Member]
+    is_whole: bool
+
+
+def _read(stream: BinaryIO) -> _Layer:
     members: dict[str, _Member] = {}
     total = held = 0
     with _plain(stream) as plain:
@@ -187,7 +204,7 @@ def _read(stream: BinaryIO) -> dict[str, _Member]:
                 reader, one, keep=one.size <= min(MAX_CONTENT_BYTES, MAX_HELD_BYTES - held)
             )
             held += len(members[name].data or b"")
-    return members
+        return _Layer(members, reader.ends_in_zeros())
 
 
 def _header_bytes(one: tarfile.TarInfo) -> int:
@@ -196,9 +213,10 @@ def _header_bytes(one: tarfile.TarInfo) -> int:
 
 
 def _member(reader: TarReader, one: tarfile.TarInfo, *, keep: bool) -> _Member:
-    digest, kept = hashlib.sha256(), bytearray()
+    digest, kept, start = hashlib.sha256(), bytearray(), b""
     for piece in reader.pieces(one) if one.isreg() else ():
         digest.update(piece)
+        start = start or piece[:START_BYTES]
         if keep:
             kept += piece
     extra = {
@@ -207,16 +225,22 @@ def _member(reader: TarReader, one: tarfile.TarInfo, *, keep: bool) -> _Member:
         if key not in ("path", "linkpath", "size", "mtime")
     }
     return _Member(
-        kind=_KINDS.get(one.type, "special file"),
+        kind=_kind(one),
         mode=one.mode,
         owner=(one.uid, one.gid, one.uname, one.gname),
         time=one.mtime,
         link=one.linkname,
         size=one.size,
         sha256=digest.hexdigest(),
+        start=start,
         data=bytes(kept) if keep else None,
         extra=tuple(sorted(extra.items())),
     )
+
+
+def _kind(one: tarfile.TarInfo) -> str:
+    kind = _KINDS.get(one.type, f"special file of type {one.type.decode('latin-1')}")
+    return f"{kind} {one.devmajor}:{one.devminor}" if one.ischr() or one.isblk() else kind
 
 
 def _compare(name: str, theirs: dict[str, _Member], ours: dict[str, _Member]) -> Iterator[Difference]:
@@ -225,12 +249,12 @@ def _compare(name: str, theirs: dict[str, _Member], ours: dict[str, _Member]) ->
     for path in sorted(ours.keys() - theirs.keys()):
         yield Difference(f"{name}/{path}", "extra-entries", "is only in the rebuilt layer")
     common = theirs.keys() & ours.keys()
-    if [path for path in theirs if path in common] != [path for path in ours if path in common]:
-        yield Difference(name, "entry-order", "the same members in another order")
+    orders = ([path for path in members if path in common] for members in (theirs, ours))
+    yield from compare_order(name, "members", *orders, fold=str)
     for path in theirs:
         if path in common and theirs[path] != ours[path]:
             for found in _compare_members(f"{name}/{path}", theirs[path], ours[path]):
-                yield named(path, found)
+                yield named(path, found, theirs[path].content, ours[path].content)
 
 
 def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Difference]:
@@ -246,6 +270,8 @@ def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Diff
         yield Difference(path, "links", f"{printable(theirs.link)} != {printable(ours.link)}")
     if theirs.extra != ours.extra:
         yield Difference(path, "attributes", f"{dict(theirs.extra)} != {dict(ours.extra)}")
+    if theirs.sha256 == ours.sha256 and theirs.size != ours.size:
+        yield Difference(path, "content", f"{theirs.size} bytes are said to be behind it != {ours.size}")
     if theirs.sha256 != ours.sha256:
         if theirs.data is not None and ours.data is not None:
             packages = (
