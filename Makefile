@@ -51,9 +51,10 @@ e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd
 	$(PYTHON) -m tests.e2e.docker
 	$(PYTHON) -m tests.e2e.apt_image
 
-e2e-conan:      ## packages through touchplate, lz4 rebuilt: a stock conan_server and client; two minutes
+e2e-conan:      ## packages through touchplate, lz4 rebuilt: a stock conan_server and client; packages with requirements elsewhere; six minutes
 	@deploy/dev/setup conan
 	$(PYTHON) -m tests.e2e.conan
+	$(PYTHON) -m pytest -q -m slow tests/builder/test_conan_requirements_elsewhere.py
 
 pages:          ## every page looked at in a browser (needs chromium); pictures in build/pages
 	@deploy/dev/setup browser

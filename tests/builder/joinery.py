@@ -178,5 +178,5 @@ class Joinery:
         name = package.file_name
         return compare(first.path.read_bytes(), other.path.read_bytes(), name, self.stabilizers)
 
-    def explain_failure(self, log: bytes) -> str | None:
+    def explain_failure(self, definition: Definition, log: bytes) -> str | None:
         return next((line for line in log.decode().splitlines() if line.startswith("UNGLUED")), None)

@@ -17,15 +17,15 @@ from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition, make_definition, parse_definition
 from touchplate.builder.definitions.normalise import normalise_definition
 from touchplate.builder.definitions.yaml_writer import format_yaml
+from touchplate.builder.ecosystems.conan.choice import Target
 from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
 from touchplate.builder.ecosystems.conan.definition import details_of
-from touchplate.builder.ecosystems.conan.failure import explain_failure
+from touchplate.builder.ecosystems.conan.failure import Pinned, explain_failure
 from touchplate.builder.ecosystems.conan.infer import infer
 from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan
 from touchplate.builder.ecosystems.conan.profile import host_arch
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, Revision
 from touchplate.builder.ecosystems.conan.requirements import Requirement
-from touchplate.builder.ecosystems.conan.resolve import Target
 from touchplate.builder.ecosystems.conan.revisions import package_revision, recipe_revision
 from touchplate.builder.ecosystems.conan.tools import Conan, Gcc, Program, default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError, HostLack
@@ -318,11 +318,11 @@ def test_errors_of_conan_and_of_compilers_explain_a_failure() -> None:
         b"ERROR: lib/1.0: Error in build() method, line 9\n\tself.run('gcc')\n\tConanException: Error 1\n"
         b"nothing\n\tnothing either\n"
     )
-    assert explain_failure(log) == (
+    assert explain_failure(log, Pinned()) == (
         "/s/lib.c:3:5: error: unknown type name; lib/1.0: Error in build() method, line 9; self.run('gcc'); "
         "ConanException: Error 1"
     )
-    assert explain_failure(b"fine\n") is None
+    assert explain_failure(b"fine\n", Pinned()) is None
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_errors_of_conan_and_of_compilers_explain_a_failure() -> None:
 )
 def test_a_requirement_that_is_not_pinned_is_named_with_the_remedy(said: bytes) -> None:
     with pytest.raises(HostLack, match=r"requires zlib/1\.3, which its definition does not pin; infer"):
-        explain_failure(b"ERROR: " + said + b"\n")
+        explain_failure(b"ERROR: " + said + b"\n", Pinned())
 
 
 @pytest.mark.parametrize(

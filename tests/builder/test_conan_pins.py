@@ -1,6 +1,7 @@
 """Pins of Conan requirements: read, grouped, looked for at remotes; whatever the inside of a sandbox says."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,14 @@ from touchplate.base.values import Secret
 from touchplate.builder.cache import Cache
 from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystems.conan import resolve
+from touchplate.builder.ecosystems.conan.choice import Target
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, package_id_of, parse_conaninfo
-from touchplate.builder.ecosystems.conan.graph import Graph, Node, Question, parse_graph
+from touchplate.builder.ecosystems.conan.deadline import MAX_SECONDS, SHOWN, Deadline, give_up
+from touchplate.builder.ecosystems.conan.failure import Pinned, explain_failure
+from touchplate.builder.ecosystems.conan.graph import Graph, Node, Question
 from touchplate.builder.ecosystems.conan.profile import format_profile
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE, Revision
 from touchplate.builder.ecosystems.conan.remote import MAX_LIST_BYTES, list_references, list_revisions
-from touchplate.builder.ecosystems.conan.required import find_required, parse_reference
 from touchplate.builder.ecosystems.conan.requirements import (
     MAX_REQUIREMENTS,
     Requirement,
@@ -33,7 +36,7 @@ from touchplate.builder.ecosystems.conan.requirements import (
     pin_package,
     required_lines,
 )
-from touchplate.builder.ecosystems.conan.resolve import Resolver, Target
+from touchplate.builder.ecosystems.conan.resolve import Resolver
 from touchplate.builder.ecosystems.conan.revisions import package_revision, recipe_revision
 from touchplate.builder.errors import DefinitionError, HostLack
 from touchplate.builder.inputs.repository import RemoteFile, Repositories, Repository
@@ -80,16 +83,21 @@ class Remote:
         upload(self.site.pages, published, time=time)
         return published
 
-    def resolve(self, *answers: Graph, requires: Sequence[str] = ()) -> tuple[Requirement, ...]:
-        """What is found when the sandbox gives these answers, one after the other; the last for ever."""
+    def resolve(
+        self, *answers: Graph, requires: Sequence[str] = (), each: float = 0.0
+    ) -> tuple[Requirement, ...]:
+        """What is found when the sandbox gives these answers, one after the other; the last for ever. `each`:
+        seconds that the sandbox takes for one."""
         self.asked: list[Question] = []
 
-        def run(question: Question) -> Graph:
+        def run(question: Question, deadline: Deadline) -> Graph:
+            deadline.left(question.known)
             self.asked.append(question)
             return answers[min(len(self.asked), len(answers)) - 1]
 
         target = Target(OWN.revision, PackageInfo(requires=tuple(requires)), INFO.encode(), BUILT)
-        return Resolver(target, self.repositories, self.cache, run).resolve()
+        deadline = Deadline(lambda: each * len(self.asked))
+        return Resolver(target, self.repositories, self.cache, run, deadline).resolve()
 
 
 @pytest.fixture
@@ -200,6 +208,65 @@ def test_what_conaninfo_says_of_revision_and_package_is_taken_as_it_stands(remot
     assert found.package == older.revision
 
 
+def test_one_who_asks_for_a_revision_and_one_who_asks_for_any_are_served_by_the_same(remote: Remote) -> None:
+    older, newer = a_package("zlib", recipe=b"# older\n"), a_package("zlib", recipe=b"# newer\n")
+    remote.upload(older, time=BUILT - 5)
+    remote.upload(newer, time=BUILT - 1)
+    exact = f"zlib/1.0#{older.revision.rrev}"
+    for missing in (("zlib/1.0", exact), (exact, "zlib/1.0")):
+        assert remote.resolve(Graph(missing=missing), graph(older)) == (pins(older),)
+    other = f"zlib/1.0#{newer.revision.rrev}"
+    with pytest.raises(DefinitionError, match=f"requires {other}, and {exact} too; only one revision"):
+        remote.resolve(Graph(missing=("zlib/1.0", exact, other)))
+
+
+def test_a_package_that_is_needed_in_two_forms_is_refused_with_both(remote: Remote) -> None:
+    to_run, to_build = remote.upload(a_package("zlib")), a_package("zlib", info="[options]\na=1\n")
+    both = replace(graph(to_run), nodes=(*graph(to_run).nodes, graph(to_build).nodes[1]))
+    with pytest.raises(
+        DefinitionError, match=r"zlib/1\.0#.* in 2 forms, to run with and to build with"
+    ) as caught:
+        remote.resolve(Graph(missing=("zlib/1.0",)), both)
+    for one in (to_run, to_build):
+        assert str(one.revision.package_id) in str(caught.value)
+
+
+def test_a_package_that_no_upstream_has_is_described(remote: Remote) -> None:
+    zlib = remote.upload(a_package("zlib"))
+    own, node = graph(zlib).nodes
+    wants = replace(graph(zlib), nodes=(own, replace(node, package_id="e" * 40, conaninfo=INFO)))
+    said = rf"no package of it with the package id {'e' * 40} \(os=Linux, shared=False\); .* upload that"
+    with pytest.raises(DefinitionError, match=said):
+        remote.resolve(Graph(missing=("zlib/1.0",)), wants)
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ("[options]\nextra=x\n", "option 'extra' doesn't exist; Possible options are ['shared']"),
+        ("[options]\nfPIC=maybe\n", "'maybe' is not a valid 'options.fPIC' value."),
+        ("[settings]\nbuild_type=Any\n", "Invalid setting 'Any' is not a valid 'settings.build_type' value."),
+        ("[settings]\nflavour=1\n", "'settings.flavour' doesn't exist for 'settings'"),
+    ],
+)
+def test_a_requirement_that_was_built_for_what_its_recipe_does_not_take_is_named(
+    remote: Remote, info: str, said: str
+) -> None:
+    odd, zlib = remote.upload(a_package("odd", info=info)), remote.upload(a_package("zlib"))
+    missing = Graph(missing=("odd/1.0", "zlib/1.0"))
+    named = f"so says {CONANINFO} of odd/1.0, whose recipe does not take it"
+    with pytest.raises(DefinitionError, match=re.escape(said) + f"; {named}"):
+        remote.resolve(missing, graph(odd, zlib), Graph(error=said))
+    with pytest.raises(DefinitionError, match=r"cannot be told: 'zlib' is broken$"):
+        remote.resolve(missing, graph(odd, zlib), Graph(error="'zlib' is broken"))
+    told = parse_conaninfo(info.encode())
+    own = Pinned({**told.settings, **told.options}, ("zlib/1.0:ab",))
+    log = f"ERROR: {said}\n".encode()
+    assert said.split(";")[0] in str(explain_failure(log, own))
+    with pytest.raises(HostLack, match=r"of a requirement says it, of zlib/1\.0:ab; pin another package"):
+        explain_failure(log, replace(own, own={}))
+
+
 def test_a_compatible_package_is_taken_when_there_is_no_other(remote: Remote) -> None:
     zlib = remote.upload(a_package("zlib"))
     own, node = graph(zlib).nodes
@@ -268,8 +335,40 @@ def test_a_chain_without_end_is_given_up(remote: Remote, monkeypatch: pytest.Mon
     monkeypatch.setattr(resolve, "MAX_ROUNDS", 3)
     many = [remote.upload(a_package(f"part{number}")) for number in range(4)]
     answers = [Graph(missing=(one.revision.reference,)) for one in many]
-    with pytest.raises(DefinitionError, match="not all known after 3 rounds"):
+    with pytest.raises(DefinitionError, match="not all known after 3 rounds; write the definition by hand"):
         remote.resolve(*answers)
+
+
+def test_all_questions_together_have_a_time_after_which_a_person_is_told_what_to_write(
+    remote: Remote,
+) -> None:
+    first, second, third = (remote.upload(a_package(name)) for name in ("first", "second", "third"))
+    answers = [Graph(missing=(one.revision.reference,)) for one in (first, second, third)]
+    each = MAX_SECONDS / 2
+    with pytest.raises(DefinitionError, match=f"not all known after {MAX_SECONDS:g} seconds") as caught:
+        remote.resolve(*answers, each=each)
+    said = str(caught.value)
+    assert f"Known so far: {first.revision.recipe}" in said
+    assert "touchplate definition new PURL" in said
+    assert "`requirements` with uri, sha256 and size" in said
+    assert len(remote.asked) == 2
+    assert remote.resolve(Graph(missing=("first/1.0",)), graph(first), each=each / 2) == (pins(first),)
+
+
+def test_remotes_are_asked_nothing_more_when_that_time_is_over(remote: Remote) -> None:
+    zlib = remote.upload(a_package("zlib"))
+    for missing in ("zlib/1.0", "zlib/*"):
+        before = list(remote.site.asked)
+        with pytest.raises(DefinitionError, match="Known so far: nothing"):
+            remote.resolve(Graph(missing=(missing,)), each=MAX_SECONDS)
+        assert remote.site.asked == before
+    with pytest.raises(DefinitionError, match=f"Known so far: {zlib.revision.recipe}"):
+        remote.resolve(Graph(missing=("zlib/1.0",)), graph(zlib), each=MAX_SECONDS / 2)
+
+
+def test_of_many_recipes_that_are_known_some_are_named() -> None:
+    said = str(give_up("after 1 second", [f"part{number}" for number in range(SHOWN + 2)]))
+    assert said.endswith(f", part{SHOWN - 1} and 2 more")
 
 
 def test_a_range_over_more_versions_than_allowed_is_refused(
@@ -329,52 +428,9 @@ def test_a_package_id_that_conan_gives_no_more_is_named(remote: Remote) -> None:
     zlib = remote.upload(a_package("zlib"))
     own, node = graph(zlib).nodes
     other = replace(graph(zlib), nodes=(own, replace(node, package_id="b" * 40)))
-    with pytest.raises(DefinitionError, match=f"the package id {'b' * 40} here"):
+    said = f"the package id {'b' * 40} here, .*; upload the package {'b' * 40} of it, too"
+    with pytest.raises(DefinitionError, match=said):
         remote.resolve(Graph(missing=("zlib/1.0",)), graph(zlib), other)
-
-
-def node_answer(**changes: object) -> bytes:
-    """An answer of one node."""
-    node = {"recipe": "a/1#b", "package_id": "c", "binary": "Build", "compatible": [], "conaninfo": ""}
-    return json.dumps({"nodes": [{**node, **changes}], "used": []}).encode()
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"", b"[]", b"{}", b'{"missing": []}', b'{"missing": [1]}', b'{"missing": "a"}', b'{"error": 1}',
-        b'{"nodes": [1], "used": []}', b'{"nodes": [{}], "used": []}', b'{"nodes": []}', b'{"nodes": 1}',
-        json.dumps({"missing": [f"part{number}/1.0" for number in range(1000)]}).encode(),
-        json.dumps({"nodes": [{}] * 1000, "used": []}).encode(),
-        b'{"error": "' + b"x" * (2 << 20) + b'"}',
-    ],
-    ids=lambda data: data[:24].decode(),
-)  # fmt: skip
-def test_an_answer_that_is_none_is_refused(data: bytes) -> None:
-    with pytest.raises(DefinitionError):
-        parse_graph(data)
-
-
-@pytest.mark.parametrize(
-    "name", ["zlib/1.0#\x1b[2J", "zlib/1.0:\nab", "zlib/1.0 ", "\x9b", "a" * 600], ids=ascii
-)
-def test_names_that_would_disturb_a_terminal_are_refused(name: str) -> None:
-    said = ascii(name)[1:20]
-    for answer in (
-        json.dumps({"missing": [name]}).encode(),
-        json.dumps({"nodes": [], "used": [name]}).encode(),
-        node_answer(recipe=name),
-        node_answer(package_id=name),
-        node_answer(compatible=[name]),
-    ):
-        with pytest.raises(DefinitionError, match="is neither a reference nor a package id") as caught:
-            parse_graph(answer)
-        assert said in str(caught.value)
-        assert str(caught.value).isprintable()
-
-
-def test_an_answer_of_one_node_is_read() -> None:
-    assert parse_graph(node_answer()).nodes == (Node("a/1#b", "c", "Build"),)
 
 
 def test_what_differs_is_shown_in_short_lines(remote: Remote) -> None:
@@ -392,39 +448,6 @@ def test_requirements_of_more_bytes_than_the_limit_are_refused_where_they_stand(
         make_definition(definition_with(large))
     value = definition_with(large) | {"limits": {"fetch_bytes": 3 << 31}}
     assert requirements_of(make_definition(value))
-
-
-def test_what_conan_says_is_printed_without_control_characters() -> None:
-    assert parse_graph(b'{"error": "a\\u001b[31mb"}').error == "a\\x1b[31mb"
-    long = json.dumps({"error": "begin\n" + " where it was\n" * 100 + "end"}).encode()
-    said = parse_graph(long).error
-    assert said.startswith("begin; where it was; ")
-    assert said.endswith("; end")
-    assert len(said) < 500
-
-
-@pytest.mark.parametrize(
-    ("pattern", "version", "fits"),
-    [
-        ("1.3.Z", "1.3.1", True), ("1.3.Z", "1.3", True), ("1.3.Z", "1.31", False), ("1.0.Z", "1", True),
-        ("1.Y.Z", "1.9", True), ("1.Y.Z", "2.0", False), ("1.2.3", "1.2.3", True), ("1.2.3", "1.2.4", False),
-        ("1.2.3", "1.2.3-rc1", True), ("cci.2020", "cci.2020", True), ("cci.2020", "cci.2021", False),
-    ],
-)  # fmt: skip
-def test_versions_fit_as_far_as_conaninfo_says_them(pattern: str, version: str, fits: bool) -> None:
-    assert parse_reference(f"zlib/{pattern}").fits(version) is fits
-
-
-def test_references_are_read_as_conan_writes_them() -> None:
-    info = parse_conaninfo(b"[settings]\nos=Linux\n[requires]\nb1/1.0.Z@me/dev\nzlib/1.3.1#ab:cd\n")
-    assert info.requires == ("b1/1.0.Z@me/dev", "zlib/1.3.1#ab:cd")
-    found = find_required(info.requires, "zlib")
-    assert found is not None
-    assert (found.version, found.rrev, found.package_id) == ("1.3.1", "ab", "cd")
-    own = find_required(info.requires, "b1")
-    assert own is not None
-    assert (own.user, own.channel) == ("me", "dev")
-    assert find_required(info.requires, "png") is None
 
 
 def test_a_profile_says_of_requirements_what_they_were_built_for(remote: Remote) -> None:
@@ -449,6 +472,21 @@ def test_pins_are_grouped_by_recipe_and_package() -> None:
     assert group_requirements(OWN.revision, files[::-1]) == tuple(
         replace(one, files=one.files[::-1]) for one in (png, zlib)
     )
+
+
+@pytest.mark.parametrize("at", [-1, -6])
+def test_an_archive_with_another_byte_at_its_end_is_refused(remote: Remote, at: int) -> None:
+    """Its members are the same, and so is the revision."""
+    zlib = a_package("zlib")
+    data = bytearray(zlib.package[PACKAGE])
+    data[at] ^= 0x40
+    damaged = replace(zlib, package={**zlib.package, PACKAGE: bytes(data)})
+    assert package_revision(damaged.package) == zlib.revision.prev
+    remote.upload(damaged)
+    with pytest.raises(
+        DefinitionError, match=r"file=conan_package\.tgz.*: the archive is damaged: .*mend it"
+    ):
+        remote.resolve(Graph(missing=("zlib/1.0",)), graph(zlib))
 
 
 def file_of(published: Published, name: str) -> dict[str, Any]:

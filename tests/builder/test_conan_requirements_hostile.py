@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from tests.builder.conanparts import Published, Scene, contents, infer, tgz
 from tests.builder.requireparts import Family, library, upload
+from tests.builder.test_conan_pins import pins as pins_of
 
 from touchplate.builder.definitions.definition import Definition, make_definition
-from touchplate.builder.ecosystems.conan import archive, graph_plan
-from touchplate.builder.ecosystems.conan.definition import details_of
-from touchplate.builder.ecosystems.conan.reference import CONANINFO, PACKAGE
+from touchplate.builder.ecosystems.conan import archive, deadline, graph_plan
+from touchplate.builder.ecosystems.conan.conaninfo import package_id_of
+from touchplate.builder.ecosystems.conan.definition import details_of, format_pin
+from touchplate.builder.ecosystems.conan.reference import CONANINFO, MANIFEST, PACKAGE
 from touchplate.builder.ecosystems.conan.requirements import group_requirements
 from touchplate.builder.ecosystems.conan.revisions import package_revision
 from touchplate.builder.errors import DefinitionError, HostLack
+from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.rebuild import Rebuild, rebuild
 
 HERE_CODE = 1_500_000_000
@@ -62,12 +65,79 @@ def test_a_loop_of_requirements_is_refused_and_named(stage: Scene, family: Famil
         infer(stage, family.static)
 
 
-def test_a_recipe_of_another_name_under_this_one_is_not_built_with(stage: Scene, family: Family) -> None:
-    only_base(stage, with_recipe(family, library("other")))
-    done = run(stage, family.static)
-    assert done.failure is not None
-    assert (done.failure.phase, done.failure.reason) == ("build", "exit-status")
-    assert "the recipe says that it is other/1.0, and base/1.0 is asked for" in done.failure.detail
+def pinned_by_hand(one: Scene, family: Family, base: Published) -> tuple[Definition, tuple[RemoteFile, ...]]:
+    """The definition of a package whose author pins another `base/1.0`, and what is published."""
+    found = infer(one, family.static)
+    upload(one.site.pages, base, time=HERE_CODE)
+    files = {name: data for name, data in base.recipe.items() if name != MANIFEST}
+    pins = pins_of(replace(base, recipe=files)).files
+    value = {**value_of(found.definition), "requirements": [format_pin(file) for file in pins]}
+    return make_definition(value), found.published
+
+
+OLD = library("base").replace('version = "1.0"', 'version = "0.9"')
+"""A recipe whose files say that it is another version than the one that it is served as."""
+
+
+@pytest.mark.parametrize(("recipe", "says"), [(library("other"), "other/1.0"), (OLD, "base/0.9")])
+def test_a_recipe_of_another_name_or_version_under_this_one_is_refused(
+    stage: Scene, family: Family, recipe: str, says: str
+) -> None:
+    only_base(stage, with_recipe(family, recipe))
+    said = f"cannot be told: the recipe of base/1.0 says that it is {says}; its remote serves another"
+    with pytest.raises(DefinitionError, match=said):
+        infer(stage, family.static)
+
+
+def test_nothing_is_said_about_a_package_whose_definition_pins_a_recipe_of_another_version(
+    stage: Scene, family: Family
+) -> None:
+    definition, published = pinned_by_hand(stage, family, with_recipe(family, OLD))
+    said = "of its requirements, the recipe of base/1.0 says that it is base/0.9; pin the one that is meant"
+    with pytest.raises(HostLack, match=said):
+        rebuild(stage.workshop, definition, published)
+
+
+def with_info(family: Family, info: bytes) -> Published:
+    """`base/1.0` built for something else."""
+    package = {**family.base.package, CONANINFO: info}
+    prev = package_revision({name: package[name] for name in (PACKAGE, CONANINFO)})
+    revision = family.base.revision.package_of(package_id_of(info), prev)
+    return replace(family.base, revision=revision, package=package)
+
+
+def test_a_pinned_package_to_whose_id_no_profile_leads_is_named_beside_the_one_that_is_wanted(
+    stage: Scene, family: Family
+) -> None:
+    base = family.base
+    other = with_info(family, base.package[CONANINFO] + b"[conf]\ntools.build:cflags=['-O3']\n")
+    definition, published = pinned_by_hand(stage, family, other)
+    wanted, pinned = base.revision.package_id, other.revision.package_id
+    said = f"base/1.0 with the package id {wanted}, and its definition pins the package {pinned}, .*instead"
+    with pytest.raises(HostLack, match=said):
+        rebuild(stage.workshop, definition, published)
+
+
+def test_a_pinned_package_with_an_option_that_its_recipe_does_not_take_is_named(
+    stage: Scene, family: Family
+) -> None:
+    info = family.base.package[CONANINFO].replace(b"[options]\n", b"[options]\nextra=1\n")
+    other = with_info(family, info)
+    definition, published = pinned_by_hand(stage, family, other)
+    pinned = f"base/1.0:{other.revision.package_id}"
+    with pytest.raises(
+        HostLack, match=f"option 'extra' doesn't exist: {CONANINFO} of a requirement .* {pinned}"
+    ):
+        rebuild(stage.workshop, definition, published)
+
+
+def test_python_requires_that_go_round_in_a_circle_are_refused(stage: Scene, family: Family) -> None:
+    code = replace(family.base, revision=replace(family.base.revision, name="code"))
+    recipe = library("code", 'python_requires = "base/1.0"')
+    upload(stage.site.pages, code.edited(conanfile=recipe), time=HERE_CODE)
+    only_base(stage, with_recipe(family, library("base", 'python_requires = "code/1.0"')))
+    with pytest.raises(DefinitionError, match=r"base/1\.0.*do python_requires go round in a circle\?"):
+        infer(stage, family.static)
 
 
 def test_files_that_are_not_those_of_the_package_revision_are_refused(stage: Scene, family: Family) -> None:
@@ -105,7 +175,10 @@ def test_other_bytes_than_the_pinned_ones_are_refused(stage: Scene, family: Fami
     for number in range(len(details_of(definition).requirements)):
         value = value_of(definition)
         value["requirements"][number]["sha256"] = "0" * 64
-        with pytest.raises(DefinitionError, match=f"has sha256 .* {'0' * 64} is asked for"):
+        said = (
+            f"has sha256 .* {'0' * 64} is asked for; it is pinned as a requirement: its upstream has to serve"
+        )
+        with pytest.raises(DefinitionError, match=said):
             rebuild(stage.workshop, make_definition(value), infer(stage, family.static).published)
 
 
@@ -228,7 +301,17 @@ def test_a_recipe_of_a_requirement_without_end_is_stopped(
 ) -> None:
     monkeypatch.setattr(graph_plan, "LIMITS", replace(graph_plan.LIMITS, wall_seconds=8.0))
     only_base(stage, with_recipe(family, "import time\nwhile True: time.sleep(1)\n" + library("base")))
-    with pytest.raises(DefinitionError, match="requirements cannot be told: not done after 8 seconds"):
+    said = "requirements cannot be told: not done after 8 seconds; write the definition by hand"
+    with pytest.raises(DefinitionError, match=said):
+        infer(stage, family.static)
+
+
+def test_a_recipe_without_end_does_not_outlast_what_all_questions_may_take(
+    stage: Scene, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "MAX_SECONDS", 12.0)
+    only_base(stage, with_recipe(family, "import time\nwhile True: time.sleep(1)\n" + library("base")))
+    with pytest.raises(DefinitionError, match=f"not all known after 12 seconds.*{family.base.revision.name}"):
         infer(stage, family.static)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.builder.test_conan_pins import WHOLE, definition_with
 
+from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.failure import MAX_LINES, join_first
 
@@ -31,6 +33,6 @@ def test_no_more_lines_are_read_than_are_shown() -> None:
     ],
 )
 def test_what_a_build_prints_reaches_no_terminal_as_it_is(ecosystem: str, log: bytes) -> None:
-    found = find_ecosystem(ecosystem)
-    assert found.explain_failure(log) == "\\x1b[31mred\ufffd"
-    assert found.explain_failure(b"fine\n") is None
+    found, definition = find_ecosystem(ecosystem), make_definition(definition_with(WHOLE))
+    assert found.explain_failure(definition, log) == "\\x1b[31mred\ufffd"
+    assert found.explain_failure(definition, b"fine\n") is None

@@ -180,8 +180,11 @@ class Ecosystem(Protocol):
         """Set what two builds gave for one output beside each other, to say where they differ."""
         ...
 
-    def explain_failure(self, log: bytes) -> str | None:
-        """What the output of a failed command says, on one line; None when it says nothing that is known."""
+    def explain_failure(self, definition: Definition, log: bytes) -> str | None:
+        """What the output of a failed command says, on one line; None when it says nothing that is known.
+
+        Raises HostLack where it says that `definition` is wrong about its inputs, and nothing of the package.
+        """
         ...
 
 

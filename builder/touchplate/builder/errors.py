@@ -60,6 +60,10 @@ DETAIL_CHARS = 2000
 """Longest `detail` of a failure, in characters: it is signed into a statement, not a place for a log."""
 
 
+UNKNOWN_FIELD = "unknown-field"
+"""Reason of a DefinitionError: among its mistakes is a field that a later version may know."""
+
+
 class BuilderError(TouchplateError):
     """Base of all builder errors. `reason` is a stable kebab-case word; `str()` is the message."""
 
@@ -96,10 +100,10 @@ class DefinitionError(BuilderError):
         self.mistakes = tuple(mistakes)
 
     @classmethod
-    def listing(cls, mistakes: Iterable[Mistake]) -> "DefinitionError":
+    def listing(cls, mistakes: Iterable[Mistake], *, reason: str | None = None) -> "DefinitionError":
         """All of `mistakes` as one error. One broken part is often seen twice; each text is said once."""
         found = sorted(set(mistakes))
-        return cls("; ".join(dict.fromkeys(map(str, found))), mistakes=found)
+        return cls("; ".join(dict.fromkeys(map(str, found))), reason=reason, mistakes=found)
 
 
 class PhaseFailed(BuilderError):  # noqa: N818  the word of the comparison format, and not every one is an error

@@ -25,7 +25,7 @@ from touchplate.builder.attestation.evidence import EvidenceServer
 from touchplate.builder.attestation.keys import read_signer
 from touchplate.builder.definitions.definition import Definition, parse_definition
 from touchplate.builder.ecosystems.registry import find_ecosystem
-from touchplate.builder.errors import KEY_UNUSABLE, NOT_PINNED, DefinitionError, HostLack
+from touchplate.builder.errors import KEY_UNUSABLE, NOT_PINNED, UNKNOWN_FIELD, DefinitionError, HostLack
 from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.inputs.upstream_option import parse_upstreams
 from touchplate.builder.queue.client import QueueClient, ServerError
@@ -155,7 +155,9 @@ def run_task(task: Task) -> int:
         except LeaseLostError:
             _say("the job was taken away")
         except DefinitionError as error:
-            _tell(queue.fail, task, str(error))
+            # Fleets are brought to a new version one machine after the other.
+            end = queue.give_back if error.reason == UNKNOWN_FIELD else queue.fail
+            _tell(end, task, str(error))
         except AnswerError as error:
             end = queue.fail if is_refused_for_good(error) else queue.give_back
             _tell(end, task, f"the log answered: {error.reason}: {error}")

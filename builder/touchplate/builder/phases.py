@@ -226,12 +226,7 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
         raise PhaseFailed("fetch", "too-large", detail)
     pinned = frozenset(pinned_inputs(plan.pinned))
     if lacking := pinned.difference(lock.inputs):
-        one = min(lacking, key=lambda each: (each.upstream, each.path))
-        raise HostLack(
-            f"the lock lacks {one.upstream}/{one.path} of sha256 {one.sha256}, which the definition names; "
-            "give the upstream the name that it has in the lock",
-            reason=UPSTREAM_FAILED,
-        )
+        raise _lacks_pinned(min(lacking, key=lambda each: (each.upstream, each.path)), lock)
     for one in lock.inputs:
         if (one.upstream, one.path) in plan.forbidden.paths:
             detail = f"{one.upstream}/{one.path} is the published file that the build has to make"
@@ -246,6 +241,21 @@ def check_lock(plan: BuildPlan, lock: InputLock) -> None:
             raise HostLack(detail, reason=UPSTREAM_FAILED)
         if is_metadata(one.path) and not plan.allow_metadata:
             raise PhaseFailed("fetch", "refused-input", f"{one.upstream}/{one.path} changes from day to day")
+
+
+def _lacks_pinned(one: LockedInput, lock: InputLock) -> HostLack:
+    """A lock of somebody else names upstreams as they are called there."""
+    named = sorted(
+        {each.upstream for each in lock.inputs if (each.path, each.sha256) == (one.path, one.sha256)}
+    )
+    remedy = (
+        f"it is called {named[0]!r} there: --upstream {named[0]}=URL,…" if named else "it is another build's"
+    )
+    return HostLack(
+        f"the lock lacks {one.upstream}/{one.path} of sha256 {one.sha256}, which the definition names; "
+        + remedy,
+        reason=UPSTREAM_FAILED,
+    )
 
 
 def check_inputs(plan: BuildPlan, lock: InputLock, cache: Cache) -> None:

@@ -342,7 +342,8 @@ def _check_sources(plan: BuildPlan, sources: Sequence[RemoteFile]) -> None:
 
 def _failure(definition: Definition, error: PhaseFailed) -> Failure:
     detail = error.detail
-    if error.failure == "exit-status" and (said := definition.ecosystem.explain_failure(error.log)):
+    explain = definition.ecosystem.explain_failure
+    if error.failure == "exit-status" and (said := explain(definition, error.log)):
         detail = f"{detail.partition(';')[0]}; {said}"[:DETAIL_CHARS]
     return Failure(error.phase, error.failure, detail)
 

@@ -7,11 +7,15 @@ import pytest
 from tests.builder.queue.queuehost import WORKER, Host, queue_host
 from tests.builder.queue.test_work import add
 from tests.builder.sandboxes import require_sandbox
+from tests.builder.test_conan_pins import WHOLE, definition_with
 
 from touchplate.base.http import AddressRules, HTTPClient
 from touchplate.builder import job
-from touchplate.builder.errors import NOT_PINNED, HostLack
+from touchplate.builder.definitions.definition import make_definition
+from touchplate.builder.errors import NOT_PINNED, BuilderError, DefinitionError, HostLack
 from touchplate.builder.queue.client import QueueClient
+from touchplate.builder.queue.jobs import Job
+from touchplate.verify.usage import read_version
 
 
 @pytest.fixture
@@ -21,19 +25,39 @@ def host(tmp_path: Path) -> Iterator[Host]:
         yield one
 
 
-@pytest.mark.parametrize(("reason", "state"), [(NOT_PINNED, "failed"), ("disk-full", "waiting")])
-def test_what_every_host_lacks_is_not_tried_on_another(
-    host: Host, monkeypatch: pytest.MonkeyPatch, reason: str, state: str
-) -> None:
-    def lack(_task: job.Task, _queue: QueueClient) -> None:
-        raise HostLack("libogg/1.3.5", reason=reason)
+def end_with(host: Host, monkeypatch: pytest.MonkeyPatch, error: BuilderError, name: str = "lacking") -> Job:
+    """A job whose work ends with this error, as the queue has it then."""
 
-    monkeypatch.setattr(job, "_run", lack)
-    number, _ = add(host, "lacking")
+    def fail(_task: job.Task, _queue: QueueClient) -> None:
+        raise error
+
+    monkeypatch.setattr(job, "_run", fail)
+    number, _ = add(host, name)
     settings = job.Settings(f"{host.url}/builder", f"{host.url}/log", WORKER, "", "", None, (), "")
     with HTTPClient(AddressRules(anything=True)) as client:
         lease = QueueClient(f"{host.url}/builder/jobs", client, WORKER).lease("one")
     assert lease is not None
     job.run_task(job.Task(settings, "", lease))
-    ended = host.queue.find(number)
+    return host.queue.find(number)
+
+
+@pytest.mark.parametrize(("reason", "state"), [(NOT_PINNED, "failed"), ("disk-full", "waiting")])
+def test_what_every_host_lacks_is_not_tried_on_another(
+    host: Host, monkeypatch: pytest.MonkeyPatch, reason: str, state: str
+) -> None:
+    ended = end_with(host, monkeypatch, HostLack("libogg/1.3.5", reason=reason))
     assert (ended.state, ended.detail) == (state, f"{reason}: libogg/1.3.5")
+
+
+def test_a_definition_for_a_later_version_is_left_to_a_worker_that_has_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DefinitionError) as later:
+        make_definition(definition_with(WHOLE) | {"rehearsals": 2})
+    ended = end_with(host, monkeypatch, later.value)
+    assert ended.state == "waiting"
+    assert "rehearsals: is unknown; known here: version, name" in ended.detail
+    assert f"this is touchplate {read_version()}, and a later one may know it" in ended.detail
+    with pytest.raises(DefinitionError) as wrong:
+        make_definition(definition_with([]))
+    assert end_with(host, monkeypatch, wrong.value, "wrong").state == "failed"

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from touchplate.builder.definitions.yamlcore import Document, Value
-from touchplate.builder.errors import DefinitionError, Mistake
+from touchplate.builder.errors import UNKNOWN_FIELD, DefinitionError, Mistake
 from touchplate.builder.plan import check_relative
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.names import parse_upstream_uri
 from touchplate.verify.purl import PackageURL, parse_purl
+from touchplate.verify.usage import read_version
 
 MAX_TEXT = 4096
 """Characters of one text value: arguments and paths are far below."""
@@ -58,6 +59,7 @@ class Reader:
         self._mistakes = list(document.mistakes)
         self._absent: dict[str, str] = {}
         """Path of what is missing, or has no parts where it should → what is said of it, and is enough."""
+        self._has_later = False
 
     def mistake(self, path: str, text: str) -> None:
         """Note a mistake at `path`."""
@@ -67,7 +69,8 @@ class Reader:
         """Raise one DefinitionError with all mistakes, if there are any."""
         if self._mistakes:
             heard = [one for one in self._mistakes if not self._is_said(one)]
-            raise DefinitionError.listing(heard or self._mistakes)
+            reason = UNKNOWN_FIELD if self._has_later else None
+            raise DefinitionError.listing(heard or self._mistakes, reason=reason)
 
     def _is_said(self, mistake: Mistake) -> bool:
         """Whether a mistake only follows from what is missing around it."""
@@ -101,14 +104,21 @@ class Reader:
         for name, item in value.items():
             where = f"{path}.{name}" if path else name
             if name not in required and name not in optional:
-                known = ", ".join((*required, *optional))
-                self.mistake(where, f"is unknown; known here: {known}")
+                self._unknown(where, ", ".join((*required, *optional)))
             elif item is None:
                 self._missing(where, "has no value; give it one, or leave the line out")
         for name in required:
             if name not in value:
                 self.mistake(path, f"lacks {name}; add it")
                 self._absent.setdefault(f"{path}.{name}" if path else name, "")
+
+    def _unknown(self, path: str, known: str) -> None:
+        text = f"is unknown; known here: {known}"
+        if "." not in path:
+            # Fields are added at the top, and whoever wrote this may have a later version.
+            text += f"; this is touchplate {read_version()}, and a later one may know it"
+            self._has_later = True
+        self.mistake(path, text)
 
     def _missing(self, path: str, text: str) -> None:
         self._absent.setdefault(path, text)

@@ -46,6 +46,20 @@ def digest_members(data: bytes) -> dict[str, MemberDigests]:
         raise ArchiveError(f"the archive cannot be read: {error}") from error
 
 
+def check_whole(data: bytes) -> None:
+    """Refuse (ArchiveError) an archive whose own checksum, length or end is wrong: whoever unpacks it may see
+    that, or stop reading before."""
+    total = 0
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            while piece := stream.read(MIB):
+                total += len(piece)
+                if total > MAX_UNPACKED_BYTES:
+                    raise ArchiveError(f"the archive unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+    except TAR_DAMAGE as error:
+        raise ArchiveError(f"the archive is damaged: {error}") from error
+
+
 class _Walk:
     def __init__(self, data: bytes) -> None:
         self._reader = TarReader(gzip.GzipFile(fileobj=io.BytesIO(data)), MAX_UNPACKED_BYTES)

@@ -19,7 +19,7 @@ from touchplate.builder.ecosystems.conan.definition import (
     read_details,
     read_source_uri,
 )
-from touchplate.builder.ecosystems.conan.failure import explain_failure
+from touchplate.builder.ecosystems.conan.failure import Pinned, explain_failure
 from touchplate.builder.ecosystems.conan.graph_plan import find_requirements
 from touchplate.builder.ecosystems.conan.infer import infer
 from touchplate.builder.ecosystems.conan.plan import ConanTools, describe_tools, make_plan, place_files
@@ -166,6 +166,9 @@ class ConanEcosystem:
         name = package.file_name
         return compare(first.path.read_bytes(), other.path.read_bytes(), name, self.stabilizers)
 
-    def explain_failure(self, log: bytes) -> str | None:
+    def explain_failure(self, definition: Definition, log: bytes) -> str | None:
         """Errors of Conan and of compilers."""
-        return explain_failure(log)
+        details = details_of(definition)
+        packages = (one.package for one in group_requirements(None, details.requirements))
+        pins = tuple(f"{one.reference}:{one.package_id}" for one in packages if one is not None)
+        return explain_failure(log, Pinned({**details.settings, **details.options}, pins))

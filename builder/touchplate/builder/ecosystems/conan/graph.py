@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from touchplate.builder.comparison.contents import printable
+from touchplate.builder.ecosystems.conan.deadline import Deadline
 from touchplate.builder.ecosystems.conan.requirements import MAX_REQUIREMENTS, FetchedRequirement
 from touchplate.builder.errors import DefinitionError
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import JSON, parse_json
 
 MAX_ANSWER_BYTES = 1024 * 1024
-"""Of one answer: a hundred recipes with their ids have 100 kB."""
+"""Of one answer: a hundred recipes with their ids and settings have 200 kB."""
 
 NAME = re.compile(r"[!-~]{0,512}")
 """A reference, or the id of a package: Conan's have 400 characters at most. They are shown to people."""
@@ -31,6 +32,11 @@ class Question:
     requirements: tuple[FetchedRequirement, ...]
     versions: Mapping[str, tuple[str, ...]]
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What is required, as far as it is known, for people."""
+        return tuple(str(one.requirement) for one in self.requirements)
+
 
 @dataclass(frozen=True)
 class Node:
@@ -44,7 +50,7 @@ class Node:
     compatible: tuple[str, ...] = ()
     """Ids of packages that it would take in its place."""
     conaninfo: str = ""
-    """Text of the conaninfo.txt that it would get; only of what is built."""
+    """Text of the conaninfo.txt that it would get."""
 
     @property
     def is_built(self) -> bool:
@@ -69,8 +75,8 @@ class Graph:
     """Recipes that were read, with their revisions."""
 
 
-Run = Callable[[Question], Graph]
-"""Ask Conan in a sandbox. Raises DefinitionError for a recipe that fails, HostLack."""
+Run = Callable[[Question, Deadline], Graph]
+"""Ask Conan in a sandbox. Raises DefinitionError for a recipe that fails or takes too long, HostLack."""
 
 
 def parse_graph(data: bytes) -> Graph:

@@ -1,11 +1,14 @@
 """Asks Conan in a sandbox what a recipe requires: a plan that builds nothing; its output is the graph."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from touchplate.builder.backend import Backend, open_sandboxed
 from touchplate.builder.cache import Cache
+from touchplate.builder.ecosystems.conan.choice import Target
+from touchplate.builder.ecosystems.conan.deadline import BY_HAND, Deadline
 from touchplate.builder.ecosystems.conan.failure import explain_errors
 from touchplate.builder.ecosystems.conan.graph import MAX_ANSWER_BYTES, Graph, Question, parse_graph
 from touchplate.builder.ecosystems.conan.plan import (
@@ -20,9 +23,9 @@ from touchplate.builder.ecosystems.conan.plan import (
 from touchplate.builder.ecosystems.conan.profile import format_profile
 from touchplate.builder.ecosystems.conan.reference import Revision
 from touchplate.builder.ecosystems.conan.requirements import Requirement, required_lines
-from touchplate.builder.ecosystems.conan.resolve import Resolver, Target
+from touchplate.builder.ecosystems.conan.resolve import Resolver
 from touchplate.builder.ecosystems.conan.tools import CONAN_INSIDE, Conan, default_conan, need_conan
-from touchplate.builder.errors import DefinitionError, PhaseFailed
+from touchplate.builder.errors import DefinitionError, PhaseFailed, needing_disk
 from touchplate.builder.inputs.lock import make_lock, pinned_inputs
 from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.plan import BUILD_FOLDER, GIB, BuildPlan, Limits, Phase, Quiet
@@ -34,7 +37,8 @@ from touchplate.verify.jcs import JSONValue, format_json
 OUTPUT = "out/graph.json"
 
 LIMITS = Limits(wall_seconds=300.0, workspace_bytes=GIB, memory_bytes=2 * GIB, output_bytes=MAX_ANSWER_BYTES)
-"""Reading a hundred recipes takes seconds; packages of requirements are not unpacked, recipes are."""
+"""Of one question: reading a hundred recipes takes seconds; packages of requirements are not unpacked,
+recipes are. How long all of them may take together: `deadline.py`."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,17 @@ class GraphMaker:
     backend: Backend
     cache: Cache
 
-    def ask(self, question: Question) -> Graph:
-        """Run Conan, offline. Raises DefinitionError for a recipe that fails, HostLack."""
-        plan = self._plan(question)
+    def ask(self, question: Question, deadline: Deadline) -> Graph:
+        """Run Conan, offline. Raises DefinitionError for a recipe that fails or takes too long, HostLack."""
+        seconds = min(LIMITS.wall_seconds, math.ceil(deadline.left(question.known)))
+        plan = replace(self._plan(question), limits=replace(LIMITS, wall_seconds=seconds))
         try:
             result = self.backend.build(plan, make_lock(pinned_inputs(plan.pinned)), self.cache, Quiet())
         except PhaseFailed as failed:
             said = explain_errors(failed.log) or failed.detail
+            if failed.failure == "timeout":
+                deadline.left(question.known)  # raises when it was not this question that took too long
+                said = f"{failed.detail}; {BY_HAND}"
             raise DefinitionError(f"its requirements cannot be told: {said}") from failed
         return parse_graph(result.outputs[OUTPUT].path.read_bytes())
 
@@ -84,7 +92,6 @@ class GraphMaker:
             environment={"CONAN_HOME": CONAN_HOME},
             files=files,
             outputs=(OUTPUT,),
-            limits=LIMITS,
             pinned=tuple(file for one in question.requirements for file in one.inputs),
         )
 
@@ -106,7 +113,8 @@ def find_requirements(
 ) -> tuple[Requirement, ...]:
     """See `Resolver.resolve`. `recipe`: files of the recipe; `settings`: of the profile."""
     with locked_folder(workshop.data, TREE) as tree:
-        place_files(recipe, tree)
+        with needing_disk("cannot write the recipe", workshop.data):
+            place_files(recipe, tree)
         maker = GraphMaker(
             recipe=target.revision.recipe,
             settings=settings,
@@ -118,9 +126,9 @@ def find_requirements(
             cache=workshop.cache,
         )
 
-        def ask(question: Question) -> Graph:
+        def ask(question: Question, deadline: Deadline) -> Graph:
             known = len(question.requirements)
             workshop.display.step(f"infer: what it requires ({known} recipes so far)")
-            return maker.ask(question)
+            return maker.ask(question, deadline)
 
         return Resolver(target, workshop.repositories, workshop.cache, ask).resolve()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.conan.archive import digest_members
+from touchplate.builder.ecosystems.conan.choice import Target
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, parse_conaninfo
 from touchplate.builder.ecosystems.conan.definition import EPOCH, OUTPUTS, format_pin
 from touchplate.builder.ecosystems.conan.profile import complete_settings
@@ -24,7 +25,6 @@ from touchplate.builder.ecosystems.conan.reference import (
 )
 from touchplate.builder.ecosystems.conan.remote import read_package, read_recipe
 from touchplate.builder.ecosystems.conan.requirements import Requirement, pin_files
-from touchplate.builder.ecosystems.conan.resolve import Target
 from touchplate.builder.ecosystems.conan.tools import default_conan, default_gcc
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.inputs.repository import RemoteFile, Repositories

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from touchplate.base.errors import StorageError
 from touchplate.builder.cache import Cache
 from touchplate.builder.definitions.definition import SourceFile
+from touchplate.builder.ecosystems.conan.archive import check_whole
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo, parse_conaninfo
 from touchplate.builder.ecosystems.conan.profile import RequiredLines
 from touchplate.builder.ecosystems.conan.reference import (
@@ -23,8 +24,8 @@ from touchplate.builder.ecosystems.conan.reference import (
     revision_of,
 )
 from touchplate.builder.ecosystems.conan.remote import check_package, check_recipe
-from touchplate.builder.errors import DefinitionError, storage_lack
-from touchplate.builder.inputs.repository import RemoteFile, Repositories
+from touchplate.builder.errors import ArchiveError, DefinitionError, storage_lack
+from touchplate.builder.inputs.repository import RemoteFile, Repositories, Repository
 from touchplate.builder.plan import REPOSITORY_FOLDER, PinnedInput
 from touchplate.verify.jcs import JSONValue
 from touchplate.verify.purl import parse_purl
@@ -35,6 +36,9 @@ have about 60."""
 
 MAX_FILES = 5 * MAX_REQUIREMENTS
 """Of all of them: up to three of a recipe, two of a package."""
+
+ARCHIVE = ".tgz"
+"""How the names of archives end."""
 
 _OF_RECIPE = (CONANFILE, EXPORTED, EXPORTED_SOURCES)
 _OF_PACKAGE = (PACKAGE, CONANINFO)
@@ -139,7 +143,7 @@ def fetch_requirement(
     for file in requirement.files:
         purl = parse_purl(file.uri)
         path = revision_of(purl).path(purl.file_name)
-        found = repository.need_exact(path, file.sha256)
+        found = _need_pinned(repository, path, file.sha256)
         if len(found.data) != file.size:
             raise DefinitionError(
                 f"{file.uri} has {len(found.data)} bytes, and the definition says {file.size}"
@@ -156,6 +160,9 @@ def fetch_requirement(
     if requirement.package is not None:
         check_package(requirement.package, package)
         info, digest = parse_conaninfo(package[CONANINFO].data), package[CONANINFO].sha256
+    for named in (*recipe, *package.values()):
+        if named.path.endswith(ARCHIVE):
+            _check_whole(named)
     return FetchedRequirement(requirement, repository.upstream.name, tuple(inputs), info, digest)
 
 
@@ -190,6 +197,23 @@ def required_lines(
             for key, value in sorted(one.info.options.items())
         ),
     )
+
+
+def _need_pinned(repository: Repository, path: str, sha256: str) -> RemoteFile:
+    try:
+        return repository.need_exact(path, sha256)
+    except DefinitionError as error:
+        raise DefinitionError(
+            f"{error}; it is pinned as a requirement: its upstream has to serve it as it was, or what is "
+            "there now has to be pinned"
+        ) from error
+
+
+def _check_whole(file: RemoteFile) -> None:
+    try:
+        check_whole(file.data)
+    except ArchiveError as error:
+        raise DefinitionError(f"{file.uri}: {error}; its upstream has to mend it") from error
 
 
 def _keep(cache: Cache, file: RemoteFile) -> None:

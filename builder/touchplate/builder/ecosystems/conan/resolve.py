@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from touchplate.builder.cache import Cache
-from touchplate.builder.definitions.definition import SourceFile
-from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo
+from touchplate.builder.ecosystems.conan.choice import Pin, Target, check_graph
+from touchplate.builder.ecosystems.conan.deadline import Deadline, give_up
 from touchplate.builder.ecosystems.conan.graph import Graph, Node, Question, Run
-from touchplate.builder.ecosystems.conan.reference import Revision
+from touchplate.builder.ecosystems.conan.misfit import describe, find_culprits
+from touchplate.builder.ecosystems.conan.reference import CONANINFO, Revision
 from touchplate.builder.ecosystems.conan.remote import (
     NO_REMOTE,
     list_references,
@@ -55,32 +56,6 @@ MAX_COMPATIBLE = 40
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Target:
-    """The package whose requirements are looked for."""
-
-    revision: Revision
-    info: PackageInfo
-    """Its conaninfo.txt, read; and as published:"""
-    conaninfo: bytes
-    time: int
-    """When it was built, as its manifest says, in Unix seconds."""
-
-
-@dataclass
-class _Pin:
-    """What was chosen of one recipe so far."""
-
-    recipe: Revision
-    repository: Repository
-    files: tuple[SourceFile, ...]
-    package: Revision | None = None
-
-    @property
-    def requirement(self) -> Requirement:
-        return Requirement(self.recipe, self.package, self.files)
-
-
 @dataclass
 class Resolver:
     """Finds the requirements of one package. `run`: asks Conan in a sandbox (`graph.py`)."""
@@ -89,7 +64,9 @@ class Resolver:
     repositories: Repositories
     cache: Cache
     run: Run
-    _pins: dict[str, _Pin] = field(default_factory=dict)
+    deadline: Deadline = field(default_factory=Deadline)
+    """For all of it. The files of one recipe or package that are on their way are waited for."""
+    _pins: dict[str, Pin] = field(default_factory=dict)
     """By reference without revision."""
     _versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Pattern of a range → references that it may choose among."""
@@ -101,27 +78,50 @@ class Resolver:
         Raises DefinitionError when it cannot be told, or is not to be had; HostLack.
         """
         for _ in range(MAX_ROUNDS):
-            graph = self.run(Question(self._fetch(), dict(self._versions)))
+            graph = self.run(Question(self._fetch(), dict(self._versions)), self.deadline)
             if graph.error:
-                raise DefinitionError(f"its requirements cannot be told: {graph.error}")
-            for missing in graph.missing:
-                self._find(missing)
+                raise DefinitionError(
+                    f"its requirements cannot be told: {graph.error}" + self._whose(graph.error)
+                )
+            self._find_all(graph.missing)
             if not graph.missing and not self._choose_packages(graph):
-                self._check(graph)
+                check_graph(graph, self.target, self._pin_of)
                 pins = [pin for pin in self._pins.values() if str(pin.recipe) in graph.used]
                 return tuple(sorted((pin.requirement for pin in pins), key=lambda one: one.recipe.reference))
-        raise DefinitionError(f"its requirements are not all known after {MAX_ROUNDS} rounds")
+        raise give_up(f"after {MAX_ROUNDS} rounds", self._known)
+
+    @property
+    def _known(self) -> tuple[str, ...]:
+        return tuple(str(pin.requirement) for pin in self._pins.values())
+
+    def _whose(self, said: str) -> str:
+        """Which requirement an error about the profile is about."""
+        return find_culprits(said, ((one.reference, one.info) for one in self._fetched.values()))
+
+    def _need_time(self) -> None:
+        """Before anything is asked of a remote."""
+        self.deadline.left(self._known)
 
     def _fetch(self) -> tuple[FetchedRequirement, ...]:
         for pin in self._pins.values():
+            self._need_time()
             key = str(pin.requirement)
             if key not in self._fetched:
                 self._fetched[key] = fetch_requirement(pin.requirement, self.repositories, self.cache)
         return tuple(self._fetched[str(pin.requirement)] for pin in self._pins.values())
 
-    def _find(self, missing: str) -> None:
+    def _find_all(self, missing: Sequence[str]) -> None:
+        """Look for what is missing; what is asked for by its revision first, since that serves those who ask
+        for any of this version, too."""
+        before = (len(self._pins), len(self._versions))
+        references = {each: parse_reference(each) for each in missing}
+        for each in sorted(missing, key=lambda one: references[one].rrev is None):
+            self._find(each, references[each])
+        if missing and before == (len(self._pins), len(self._versions)):
+            raise DefinitionError(f"its requirements cannot be told: {missing[0]} is asked for twice")
+
+    def _find(self, missing: str, reference: Reference) -> None:
         """Look for a recipe, or for the versions that a range may choose among."""
-        reference = parse_reference(missing)
         if reference.version == ANY:
             if missing in self._versions:
                 raise DefinitionError(f"its requirements cannot be told: {missing} is asked for twice")
@@ -131,9 +131,12 @@ class Resolver:
         if key == self.target.revision.reference:
             raise DefinitionError(f"{key} requires itself")
         if key in self._pins:
-            raise DefinitionError(
-                f"it requires {missing}, and {self._pins[key].recipe} too; only one revision is possible"
-            )
+            pinned = self._pins[key].recipe
+            if reference.rrev not in (None, pinned.rrev):
+                raise DefinitionError(
+                    f"it requires {missing}, and {pinned} too; only one revision is possible"
+                )
+            return
         if len(self._pins) >= MAX_REQUIREMENTS:
             raise DefinitionError(f"it requires more than {MAX_REQUIREMENTS} recipes; {key} is one more")
         self._pins[key] = self._pin_recipe(reference)
@@ -166,6 +169,7 @@ class Resolver:
     ) -> tuple[T, ...]:
         """What a remote lists; nothing for an upstream beside that of the package which is none: servers of
         sources are Conan upstreams, too, and know no protocol."""
+        self._need_time()
         try:
             return ask(repository, what)
         except HostLack as lack:
@@ -185,12 +189,13 @@ class Resolver:
                 if fits and recipe.reference not in found:
                     if before + len(found) >= MAX_VERSIONS:
                         raise DefinitionError(f"{pattern}: more than {MAX_VERSIONS} versions to choose among")
+                    self._need_time()
                     times = [time for _, time in list_revisions(repository, recipe.recipe_path)]
                     found[recipe.reference] = min(times, default=self.target.time + 1)
         then = tuple(text for text, time in found.items() if time <= self.target.time)
         return then or tuple(found)
 
-    def _pin_recipe(self, reference: Reference) -> _Pin:
+    def _pin_recipe(self, reference: Reference) -> Pin:
         said = find_required(self.target.info.requires, reference.name)
         known = said.rrev if said is not None and said.version == reference.version else None
         for repository in self._remotes():
@@ -200,7 +205,7 @@ class Resolver:
             rrev = reference.rrev or known or _as_of(revisions, self.target.time)
             if rrev in [one for one, _ in revisions]:
                 recipe = reference.at(identity, rrev)
-                return _Pin(recipe, repository, pin_files(read_recipe(repository, recipe)))
+                return Pin(recipe, repository, pin_files(read_recipe(repository, recipe)))
         exact = reference.rrev or known
         wanted = reference.at("", "0").reference + (f"#{exact}" if exact else "")
         raise DefinitionError(
@@ -215,7 +220,7 @@ class Resolver:
             self._pin_package(node)
         return bool(lacking)
 
-    def _pin_of(self, node: Node) -> _Pin:
+    def _pin_of(self, node: Node) -> Pin:
         for pin in self._pins.values():
             if str(pin.recipe) == node.recipe:
                 return pin
@@ -232,33 +237,19 @@ class Resolver:
         for package_id in ids:
             pin.recipe.package_of(package_id, "0")  # it has to be one: what comes from inside may be anything
             path = f"{pin.recipe.recipe_path}/revisions/{pin.recipe.rrev}/packages/{package_id}"
+            self._need_time()
             if revisions := list_revisions(pin.repository, path):
                 pin.package = pin.recipe.package_of(package_id, _as_of(revisions, self.target.time) or "")
-                pin.files += pin_package(pin.package, read_package(pin.repository, pin.package))
+                files = read_package(pin.repository, pin.package)
+                pin.files += pin_package(pin.package, files)
+                pin.conaninfo = files[CONANINFO].data
                 self._count_bytes()
                 return
+        of = f" ({about})" if ids[0] == node.package_id and (about := describe(node.conaninfo)) else ""
         raise DefinitionError(
             f"it requires {pin.recipe}, and upstream {pin.repository.upstream.name!r} has no package of it "
-            f"with the package id {ids[0]}; requirements are not built, upload that package"
+            f"with the package id {ids[0]}{of}; requirements are not built, upload that package"
         )
-
-    def _check(self, graph: Graph) -> None:
-        for node in graph.nodes:
-            package = None if node.is_built else self._pin_of(node).package
-            if node.is_used and package is not None and node.package_id != package.package_id:
-                raise DefinitionError(
-                    f"Conan wants {node.recipe} with the package id {node.package_id} here, and the package "
-                    f"was built with {package.package_id}"
-                )
-        built = next((node for node in graph.nodes if node.is_built), None)
-        if built is None:
-            raise DefinitionError(f"{self.target.revision.reference} cannot be built: Conan builds nothing")
-        if built.package_id != self.target.revision.package_id:
-            raise DefinitionError(
-                f"the recipe makes the package id {built.package_id} here, and "
-                f"{self.target.revision.package_id} is asked for: "
-                + _differences(self.target.conaninfo.decode("utf-8", "replace"), built.conaninfo)
-            )
 
 
 def _named(references: Iterable[str]) -> Iterator[Revision]:
@@ -273,11 +264,3 @@ def _as_of(revisions: Sequence[tuple[str, int]], time: int) -> str | None:
     """The newest revision of that time; the oldest when all are newer (uploaded after they were used)."""
     then = [revision for revision, uploaded in revisions if uploaded <= time]
     return then[0] if then else revisions[-1][0] if revisions else None
-
-
-def _differences(published: str, here: str) -> str:
-    """What two conaninfo.txt say otherwise, line by line."""
-    theirs, ours = published.splitlines(), here.splitlines()
-    lines = [f"published {line[:80]!r}" for line in theirs if line not in ours]
-    lines += [f"here {line[:80]!r}" for line in ours if line not in theirs]
-    return "; ".join(lines[:6]) or "the same lines in another order"

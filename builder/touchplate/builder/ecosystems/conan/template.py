@@ -2,7 +2,14 @@
 
 from touchplate.builder.definitions.template import definition_name
 from touchplate.builder.ecosystems.conan.definition import OUTPUTS, PROGRAMS
-from touchplate.builder.ecosystems.conan.reference import CONANFILE, EXPORTED, package_revision_of
+from touchplate.builder.ecosystems.conan.reference import (
+    CONANFILE,
+    CONANINFO,
+    EXPORTED,
+    EXPORTED_SOURCES,
+    PACKAGE,
+    package_revision_of,
+)
 from touchplate.builder.ecosystems.conan.tools import default_conan
 from touchplate.verify.purl import PackageURL
 
@@ -49,8 +56,19 @@ umask: "022"
 # Where Fetch finds what the recipe downloads, by sha256; leave it out when it downloads nothing.
 upstreams: [sources]
 
-# What the recipe requires, and what that requires, is pinned file by file as `requirements`; `touchplate
-# definition infer` finds it.
+# What the recipe requires, and what that requires, is pinned file by file; `touchplate definition infer`
+# finds it. Of a recipe {conanfile_name}, and {exported_name} and {sources_name} where it has them;
+# of the package that is used of it {package_name} and {info_name}:
+# requirements:
+#   - uri: "pkg:conan/NAME@VERSION?file={conanfile_name}&rrev=RREV"
+#     sha256: SHA256
+#     size: BYTES
+#   - uri: "pkg:conan/NAME@VERSION?file={package_name}&package_id=ID&prev=PREV&rrev=RREV"
+#     sha256: SHA256
+#     size: BYTES
+#   - uri: "pkg:conan/NAME@VERSION?file={info_name}&package_id=ID&prev=PREV&rrev=RREV"
+#     sha256: SHA256
+#     size: BYTES
 
 # These two, always.
 outputs:
@@ -66,6 +84,11 @@ def make_template(package: PackageURL) -> str:
         package=package,
         conanfile=revision.recipe.purl(CONANFILE),
         exported=revision.recipe.purl(EXPORTED),
+        conanfile_name=CONANFILE,
+        exported_name=EXPORTED,
+        sources_name=EXPORTED_SOURCES,
+        package_name=PACKAGE,
+        info_name=CONANINFO,
         conan=default_conan(),
         programs=", ".join(PROGRAMS),
         outputs="".join(outputs),

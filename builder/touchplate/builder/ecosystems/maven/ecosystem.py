@@ -152,6 +152,6 @@ class Maven:
         name = package.file_name
         return compare(first.path.read_bytes(), other.path.read_bytes(), name, self.stabilizers)
 
-    def explain_failure(self, log: bytes) -> str | None:
+    def explain_failure(self, definition: Definition, log: bytes) -> str | None:
         """Maven's own errors."""
         return explain_failure(log)

@@ -199,7 +199,7 @@ class OCI:
         images = (Image(one.path.read_bytes(), store.open) for one in (first, other))
         return compare_images(package.file_name, *images)
 
-    def explain_failure(self, log: bytes) -> str | None:
+    def explain_failure(self, definition: Definition, log: bytes) -> str | None:
         """buildah's last word, and what it was not given of what it had asked for."""
         lines = [line.decode(errors="replace") for line in log.splitlines()]
         said = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")][-1:]

@@ -73,7 +73,11 @@ def run_conan(job: dict[str, Any], arguments: list[str]) -> int:
             print(f"ERROR: {error}", flush=True)
             return 1
         if said != reference:
-            say(f"the recipe says that it is {said}, and {reference} is asked for")
+            whose = "" if reference == job["reference"] else f" of the requirement {reference}"
+            say(
+                f"the recipe{whose} says that it is {said}"
+                + ("" if whose else f", and {reference} is asked for")
+            )
             return 1
     conan(arguments)
     return 0

@@ -25,11 +25,29 @@ def main() -> int:
     shutil.copytree(job["home"], home)
     placing.place_recipe(home, job["recipe"], job["epoch"], Path.cwd())
     placing.place_requirements(job, home, whole=False)
-    found = Graph(job, home).resolve()
+    lie = find_lie(job, home)
+    found = {"error": lie} if lie else Graph(job, home).resolve()
     output = Path(job["output"])
     output.parent.mkdir(parents=True)
     output.write_text(json.dumps(found))
     return 0
+
+
+def find_lie(job: dict[str, Any], home: Path) -> str:
+    """What is wrong with a requirement that calls itself otherwise than its remote does; empty for none."""
+    import place_in_cache as placing
+
+    for one in job["requirements"]:
+        try:
+            said = placing.reference_of(home, one["recipe"])
+        except Exception:  # noqa: S112  what it may need is missing yet, or Conan says it of the graph
+            continue
+        if said != one["reference"]:
+            return (
+                f"the recipe of {one['reference']} says that it is {said}; its remote serves another recipe "
+                "under this name, have that put right"
+            )
+    return ""
 
 
 class Graph:
@@ -56,7 +74,7 @@ class Graph:
         try:
             graph = api.graph.load_graph_requires([self._job["recipe"]], None, host, build, None, [], None)
             if graph.error and not self.missing:
-                return {"error": str(graph.error)}
+                return {"error": said_by(graph.error)}
             if not self.missing:
                 api.graph.analyze_binaries(graph, [self._job["reference"]], remotes=[], update=None)
         except Exception as error:
@@ -64,7 +82,7 @@ class Graph:
             if not self.missing:
                 if not isinstance(error, ConanException):
                     raise
-                return {"error": str(error)}
+                return {"error": said_by(error)}
         if self.missing:
             return {"missing": sorted(self.missing)}
         return {"nodes": [self._node(node) for node in graph.nodes if node.ref], "used": sorted(self.used)}
@@ -76,7 +94,7 @@ class Graph:
             "binary": node.binary,
             "context": node.context,
             "compatible": self.compatible.get(node.package_id, []),
-            "conaninfo": node.conanfile.info.dumps() if node.binary == "Build" else "",
+            "conaninfo": node.conanfile.info.dumps() if node.conanfile.info is not None else "",
         }
 
     def _watch(self) -> None:
@@ -124,6 +142,12 @@ class Graph:
         RangeResolver._resolve_remote = resolve_range
         DepsGraphBuilder._expand_require = expand_all
         GraphBinariesAnalyzer._compatible_find_existing_binaries = note_compatible
+
+
+def said_by(error: Exception) -> str:
+    """What Conan says is wrong. It does not look for loops of code that recipes take from each other."""
+    loop = "; do python_requires go round in a circle?" if "maximum recursion depth" in str(error) else ""
+    return f"{error}{loop}"
 
 
 def _reference(text: str) -> Any:
