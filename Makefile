@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 # Test files at a time: tests of one file share servers and sandboxes. PROCESSES=0 runs them in one process.
 PROCESSES ?= 2
 
-.PHONY: e2e-maven hostile hostile-cgroup2 help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian bench-builder
+.PHONY: e2e-maven e2e-requirements hostile hostile-cgroup2 help setup auditor demo demo-negative test coverage test-wheel e2e e2e-docker pages torture torture-short rebuild-sample e2e-conan conformance bench fuzz exhaustive lint fmt lock full clean proto e2e-peers bench-peers bench-log conformance-full e2e-trillian bench-builder
 
 help:           ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | column -t -s '	'
@@ -51,9 +51,13 @@ e2e-docker:     ## images through touchplate: skopeo, podman, Docker, containerd
 	$(PYTHON) -m tests.e2e.docker
 	$(PYTHON) -m tests.e2e.apt_image
 
-e2e-conan:      ## packages through touchplate, lz4 rebuilt: a stock conan_server and client; packages with requirements elsewhere; six minutes
+e2e-conan:      ## packages through touchplate, lz4 rebuilt: a stock conan_server and client; two minutes
 	@deploy/dev/setup conan
 	$(PYTHON) -m tests.e2e.conan
+
+e2e-requirements:  ## Conan packages with requirements, varied, in gVisor, from another host's lock, on full disks; minutes
+	@deploy/dev/setup dev
+	@deploy/dev/setup conan
 	$(PYTHON) -m pytest -q -m slow tests/builder/test_conan_requirements_elsewhere.py
 
 pages:          ## every page looked at in a browser (needs chromium); pictures in build/pages
@@ -138,7 +142,7 @@ proto: setup    ## regenerate the code of proto/**/*.proto (committed; a test ch
 	$(PYTHON) -m tests.proto.generate proto
 
 full: SECONDS_EACH := 60
-full: lint test hostile hostile-cgroup2 fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e pages torture rebuild-sample bench bench-builder  ## everything, slow parts too; then tests/FULL.md is written
+full: lint test hostile hostile-cgroup2 fuzz exhaustive test-wheel demo conformance conformance-full e2e-peers e2e-trillian demo-negative e2e e2e-requirements pages torture rebuild-sample bench bench-builder  ## everything, slow parts too; then tests/FULL.md is written
 	$(PYTHON) -m tests.full $^
 
 clean:          ## what the targets made in this folder
