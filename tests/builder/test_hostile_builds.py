@@ -270,6 +270,17 @@ os.mkdir("closed", 0)
 """
     failed = rig.fails(rig.plan("", command=python(script)))
     assert failed.failure == "too-large"
+    assert failed.detail == "the build made more than 200 folders inside each other"
+
+
+def test_a_tree_of_too_many_files_is_stopped(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("touchplate.builder.sandbox.workspace.TREE_ENTRIES", 5000)
+    script = "mkdir a b; touch $(seq -f a/%g 3000) $(seq -f b/%g 3000); sleep 1000"
+    failed = rig.fails(rig.plan(script, limits=Limits(wall_seconds=20)))
+    assert failed.failure == "too-large"
+    assert failed.detail.startswith("the build made more than ")
+    assert failed.detail.endswith(" files and folders")
+    rig.assert_clean()
 
 
 def test_folders_without_rights_and_odd_names_are_removed(rig: Rig) -> None:

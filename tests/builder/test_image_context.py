@@ -116,3 +116,21 @@ def test_a_name_that_no_disk_takes_is_refused_without_the_folder_of_this_host(
     with pytest.raises(ArchiveError, match="File name too long") as caught:
         unpack_context(archive((name, {}, b"")), tmp_path)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_folders_that_names_imply_are_counted(tmp_path: Path) -> None:
+    """Archives of a megabyte would fill a disk with folders."""
+    limits = ArchiveLimits(entries=30)
+    with pytest.raises(ArchiveError, match="the names in the context make more than 30 folders"):
+        unpack_context(archive(*((f"{n}/{'d/' * 9}f", {}, b"") for n in range(4))), tmp_path, limits)
+
+
+@pytest.mark.parametrize(
+    ("first", "behind"),
+    [(("a/b", {}, b""), "file"), (("a/b", {"type": tarfile.SYMTYPE, "linkname": "c"}, b""), "link")],
+)
+def test_nothing_lies_behind_what_is_no_folder_however_deep(
+    tmp_path: Path, first: tuple[str, dict[str, Any], bytes], behind: str
+) -> None:
+    with pytest.raises(ArchiveError, match=f"'a/b/c/d/e' lies behind a {behind}"):
+        unpack_context(archive(("z", {}, b""), first, ("a/b/c/d/e", {}, b"")), tmp_path)

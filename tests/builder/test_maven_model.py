@@ -229,6 +229,24 @@ def test_condition_that_only_an_attack_has_is_refused(condition: str) -> None:
         parse_pom(f"<project><artifactId>a</artifactId><profiles>{profile}</profiles></project>".encode())
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        build(plugin("g:p", *(execution("same", f"g{number}") for number in range(3000)))),
+        build(*(plugin("g:p", execution(f"e{number}", "x")) for number in range(2000))),
+        build(managed="".join(plugin(f"g:p{number}", execution("e", "x")) for number in range(2000))),
+        f"<profiles>{'<profile/>' * 6000}</profiles>",
+    ],
+    ids=["executions", "plugins", "managed", "profiles"],
+)
+def test_a_pom_that_binds_without_end_is_refused(more: str) -> None:
+    """Merging what two megabytes of POM bind takes minutes, and with sixteen such parents days."""
+    with pytest.raises(
+        DefinitionError, match=r"the POM and its parents have 60\d\d plugins, executions, goals"
+    ):
+        model(pom("a", more=more), pom("p"))
+
+
 def test_deep_pom_is_refused_without_recursion() -> None:
     deep = b"<a>" * 200_000 + b"</a>" * 200_000
     with pytest.raises(DefinitionError, match="nested deeper than 64"):

@@ -54,7 +54,15 @@ from touchplate.builder.process import Outcome, printable
 from touchplate.builder.sandbox.bubblewrap import BASE_ENVIRONMENT, Job, Sandbox
 from touchplate.builder.sandbox.collect import collect
 from touchplate.builder.sandbox.probe import PYTHON
-from touchplate.builder.sandbox.workspace import Workspace, make_open
+from touchplate.builder.sandbox.workspace import (
+    TOO_DEEP,
+    TOO_LARGE,
+    TOO_MANY,
+    TREE_DEPTH,
+    TREE_ENTRIES,
+    Workspace,
+    make_open,
+)
 
 TAIL_LINES = 8
 """Last lines of the output that a failure's detail repeats."""
@@ -320,14 +328,22 @@ def phase_failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> Phase
             return HostLack(detail, reason=DISK_FULL, log=log)
         case "timeout":
             return PhaseFailed(phase, "timeout", f"not done after {limits.wall_seconds:g} seconds", log=log)
-        case "too-large":
-            detail = f"the build wrote more than {limits.workspace_bytes} bytes, or a tree of absurd shape"
-            return PhaseFailed(phase, "too-large", detail, log=log)
+    if outcome.stopped in (beyond := _beyond(limits)):
+        return PhaseFailed(phase, "too-large", beyond[outcome.stopped], log=log)
     why = f"exit code {outcome.exit_code}"
     if outcome.out_of_memory:
         why += f", killed for using more than {limits.memory_bytes} bytes of memory"
     lines = [printable(line) for line in outcome.tail.splitlines() if line.strip()]
     return PhaseFailed(phase, "exit-status", "; ".join([why, *lines[-TAIL_LINES:]]), log=log)
+
+
+def _beyond(limits: Limits) -> dict[str, str]:
+    """What is said of a build that was stopped for what it wrote."""
+    return {
+        TOO_LARGE: f"the build wrote more than {limits.workspace_bytes} bytes",
+        TOO_MANY: f"the build made more than {TREE_ENTRIES} files and folders",
+        TOO_DEEP: f"the build made more than {TREE_DEPTH} folders inside each other",
+    }
 
 
 def _bridge_source() -> bytes:

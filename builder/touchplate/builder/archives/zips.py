@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from touchplate.builder.archives.folders import missing_above
 from touchplate.builder.errors import ArchiveError, is_of_host, storage_lack
 from touchplate.builder.plan import MIB
 
@@ -43,7 +44,8 @@ class ArchiveLimits:
     """What one archive may hold. The defaults take every source release and jar seen so far 20 times over."""
 
     entries: int = 100_000
-    """Directories included; each costs memory before anything is unpacked."""
+    """Directories included; each costs memory before anything is unpacked. Likewise the folders that names
+    imply: each is made on the disk."""
     total_bytes: int = 2048 * MIB
     """Sum of the unpacked sizes: protects the disk."""
     ratio: int = 200
@@ -114,10 +116,13 @@ class SafeZip:
         """Content of the member at `position` in `members`; its size and CRC are checked."""
         return b"".join(self.chunks(position))
 
-    def read_named(self, name: str) -> bytes | None:
-        """Content of the first member called `name`, or None."""
+    def read_named(self, name: str, most: int) -> bytes | None:
+        """Content of the first member called `name`, or None. ArchiveError for more than `most` bytes: a
+        megabyte of archive may say that it holds two hundred."""
         for position, member in enumerate(self.members):
             if member.name == name:
+                if member.size > most:
+                    raise ArchiveError(f"entry {name[:80]!r} of {member.size} bytes is longer than {most}")
                 return self.read(position)
         return None
 
@@ -175,8 +180,9 @@ def checked_files(
                 f"entry {member.name[:80]!r} is a link or a special file; only files are taken"
             )
         path = member.name.removesuffix("/")
-        parents = path.split("/")[:-1]
-        folders.update("/".join(parents[: count + 1]) for count in range(len(parents)))
+        folders.update(missing_above(path, folders))
+        if len(folders) > limits.entries:
+            raise ArchiveError(f"the names in the archive make more than {limits.entries} folders")
         if member.is_folder:
             folders.add(path)  # a folder may be listed twice: nothing can be hidden by it
         elif path in files:

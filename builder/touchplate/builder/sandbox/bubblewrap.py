@@ -23,6 +23,7 @@ from touchplate.builder.sandbox.probe import Probe, probe_sandbox
 from touchplate.builder.sandbox.seccomp import make_filter
 from touchplate.builder.sandbox.workspace import (
     FIRST_UID,
+    TOO_LARGE,
     UIDS,
     Workspace,
     check_searchable,
@@ -149,8 +150,8 @@ class Sandbox:
     def run(
         self, workspace: Workspace, job: Job, *, watch: Watch = _never, on_line: OnLine = _silent
     ) -> Outcome:
-        """Run a job to its end, by itself or stopped by a limit (`too-large`, `timeout`), by a full disk
-        (`disk-full`) or by `watch`.
+        """Run a job to its end, by itself or stopped by a limit (`timeout`, or one of `TOO_LARGE`, `TOO_MANY`,
+        `TOO_DEEP`), by a full disk (`disk-full`) or by `watch`.
 
         Raises HostLack when sandbox or command could not be started.
         """
@@ -279,9 +280,9 @@ class _DiskWatch:
 
     def _found(self) -> str:
         usage = self._workspace.usage()
-        if usage.size > self._limit or usage.is_absurd:
-            return "too-large"
-        return self._full()
+        if usage.size > self._limit:
+            return TOO_LARGE
+        return usage.absurd or self._full()
 
     def _full(self) -> str:
         # Half of what was free at the start at least: the rest of the host has to live, too. It also ends

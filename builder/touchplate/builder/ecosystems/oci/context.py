@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from touchplate.builder.archives.folders import missing_above
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
 from touchplate.builder.errors import ArchiveError, is_of_host, storage_lack
@@ -108,6 +109,7 @@ class _Writer:
     def __init__(self, target: Path, limits: ArchiveLimits) -> None:
         self._target = target
         self._left = limits.total_bytes
+        self._most_folders = limits.entries
         self._kinds: dict[str, str] = {}
         self._folders: list[tuple[Path, int, float]] = []
 
@@ -161,16 +163,17 @@ class _Writer:
         os.utime(path, (member.mtime, member.mtime))
 
     def _make_parents(self, name: str) -> None:
-        parts = name.split("/")[:-1]
-        for end in range(1, len(parts) + 1):
-            folder = "/".join(parts[:end])
-            kind = self._kinds.get(folder)
-            if kind is None:
-                self._make_folder(folder, 0o755, 0)
-            elif kind != "folder":
-                raise ArchiveError(f"entry {name[:80]!r} lies behind a {kind}")
+        missing = missing_above(name, self._kinds)
+        nearest = (missing[0] if missing else name).rpartition("/")[0]
+        kind = self._kinds.get(nearest, "folder")  # all above it are folders: so it was made
+        if kind != "folder":
+            raise ArchiveError(f"entry {name[:80]!r} lies behind a {kind}")
+        for folder in missing:
+            self._make_folder(folder, 0o755, 0)
 
     def _make_folder(self, name: str, mode: int, mtime: float) -> None:
+        if len(self._folders) >= self._most_folders:
+            raise ArchiveError(f"the names in the context make more than {self._most_folders} folders")
         path = self._target / name
         path.mkdir(exist_ok=True)
         path.chmod(0o755)
