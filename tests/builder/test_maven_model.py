@@ -199,6 +199,24 @@ def test_a_failed_build_is_explained_by_its_errors_not_by_mavens_advice() -> Non
     assert explain_failure(b"no errors here\n\xff") is None
 
 
+def test_what_is_not_in_the_lock_is_said_before_what_followed_from_it() -> None:
+    """Maven goes on without a POM, and then lacks a class."""
+    log = (
+        b"[WARNING] The POM for g:plugin:jar:1 is missing, no dependency information available\n"
+        b"[WARNING] The POM for g:plugin:jar:1 is missing, no dependency information available\n"
+        b"[ERROR] A required class was missing\n"
+        b"[ERROR] Could not find artifact g:a:jar:2 in central (file:///repo/central/)\n"
+        b"[ERROR] Could not find artifact g:b:jar:2 in central (http://127.0.0.1:8000/central/)\n"
+    )
+    said = explain_failure(log)
+    assert said is not None
+    assert said.startswith(
+        "the POM of g:plugin:jar:1 is not in the input lock; g:a:jar:2 is not in the input lock; "
+        "A required class was missing; "
+    )
+    assert "g:b:jar:2 is not in" not in said
+
+
 def test_damaged_poms_give_only_our_errors() -> None:
     data = pom("a", parent="p:1", more=build(BUNDLE) + profile("<jdk>[9,)</jdk>", build(MODITECT)))
     refused = 0

@@ -272,7 +272,8 @@ class _Attempt:
             if isinstance(failed, HostLack) and failed.reason != "upstream-failed":
                 raise
             self.clock.lap("build")
-            self.workshop.display.step(f"they no longer build ({failed.reason}); fetching anew")
+            why = _said(self.definition, failed)
+            self.workshop.display.step(f"they no longer build ({why}); fetching anew")
             return False
         return True
 
@@ -336,6 +337,14 @@ def _failure(definition: Definition, error: PhaseFailed) -> Failure:
     if error.failure == "exit-status" and (said := definition.ecosystem.explain_failure(error.log)):
         detail = f"{detail.partition(';')[0]}; {said}"[:DETAIL_CHARS]
     return Failure(error.phase, error.failure, detail)
+
+
+def _said(definition: Definition, error: PhaseFailed | HostLack) -> str:
+    """Why a known lock no longer builds, with what was asked for and is not in it."""
+    try:
+        return str(error) if isinstance(error, HostLack) else _failure(definition, error).detail
+    except HostLack as lack:  # what the output says is a lack of the definition
+        return str(lack)
 
 
 @contextmanager
