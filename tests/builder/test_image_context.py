@@ -1,6 +1,7 @@
 """Contexts from strangers: laid out as they were, or refused; nothing is written outside the folder."""
 
 import io
+import lzma
 import os
 import tarfile
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.builder.test_answer import greedy_xz
 
 from touchplate.builder.archives.zips import ArchiveLimits
 from touchplate.builder.ecosystems.oci.context import unpack_context
@@ -134,3 +136,19 @@ def test_nothing_lies_behind_what_is_no_folder_however_deep(
 ) -> None:
     with pytest.raises(ArchiveError, match=f"'a/b/c/d/e' lies behind a {behind}"):
         unpack_context(archive(("z", {}, b""), first, ("a/b/c/d/e", {}, b"")), tmp_path)
+
+
+def test_an_archive_that_asks_for_all_memory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="asks for more than 268435456 bytes of memory"):
+        unpack_context(greedy_xz(archive(("a", {}, b"x"), mode="w")), tmp_path)
+
+
+def test_an_archive_of_several_xz_streams_is_one(tmp_path: Path) -> None:
+    whole = archive(("a/b", {}, b"x" * 200_000), ("c", {}, b"y"), mode="w")
+    parts = [lzma.compress(whole[:70_000]), bytes(8), lzma.compress(whole[70_000:]), bytes(4)]
+    unpack_context(b"".join(parts), tmp_path)
+    assert (tmp_path / "a" / "b").read_bytes() == b"x" * 200_000
+    for number, cut in enumerate((parts[0], parts[0][:-20], parts[0] + b"no xz")):
+        (target := tmp_path / f"cut{number}").mkdir()
+        with pytest.raises(ArchiveError, match="cannot be read"):
+            unpack_context(cut, target)

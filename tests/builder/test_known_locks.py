@@ -77,6 +77,30 @@ def test_a_lock_that_no_longer_builds_is_fetched_anew_and_replaced(here: Scene) 
     assert kept(here).read_bytes() == format_lock(done.built.lock)
 
 
+class Steps(QuietProgress):
+    """Keeps what a person would be shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_what_a_lock_lacks_is_said_before_it_is_fetched_anew(here: Scene) -> None:
+    lacking = (
+        "print('[ERROR] Could not find artifact org.example:lib:txt:1 in central (file:///repo/central/)')"
+    )
+    definition = scripted(here, f"try: {SCRIPT}\nexcept OSError: {lacking}; sys.exit(1)")
+    run(here, definition)
+    kept(here).write_bytes(format_lock(InputLock(())))
+    steps = Steps()
+    run(replace(here, workshop=replace(here.workshop, display=steps)), definition)
+    why = "exit code 1; org.example:lib:txt:1 is not in the input lock; "
+    assert [one for one in steps.said if one.startswith(f"they no longer build ({why}")]
+
+
 @pytest.mark.parametrize("damaged", [b"", b"{}", b'{"inputs":[],"version":2}', b"\xff" * 100])
 def test_a_damaged_lock_is_as_good_as_none(here: Scene, damaged: bytes) -> None:
     definition = scripted(here, SCRIPT)

@@ -274,6 +274,12 @@ def test_encrypted_and_unknown_entries_do_not_unpack(tmp_path: Path) -> None:
         (tmp_path / "a.java").unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_entries_packed_as_no_java_reads_them_do_not_unpack(tmp_path: Path, method: int) -> None:
+    with pytest.raises(ArchiveError, match=f"'a.java' is packed by method {method}; jars are stored or"):
+        unpack(SafeZip(zip_bytes({"a.java": b"class A {}"}, method=method)), tmp_path, lambda name: name)
+
+
 def test_entry_with_a_wrong_checksum_does_not_unpack(tmp_path: Path) -> None:
     data = bytearray(zip_bytes({"a.java": b"class A {}"}))
     data[data.rindex(b"PK\1\2") + 16] ^= 1

@@ -25,7 +25,7 @@ def quoted() -> list[str]:
 def texts(node: ast.AST) -> Iterator[str]:
     """Strings that the program may say, what is filled in left open; neither comments nor docstrings."""
     if isinstance(node, ast.JoinedStr):
-        yield "".join(one.value if isinstance(one, ast.Constant) else "…" for one in node.values)
+        yield "".join(str(one.value) if isinstance(one, ast.Constant) else "…" for one in node.values)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     for child in ast.iter_child_nodes(node):

@@ -145,7 +145,7 @@ def rebuild(
                 anew = refetch or definition.allow_metadata
                 key = LockKey(definition, tools.described, plan.upstreams)
                 known = None if anew else workshop.known_locks.find(key)
-                if known is None or not attempt.build_known(known, outcome):
+                if known is None or not attempt.build_known(definition, known, outcome):
                     lock = attempt.fetch()
                     if known is not None:
                         check_unchanged(known, lock, plan.upstreams)
@@ -261,7 +261,7 @@ class _Attempt:
         self.clock.lap("twice")
         return found
 
-    def build_known(self, lock: InputLock, outcome: _Outcome) -> bool:
+    def build_known(self, definition: Definition, lock: InputLock, outcome: _Outcome) -> bool:
         """As `build`, from the lock of an earlier rebuild; whether that worked. What does not build from it
         may build from what Fetch finds now."""
         self.workshop.display.step(f"inputs: known from an earlier rebuild, {len(lock.inputs)} files")
@@ -272,7 +272,7 @@ class _Attempt:
             if isinstance(failed, HostLack) and failed.reason != "upstream-failed":
                 raise
             self.clock.lap("build")
-            why = _said(self.definition, failed)
+            why = _said(definition, failed)
             self.workshop.display.step(f"they no longer build ({why}); fetching anew")
             return False
         return True

@@ -21,6 +21,7 @@ from touchplate.builder.plan import MIB
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each entry (APPNOTE 4.3.12)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what java.util.zip reads; LZMA may ask for 4 GiB
 _READ_BYTES = 256 * 1024  # one read: memory stays flat however large the entry
 
 # zipfile raises all of these on damaged or hostile input, depending on the byte that is wrong.
@@ -129,6 +130,11 @@ class SafeZip:
     def chunks(self, position: int) -> Iterator[bytes]:
         """Content of one member piece by piece, never more than the size that was declared and counted."""
         info = self._infos[position]
+        if info.compress_type not in _METHODS:
+            raise ArchiveError(
+                f"entry {info.filename[:80]!r} is packed by method {info.compress_type}; jars are stored or "
+                "deflated"
+            )
         left = info.file_size
         try:
             with self._zip.open(info) as stream:

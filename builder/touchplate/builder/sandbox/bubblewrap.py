@@ -150,7 +150,7 @@ class Sandbox:
     def run(
         self, workspace: Workspace, job: Job, *, watch: Watch = _never, on_line: OnLine = _silent
     ) -> Outcome:
-        """Run a job to its end, by itself or stopped by a limit (`timeout`, or one of `TOO_LARGE`, `TOO_MANY`,
+        """Run a job to its end, by itself or stopped by a limit (`timeout`, `TOO_LARGE`, `TOO_MANY` or
         `TOO_DEEP`), by a full disk (`disk-full`) or by `watch`.
 
         Raises HostLack when sandbox or command could not be started.

@@ -1,5 +1,5 @@
-"""What Maven's output says about a failed build, in a few lines: what it was not given, and the errors, not the
-advice after them."""
+"""What Maven's output says about a failed build, in a few lines: what it was not given, and the errors, not
+the advice after them."""
 
 import re
 from collections.abc import Iterator

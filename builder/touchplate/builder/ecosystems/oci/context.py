@@ -9,7 +9,6 @@ here.
 import bz2
 import gzip
 import io
-import lzma
 import os
 import stat
 import tarfile
@@ -19,8 +18,9 @@ from typing import Any
 
 from touchplate.builder.archives.folders import missing_above
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
+from touchplate.builder.archives.xz import open_xz
 from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
-from touchplate.builder.errors import ArchiveError, is_of_host, storage_lack
+from touchplate.builder.errors import ArchiveError, TooMuchError, is_of_host, storage_lack
 
 _CHUNK = 1024 * 1024
 _MAX_TARGET = 4096  # PATH_MAX
@@ -30,7 +30,7 @@ _PERMISSIONS = 0o777  # set-id and sticky bits of a context have no meaning that
 _PACKED: tuple[tuple[bytes, Any], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
-    (b"\xfd7zXZ\x00", lzma.open),
+    (b"\xfd7zXZ\x00", lambda file, _mode: open_xz(file)),
 )
 
 
@@ -52,6 +52,8 @@ def unpack_context(data: bytes, target: Path, limits: ArchiveLimits | None = Non
                 if name and f"{name}/" != top:
                     writer.take(reader, member, name.removeprefix(top), top)
         writer.finish()
+    except TooMuchError as error:
+        raise ArchiveError(f"the context cannot be unpacked: {error}") from error
     except TAR_DAMAGE as error:
         if not isinstance(error, OSError):
             raise ArchiveError(f"the context cannot be read as a tar archive: {error}") from error
