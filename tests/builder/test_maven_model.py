@@ -3,7 +3,7 @@
 import pytest
 from tests.builder.mavenparts import pom
 
-from touchplate.builder.ecosystems.maven.failure import explain_failure
+from touchplate.builder.ecosystems.maven.failure import explain_failure, missing_poms
 from touchplate.builder.ecosystems.maven.goals import shaping_goals
 from touchplate.builder.ecosystems.maven.model import Host, Model, effective_model, matches_jdk
 from touchplate.builder.ecosystems.maven.pom import interpolate, parse_pom
@@ -215,6 +215,21 @@ def test_what_is_not_in_the_lock_is_said_before_what_followed_from_it() -> None:
         "A required class was missing; "
     )
     assert "g:b:jar:2 is not in" not in said
+
+
+def test_the_poms_that_maven_went_on_without() -> None:
+    said = "[WARNING] The POM for %s is missing, no dependency information available\n"
+    names = (
+        "org.g:a:jar:1",
+        "org.g:a:jar:1",
+        "g:b:jar:tests:2.0",
+        "g:c",
+        "../x:d:jar:1",
+        "g:e:jar:1-SNAPSHOT",
+    )
+    log = "".join(said % name for name in names).encode() + b"\xff\n"
+    assert missing_poms(log) == ("org/g/a/1/a-1.pom", "g/b/2.0/b-2.0.pom")
+    assert missing_poms(b"[INFO] BUILD SUCCESS\n") == ()
 
 
 def test_damaged_poms_give_only_our_errors() -> None:

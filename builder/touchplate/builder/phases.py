@@ -35,7 +35,8 @@ from touchplate.builder.inputs.lock import (
     pinned_inputs,
 )
 from touchplate.builder.inputs.mirror import SOCKET_NAME, serve_mirror
-from touchplate.builder.inputs.recording import Recorder, check_input, fetch_locked
+from touchplate.builder.inputs.recording import SHOWN, Recorder, check_input, fetch_locked
+from touchplate.builder.inputs.unlocked import find_unlocked
 from touchplate.builder.plan import (
     MIB,
     MIRROR_PORT,
@@ -100,7 +101,8 @@ def run_build(
     """Run the command from the source again, offline, with the locked inputs only; collect its outputs.
 
     Inputs that are not in the cache (a lock of somebody else) are fetched first, by digest. Raises
-    PhaseFailed (phases `fetch` for a refused input, `build`, `collect`), HostLack.
+    PhaseFailed (phases `fetch` for a refused input, `build`, `collect`), HostLack. A build that goes on
+    without a file that the lock should have has failed, too.
     """
     check_source(plan, cache)
     check_lock(plan, lock)
@@ -113,6 +115,9 @@ def run_build(
         outcome = sandbox.run(workspace, job, on_line=progress.line)
         if outcome.stopped or outcome.exit_code:
             raise phase_failure("build", outcome, plan.limits)
+        if unlocked := find_unlocked(plan, outcome.log):
+            detail = f"exit code 0; not in the input lock: {', '.join(unlocked[:SHOWN])}"
+            raise PhaseFailed("build", "exit-status", detail, log=outcome.log)
         try:
             outputs = collect(workspace.build, plan.outputs, cache, max_bytes=plan.limits.output_bytes)
             labels = plan.examine(outputs)

@@ -89,6 +89,11 @@ class Answer:
     sha1: str = ""
 
 
+def is_passing(status: int) -> bool:
+    """Whether a status other than 200 is no answer to what was asked (206, 304, 500); a refusal is one."""
+    return not 400 <= status < 500 or status in _PASSING
+
+
 def _told(status: int, text: str) -> Answer:
     return Answer(status, f"{text}\n".encode())
 
@@ -331,8 +336,7 @@ class Recorder:
                     self._missing.append((name, path))
             return _told(404, f"{name}/{path}: not found")
         if answer.status != 200:
-            # A refusal may be meant; anything else (206, 304, 500) is no answer to what was asked.
-            passing = not 400 <= answer.status < 500 or answer.status in _PASSING
+            passing = is_passing(answer.status)
             return self._note_trouble(path, f"{name}/{path}: status {answer.status}", passing=passing)
         return answer
 

@@ -1,9 +1,12 @@
 """What Maven's output says about a failed build, in a few lines: what it was not given, and the errors, not
 the advice after them."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 
+from touchplate.builder.ecosystems.maven.coordinates import Coordinates
+from touchplate.builder.errors import DefinitionError
 from touchplate.builder.failure import join_first
 from touchplate.builder.plan import REPOSITORY_FOLDER
 
@@ -33,6 +36,19 @@ def explain_failure(log: bytes) -> str | None:
     None when it has neither."""
     lines = log.decode("utf-8", "replace").splitlines()
     return join_first([*dict.fromkeys(_lacking(lines)), *_errors(lines)])
+
+
+def missing_poms(log: bytes) -> tuple[str, ...]:
+    """Paths of the POMs that a Maven log says it went on without: what they require is then not there, which
+    may change the output, or may not."""
+    found = []
+    for line in log.decode("utf-8", "replace").splitlines():
+        match = _LACKING.search(line)
+        parts = match[1].split(":") if match and match[1] else []
+        if len(parts) > 2:
+            with contextlib.suppress(DefinitionError):  # no names of Maven's: printed by something else
+                found.append(Coordinates(parts[0], parts[1], parts[-1], "pom").path)
+    return tuple(dict.fromkeys(found))
 
 
 def _lacking(lines: list[str]) -> Iterator[str]:
