@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.builder.sandboxes import Rig
 
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import HostLack, PhaseFailed
 from touchplate.builder.plan import MIB, Bind, Limits
 from touchplate.builder.process import LINES
 from touchplate.builder.sandbox.bubblewrap import open_sandbox
@@ -271,6 +271,25 @@ os.mkdir("closed", 0)
     failed = rig.fails(rig.plan("", command=python(script)))
     assert failed.failure == "too-large"
     assert failed.detail == "the build made more than 200 folders inside each other"
+
+
+@pytest.mark.parametrize(
+    ("depth", "limits", "said"),
+    [
+        (210, Limits(), "the build made more than 200 folders inside each other"),
+        (1, Limits(workspace_bytes=1000), "the build wrote more than 1000 bytes"),
+    ],
+)
+def test_a_source_beyond_the_limits_is_no_lack_of_the_host(
+    rig: Rig, depth: int, limits: Limits, said: str
+) -> None:
+    """It is stopped before the bridge to the mirror is up."""
+    (folder := rig.source.joinpath(*["d"] * depth)).mkdir(parents=True)
+    (folder / "file").write_bytes(bytes(5000))
+    with pytest.raises(PhaseFailed) as caught:
+        rig.fetch(rig.plan("true", limits=limits))
+    assert (caught.value.phase, caught.value.failure, caught.value.detail) == ("fetch", "too-large", said)
+    rig.assert_clean()
 
 
 def test_a_tree_of_too_many_files_is_stopped(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,9 @@ TREE_DEPTH = 200
 TOO_LARGE, TOO_MANY, TOO_DEEP = "too-large", "too-many-files", "too-deep"
 """`Outcome.stopped` of a job that wrote too many bytes, beyond TREE_ENTRIES, or beyond TREE_DEPTH."""
 
+BEYOND = frozenset({TOO_LARGE, TOO_MANY, TOO_DEEP})
+"""All of them. A source tree may be so from the start, before anything has run."""
+
 JOB = "job-"
 """Prefix of job folders."""
 
