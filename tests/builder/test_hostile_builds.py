@@ -17,7 +17,7 @@ from tests.builder.sandboxes import Rig
 from touchplate.builder.errors import HostLack, PhaseFailed
 from touchplate.builder.plan import MIB, Bind, Limits
 from touchplate.builder.process import LINES
-from touchplate.builder.sandbox.bubblewrap import open_sandbox
+from touchplate.builder.sandbox.bubblewrap import Job, open_sandbox
 from touchplate.builder.sandbox.workspace import processes_of
 
 MARKED = "TOUCHPLATE_TEST_SECRET"
@@ -290,6 +290,16 @@ def test_a_source_beyond_the_limits_is_no_lack_of_the_host(
         rig.fetch(rig.plan("true", limits=limits))
     assert (caught.value.phase, caught.value.failure, caught.value.detail) == ("fetch", "too-large", said)
     rig.assert_clean()
+
+
+def test_a_job_that_is_stopped_while_it_starts_leaves_no_process(rig: Rig) -> None:
+    """Nor a dead one: bubblewrap is killed at any moment, also before it says what it started."""
+    for _ in range(12):
+        with rig.sandbox.workspace(rig.source) as workspace:
+            (workspace.build / "file").write_bytes(bytes(5000))
+            job = Job(("/bin/true",), limits=Limits(workspace_bytes=1000))
+            assert rig.sandbox.run(workspace, job).stopped == "too-large"
+        rig.assert_clean()
 
 
 def test_a_tree_of_too_many_files_is_stopped(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
