@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -566,3 +567,38 @@ def test_a_time_that_is_no_number_and_a_directory_of_no_size_hide_nothing(tmp_pa
     whole[whole.index(b"a.jar") - 27] ^= 1
     whole[-7] = 0x80  # of the directory's size, which zipfile then refuses and busybox's unzip does not read
     assert find(tmp_path, bytes(whole)) == "holds it as 'a.jar'"
+
+
+def greedy_xz(content: bytes) -> bytes:
+    """xz whose header asks for a dictionary of 4 GiB, which its content does not need."""
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 20}]
+    data = bytearray(lzma.compress(content, lzma.FORMAT_XZ, lzma.CHECK_NONE, filters=filters))
+    start, end = 12, 12 + (data[12] + 1) * 4 - 4  # the header of the first block, without its checksum
+    assert data[start + 2 : start + 4] == b"\x21\x01"
+    data[start + 4] = 40
+    data[end : end + 4] = zlib.crc32(data[start:end]).to_bytes(4, "little")
+    return bytes(data)
+
+
+def greedy_lzma(content: bytes) -> bytes:
+    """The same in the older .lzma."""
+    data = bytearray(lzma.compress(content, lzma.FORMAT_ALONE))
+    data[1:5] = b"\xff" * 4
+    return bytes(data)
+
+
+def greedy_zip(content: bytes) -> bytes:
+    """The same in a member of a zip."""
+    data = bytearray(zipped("a", content, zipfile.ZIP_LZMA))
+    at = data.index(b"\x05\0\x5d", data.index(b"before.txt")) + 3
+    data[at : at + 4] = b"\xff" * 4
+    return bytes(data)
+
+
+@pytest.mark.parametrize("pack", [greedy_xz, greedy_lzma, greedy_zip])
+def test_what_asks_for_all_memory_is_refused_and_not_passed(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    """Half a megabyte of input took 4 GiB of the supervisor; and what is not looked through must not pass."""
+    with pytest.raises(TooMuchError, match="asks for more than 268435456 bytes of memory"):
+        find(tmp_path, pack(bytes(1000)))

@@ -297,6 +297,12 @@ def test_a_package_that_is_none_is_refused(person: Person) -> None:
     for mistaken in ("commons-csv", "org.apache.commons:commons-csv:1.12.0", "pkg:maven/org.example/demo"):
         assert person.run(mistaken) == 2
         assert "write pkg:maven/GROUP/ARTIFACT@VERSION" in person.error()
+    for mistaken, form in (
+        ("pkg:oci/app@sha256:12", "write pkg:oci/NAME@sha256:DIGEST?repository_url=HOST/PATH"),
+        ("pkg:conan/zlib", "write pkg:conan/NAME@VERSION?file=conan_package.tgz"),
+    ):
+        assert person.run(mistaken) == 2
+        assert form in person.error()
     assert person.run("pkg:conan/zlib@1.3?rrev=1") == 2
     assert "names no file of a revision; write pkg:conan/NAME@VERSION" in person.error()
 

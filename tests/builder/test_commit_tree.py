@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from touchplate.builder.errors import ArchiveError, HostLack
+from touchplate.builder.git import commit_tree
 from touchplate.builder.git.commit_tree import list_files, unpack_tree
 from touchplate.builder.git.export import MAX_TARGET_BYTES
 
@@ -125,3 +126,19 @@ def test_a_host_where_names_are_not_utf_8_refuses_no_source_for_them(tmp_path: P
     command = [sys.executable, "-c", _OPEN, str(tmp_path)]
     done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
     assert done.stdout == "no-utf-8\n"
+
+
+def test_few_files_below_very_many_folders_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trees that hold each other give a hundred thousand paths of five hundred folders in a small pack."""
+    monkeypatch.setattr(commit_tree, "MAX_FILES", 20)
+    data = tar(*((f"{number}/{'d/' * 9}f", None) for number in range(5)))
+    assert "more than 40 files and folders" in refusal(data, tmp_path)
+
+
+def test_nothing_lies_behind_a_file_or_a_link_however_deep(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert "'a/f/c/d' lies behind a file" in refusal(tar(("a/f", None), ("a/f/c/d", None)), tmp_path / "a")
+    assert "'a/f/c/d' lies behind a link" in refusal(tar(("a/f", "g"), ("a/f/c/d", None)), tmp_path / "b")

@@ -282,3 +282,36 @@ def test_every_flipped_byte_of_a_jar_is_different_and_never_an_error() -> None:
         assert found.result == "different"
         assert found.causes
         assert found.summary
+
+
+def test_an_entry_too_long_to_be_held_is_compared_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two entries of two gigabytes, each copied to look for line ends, took the supervisor's memory."""
+    monkeypatch.setattr("touchplate.builder.comparison.compare.MAX_DETAILED_BYTES", 600_000)
+    before, after = b"x" * 700_001, b"x" * 650_000 + b"y" + b"x" * 50_000
+    assert jars({"a": before}, {"a": after}).summary == ("a: differs from byte 650000",)
+    assert jars({"a": before}, {"a": before[:-1]}).summary == ("a: differs from byte 700000",)
+    one_more = jars({"a": before}, {"a": before, "b": b""})
+    assert one_more.causes == ("extra-entries",)
+
+
+def test_a_long_file_is_not_searched_for_its_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("touchplate.builder.comparison.contents.MAX_DETAILED_BYTES", 10)
+    found = compare(b"a\r\nb\r\nc\r\nd\r\n", b"a\nb\nc\nd\n", "a.txt")
+    assert found.summary == ("a.txt: differs from byte 1, 12 != 8 bytes",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cause", "said"),
+    [
+        ("a\nb\nc\n", "a\nc\n", "content", "b != (absent)"),
+        ("a\nc\n", "a\nb\nc\n", "content", "(absent) != b"),
+        ("a\nb\nc\n", "a\nx\nc\n", "content", "b != x"),
+        ("#Mon\na=1\n", "#Tue\na=1\n", "timestamps", "#Mon != #Tue"),
+        ("#Mon\na=1\n", "a=1\n", "timestamps", "#Mon != (absent)"),
+        ("#Mon\na=1\n#b\n", "#Tue\na=2\n#b\n", "content", "#Mon != #Tue"),
+        ("#Mon\na=1\n", "#Tue\na=1\nb=2\n", "content", "#Mon != #Tue"),
+    ],
+)
+def test_the_first_line_that_differs_is_named(before: str, after: str, cause: str, said: str) -> None:
+    found = jars({"x.properties": before.encode()}, {"x.properties": after.encode()})
+    assert (found.causes, found.summary) == ((cause,), (f"x.properties: {said}",))

@@ -203,6 +203,8 @@ def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = 
         pytest.param(tar_of(member("a", kind=tarfile.FIFOTYPE)), "neither file", id="pipe"),
         pytest.param(tar_of(member("a", kind=tarfile.LNKTYPE, link="b")), "not before it", id="hard-link"),
         pytest.param(tar_of(member("a" * 300_000)), "headers of more than", id="long-header"),
+        # A hundred thousand folders, each named in full: more memory than any machine has.
+        pytest.param(tar_of(member("d/" * 100_000 + "f")), "more than 1024 bytes", id="long-name"),
     ],
 )
 def test_an_archive_that_is_none_of_conans_is_refused(data: bytes, says: str) -> None:
@@ -220,6 +222,13 @@ def test_too_many_members_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
     with pytest.raises(ArchiveError, match="more than 2 members"):
         digest_members(tar_of(*(member(f"f{number}") for number in range(4))))
+
+
+def test_folders_that_names_imply_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 30)
+    with pytest.raises(ArchiveError, match="the names in the archive make more than 30 folders"):
+        digest_members(tar_of(*(member(f"{number}/{'d/' * 9}f") for number in range(4))))
+    assert len(digest_members(tar_of(*(member(f"{'d/' * 25}{number}") for number in range(9))))) == 9
 
 
 def test_members_of_every_size_around_a_block_are_digested() -> None:

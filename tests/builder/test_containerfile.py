@@ -2,7 +2,7 @@
 
 import pytest
 
-from touchplate.builder.ecosystems.oci.containerfile import MAX_BYTES, read_containerfile
+from touchplate.builder.ecosystems.oci.containerfile import MAX_BYTES, MAX_STAGES, read_containerfile
 from touchplate.builder.errors import ContainerfileError
 
 
@@ -119,3 +119,13 @@ def test_stage_that_comes_later_is_an_image_and_has_to_be_pinned() -> None:
 def test_file_that_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(ContainerfileError):
         read_containerfile(data, "Containerfile")
+
+
+def test_a_file_that_only_costs_time_is_refused() -> None:
+    """A quarter of a megabyte of flags took two minutes to read."""
+    with pytest.raises(ContainerfileError, match="line 2: RUN: has more than 16 flags"):
+        images("FROM scratch\nRUN " + "--a " * 60_000 + "x")
+    stages = "".join(f"FROM scratch AS s{number}\n" for number in range(MAX_STAGES + 1))
+    with pytest.raises(ContainerfileError, match="line 201: FROM: is the beginning of more than 200 stages"):
+        images(stages)
+    assert images("FROM scratch\nCOPY --chown=1:1\t--chmod=0644 a b\n") == {}

@@ -286,3 +286,17 @@ def test_limits_have_an_upper_end_whoever_wrote_the_definition(name: str) -> Non
     assert getattr(parse_definition(text.encode()).limits, name) == MOST[name]
     with pytest.raises(DefinitionError, match=f"limits.{name}"):
         parse_definition(text.replace(str(MOST[name]), str(MOST[name] + 1)).encode())
+
+
+def test_mistakes_beyond_what_anybody_reads_are_not_listed() -> None:
+    data = VALID.encode() + b"".join(b"k%d: 1\n" % number for number in range(10_000))
+    with pytest.raises(DefinitionError) as caught:
+        parse_definition(data)
+    assert len(caught.value.mistakes) == MAX_MISTAKES
+
+
+def test_a_name_as_long_as_the_file_is_cut_in_what_is_said() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse_definition(VALID.encode() + b"? " + b"k" * 200_000 + b"\n: 1\n")
+    assert len(str(caught.value)) < 1000
+    assert "kkk…: is unknown" in str(caught.value)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from tests.builder.sandboxes import Rig
 
-from touchplate.builder.errors import HostLack
+from touchplate.builder.errors import HostLack, PhaseFailed
 from touchplate.builder.plan import MIB, Bind, Limits
 from touchplate.builder.process import LINES
-from touchplate.builder.sandbox.bubblewrap import open_sandbox
+from touchplate.builder.sandbox.bubblewrap import Job, open_sandbox
 from touchplate.builder.sandbox.ids import processes_of
 
 MARKED = "TOUCHPLATE_TEST_SECRET"
@@ -270,6 +270,46 @@ os.mkdir("closed", 0)
 """
     failed = rig.fails(rig.plan("", command=python(script)))
     assert failed.failure == "too-large"
+    assert failed.detail == "the build made more than 200 folders inside each other"
+
+
+@pytest.mark.parametrize(
+    ("depth", "limits", "said"),
+    [
+        (210, Limits(), "the build made more than 200 folders inside each other"),
+        (1, Limits(workspace_bytes=1000), "the build wrote more than 1000 bytes"),
+    ],
+)
+def test_a_source_beyond_the_limits_is_no_lack_of_the_host(
+    rig: Rig, depth: int, limits: Limits, said: str
+) -> None:
+    """It is stopped before the bridge to the mirror is up."""
+    (folder := rig.source.joinpath(*["d"] * depth)).mkdir(parents=True)
+    (folder / "file").write_bytes(bytes(5000))
+    with pytest.raises(PhaseFailed) as caught:
+        rig.fetch(rig.plan("true", limits=limits))
+    assert (caught.value.phase, caught.value.failure, caught.value.detail) == ("fetch", "too-large", said)
+    rig.assert_clean()
+
+
+def test_a_job_that_is_stopped_while_it_starts_leaves_no_process(rig: Rig) -> None:
+    """Nor a dead one: bubblewrap is killed at any moment, also before it says what it started."""
+    for _ in range(12):
+        with rig.sandbox.workspace(rig.source) as workspace:
+            (workspace.build / "file").write_bytes(bytes(5000))
+            job = Job(("/bin/true",), limits=Limits(workspace_bytes=1000))
+            assert rig.sandbox.run(workspace, job).stopped == "too-large"
+        rig.assert_clean()
+
+
+def test_a_tree_of_too_many_files_is_stopped(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("touchplate.builder.sandbox.workspace.TREE_ENTRIES", 5000)
+    script = "mkdir a b; touch $(seq -f a/%g 3000) $(seq -f b/%g 3000); sleep 1000"
+    failed = rig.fails(rig.plan(script, limits=Limits(wall_seconds=20)))
+    assert failed.failure == "too-large"
+    assert failed.detail.startswith("the build made more than ")
+    assert failed.detail.endswith(" files and folders")
+    rig.assert_clean()
 
 
 def test_folders_without_rights_and_odd_names_are_removed(rig: Rig) -> None:

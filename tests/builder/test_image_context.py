@@ -1,6 +1,7 @@
 """Contexts from strangers: laid out as they were, or refused; nothing is written outside the folder."""
 
 import io
+import lzma
 import os
 import tarfile
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.builder.test_answer import greedy_xz
 
 from touchplate.builder.archives.zips import ArchiveLimits
 from touchplate.builder.ecosystems.oci.context import unpack_context
@@ -116,3 +118,37 @@ def test_a_name_that_no_disk_takes_is_refused_without_the_folder_of_this_host(
     with pytest.raises(ArchiveError, match="File name too long") as caught:
         unpack_context(archive((name, {}, b"")), tmp_path)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_folders_that_names_imply_are_counted(tmp_path: Path) -> None:
+    """Archives of a megabyte would fill a disk with folders."""
+    limits = ArchiveLimits(entries=30)
+    with pytest.raises(ArchiveError, match="the names in the context make more than 30 folders"):
+        unpack_context(archive(*((f"{n}/{'d/' * 9}f", {}, b"") for n in range(4))), tmp_path, limits)
+
+
+@pytest.mark.parametrize(
+    ("first", "behind"),
+    [(("a/b", {}, b""), "file"), (("a/b", {"type": tarfile.SYMTYPE, "linkname": "c"}, b""), "link")],
+)
+def test_nothing_lies_behind_what_is_no_folder_however_deep(
+    tmp_path: Path, first: tuple[str, dict[str, Any], bytes], behind: str
+) -> None:
+    with pytest.raises(ArchiveError, match=f"'a/b/c/d/e' lies behind a {behind}"):
+        unpack_context(archive(("z", {}, b""), first, ("a/b/c/d/e", {}, b"")), tmp_path)
+
+
+def test_an_archive_that_asks_for_all_memory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="asks for more than 268435456 bytes of memory"):
+        unpack_context(greedy_xz(archive(("a", {}, b"x"), mode="w")), tmp_path)
+
+
+def test_an_archive_of_several_xz_streams_is_one(tmp_path: Path) -> None:
+    whole = archive(("a/b", {}, b"x" * 200_000), ("c", {}, b"y"), mode="w")
+    parts = [lzma.compress(whole[:70_000]), bytes(8), lzma.compress(whole[70_000:]), bytes(4)]
+    unpack_context(b"".join(parts), tmp_path)
+    assert (tmp_path / "a" / "b").read_bytes() == b"x" * 200_000
+    for number, cut in enumerate((parts[0], parts[0][:-20], parts[0] + b"no xz")):
+        (target := tmp_path / f"cut{number}").mkdir()
+        with pytest.raises(ArchiveError, match="cannot be read"):
+            unpack_context(cut, target)

@@ -1,5 +1,6 @@
 """Inference: from what was published to a definition, over a loopback repository."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -132,6 +133,14 @@ def test_poms_that_are_no_modules_are_passed_over(here: Scene) -> None:
     assert inferred(here).definition.outputs[0].path == "zz/deep/demo/target/demo-1.0.jar"
 
 
+def test_poms_of_a_release_that_are_too_much_to_read_are_refused(here: Scene) -> None:
+    large = pom("x", more=f"<!--{'x' * 1_900_000}-->")
+    poms = {f"p/m{number}/pom.xml": large for number in range(9)}
+    module_of(here, "1.0", "demo", more={**poms, "p/no-bomb": os.urandom(200_000)})
+    with pytest.raises(DefinitionError, match=r"have 171\d{5} bytes together, more than 16777216"):
+        inferred(here)
+
+
 def test_a_modules_own_source_release_comes_first(here: Scene) -> None:
     module_of(here, "1.0", "demo")
     publish(here.repository, SOURCES, zip_bytes({"demo-1.0/pom.xml": pom("demo"), "demo-1.0/A.java": b""}))
@@ -261,6 +270,21 @@ def test_garbage_from_the_upstream_gives_only_our_errors(here: Scene, path: str)
         publish(here.repository, path, data)
         with pytest.raises(BuilderError):
             inferred(here)
+
+
+def test_folders_and_files_activate_profiles(here: Scene) -> None:
+    publish(here.repository, SOURCES_JAR, zip_bytes({"a/b/A.java": b""}))
+    elsewhere = "<build><directory>elsewhere</directory></build>"
+    for asked, folder in (
+        ("src/main/java/a", "elsewhere"),
+        ("src/main/java/a/b/", "elsewhere"),
+        ("src/main/java/a/b/A.java", "elsewhere"),
+        ("src/main/java/a/B", "target"),
+        ("src/main/jav", "target"),
+    ):
+        more = profile(f"<file><exists>{asked}</exists></file>", elsewhere)
+        publish(here.repository, POM, pom("demo", more=more))
+        assert inferred(here).definition.outputs[0].path == f"{folder}/demo-1.0.jar", asked
 
 
 def test_missing_jdk_is_a_lack_of_this_host(tmp_path: Path) -> None:

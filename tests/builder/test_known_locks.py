@@ -77,6 +77,50 @@ def test_a_lock_that_no_longer_builds_is_fetched_anew_and_replaced(here: Scene) 
     assert kept(here).read_bytes() == format_lock(done.built.lock)
 
 
+class Steps(QuietProgress):
+    """Keeps what a person would be shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_what_a_lock_lacks_is_said_before_it_is_fetched_anew(here: Scene) -> None:
+    lacking = (
+        "print('[ERROR] Could not find artifact org.example:lib:txt:1 in central (file:///repo/central/)')"
+    )
+    definition = scripted(here, f"try: {SCRIPT}\nexcept OSError: {lacking}; sys.exit(1)")
+    run(here, definition)
+    kept(here).write_bytes(format_lock(InputLock(())))
+    steps = Steps()
+    run(replace(here, workshop=replace(here.workshop, display=steps)), definition)
+    why = "exit code 1; org.example:lib:txt:1 is not in the input lock; "
+    assert [one for one in steps.said if one.startswith(f"they no longer build ({why}")]
+
+
+WENT_ON = (
+    "jar(b'made from source\\n'); phase == 'build' and print('[WARNING] The POM for org.example:lib:jar:1 is "
+    "missing, no dependency information available')"
+)
+"""As Maven does without a POM: it says so, and may make the same or another jar."""
+
+
+def test_a_build_that_goes_on_without_what_the_lock_lacks_has_failed(here: Scene) -> None:
+    publish(here.repository, "org/example/lib/1/lib-1.pom", b"<project/>")
+    definition = scripted(here, WENT_ON)
+    done = rebuild(here.workshop, definition, fetch_published(here.workshop, definition))
+    assert done.failure is not None
+    assert (done.failure.phase, done.failure.reason) == ("build", "exit-status")
+    assert done.failure.detail == "exit code 0; the POM of org.example:lib:jar:1 is not in the input lock"
+
+
+def test_what_no_upstream_has_is_nothing_that_a_lock_lacks(here: Scene) -> None:
+    assert "fetch" in run(here, scripted(here, WENT_ON)).seconds
+
+
 @pytest.mark.parametrize("damaged", [b"", b"{}", b'{"inputs":[],"version":2}', b"\xff" * 100])
 def test_a_damaged_lock_is_as_good_as_none(here: Scene, damaged: bytes) -> None:
     definition = scripted(here, SCRIPT)

@@ -3,7 +3,7 @@
 import pytest
 from tests.builder.mavenparts import pom
 
-from touchplate.builder.ecosystems.maven.failure import explain_failure
+from touchplate.builder.ecosystems.maven.failure import explain_failure, missing_poms
 from touchplate.builder.ecosystems.maven.goals import shaping_goals
 from touchplate.builder.ecosystems.maven.model import Host, Model, effective_model, matches_jdk
 from touchplate.builder.ecosystems.maven.pom import interpolate, parse_pom
@@ -199,6 +199,39 @@ def test_a_failed_build_is_explained_by_its_errors_not_by_mavens_advice() -> Non
     assert explain_failure(b"no errors here\n\xff") is None
 
 
+def test_what_is_not_in_the_lock_is_said_before_what_followed_from_it() -> None:
+    """Maven goes on without a POM, and then lacks a class."""
+    log = (
+        b"[WARNING] The POM for g:plugin:jar:1 is missing, no dependency information available\n"
+        b"[WARNING] The POM for g:plugin:jar:1 is missing, no dependency information available\n"
+        b"[ERROR] A required class was missing\n"
+        b"[ERROR] Could not find artifact g:a:jar:2 in central (file:///repo/central/)\n"
+        b"[ERROR] Could not find artifact g:b:jar:2 in central (http://127.0.0.1:8000/central/)\n"
+    )
+    said = explain_failure(log)
+    assert said is not None
+    assert said.startswith(
+        "the POM of g:plugin:jar:1 is not in the input lock; g:a:jar:2 is not in the input lock; "
+        "A required class was missing; "
+    )
+    assert "g:b:jar:2 is not in" not in said
+
+
+def test_the_poms_that_maven_went_on_without() -> None:
+    said = "[WARNING] The POM for %s is missing, no dependency information available\n"
+    names = (
+        "org.g:a:jar:1",
+        "org.g:a:jar:1",
+        "g:b:jar:tests:2.0",
+        "g:c",
+        "../x:d:jar:1",
+        "g:e:jar:1-SNAPSHOT",
+    )
+    log = "".join(said % name for name in names).encode() + b"\xff\n"
+    assert missing_poms(log) == ("org/g/a/1/a-1.pom", "g/b/2.0/b-2.0.pom")
+    assert missing_poms(b"[INFO] BUILD SUCCESS\n") == ()
+
+
 def test_damaged_poms_give_only_our_errors() -> None:
     data = pom("a", parent="p:1", more=build(BUNDLE) + profile("<jdk>[9,)</jdk>", build(MODITECT)))
     refused = 0
@@ -227,6 +260,24 @@ def test_condition_that_only_an_attack_has_is_refused(condition: str) -> None:
     profile = f"<profile><activation><jdk>{condition}</jdk></activation></profile>"
     with pytest.raises(DefinitionError, match="JDK condition"):
         parse_pom(f"<project><artifactId>a</artifactId><profiles>{profile}</profiles></project>".encode())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        build(plugin("g:p", *(execution("same", f"g{number}") for number in range(3000)))),
+        build(*(plugin("g:p", execution(f"e{number}", "x")) for number in range(2000))),
+        build(managed="".join(plugin(f"g:p{number}", execution("e", "x")) for number in range(2000))),
+        f"<profiles>{'<profile/>' * 6000}</profiles>",
+    ],
+    ids=["executions", "plugins", "managed", "profiles"],
+)
+def test_a_pom_that_binds_without_end_is_refused(more: str) -> None:
+    """Merging what two megabytes of POM bind takes minutes, and with sixteen such parents days."""
+    with pytest.raises(
+        DefinitionError, match=r"the POM and its parents have 60\d\d plugins, executions, goals"
+    ):
+        model(pom("a", more=more), pom("p"))
 
 
 def test_deep_pom_is_refused_without_recursion() -> None:

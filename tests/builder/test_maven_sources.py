@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.builder.mavenparts import manifest, pom, zip_bytes
 
-from touchplate.builder.archives.manifest import read_traces
-from touchplate.builder.archives.zips import ArchiveLimits, SafeZip, unpack
+from touchplate.builder.archives.manifest import MANIFEST, read_traces
+from touchplate.builder.archives.zips import ArchiveLimits, SafeZip, checked_files, unpack
 from touchplate.builder.definitions.definition import Source
 from touchplate.builder.ecosystems.maven.coordinates import (
     Coordinates,
@@ -21,6 +21,7 @@ from touchplate.builder.ecosystems.maven.coordinates import (
 )
 from touchplate.builder.ecosystems.maven.layout import place_source
 from touchplate.builder.ecosystems.maven.pom import parse_pom
+from touchplate.builder.ecosystems.maven.publisher import MAX_PROPERTIES_BYTES, uses_crlf
 from touchplate.builder.ecosystems.maven.resources import Resource, check_tries, is_match
 from touchplate.builder.ecosystems.maven.sources import prepare_tree
 from touchplate.builder.errors import ArchiveError, BuilderError, DefinitionError
@@ -206,12 +207,37 @@ def test_refuses_bombs_before_unpacking() -> None:
         SafeZip(zip_bytes({"a": b"", "b": b""}), ArchiveLimits(entries=1))
 
 
+def test_folders_that_names_imply_are_counted(tmp_path: Path) -> None:
+    """A kilobyte of name makes five hundred; a hundred thousand such names would fill disk and memory."""
+    limits = ArchiveLimits(entries=30)
+    deep = {f"{number}/{'d/' * 9}A.java": b"" for number in range(4)}
+    with pytest.raises(ArchiveError, match="make more than 30 folders"):
+        checked_files(SafeZip(zip_bytes(deep)), limits)
+    beside = {f"{'d/' * 25}{number}.java": b"" for number in range(9)}
+    assert len(checked_files(SafeZip(zip_bytes(beside)), limits)) == 9
+    many = {f"{number}/{'d/' * 498}A.java": b"" for number in range(300)}
+    with pytest.raises(ArchiveError, match="make more than 100000 folders"):
+        unpack(SafeZip(zip_bytes(many)), tmp_path, lambda name: name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_entry_that_lies_about_its_size_is_refused() -> None:
     data = bytearray(zip_bytes({"a": b"hello world"}, method=zipfile.ZIP_STORED))
     at = data.index(b"PK\x01\x02") + 24  # uncompressed size in the central directory
     data[at : at + 4] = (5).to_bytes(4, "little")
     with pytest.raises(ArchiveError):
         SafeZip(bytes(data)).read(0)
+
+
+def test_a_named_entry_is_read_only_up_to_what_its_reader_takes() -> None:
+    """Two gigabytes of manifest pack into ten megabytes of jar."""
+    jar = zip_bytes({MANIFEST: manifest("Build-Jdk-Spec: 17") + b"A: b\r\n" * 200_000})
+    with pytest.raises(ArchiveError, match=r"MANIFEST\.MF' of 1200045 bytes is longer than 1048576"):
+        read_traces(jar)
+    properties = "META-INF/maven/g/a/pom.properties"
+    long = zip_bytes({properties: b"\r\n" * MAX_PROPERTIES_BYTES})
+    with pytest.raises(ArchiveError, match=f"{properties}' of 131072 bytes is longer than 65536"):
+        uses_crlf(long, Coordinates("g", "a", "1"))
 
 
 def test_damaged_archives_give_only_our_errors(tmp_path: Path) -> None:
@@ -246,6 +272,12 @@ def test_encrypted_and_unknown_entries_do_not_unpack(tmp_path: Path) -> None:
         with pytest.raises(ArchiveError):
             unpack(SafeZip(bytes(data)), tmp_path, lambda name: name)
         (tmp_path / "a.java").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_entries_packed_as_no_java_reads_them_do_not_unpack(tmp_path: Path, method: int) -> None:
+    with pytest.raises(ArchiveError, match=f"'a.java' is packed by method {method}; jars are stored or"):
+        unpack(SafeZip(zip_bytes({"a.java": b"class A {}"}, method=method)), tmp_path, lambda name: name)
 
 
 def test_entry_with_a_wrong_checksum_does_not_unpack(tmp_path: Path) -> None:

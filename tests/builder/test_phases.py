@@ -35,6 +35,19 @@ def test_build_replays_from_the_lock_what_fetch_recorded(rig: Rig) -> None:
     assert rig.site.asked == ["a/one.jar"]
 
 
+def test_a_file_that_a_build_went_without_is_asked_for_at_each_upstream(rig: Rig) -> None:
+    rig.site.pages["a/one.jar"] = b"one"
+    plan = replace(rig.plan("true"), went_without=lambda log: ["a/none.pom", "a/one.jar"])
+    failed = rig.fails(plan)
+    assert (failed.phase, failed.failure) == ("build", "exit-status")
+    assert failed.detail == "exit code 0; not in the input lock: central/a/one.jar"
+    rig.site.pages.clear()
+    assert rig.output(plan) == ""
+    rig.site.pages["a/none.pom"] = 503
+    with pytest.raises(HostLack, match="an upstream did not answer"):
+        rig.build(plan, InputLock(()))
+
+
 def test_source_is_copied_for_each_phase_and_never_changed(rig: Rig) -> None:
     (rig.source / "link").symlink_to("hello.txt")
     tool = rig.source / "bin" / "tool"

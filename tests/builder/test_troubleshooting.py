@@ -1,6 +1,8 @@
 """builder/docs/troubleshooting.md quotes messages that the program really has."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +22,21 @@ def quoted() -> list[str]:
     return [text for text in found if text not in RESULTS]
 
 
+def texts(node: ast.AST) -> Iterator[str]:
+    """Strings that the program may say, what is filled in left open; neither comments nor docstrings."""
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(one.value) if isinstance(one, ast.Constant) else "…" for one in node.values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
+            yield from texts(child)
+
+
 def sources() -> str:
-    """All the program's text: strings that stand on several lines joined, what is filled in left open."""
-    parts = []
-    for room in ("builder", "log", "api"):
-        for path in sorted((ROOT / room / "touchplate").rglob("*.py")):
-            parts.append(path.read_text(encoding="utf-8"))
-    return re.sub(r'"\s*\n\s*f?"', "", "\n".join(parts))
+    rooms = (ROOT / room / "touchplate" for room in ("builder", "log", "api"))
+    paths = (path for room in rooms for path in sorted(room.rglob("*.py")))
+    return "\n".join(text for path in paths for text in texts(ast.parse(path.read_bytes())))
 
 
 SOURCES = sources()

@@ -35,7 +35,8 @@ from touchplate.builder.inputs.lock import (
     pinned_inputs,
 )
 from touchplate.builder.inputs.mirror import SOCKET_NAME, serve_mirror
-from touchplate.builder.inputs.recording import Recorder, check_input, fetch_locked
+from touchplate.builder.inputs.recording import SHOWN, Recorder, check_input, fetch_locked
+from touchplate.builder.inputs.unlocked import find_unlocked
 from touchplate.builder.plan import (
     MIB,
     MIRROR_PORT,
@@ -54,7 +55,16 @@ from touchplate.builder.process import Outcome, printable
 from touchplate.builder.sandbox.bubblewrap import BASE_ENVIRONMENT, Job, Sandbox
 from touchplate.builder.sandbox.collect import collect
 from touchplate.builder.sandbox.probe import PYTHON
-from touchplate.builder.sandbox.workspace import Workspace, make_open, show_copy
+from touchplate.builder.sandbox.workspace import (
+    TOO_DEEP,
+    TOO_LARGE,
+    TOO_MANY,
+    TREE_DEPTH,
+    TREE_ENTRIES,
+    Workspace,
+    make_open,
+    show_copy,
+)
 
 TAIL_LINES = 8
 """Last lines of the output that a failure's detail repeats."""
@@ -92,7 +102,8 @@ def run_build(
     """Run the command from the source again, offline, with the locked inputs only; collect its outputs.
 
     Inputs that are not in the cache (a lock of somebody else) are fetched first, by digest. Raises
-    PhaseFailed (phases `fetch` for a refused input, `build`, `collect`), HostLack.
+    PhaseFailed (phases `fetch` for a refused input, `build`, `collect`), HostLack. A build that goes on
+    without a file that the lock should have has failed, too.
     """
     check_source(plan, cache)
     check_lock(plan, lock)
@@ -105,6 +116,9 @@ def run_build(
         outcome = sandbox.run(workspace, job, on_line=progress.line)
         if outcome.stopped or outcome.exit_code:
             raise phase_failure("build", outcome, plan.limits)
+        if unlocked := find_unlocked(plan, outcome.log):
+            detail = f"exit code 0; not in the input lock: {', '.join(unlocked[:SHOWN])}"
+            raise PhaseFailed("build", "exit-status", detail, log=outcome.log)
         try:
             outputs = collect(workspace.build, plan.outputs, cache, max_bytes=plan.limits.output_bytes)
             labels = plan.examine(outputs)
@@ -329,14 +343,22 @@ def phase_failure(phase: FailedPhase, outcome: Outcome, limits: Limits) -> Phase
             return HostLack(detail, reason=DISK_FULL, log=log)
         case "timeout":
             return PhaseFailed(phase, "timeout", f"not done after {limits.wall_seconds:g} seconds", log=log)
-        case "too-large":
-            detail = f"the build wrote more than {limits.workspace_bytes} bytes, or a tree of absurd shape"
-            return PhaseFailed(phase, "too-large", detail, log=log)
+    if outcome.stopped in (beyond := _beyond(limits)):
+        return PhaseFailed(phase, "too-large", beyond[outcome.stopped], log=log)
     why = f"exit code {outcome.exit_code}"
     if outcome.out_of_memory:
         why += f", killed for using more than {limits.memory_bytes} bytes of memory"
     lines = [printable(line) for line in outcome.tail.splitlines() if line.strip()]
     return PhaseFailed(phase, "exit-status", "; ".join([why, *lines[-TAIL_LINES:]]), log=log)
+
+
+def _beyond(limits: Limits) -> dict[str, str]:
+    """What is said of a build that was stopped for what it wrote."""
+    return {
+        TOO_LARGE: f"the build wrote more than {limits.workspace_bytes} bytes",
+        TOO_MANY: f"the build made more than {TREE_ENTRIES} files and folders",
+        TOO_DEEP: f"the build made more than {TREE_DEPTH} folders inside each other",
+    }
 
 
 def _bridge_source() -> bytes:

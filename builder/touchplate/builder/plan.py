@@ -6,7 +6,7 @@ module is the whole of what passes between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -146,6 +146,11 @@ def _no_labels(outputs: Mapping[str, CollectedFile]) -> Mapping[str, str]:
     return {}
 
 
+def _nothing(log: bytes) -> Sequence[str]:
+    """Nothing: tools that fail without a file, or are served over a connection."""
+    return ()
+
+
 @dataclass(frozen=True)
 class BuildPlan:
     """One build, as both phases run it. Raises DefinitionError when it contradicts itself."""
@@ -172,6 +177,9 @@ class BuildPlan:
     examine: Callable[[Mapping[str, CollectedFile]], Mapping[str, str]] = _no_labels
     """Looks at the collected outputs, by path: the labels that the ecosystem has for them, by name, for
     people. Raises PhaseFailed (`collect`) for outputs that are not of the package that is built."""
+    went_without: Callable[[bytes], Sequence[str]] = _nothing
+    """Reads from the output of a build that ended well which files it looked for in vain and went on: their
+    paths at an upstream."""
     forbidden: Forbidden = Forbidden()
     limits: Limits = Limits()
     surroundings: Surroundings = USUAL

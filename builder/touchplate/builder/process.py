@@ -367,7 +367,8 @@ class _Watcher:
             self._process.kill()
             self._contained.groups.kill()
             self._process.wait()
-            if self._is_inner_gone() and not self._contained.groups.members():
+            self._read_status()  # it may have said what it started just before it died
+            if self._is_inner_gone() and self._is_rest_gone() and not self._contained.groups.members():
                 return
             if time.monotonic() >= deadline:
                 raise HostLack("processes of a killed build do not end", reason="processes-left")
@@ -383,6 +384,16 @@ class _Watcher:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._inner_pid, os.WNOHANG)  # we are its reaper, see _become_subreaper
         return gone
+
+    def _is_rest_gone(self) -> bool:
+        """Reap what bubblewrap had started and not named yet, when it was killed while it started: that is
+        still in its process group, and ours since it is dead. Else its uid would count as taken."""
+        with contextlib.suppress(ChildProcessError):  # there is none
+            while os.waitpid(-self._process.pid, os.WNOHANG)[0]:
+                pass
+            os.killpg(self._process.pid, signal.SIGKILL)  # a living child holds the group's number
+            return False
+        return True
 
     def _drain(self) -> None:
         # Every writer is dead, so this ends: the pipe holds 64 KiB and then end of file.

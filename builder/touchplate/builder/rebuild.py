@@ -242,7 +242,7 @@ class _Attempt:
         # Inputs that change from day to day are looked for every time.
         is_lasting = not key.definition.allow_metadata
         known = locks.find(key) if is_lasting and not refetch else None
-        if known is None or not self.build_known(known, outcome):
+        if known is None or not self.build_known(key.definition, known, outcome):
             lock = self.fetch()
             if known is not None:
                 check_unchanged(known, lock, self.plan.upstreams)
@@ -270,7 +270,7 @@ class _Attempt:
         self.clock.lap("twice")
         return found
 
-    def build_known(self, lock: InputLock, outcome: _Outcome) -> bool:
+    def build_known(self, definition: Definition, lock: InputLock, outcome: _Outcome) -> bool:
         """As `build`, from the lock of an earlier rebuild; whether that worked. What does not build from it
         may build from what Fetch finds now."""
         self.workshop.display.step(f"inputs: known from an earlier rebuild, {len(lock.inputs)} files")
@@ -281,7 +281,8 @@ class _Attempt:
             if isinstance(failed, HostLack) and failed.reason != UPSTREAM_FAILED:
                 raise
             self.clock.lap("build")
-            self.workshop.display.step(f"they no longer build ({failed.reason}); fetching anew")
+            why = _said(definition, failed)
+            self.workshop.display.step(f"they no longer build ({why}); fetching anew")
             return False
         return True
 
@@ -346,6 +347,14 @@ def _failure(definition: Definition, error: PhaseFailed) -> Failure:
     if error.failure == "exit-status" and (said := explain(definition, error.log)):
         detail = f"{detail.partition(';')[0]}; {said}"[:DETAIL_CHARS]
     return Failure(error.phase, error.failure, detail)
+
+
+def _said(definition: Definition, error: PhaseFailed | HostLack) -> str:
+    """Why a known lock no longer builds, with what was asked for and is not in it."""
+    try:
+        return str(error) if isinstance(error, HostLack) else _failure(definition, error).detail
+    except HostLack as lack:  # what the output says is a lack of the definition
+        return str(lack)
 
 
 @contextmanager

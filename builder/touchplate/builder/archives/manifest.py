@@ -63,8 +63,9 @@ def parse_sections(data: bytes) -> list[list[tuple[str, str]]]:
 
 
 def read_traces(jar: bytes) -> BuildTraces:
-    """What the jar's manifest tells about its build. Raises ArchiveError when the jar does not parse."""
-    data = SafeZip(jar).read_named(MANIFEST)
+    """What the jar's manifest tells about its build. Raises ArchiveError when the jar does not parse, or its
+    manifest is longer than `MAX_MANIFEST_BYTES`."""
+    data = SafeZip(jar).read_named(MANIFEST, MAX_MANIFEST_BYTES)
     if data is None:
         return BuildTraces(jdk_major=None, created_by=None)
     values = {name.lower(): value for name, value in reversed(parse_main_section(data))}

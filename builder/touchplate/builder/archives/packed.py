@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from typing import IO, Protocol
 
+from touchplate.builder.archives.xz import Lzma
 from touchplate.builder.errors import TooMuchError
 
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
@@ -30,7 +31,7 @@ _LZMA_PROPERTIES, _LZMA_SIZE = 9 * 5 * 5, 1 << 38  # as liblzma takes a file for
 
 
 class Unpacker(Protocol):
-    """As the decompressors of bz2 and lzma are."""
+    """As the decompressor of bz2 is."""
 
     @property
     def eof(self) -> bool:
@@ -60,9 +61,9 @@ def open_packed(file: IO[bytes], head: bytes) -> "PackedContent | None":
     if head.startswith(BZIP2):
         return PackedContent(file, BZIP2, bz2.BZ2Decompressor)
     if head.startswith(XZ):
-        return PackedContent(file, XZ, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ))
+        return PackedContent(file, XZ, Lzma)
     if _is_lzma(head):
-        return PackedContent(file, b"", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))
+        return PackedContent(file, b"", lambda: Lzma(lzma.FORMAT_ALONE))
     return None
 
 
@@ -92,7 +93,7 @@ class PackedContent:
 
     def read(self, size: int) -> bytes:
         """The next piece of at most `size` bytes; empty at the end. Raises zlib.error, lzma.LZMAError or
-        OSError for damage, TooMuchError for more than MAX_STREAMS."""
+        OSError for damage, TooMuchError for more than MAX_STREAMS, or than `xz.MAX_MEMORY`."""
         while (unpacker := self._unpacker) is not None:
             if unpacker.eof:
                 self._at -= len(unpacker.unused_data)

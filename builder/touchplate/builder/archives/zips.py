@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from touchplate.builder.archives.folders import missing_above
 from touchplate.builder.errors import ArchiveError, is_of_host, storage_lack
 from touchplate.builder.plan import MIB
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ZIP_ENTRY = b"PK\x01\x02"  # in the central directory, once for each entry (APPNOTE 4.3.12)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what java.util.zip reads; LZMA may ask for 4 GiB
 _READ_BYTES = 256 * 1024  # one read: memory stays flat however large the entry
 
 # zipfile raises all of these on damaged or hostile input, depending on the byte that is wrong.
@@ -43,7 +45,8 @@ class ArchiveLimits:
     """What one archive may hold. The defaults take every source release and jar seen so far 20 times over."""
 
     entries: int = 100_000
-    """Directories included; each costs memory before anything is unpacked."""
+    """Directories included; each costs memory before anything is unpacked. Likewise the folders that names
+    imply: each is made on the disk."""
     total_bytes: int = 2048 * MIB
     """Sum of the unpacked sizes: protects the disk."""
     ratio: int = 200
@@ -114,16 +117,24 @@ class SafeZip:
         """Content of the member at `position` in `members`; its size and CRC are checked."""
         return b"".join(self.chunks(position))
 
-    def read_named(self, name: str) -> bytes | None:
-        """Content of the first member called `name`, or None."""
+    def read_named(self, name: str, most: int) -> bytes | None:
+        """Content of the first member called `name`, or None. ArchiveError for more than `most` bytes: a
+        megabyte of archive may say that it holds two hundred."""
         for position, member in enumerate(self.members):
             if member.name == name:
+                if member.size > most:
+                    raise ArchiveError(f"entry {name[:80]!r} of {member.size} bytes is longer than {most}")
                 return self.read(position)
         return None
 
     def chunks(self, position: int) -> Iterator[bytes]:
         """Content of one member piece by piece, never more than the size that was declared and counted."""
         info = self._infos[position]
+        if info.compress_type not in _METHODS:
+            raise ArchiveError(
+                f"entry {info.filename[:80]!r} is packed by method {info.compress_type}; jars are stored or "
+                "deflated"
+            )
         left = info.file_size
         try:
             with self._zip.open(info) as stream:
@@ -175,8 +186,9 @@ def checked_files(
                 f"entry {member.name[:80]!r} is a link or a special file; only files are taken"
             )
         path = member.name.removesuffix("/")
-        parents = path.split("/")[:-1]
-        folders.update("/".join(parents[: count + 1]) for count in range(len(parents)))
+        folders.update(missing_above(path, folders))
+        if len(folders) > limits.entries:
+            raise ArchiveError(f"the names in the archive make more than {limits.entries} folders")
         if member.is_folder:
             folders.add(path)  # a folder may be listed twice: nothing can be hidden by it
         elif path in files:

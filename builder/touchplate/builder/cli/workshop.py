@@ -10,6 +10,7 @@ from touchplate.builder.ecosystem import Inference
 from touchplate.builder.ecosystems.registry import find_ecosystem
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.inputs.upstream_option import parse_upstreams
+from touchplate.builder.purl_form import purl_form
 from touchplate.builder.workshop import Workshop, default_data, open_workshop
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.purl import PackageURL, normalise_purl
@@ -65,7 +66,7 @@ def typed_package(text: str) -> PackageURL:
     try:
         return normalise_purl(text)
     except VerifyError as error:
-        raise DefinitionError(f"{error}; write pkg:maven/GROUP/ARTIFACT@VERSION") from error
+        raise DefinitionError(f"{error}; write {purl_form(text)}") from error
 
 
 def infer_typed(args: argparse.Namespace, workshop: Workshop, text: str) -> Inference:

@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from touchplate.builder.archives.zips import Member, SafeZip
-from touchplate.builder.comparison.contents import Difference, compare_contents, printable
+from touchplate.builder.comparison.contents import (
+    MAX_DETAILED_BYTES,
+    Difference,
+    compare_contents,
+    compare_pieces,
+    printable,
+)
 from touchplate.builder.comparison.entries import match_entries
 from touchplate.builder.comparison.modes import compare_modes, name_umask
 from touchplate.builder.comparison.tars import compare_gzips, compare_tars, is_tar
@@ -168,6 +174,9 @@ def _compare_zips(published: SafeZip, rebuilt: SafeZip) -> Iterable[Difference]:
 def _compare_members(published: SafeZip, left: int, rebuilt: SafeZip, right: int) -> Iterable[Difference]:
     theirs, ours = published.members[left], rebuilt.members[right]
     yield from _compare_metadata(theirs, ours)
+    if max(theirs.size, ours.size) > MAX_DETAILED_BYTES:  # never held: each may have gigabytes
+        yield from compare_pieces(theirs.name, published.chunks(left), rebuilt.chunks(right))
+        return
     before, after = published.read(left), rebuilt.read(right)
     if before != after:
         yield from compare_contents(theirs.name, before, after)

@@ -1,10 +1,9 @@
 """Two contents of one archive entry that are not the same: what differs, and which cause it names. Pure."""
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from touchplate.builder.archives.manifest import MANIFEST, parse_jdk_major, parse_sections
 from touchplate.builder.comparison.classes import JDK_MAJOR, is_class, is_same_body, name_jdk
@@ -29,6 +28,10 @@ _TIME_ATTRIBUTES = frozenset({"bnd-lastmodified", "build-time", "build-date", "b
 _JDK_CREATED_BY = re.compile(r"[0-9][0-9._]*.* \(.+\)")
 
 _IN_TEXTS = bytes(one for one in range(256) if one >= ord(" ") or one in b"\t\n\v\f\r\x1b")
+MAX_DETAILED_BYTES = 64 * 1024 * 1024
+"""Of a content that is looked at for more than its first differing byte, which takes copies of it. Entries of
+archives may be thirty times as long."""
+
 _MAX_TEXT_BYTES = 256 * 1024  # of contents that are searched for their first differing line
 _STEP = 64 * 1024  # bytes compared at once on the way to the first differing one
 
@@ -71,6 +74,8 @@ def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Differ
         found = list(_compare_manifests(path, published, rebuilt))
         if found:
             return found
+    if max(len(published), len(rebuilt)) > MAX_DETAILED_BYTES:
+        return [Difference(path, "content", _first_byte(published, rebuilt))]
     if is_class(published) and is_class(rebuilt):
         return list(_compare_classes(path, published, rebuilt))
     if (line_ends := _line_ends(published, rebuilt)) and not _is_joined(path, published, rebuilt):
@@ -80,6 +85,17 @@ def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Differ
     if _is_text(published) and _is_text(rebuilt):
         return [_compare_texts(path, published, rebuilt)]
     return [Difference(path, "content", _first_byte(published, rebuilt))]
+
+
+def compare_pieces(path: str, published: Iterator[bytes], rebuilt: Iterator[bytes]) -> Iterator[Difference]:
+    """As `compare_contents`, of contents too long to be held: where they begin to differ; nothing if they do
+    not. Pieces have one length in both, but for the last one."""
+    at = 0
+    for theirs, ours in zip_longest(published, rebuilt, fillvalue=b""):
+        if theirs != ours:
+            yield Difference(path, "content", f"differs from byte {at + _first_offset(theirs, ours)}")
+            return
+        at += len(theirs)
 
 
 def _line_ends(published: bytes, rebuilt: bytes) -> str | None:
@@ -196,11 +212,7 @@ def _is_text(data: bytes) -> bool:
 
 def _compare_texts(path: str, published: bytes, rebuilt: bytes) -> Difference:
     theirs, ours = _lines(published), _lines(rebuilt)
-    changed = [
-        (theirs[start_a:end_a], ours[start_b:end_b])
-        for tag, start_a, end_a, start_b, end_b in _opcodes(theirs, ours)
-        if tag != "equal"
-    ]
+    changed = _changed(theirs, ours)
     if not changed:  # the last line ends in one of them, or a line ends with CR
         return Difference(path, "content", _first_byte(published, rebuilt))
     before, after = changed[0]
@@ -221,25 +233,33 @@ def _continues(lines: Sequence[str]) -> bool:
     return any(line.endswith("\\") and after.startswith("#") for line, after in pairwise(lines))
 
 
-_MAX_DIFF_LINES = 2000  # difflib is quadratic in the worst case; longer texts are compared line by line
+def _changed(theirs: Sequence[str], ours: Sequence[str]) -> list[tuple[Sequence[str], Sequence[str]]]:
+    """Runs of lines that differ: line by line, or what lies between the same beginning and the same end.
+
+    In linear time: difflib takes minutes for some texts, and an archive may hold ten thousand of them.
+    """
+    if len(theirs) == len(ours):
+        return [((before,), (after,)) for before, after in zip(theirs, ours, strict=True) if before != after]
+    start = _common(theirs, ours)
+    end = _common(theirs[start:][::-1], ours[start:][::-1])
+    return [(theirs[start : len(theirs) - end], ours[start : len(ours) - end])]
 
 
-def _opcodes(theirs: list[str], ours: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
-    if len(theirs) <= _MAX_DIFF_LINES and len(ours) <= _MAX_DIFF_LINES:
-        return difflib.SequenceMatcher(None, theirs, ours, autojunk=True).get_opcodes()
-    start = next(
-        (number for number, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]),
-        min(len(theirs), len(ours)),
-    )
-    return [("replace", start, len(theirs), start, len(ours))]
+def _common(theirs: Sequence[str], ours: Sequence[str]) -> int:
+    """How many lines at the beginning are the same."""
+    pairs = enumerate(zip(theirs, ours, strict=False))
+    return next((at for at, (before, after) in pairs if before != after), min(len(theirs), len(ours)))
 
 
 def _first_byte(published: bytes, rebuilt: bytes) -> str:
     """Where the first differing byte is, and the sizes when they differ."""
+    sizes = "" if len(published) == len(rebuilt) else f", {len(published)} != {len(rebuilt)} bytes"
+    return f"differs from byte {_first_offset(published, rebuilt)}{sizes}"
+
+
+def _first_offset(published: bytes, rebuilt: bytes) -> int:
     shorter = min(len(published), len(rebuilt))
     start = next(
         (at for at in range(0, shorter, _STEP) if published[at : at + _STEP] != rebuilt[at : at + _STEP]), 0
     )
-    offset = next((at for at in range(start, shorter) if published[at] != rebuilt[at]), shorter)
-    sizes = "" if len(published) == len(rebuilt) else f", {len(published)} != {len(rebuilt)} bytes"
-    return f"differs from byte {offset}{sizes}"
+    return next((at for at in range(start, shorter) if published[at] != rebuilt[at]), shorter)

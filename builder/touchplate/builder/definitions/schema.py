@@ -4,13 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from touchplate.builder.definitions.yamlcore import Document, Value
+from touchplate.builder.definitions.yamlcore import MAX_MISTAKES, Document, Value
 from touchplate.builder.errors import UNKNOWN_FIELD, DefinitionError, Mistake
 from touchplate.builder.plan import check_relative
 from touchplate.verify.errors import VerifyError
 from touchplate.verify.names import parse_upstream_uri
 from touchplate.verify.purl import PackageURL, parse_purl
 from touchplate.verify.usage import read_version
+
+MAX_SHOWN_PATH = 200
+"""Characters of a place that a message names: a key may be as long as the file."""
 
 MAX_TEXT = 4096
 """Characters of one text value: arguments and paths are far below."""
@@ -62,8 +65,12 @@ class Reader:
         self._has_later = False
 
     def mistake(self, path: str, text: str) -> None:
-        """Note a mistake at `path`."""
-        self._mistakes.append(Mistake(*self._document.place(path), path or "definition", text))
+        """Note a mistake at `path`. The text is given up when there are too many."""
+        place = self._document.place(path)
+        shown = path if len(path) <= MAX_SHOWN_PATH else f"{path[: MAX_SHOWN_PATH - 1]}…"
+        self._mistakes.append(Mistake(*place, shown or "definition", text))
+        if len(self._mistakes) >= MAX_MISTAKES:
+            self.finish()
 
     def finish(self) -> None:
         """Raise one DefinitionError with all mistakes, if there are any."""

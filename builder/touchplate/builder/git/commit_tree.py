@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from touchplate.builder.archives.folders import missing_above
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
 from touchplate.builder.errors import DISK_FULL, ArchiveError, HostLack
@@ -23,7 +24,8 @@ FILE_TIME = 1_000_000_000
 also not in a build that is varied by a year (`vary.py`)."""
 
 MAX_FILES = 100_000
-"""As many as a source archive may have entries."""
+"""As many as a source archive may have entries; and the most folders: trees may be tied together so that few
+files lie below millions."""
 
 MAX_PART_BYTES = 255
 """Of one name in a path: what common file systems take (NAME_MAX), and more on none that rebuilds run on."""
@@ -116,16 +118,17 @@ def _write(reader: TarReader, member: tarfile.TarInfo, path: Path) -> None:
 
 def _make_folders(name: str, target: Path, kinds: dict[str, str]) -> None:
     """The folders above `name`: real ones, made here, so that nothing is written through a link."""
-    parts = name.split("/")[:-1]
-    for end in range(1, len(parts) + 1):
-        folder = "/".join(parts[:end])
-        kind = kinds.setdefault(folder, "new")
-        if kind == "new":
-            (target / folder).mkdir()
-            (target / folder).chmod(0o755)
-            kinds[folder] = "folder"
-        elif kind != "folder":
-            raise ArchiveError(f"{name[:80]!r} lies behind a {kind}")
+    missing = missing_above(name, kinds)
+    nearest = (missing[0] if missing else name).rpartition("/")[0]
+    kind = kinds.get(nearest, "folder")  # all above it are folders: so it was made
+    if kind != "folder":
+        raise ArchiveError(f"{name[:80]!r} lies behind a {kind}")
+    if len(kinds) + len(missing) > 2 * MAX_FILES:
+        raise ArchiveError(f"the commit has more than {2 * MAX_FILES} files and folders")
+    for folder in missing:
+        (target / folder).mkdir()
+        (target / folder).chmod(0o755)
+        kinds[folder] = "folder"
 
 
 def _check_parts(name: str) -> None:

@@ -26,6 +26,7 @@ from typing import IO, Any
 from touchplate.builder.archives.ar import AR, find_ar_members
 from touchplate.builder.archives.packed import HEAD_BYTES, PackedContent, open_packed
 from touchplate.builder.archives.tarchain import find_tar_members, is_tar
+from touchplate.builder.archives.xz import ZIP_LZMA_BYTES, check_zip_lzma
 from touchplate.builder.archives.zipviews import (
     MARK,
     MemberContent,
@@ -302,6 +303,9 @@ def _read_as_others_do(file: IO[bytes], member: zipfile.ZipInfo) -> None:
     del member.CRC
     file.seek(member.header_offset + _ZIP_NAME_AT)
     length = int.from_bytes(file.read(2), "little")
-    file.seek(2, 1)
+    extra = int.from_bytes(file.read(2), "little")
     name = file.read(length)
+    if member.compress_type == zipfile.ZIP_LZMA:
+        file.seek(extra, 1)
+        check_zip_lzma(file.read(ZIP_LZMA_BYTES))
     member.orig_filename = name.decode("utf-8" if member.flag_bits & _UTF8_NAME else "cp437")

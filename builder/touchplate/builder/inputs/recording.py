@@ -51,6 +51,7 @@ from touchplate.builder.inputs.upstream_client import (
 )
 from touchplate.builder.plan import BuildPlan, Progress
 from touchplate.builder.process import Outcome
+from touchplate.builder.sandbox.workspace import BEYOND
 
 CLIENTS = 64
 """Connections that the build may hold at once, and so threads of the mirror; more wait."""
@@ -88,6 +89,11 @@ class Answer:
     sha256: str = ""
     size: int = 0
     sha1: str = ""
+
+
+def is_passing(status: int) -> bool:
+    """Whether a status other than 200 is no answer to what was asked (206, 304, 500); a refusal is one."""
+    return not 400 <= status < 500 or status in _PASSING
 
 
 def _told(status: int, text: str) -> Answer:
@@ -242,7 +248,7 @@ class Recorder:
         if self._failed is not None:
             self._failed.log = outcome.log
             raise self._failed
-        if not self.ready.is_set():
+        if not self.ready.is_set() and outcome.stopped not in BEYOND:
             raise HostLack("the bridge to the mirror does not work here", reason="no-bridge", log=outcome.log)
         # A command that went on without a file may make another output than with it.
         failed = outcome.exit_code or outcome.stopped
@@ -332,8 +338,7 @@ class Recorder:
                     self._missing.append((name, path))
             return _told(404, f"{name}/{path}: not found")
         if answer.status != 200:
-            # A refusal may be meant; anything else (206, 304, 500) is no answer to what was asked.
-            passing = not 400 <= answer.status < 500 or answer.status in _PASSING
+            passing = is_passing(answer.status)
             return self._note_trouble(path, f"{name}/{path}: status {answer.status}", passing=passing)
         return answer
 

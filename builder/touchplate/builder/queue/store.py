@@ -18,6 +18,7 @@ from typing import Any, get_args
 from sqlalchemy import Connection, Row, and_, case, func, insert, or_, select, text, true, update
 
 from touchplate.base.sql import Engine, begin_read, begin_write, database_errors
+from touchplate.builder.purl_form import purl_form
 from touchplate.builder.queue.jobs import (
     ANONYMOUS,
     BUILT,
@@ -505,7 +506,7 @@ def _checked(package: str, definition: str, client: str, priority: int) -> dict[
             raise MalformedError(f"longer than {MAX_PACKAGE_CHARS} characters")
         spelled = str(normalise_purl(package))
     except MalformedError as error:
-        raise BadJobError(f"package: {error}; write pkg:maven/GROUP/ARTIFACT@VERSION") from error
+        raise BadJobError(f"package: {error}; write {purl_form(package)}") from error
     if not _DIGEST.fullmatch(definition):
         raise BadJobError("definition: write its sha256, 64 digits in lower-case hex, or leave it out")
     if not 0 <= priority <= MAX_PRIORITY:

@@ -23,7 +23,14 @@ from touchplate.builder.sandbox.ids import FIRST_UID, UIDS, end_abandoned
 from touchplate.builder.sandbox.probe import Probe
 from touchplate.builder.sandbox.probe_bubblewrap import probe_sandbox
 from touchplate.builder.sandbox.seccomp import make_filter
-from touchplate.builder.sandbox.workspace import Workspace, check_searchable, is_free, open_workspace, tidy
+from touchplate.builder.sandbox.workspace import (
+    TOO_LARGE,
+    Workspace,
+    check_searchable,
+    is_free,
+    open_workspace,
+    tidy,
+)
 
 TMP_BYTES = 1024 * MIB
 """Size of /tmp inside, in bytes; it lies in memory and counts as such."""
@@ -139,8 +146,8 @@ class Sandbox:
     def run(
         self, workspace: Workspace, job: Job, *, watch: Watch = _never, on_line: OnLine = _silent
     ) -> Outcome:
-        """Run a job to its end, by itself or stopped by a limit (`too-large`, `timeout`), by a full disk
-        (`disk-full`) or by `watch`.
+        """Run a job to its end, by itself or stopped by a limit (`timeout`, `TOO_LARGE`, `TOO_MANY` or
+        `TOO_DEEP`), by a full disk (`disk-full`) or by `watch`.
 
         Raises HostLack when sandbox or command could not be started.
         """
@@ -274,9 +281,9 @@ class _DiskWatch:
 
     def _found(self) -> str:
         usage = self._workspace.usage()
-        if usage.size > self._limit or usage.is_absurd:
-            return "too-large"
-        return self._full()
+        if usage.size > self._limit:
+            return TOO_LARGE
+        return usage.absurd or self._full()
 
     def _full(self) -> str:
         # Half of what was free at the start at least: the rest of the host has to live, too. It also ends

@@ -35,6 +35,12 @@ TREE_ENTRIES = 1_000_000
 TREE_DEPTH = 200
 """Nesting of folders in a workspace: real trees stay below 40, a deep one defeats recursive tools."""
 
+TOO_LARGE, TOO_MANY, TOO_DEEP = "too-large", "too-many-files", "too-deep"
+"""`Outcome.stopped` of a job that wrote too many bytes, beyond TREE_ENTRIES, or beyond TREE_DEPTH."""
+
+BEYOND = frozenset({TOO_LARGE, TOO_MANY, TOO_DEEP})
+"""All of them. A source tree may be so from the start, before anything has run."""
+
 JOB = "job-"
 """Prefix of job folders."""
 
@@ -116,9 +122,11 @@ class Usage:
     deep: bool = False
 
     @property
-    def is_absurd(self) -> bool:
-        """Whether the tree has a shape that only an attack has, whatever its size."""
-        return self.deep or self.entries > TREE_ENTRIES
+    def absurd(self) -> str:
+        """Which shape the tree has that only an attack has, whatever its size; empty for other trees."""
+        if self.deep:
+            return TOO_DEEP
+        return TOO_MANY if self.entries > TREE_ENTRIES else ""
 
 
 @contextlib.contextmanager
@@ -293,7 +301,7 @@ def _add_usage(top: Path, usage: Usage) -> None:
     """Walk depth first: one descriptor per level, so a hostile tree cannot exhaust the supervisor's own."""
     levels = [_Level(os.open(top, _FOLDER))]
     try:
-        while levels and not usage.is_absurd:
+        while levels and not usage.absurd:
             level = levels[-1]
             entry = next(level.entries, None)
             if entry is None:

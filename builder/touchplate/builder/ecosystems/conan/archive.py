@@ -11,12 +11,16 @@ import posixpath
 import tarfile
 from dataclasses import dataclass
 
+from touchplate.builder.archives.folders import missing_above
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.errors import ArchiveError
 from touchplate.builder.plan import MIB
 
 MAX_MEMBERS = 100_000
-"""Of one archive: boost, the largest usual package, has 15,000."""
+"""Of one archive: boost, the largest usual package, has 15,000. And the most folders that names imply."""
+
+MAX_NAME_BYTES = 1024
+"""Of one member, as in every archive that is read here; real ones have 200."""
 
 MAX_UNPACKED_BYTES = 2048 * MIB
 """Of one archive: four times the largest file that is read at all, which is packed. Seconds of digesting."""
@@ -86,12 +90,14 @@ class _Walk:
             raise ArchiveError(f"member {member.name[:120]!r} is named as a folder and is none")
         if name in self._files or name in self._links:
             raise ArchiveError(f"member {name[:120]!r} stands twice")
-        parents = name.split("/")[:-1]
-        above = {"/".join(parents[: count + 1]) for count in range(len(parents))}
-        if not above.isdisjoint(self._links) or (member.issym() and name in self._folders):
+        above = missing_above(name, self._folders)
+        # No folder that is known lies below a link.
+        if not self._links.keys().isdisjoint(above) or (member.issym() and name in self._folders):
             # Whoever unpacks it follows the link, and writes wherever that leads.
             raise ArchiveError(f"member {name[:120]!r} is below a link, or a link in place of a folder")
         self._folders.update(above)
+        if len(self._folders) > MAX_MEMBERS:
+            raise ArchiveError(f"the names in the archive make more than {MAX_MEMBERS} folders")
         if member.isdir():
             self._folders.add(name)
         elif member.issym():
@@ -131,6 +137,8 @@ class _Walk:
 
 def _plain(name: str) -> str:
     plain = name.removeprefix("./").rstrip("/") or "."
+    if len(plain.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        raise ArchiveError(f"member {name[:120]!r}… has a name of more than {MAX_NAME_BYTES} bytes")
     parts = plain.split("/")
     if plain != "." and (any(part in ("", ".", "..") for part in parts) or not plain.isprintable()):
         raise ArchiveError(f"member {name[:120]!r} is no plain path inside the archive")

@@ -6,9 +6,10 @@ sources jar with the POM). What was inferred is saved,
 shown and attested.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from touchplate.builder.archives.folders import missing_above
 from touchplate.builder.archives.manifest import BuildTraces, read_traces
 from touchplate.builder.definitions.definition import VCS, make_definition
 from touchplate.builder.ecosystem import Inference
@@ -97,8 +98,8 @@ def infer(
     if not tree - {POM_NAME}:
         raise DefinitionError(f"the {source.kind} of {coordinates.folder} holds nothing to build")
     folder = _project_folder(source, coordinates)
-    names = frozenset(name.removeprefix(folder) for name in tree if name.startswith(folder))
-    model = effective_model(chain, Host(jdk_major=major, file_exists=lambda path: _exists(names, path)))
+    places = _places(name.removeprefix(folder) for name in tree if name.startswith(folder))
+    model = effective_model(chain, Host(jdk_major=major, file_exists=lambda path: path.rstrip("/") in places))
     _check_model(model, coordinates)
     way = _release_way(folder) if source.kind in _TREES else _sources_way(model)
     definition = make_definition(
@@ -209,8 +210,13 @@ def _project_folder(source: FoundSource, coordinates: Coordinates) -> str:
     return folder
 
 
-def _exists(names: frozenset[str], path: str) -> bool:
-    return path in names or any(name.startswith(path.rstrip("/") + "/") for name in names)
+def _places(names: Iterable[str]) -> frozenset[str]:
+    """The files and the folders that they stand in: a POM may ask for thousands of each."""
+    places: set[str] = set()
+    for name in names:
+        places.update(missing_above(name, places))
+        places.add(name)
+    return frozenset(places)
 
 
 def _check_model(model: Model, coordinates: Coordinates) -> None:

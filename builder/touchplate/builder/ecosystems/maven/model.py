@@ -21,6 +21,10 @@ from touchplate.builder.errors import DefinitionError
 MAX_PARENTS = 16
 """Longest chain of parents: real ones have up to 6, and a POM may name itself."""
 
+MAX_BINDINGS = 5000
+"""Plugins, executions, goals and profiles of a POM and its parents together: merging them costs the square.
+The largest real ones have some hundreds."""
+
 UNBOUND = "none"
 """The phase by which a POM switches an inherited execution off."""
 
@@ -51,10 +55,15 @@ class Model:
 def effective_model(chain: Sequence[Pom], host: Host) -> Model:
     """The model of `chain` (the project's POM first, then its parents).
 
-    Raises DefinitionError when coordinates or the final name cannot be resolved.
+    Raises DefinitionError when coordinates or the final name cannot be resolved, or beyond MAX_BINDINGS.
     """
     if not chain or len(chain) > MAX_PARENTS:
         raise DefinitionError(f"a POM with {len(chain) - 1} parents; at most {MAX_PARENTS} are followed")
+    if (bindings := sum(_bindings(pom) for pom in chain)) > MAX_BINDINGS:
+        raise DefinitionError(
+            f"the POM and its parents have {bindings} plugins, executions, goals and profiles, "
+            f"more than {MAX_BINDINGS}; write a definition"
+        )
     project = chain[0]
     properties: dict[str, str] = {}
     plugins: dict[str, Plugin] = {}
@@ -83,6 +92,14 @@ def effective_model(chain: Sequence[Pom], host: Host) -> Model:
         plugins=tuple(_with_management(plugin, managed.get(plugin.key)) for plugin in plugins.values()),
         output=_output(directory, final_name, properties),
     )
+
+
+def _bindings(pom: Pom) -> int:
+    builds = (pom.build, *(profile.build for profile in pom.profiles))
+    plugins = [plugin for build in builds for plugin in (*build.plugins, *build.managed)]
+    executions = [execution for plugin in plugins for execution in plugin.executions]
+    goals = sum(len(execution.goals) for execution in executions)
+    return len(pom.profiles) + len(plugins) + len(executions) + goals
 
 
 def _project_properties(project: Pom, group: str, version: str) -> dict[str, str]:

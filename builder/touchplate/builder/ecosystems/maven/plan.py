@@ -8,6 +8,7 @@ from touchplate.base.upstreams import Upstream
 from touchplate.builder.definitions.definition import Definition
 from touchplate.builder.ecosystems.maven.compiled import digest_classes
 from touchplate.builder.ecosystems.maven.coordinates import coordinates_of, identity_of
+from touchplate.builder.ecosystems.maven.failure import missing_poms
 from touchplate.builder.ecosystems.maven.pom import parse_pom
 from touchplate.builder.ecosystems.maven.settings import SETTINGS_INSIDE, format_settings
 from touchplate.builder.ecosystems.maven.sources import POM_NAME
@@ -62,6 +63,7 @@ def make_plan(
         upstreams=upstreams,
         files=files,
         outputs=tuple(output.path for output in definition.outputs),
+        went_without=missing_poms,
         forbidden=_forbidden(definition, repositories, published),
         # No larger than a published file may be: both are in memory when they are compared.
         limits=replace(definition.limits, output_bytes=MAX_FILE_BYTES),

@@ -9,6 +9,9 @@ from touchplate.builder.errors import DefinitionError
 GRADLE = "gradle"
 """`reason` of the error about a release that Gradle made."""
 
+MAX_PROPERTIES_BYTES = 64 * 1024
+"""Of a `pom.properties`: Maven writes three short values into it."""
+
 _GRADLE_MARKER = b"published-with-gradle-metadata"
 """In a comment of every POM that Gradle publishes beside its module metadata (Gradle: module metadata)."""
 
@@ -18,7 +21,7 @@ def uses_crlf(jar: bytes, coordinates: Coordinates) -> bool:
 
     Maven writes that file itself, with the line separator of its JVM, whatever the sources have: it shows the
     machine and nothing else. Where there is none, or one with mixed ends, nothing is known: False.
-    Raises ArchiveError when the jar does not parse.
+    Raises ArchiveError when the jar does not parse, or the file is longer than `MAX_PROPERTIES_BYTES`.
     """
     data = _pom_properties(jar, coordinates)
     return data is not None and data.count(b"\n") == data.count(b"\r\n") > 0
@@ -45,5 +48,5 @@ def refuse_gradle(jar: bytes, pom: Pom, pom_data: bytes, coordinates: Coordinate
 
 def _pom_properties(jar: bytes, coordinates: Coordinates) -> bytes | None:
     return SafeZip(jar).read_named(
-        f"META-INF/maven/{coordinates.group}/{coordinates.artifact}/pom.properties"
+        f"META-INF/maven/{coordinates.group}/{coordinates.artifact}/pom.properties", MAX_PROPERTIES_BYTES
     )

@@ -1,6 +1,6 @@
 """The source of a release: its source-release archive, else the sources jar with the POM; as a tree."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,16 @@ from touchplate.builder.errors import DefinitionError
 from touchplate.builder.git.commit_tree import list_files, read_files
 from touchplate.builder.git.commits import CommitTree
 from touchplate.builder.inputs.repository import RemoteFile, Repository
+from touchplate.builder.plan import MIB
 
 SOURCE_RELEASE = "source-release"
 SOURCES_JAR = "sources-jar"
 POM_NAME = "pom.xml"
 
 _MAX_MODULES = 500  # POMs of one release tree that are looked at
+
+MAX_POMS_BYTES = 16 * MIB
+"""Of those POMs together: seconds of parsing. The largest trees, of 500 modules, have 5 MB."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +62,31 @@ class FoundSource:
             and member.size <= MAX_POM_BYTES
             and not is_test_file(member.name)
         }
-        for name in _topmost(found):
+        for name in _topmost({name: archive.members[position].size for name, position in found.items()}):
             yield name, archive.read(found[name])
 
 
 def _poms_of_commit(commit: CommitTree) -> Iterator[tuple[str, bytes]]:
     names = _topmost(
-        name
-        for name, size in list_files(commit.data).items()
-        if name.rpartition("/")[2] == POM_NAME and size <= MAX_POM_BYTES and not is_test_file(name)
+        {
+            name: size
+            for name, size in list_files(commit.data).items()
+            if name.rpartition("/")[2] == POM_NAME and size <= MAX_POM_BYTES and not is_test_file(name)
+        }
     )
     found = read_files(commit.data, frozenset(names))
     yield from ((name, found[name]) for name in names)
 
 
-def _topmost(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: (name.count("/"), name))[:_MAX_MODULES]
+def _topmost(sizes: Mapping[str, int]) -> list[str]:
+    """Of these paths (with sizes in bytes) the topmost, as many as are looked at. Raises DefinitionError."""
+    names = sorted(sizes, key=lambda name: (name.count("/"), name))[:_MAX_MODULES]
+    if (total := sum(sizes[name] for name in names)) > MAX_POMS_BYTES:
+        raise DefinitionError(
+            f"the POMs of the source tree have {total} bytes together, more than {MAX_POMS_BYTES}; "
+            "write a definition"
+        )
+    return names
 
 
 def find_release(repository: Repository, coordinates: Coordinates) -> FoundSource | None:

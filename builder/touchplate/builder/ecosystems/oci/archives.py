@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from touchplate.builder.errors import UPSTREAM_FAILED, HostLack
+from touchplate.builder.archives.xz import open_xz
+from touchplate.builder.errors import UPSTREAM_FAILED, HostLack, TooMuchError
 from touchplate.builder.inputs.lock import LockedInput
 
 MAX_INDEX_BYTES = 1024 * 1024 * 1024
@@ -28,9 +29,9 @@ _INDEX = re.compile(r"(?:.*/)?(?:Packages(?:\.[a-z0-9]+)?|by-hash/[A-Za-z0-9]+/[
 _OPENERS: tuple[tuple[bytes, Any], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
-    (b"\xfd7zXZ\x00", lzma.open),
+    (b"\xfd7zXZ\x00", lambda file, _mode: open_xz(file)),
 )
-_DAMAGED = (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error)
+_DAMAGED = (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error, TooMuchError)
 
 
 def check_archives(inputs: Iterable[LockedInput], folder: Mapping[str, Path]) -> None:

@@ -16,6 +16,12 @@ from touchplate.builder.errors import ContainerfileError
 MAX_BYTES = 256 * 1024
 """Of a Containerfile: real ones have 1 to 20 kB."""
 
+MAX_FLAGS = 16
+"""Of one instruction: those that are understood are three."""
+
+MAX_STAGES = 200
+"""Of one Containerfile: each name is looked for among all of them. Large real ones have 20."""
+
 SCRATCH = "scratch"
 """The name of the empty image."""
 
@@ -26,7 +32,7 @@ _KNOWN = frozenset(
     }
 )
 _DIRECTIVE = re.compile(r"#\s*(escape|syntax|check|platform)\s*=", re.IGNORECASE)
-_FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?\Z")
+_FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?(?:\s+|\Z)")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/", re.IGNORECASE)
 _ODD = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]|\r(?!\n)"
@@ -127,6 +133,8 @@ class _Reader:
         if "$" in image:
             self._refuse(one, f"{image!r} depends on an argument; write the image's name out")
         self._use(image, one)
+        if len(self.stages) == MAX_STAGES:
+            self._refuse(one, f"is the beginning of more than {MAX_STAGES} stages")
         stage = words[2] if len(words) == 3 else ""
         if stage and (not _STAGE.fullmatch(stage) or stage.lower() == SCRATCH):
             self._refuse(one, f"{stage[:80]!r} is no name of a stage")
@@ -190,11 +198,13 @@ class _Reader:
 def _instructions(text: str, name: str) -> Iterator[Instruction]:
     for line, whole in _logical_lines(text, name):
         word, _, rest = whole.partition(" ")
-        flags = []
+        flags: list[tuple[str, str]] = []
         rest = rest.strip()
-        while rest and (match := _FLAG.match(rest.split()[0])):
+        while match := _FLAG.match(rest):
+            if len(flags) == MAX_FLAGS:
+                raise ContainerfileError(f"{name} line {line}: {word[:80]}: has more than {MAX_FLAGS} flags")
             flags.append((match[1], match[2] or ""))
-            rest = rest.removeprefix(match[0]).strip()
+            rest = rest[match.end() :]
         yield Instruction(line, word.upper(), tuple(flags), rest)
 
 

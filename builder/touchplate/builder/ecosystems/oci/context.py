@@ -9,7 +9,6 @@ here.
 import bz2
 import gzip
 import io
-import lzma
 import os
 import stat
 import tarfile
@@ -17,9 +16,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from touchplate.builder.archives.folders import missing_above
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
+from touchplate.builder.archives.xz import open_xz
 from touchplate.builder.archives.zips import ArchiveLimits, check_member_name
-from touchplate.builder.errors import ArchiveError, is_of_host, storage_lack
+from touchplate.builder.errors import ArchiveError, TooMuchError, is_of_host, storage_lack
 
 _CHUNK = 1024 * 1024
 _MAX_TARGET = 4096  # PATH_MAX
@@ -29,7 +30,7 @@ _PERMISSIONS = 0o777  # set-id and sticky bits of a context have no meaning that
 _PACKED: tuple[tuple[bytes, Any], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
-    (b"\xfd7zXZ\x00", lzma.open),
+    (b"\xfd7zXZ\x00", lambda file, _mode: open_xz(file)),
 )
 
 
@@ -51,6 +52,8 @@ def unpack_context(data: bytes, target: Path, limits: ArchiveLimits | None = Non
                 if name and f"{name}/" != top:
                     writer.take(reader, member, name.removeprefix(top), top)
         writer.finish()
+    except TooMuchError as error:
+        raise ArchiveError(f"the context cannot be unpacked: {error}") from error
     except TAR_DAMAGE as error:
         if not isinstance(error, OSError):
             raise ArchiveError(f"the context cannot be read as a tar archive: {error}") from error
@@ -108,6 +111,7 @@ class _Writer:
     def __init__(self, target: Path, limits: ArchiveLimits) -> None:
         self._target = target
         self._left = limits.total_bytes
+        self._most_folders = limits.entries
         self._kinds: dict[str, str] = {}
         self._folders: list[tuple[Path, int, float]] = []
 
@@ -161,16 +165,17 @@ class _Writer:
         os.utime(path, (member.mtime, member.mtime))
 
     def _make_parents(self, name: str) -> None:
-        parts = name.split("/")[:-1]
-        for end in range(1, len(parts) + 1):
-            folder = "/".join(parts[:end])
-            kind = self._kinds.get(folder)
-            if kind is None:
-                self._make_folder(folder, 0o755, 0)
-            elif kind != "folder":
-                raise ArchiveError(f"entry {name[:80]!r} lies behind a {kind}")
+        missing = missing_above(name, self._kinds)
+        nearest = (missing[0] if missing else name).rpartition("/")[0]
+        kind = self._kinds.get(nearest, "folder")  # all above it are folders: so it was made
+        if kind != "folder":
+            raise ArchiveError(f"entry {name[:80]!r} lies behind a {kind}")
+        for folder in missing:
+            self._make_folder(folder, 0o755, 0)
 
     def _make_folder(self, name: str, mode: int, mtime: float) -> None:
+        if len(self._folders) >= self._most_folders:
+            raise ArchiveError(f"the names in the context make more than {self._most_folders} folders")
         path = self._target / name
         path.mkdir(exist_ok=True)
         path.chmod(0o755)
