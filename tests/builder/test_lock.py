@@ -58,7 +58,9 @@ def test_every_truncation_flip_and_extra_byte_gives_our_error_or_another_valid_l
     [
         [ONE, ONE],
         [replace(ONE, path="g/a"), replace(ONE, path="g/a/b")],
+        [replace(ONE, path=path) for path in ("g/a", "g/a-b", "g/a.b", "g/a/b/c")],
         [replace(ONE, path="g/a.jar"), replace(ONE, path="g/a.jar.sha1/b")],
+        [replace(ONE, path=path) for path in ("g/a", "g/a.sha1-x", "g/a.sha1/b/c")],
         [replace(ONE, path="../a")],
         [replace(ONE, path="/a")],
         [replace(ONE, path="a//b")],
@@ -79,6 +81,12 @@ def test_every_truncation_flip_and_extra_byte_gives_our_error_or_another_valid_l
 def test_refuses_inputs_that_could_leave_their_place_or_mean_two_things(inputs: list[LockedInput]) -> None:
     with pytest.raises(DefinitionError):
         make_lock(inputs)
+
+
+def test_files_beside_folders_that_begin_like_them_are_no_conflict() -> None:
+    paths = ("g/a", "g/a-b/c", "g/a.sha1-b/c", "g/ab/c")
+    assert len(make_lock(replace(ONE, path=path) for path in paths).inputs) == 4
+    make_lock([replace(ONE, path="g/a"), replace(ONE, path="g/a/b", upstream="other")])
 
 
 @pytest.mark.parametrize(

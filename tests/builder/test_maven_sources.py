@@ -184,6 +184,13 @@ def test_refuses_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.rglob("*")) == []
 
 
+def test_refuses_a_name_with_a_nul_which_readers_take_for_two_names() -> None:
+    data = zip_bytes({"a.java-b": b"!"}).replace(b"a.java-b", b"a.java\0b")
+    assert zipfile.ZipFile(io.BytesIO(data)).namelist() == ["a.java"]
+    with pytest.raises(ArchiveError, match="NUL"):
+        SafeZip(data)
+
+
 def test_refuses_links_duplicates_and_files_that_are_folders(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="link"):
         unpack(SafeZip(zip_bytes({"a": b"/etc/passwd"}, mode=0o120777)), tmp_path, lambda name: name)

@@ -91,6 +91,10 @@ class SafeZip:
             raise ArchiveError(f"not a readable zip archive: {error}") from error
         if len(infos) > self._limits.entries:
             raise ArchiveError(f"archive has {len(infos)} entries, more than {self._limits.entries}")
+        for info in infos:
+            # zipfile ends a name there; Java, for one, does not.
+            if "\0" in info.orig_filename:
+                raise ArchiveError(f"entry {info.orig_filename[:80]!r} has a NUL in its name")
         self._check_total(sum(info.file_size for info in infos))
         self.members = tuple(
             Member(

@@ -7,9 +7,11 @@ file, so there is exactly one spelling of it.
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 from touchplate.builder.errors import DefinitionError
 from touchplate.builder.plan import PinnedInput
@@ -161,15 +163,19 @@ def _check(one: LockedInput) -> None:
 
 
 def _check_tree(ordered: tuple[LockedInput, ...]) -> None:
-    files = {(one.upstream, one.path) for one in ordered}
-    if len(files) != len(ordered):
+    paths = sorted((one.upstream, one.path) for one in ordered)
+    if any(one == other for one, other in pairwise(paths)):
         raise DefinitionError("input lock: a path stands twice under one upstream")
-    for one in ordered:
-        parts = one.path.split("/")
-        for end in range(1, len(parts)):
-            folder = "/".join(parts[:end])
-            if (one.upstream, folder) in files:
-                raise DefinitionError(f"input lock: {folder!r} is both a file and a folder")
+    for upstream, path in paths:
+        if _is_folder(paths, upstream, path):
+            raise DefinitionError(f"input lock: {path!r} is both a file and a folder")
+        for folder in (path + suffix for suffix in _CHECKSUM_SUFFIXES):
             # Build lays the checksum of each file beside it.
-            if folder.endswith(_CHECKSUM_SUFFIXES) and (one.upstream, folder.rpartition(".")[0]) in files:
+            if _is_folder(paths, upstream, folder):
                 raise DefinitionError(f"input lock: {folder!r} is a folder, and where a checksum will lie")
+
+
+def _is_folder(paths: list[tuple[str, str]], upstream: str, path: str) -> bool:
+    """Whether one of the sorted `paths` lies below `path`: one search, however many folders they name."""
+    at = bisect_left(paths, (upstream, f"{path}/"))
+    return at < len(paths) and paths[at][0] == upstream and paths[at][1].startswith(f"{path}/")
