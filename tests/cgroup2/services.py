@@ -99,9 +99,17 @@ def job(number: int) -> dict[str, object]:
     return shown
 
 
-def kill(unit: str) -> None:
-    """Kill the main process of a unit, and nothing else."""
+def kill(unit: str) -> Callable[[], str]:
+    """Kill the main process of a unit, and nothing else: what the unit says once it was started again."""
+    before = state(unit, "InvocationID")
     os.kill(int(state(unit, "MainPID")), signal.SIGKILL)
+
+    def said_since() -> str:
+        now = state(unit, "InvocationID")
+        said_now = said("journalctl", "-o", "cat", f"_SYSTEMD_INVOCATION_ID={now}")
+        return said_now if now != before else ""
+
+    return said_since
 
 
 def try_services() -> None:
@@ -129,9 +137,9 @@ def try_jobs() -> None:
 
     said(*added)
     until("the second job is being built", lambda: bool(building()))
-    kill(WORKER)
+    said_since = kill(WORKER)
     until("nothing of a killed worker's build is left", lambda: not building())
-    until("systemd starts the worker again", lambda: state(WORKER, "ActiveState") == "active")
+    until("systemd starts the worker again", lambda: "working for" in said_since())
     until("the job that was lost is built again", lambda: job(2)["state"] == "done")
     assert job(2)["result"] == "identical"
 
@@ -142,16 +150,11 @@ def try_jobs() -> None:
     assert (state(WORKER, "ActiveState"), state(WORKER, "Result")) == ("inactive", "success")
     print("a stopped worker leaves nothing", flush=True)
 
-    kill(NODE)
-    until("systemd starts the node again", lambda: "ready at" in last_start(NODE))
+    said_since = kill(NODE)
+    until("systemd starts the node again", lambda: "ready at" in said_since())
     said("systemctl", "start", WORKER)
     until("the job of before is built", lambda: job(3)["state"] == "done")
     said("systemctl", "disable", "--now", NODE, WORKER)
-
-
-def last_start(unit: str) -> str:
-    """What a unit said since it was started last."""
-    return said("journalctl", "-o", "cat", f"_SYSTEMD_INVOCATION_ID={state(unit, 'InvocationID')}")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def walls(capabilities: list[str]) -> list[str]:
 
 
 NOSUID = ("unshare", "--mount", "sh", "-c", 'mount -o remount,bind,nosuid / && exec "$@"', "sh")
-"""Start a command where what is mounted is nosuid, as systemd has it for NoNewPrivileges= (systemd.exec(5))."""
+"""Start a command where all is mounted nosuid, as NoNewPrivileges= does it (systemd.exec(5))."""
 
 
 def gives(capabilities: list[str], *around: str) -> set[str]:
