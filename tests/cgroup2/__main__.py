@@ -1,4 +1,4 @@
-"""`make hostile-cgroup2`: the sandboxes' limits on a kernel with control groups of version 2 only.
+"""`make hostile-cgroup2`: the shipped units, and the sandboxes' limits under control groups of version 2.
 
 Boots a small virtual machine twice, with systemd and without, and has `guest.py` try each place in which a
 builder may run there. Exit 1 when something is not as it should be; its last line says which it was. A
