@@ -73,7 +73,7 @@ rebuild-sample: setup  ## more releases of more projects, Conan packages and ima
 hostile: setup  ## 70 and more attacks by hostile builds on bubblewrap, runc and gVisor, each with its control: the list of what was contained
 	$(PYTHON) -m tests.hostile
 
-hostile-cgroup2:  ## the sandboxes' limits on a kernel with control groups of version 2 only, in an emulated machine (needs qemu): ends "hostile-cgroup2: ok"
+hostile-cgroup2:  ## the shipped units under a real systemd, and the sandboxes' limits where control groups are of version 2 only, in an emulated machine (needs qemu): ends "hostile-cgroup2: ok"
 	@deploy/dev/setup machine
 	@$(PYTHON) -m tests.cgroup2
 

@@ -64,6 +64,20 @@ def test_refuses_a_secret_that_others_can_read(tmp_path: Path, mode: int) -> Non
         secret_file(tmp_path, b"s3cret", mode).resolve()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_tells_who_would_have_to_own_a_secret_that_is_somebody_elses(tmp_path: Path) -> None:
+    secret = secret_file(tmp_path, b"s3cret")
+    child = os.fork()
+    if child == 0:  # the folders of pytest are closed, too: what is refused is the same
+        os.seteuid(65534)
+        try:
+            secret.resolve()
+        except ConfigError as error:
+            os._exit(0 if "runs as uid 65534: chown" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [(b"", "empty"), (b"\n", "empty"), (b"\xff", "UTF-8"), (b"x" * (MAX_SECRET_BYTES + 1), "wrong file")],

@@ -1,4 +1,4 @@
-"""`make hostile-cgroup2`: the sandboxes' limits on a kernel with control groups of version 2 only.
+"""`make hostile-cgroup2`: the shipped units, and the sandboxes' limits under control groups of version 2.
 
 Boots a small virtual machine twice, with systemd and without, and has `guest.py` try each place in which a
 builder may run there. Exit 1 when something is not as it should be; its last line says which it was. A
@@ -16,14 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.cgroup2.guest import DONE, PLACES
+from tests.cgroup2.guest import DONE, INSTALLED, PLACES
 from tests.cgroup2.machine import PLAIN, TREE_BYTES, Machine, NotMadeError, make_disk, open_machine, running
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("qemu-system-x86_64", "mmdebstrap", "mke2fs")
 
 _START = """#!/bin/sh
-mkdir -p '{root}' && mount --bind /mnt/tree '{root}' && cd '{root}' || exit 1
+mkdir -p '{root}' {installed}
+mount --bind /mnt/installed {installed} && mount --bind /mnt/tree '{root}' && cd '{root}' || exit 1
 export HOME=/root PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 exec .venv/bin/python -m tests.cgroup2.guest {places}
 """
@@ -94,9 +95,25 @@ def _tree(folder: Path, names: list[str]) -> Path:
         copy = ["cp", "-a", "--parents", "-t", str(stage / "tree")]
         subprocess.run(["xargs", "-0", *copy], cwd=ROOT, input=there, check=True)
         subprocess.run([*copy, ".venv"], cwd=ROOT, check=True)
-    (stage / "start").write_text(_START.format(root=ROOT, places=" ".join(names)))
+        _install(stage / "tree/.venv", stage / "installed")
+    (stage / "start").write_text(_START.format(root=ROOT, installed=INSTALLED, places=" ".join(names)))
     make_disk(stage, disk, TREE_BYTES)
     return disk
+
+
+def _install(environment: Path, target: Path) -> None:
+    """What `pip install` of this tree makes: its wheel, beside the libraries of a .venv."""
+    wheels = target.parent.parent / "wheels"
+    subprocess.run(["cp", "-a", str(environment), str(target)], check=True)
+    pip = [str(target / "bin/python"), "-m", "pip", "--disable-pip-version-check", "-q"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT)], check=True
+    )
+    (wheel,) = wheels.iterdir()
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--force-reinstall", str(wheel)], check=True)
+    program = target / "bin/touchplate"
+    first, _, rest = program.read_text().partition("\n")
+    program.write_text(f"#!{INSTALLED}/bin/{Path(first).name}\n{rest}")
 
 
 def _tell(text: str) -> None:

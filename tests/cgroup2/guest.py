@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,11 +22,15 @@ from pathlib import Path
 DONE = "place:"
 """First word of the line that ends a place; then its name, what was right, what was not."""
 
+INSTALLED = "/opt/touchplate"
+"""Where builder/docs/fleet.md installs; the units start the program from there."""
+
 STEP_SECONDS = 1500
 """For a step: four times what the longest one takes."""
 
 _UNIT = Path("deploy/systemd/touchplate-worker.service")
 _UNITS = Path("/run/systemd/system")
+_DROP_IN = _UNITS / f"{_UNIT.name}.d/step.conf"
 
 # What the unit takes of root's powers and of the file system is given back: an attack's control needs more
 # than a worker, and this tree may lie where the unit sees nothing. Its control groups stay as they are.
@@ -87,6 +92,20 @@ PLACES: dict[str, tuple[Step, ...]] = {
         _checks(),
         *(_hostile(backend, *LIMITS) for backend in ("bubblewrap", "runc", "gvisor")),
     ),
+    # Both units as they are shipped, with nothing given back, and the guide that installs them.
+    "shipped": (
+        Step(
+            "probe all",
+            (f"{INSTALLED}/bin/touchplate", "builder", "probe"),
+            (*_HELD, *(f"{name}\nsigns +yes" for name in ("bubblewrap", "gvisor", "runc"))),
+            _TOLD,
+        ),
+        Step(
+            "services",
+            (".venv/bin/python", "-m", "tests.cgroup2.services"),
+            ("the job of before is built",),
+        ),
+    ),
     # A unit, or a terminal, that was given nothing: systemd's own groups, as they are.
     "undelegated": (
         _probe(
@@ -116,16 +135,25 @@ PLACES: dict[str, tuple[Step, ...]] = {
 }
 
 
-def _in_unit(step: Step) -> tuple[int, str]:
+def _as_shipped(step: Step) -> tuple[int, str]:
+    """A command of the installed program: in the unit. Others: as an operator types them."""
+    if not step.command[0].startswith(INSTALLED):
+        return _run(step.command)
+    started = _in_unit(step, "EnvironmentFile=\nWorkingDirectory=/\n")
+    shutil.rmtree(_DROP_IN.parent)
+    (_UNITS / _UNIT.name).unlink()
+    return started
+
+
+def _in_unit(step: Step, given_back: str = _GIVEN_BACK) -> tuple[int, str]:
     """Start the unit of deploy/ with the step's command, as a drop-in that an operator may write."""
     (_UNITS / _UNIT.name).write_text(_UNIT.read_text())
-    drop_in = _UNITS / f"{_UNIT.name}.d/step.conf"
-    drop_in.parent.mkdir(exist_ok=True)
+    _DROP_IN.parent.mkdir(exist_ok=True)
     _OUT.unlink(missing_ok=True)
-    drop_in.write_text(
+    _DROP_IN.write_text(
         f"[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart=/usr/bin/env {_quoted(step.command)}\n"
         f"WorkingDirectory={Path.cwd()}\nStandardOutput=append:{_OUT}\nStandardError=append:{_OUT}\n"
-        f"TimeoutStartSec={STEP_SECONDS}\n{_GIVEN_BACK}"
+        f"TimeoutStartSec={STEP_SECONDS}\n{given_back}"
     )
     _run(("systemctl", "daemon-reload"))
     done = _run(("systemctl", "start", _UNIT.name))
@@ -154,6 +182,7 @@ _DELEGATED = ("-p", "Delegate=yes")
 
 _STARTERS: dict[str, Callable[[Step], tuple[int, str]]] = {
     "unit": _in_unit,
+    "shipped": _as_shipped,
     "undelegated": _by_systemd(*_SERVICE),
     "scope": _by_systemd("--scope", *_DELEGATED),
     "container": _by_systemd(*_SERVICE, *_DELEGATED, _CONTAINER, "rw"),

@@ -23,7 +23,7 @@ SUITE = "bookworm"
 PACKAGES = (
     *("linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "dbus", "udev", "procps", "python3"),
     *("bubblewrap", "util-linux", "libseccomp2", "runc", "runsc", "buildah", "skopeo", "busybox-static"),
-    *("ca-certificates", "git"),
+    *("ca-certificates", "curl", "git"),
 )
 
 ROOT_BYTES, TREE_BYTES = 6 << 30, 2 << 30

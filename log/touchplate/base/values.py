@@ -118,6 +118,8 @@ def _read_private(path: Path, reference: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) else "not a path"
+        if isinstance(error, PermissionError):
+            detail = f"{detail}; this runs as uid {os.geteuid()}: chown the file to it"
         raise ConfigError(reference, (f"cannot read the secret: {detail}",)) from None
     try:
         # Checked on the open file, so that it cannot be exchanged between check and reading.

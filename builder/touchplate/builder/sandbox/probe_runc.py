@@ -47,7 +47,9 @@ def container(look):
         "root": {"path": "rootfs"}, "hostname": "probe",
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/usr", "type": "none", "source": "/usr", "options": ["rbind", "ro"]},
+            # What a unit with NoNewPrivileges= mounts is nosuid, and no user namespace may take that back.
+            {"destination": "/usr", "type": "none", "source": "/usr",
+             "options": ["rbind", "ro", "nosuid", "nodev"]},
         ],
         "linux": {"namespaces": [{"type": name} for name in ("pid", "mount", "ipc", "uts")]},
     }
