@@ -119,9 +119,8 @@ def test_line_ends_of_a_script_are_content_too(name: str, content: bytes) -> Non
     """For a shell, `exit` before CR is another command, and what follows runs."""
     found = jars({name: content}, {name: content.replace(b"\r\n", b"\n")})
     assert found.causes == ("line-ends", "content")
-    found = compare(
-        *(zip_bytes({"run": one}, mode=0o100755) for one in (b"exit\r\nevil\n", b"exit\nevil\n")), "a.jar"
-    )
+    programs = [zip_bytes({"run": one}, mode=0o100755) for one in (b"exit\r\nevil\n", b"exit\nevil\n")]
+    found = compare(programs[0], programs[1], "a.jar")
     assert found.causes == ("line-ends", "content")
 
 
