@@ -238,9 +238,10 @@ def test_whose_rights_a_program_of_a_layer_has_is_no_umask(
 def test_letters_and_line_ends_of_a_program_of_a_layer_are_content() -> None:
     for one, other, cause in (("é\n", b"?\n", "locale"), ("exit\r\nx\n", b"exit\nx\n", "line-ends")):
         for name, mode, causes in (
-            ("etc/README", 0o644, (cause,)),
-            ("etc/README", 0o755, (cause, "content")),
+            ("srv/README", 0o644, (cause,)),
+            ("srv/README", 0o755, (cause, "content")),
             ("etc/sudoers", 0o644, (cause, "content")),
+            ("etc/hosts.deny", 0o644, (cause, "content")),
         ):
             pair = (with_layer([(name, {"mode": mode}, data)]) for data in (one.encode(), other))
             assert compared(*pair).causes == causes

@@ -21,6 +21,11 @@ _SCRIPT = re.compile(
 CR for a character as any other. (Java, JavaScript, Python and others take it for a line's end.)"""
 
 
+_SETTINGS = re.compile(r"layer [0-9]+/[./]*etc/.+")
+"""Settings in an image: what reads them knows no CR either, and may take a line that it does not know for
+none."""
+
+
 def is_program(mode: int, start: bytes) -> bool:
     """Whether somebody may run a file as it is.
 
@@ -30,5 +35,5 @@ def is_program(mode: int, start: bytes) -> bool:
 
 
 def is_script(path: str) -> bool:
-    """Whether a file is called as an interpreter wants it that knows no CR."""
-    return _SCRIPT.fullmatch(path.rpartition("/")[2]) is not None
+    """Whether a file is called as an interpreter wants it that knows no CR, or is a setting of an image."""
+    return bool(_SCRIPT.fullmatch(path.rpartition("/")[2]) or _SETTINGS.fullmatch(path))
