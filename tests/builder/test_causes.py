@@ -85,12 +85,18 @@ def test_a_value_that_looks_like_a_comment_is_no_date(published: bytes, rebuilt:
     assert properties(published, rebuilt).causes == ("content",)
 
 
+def test_a_comment_that_names_an_interpreter_is_no_date() -> None:
+    assert properties(b"#!/bin/evil\na=1\n", b"#!/bin/good\na=1\n").causes == ("content",)
+
+
 @pytest.mark.parametrize(
     ("name", "published", "cause"),
     [
         ("a.txt", b"a\r\nb\r\n", "line-ends"),
+        ("a.js", b"a\r\nb\r\n", "line-ends"),
         ("a.txt", b"caf\xe9\r\nb\n", "line-ends"),
         ("a.properties", b"a=\\\r\n b\r\n", "line-ends"),
+        ("pom.xml", b"<a>-x \\\r\n -y</a>\n", "line-ends"),
         ("a.sh", b": \\\r\nevil\n", "content"),
         ("a.bin", b"\x01a\r\nb\r\n", "content"),
     ],
@@ -98,6 +104,122 @@ def test_a_value_that_looks_like_a_comment_is_no_date(published: bytes, rebuilt:
 def test_line_ends_are_named_where_they_mean_no_more(name: str, published: bytes, cause: str) -> None:
     found = jars({name: published}, {name: published.replace(b"\r\n", b"\n")})
     assert found.causes == (cause,)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bin/run.sh", b"exit\r\nevil\n"),
+        ("bin/run", b"#!/bin/sh\nexit\r\nevil\n"),
+        ("etc/profile", b"return\r\nevil\n"),
+        ("Makefile", b"a:\r\n\tevil\n"),
+    ],
+)
+def test_line_ends_of_a_script_are_content_too(name: str, content: bytes) -> None:
+    """For a shell, `exit` before CR is another command, and what follows runs."""
+    found = jars({name: content}, {name: content.replace(b"\r\n", b"\n")})
+    assert found.causes == ("line-ends", "content")
+    programs = [zip_bytes({"run": one}, mode=0o100755) for one in (b"exit\r\nevil\n", b"exit\nevil\n")]
+    found = compare(programs[0], programs[1], "a.jar")
+    assert found.causes == ("line-ends", "content")
+
+
+GREETING = "say=Grüße\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.sh", "rm é\n"),
+        ("a", "#!/bin/sh\nrm é\n"),
+        ("a.py", "# coding: utf-8\nrun('é')\n"),
+        ("META-INF/services/org.a.B", "org.é\n"),
+        ("CMakeLists.txt", "file(GLOB a é.c)\n"),
+        ("README.sh", "rm é\n"),
+        ("bm/rules.txt", '"é" "" "" "e"\n'),
+        ("notice.xml", "<run>é</run>\n"),
+        ("a.html", "<script>a é b : c</script>\n"),
+        ("a.html", "<p onclick='é'>a</p>\n"),
+        ("messages.properties", "é=a\n"),
+        ("patterns.properties", GREETING),
+        ("application-dev.properties", GREETING),
+        ("a.properties", "a=\\\n# é\n"),
+    ],
+    ids=range(14),
+)
+def test_letters_that_programs_read_are_content_too(name: str, text: str) -> None:
+    for other in (text.encode("ascii", "replace"), text.encode("iso-8859-1")):
+        assert jars({name: text.encode()}, {name: other}).causes == ("locale", "content")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("META-INF/NOTICE", "© é\n"),
+        ("META-INF/LICENSE-junit.txt", "© é\n"),
+        ("META-INF/thirdparty-LICENSE", "© é\n"),
+        ("a.html", "<script>a ? b : c</script><p class='a'>é</p>\n"),
+        ("a/messages.properties", GREETING),
+        ("a/LocalStrings_de.properties", GREETING),
+        ("a/b_pt_BR.properties", GREETING + "more=a\\\n  é\n"),
+        ("a.properties", "# é\na=1\n"),
+    ],
+)
+def test_letters_that_people_read_are_of_the_locale_alone(name: str, text: str) -> None:
+    for other in (text.encode("ascii", "replace"), text.encode("iso-8859-1")):
+        assert jars({name: text.encode()}, {name: other}).causes == ("locale",)
+        for mode in (0o100755, 0o100644):
+            one, another = (zip_bytes({name: data}, mode=mode) for data in (text.encode(), other))
+            assert ("content" in compare(one, another, "a.jar").causes) == (mode == 0o100755)
+
+
+@pytest.mark.parametrize("name", ["messages.properties", "NOTICE", "META-INF/services/org.a.B", "a.txt"])
+def test_an_i_without_its_dot_is_another_name(name: str) -> None:
+    assert jars({name: "a=Dr\u0131ver\n".encode()}, {name: b"a=Driver\n"}).causes == ("locale", "content")
+
+
+def test_bytes_that_are_no_text_have_no_locale() -> None:
+    assert jars({"a.bin": b"\x01\xb8\xc3"}, {"a.bin": b"\x01??"}).causes == ("content",)
+
+
+@pytest.mark.parametrize(
+    ("line", "published", "rebuilt", "cause"),
+    [
+        ("Import-Package", "org.ev\u0131l", "org.evil", "manifest"),
+        ("Bundle-Vendor", "\u0131", "i", "manifest"),
+        ("Import-Package", "org.é", "org.?", "manifest"),
+        ("Service-Component", "OSGI-INF/é.xml", "OSGI-INF/?.xml", "content"),
+        ("Implementation-Title", "é", "?", "locale"),
+    ],
+)
+def test_names_in_a_manifest_are_of_no_locale(line: str, published: str, rebuilt: str, cause: str) -> None:
+    one, other = ({NAME: manifest(f"{line}: {value}")} for value in (published, rebuilt))
+    assert jars(one, other).causes == (cause,)
+
+
+def test_what_a_manifest_says_of_one_entry_may_decide_what_runs() -> None:
+    one, other = ({NAME: manifest("", "Name: a/", f"Sealed: {said}", "X: 1")} for said in ("true", "false"))
+    assert jars(one, other).causes == ("content",)
+    other = {NAME: manifest("", "Name: a/", "Sealed: true", "X: 2")}
+    assert jars(one, other).causes == ("manifest",)
+
+
+@pytest.mark.parametrize(
+    ("published", "rebuilt", "causes"),
+    [
+        (Item("a", b"", 0o4755), Item("a", b"", 0o4775), ("set-id",)),
+        (Item("a", b"", 0o4750), Item("a", b"", 0o4755), ("set-id",)),
+        (Item("a", b"", 0o4755, owner=(0, 0, "", "")), Item("a", b"", 0o4755), ("set-id",)),
+        (Item("a", b"", 0o755, owner=(0, 0, "", "")), Item("a", b"", 0o755), ("owners",)),
+        (Item("a", mode=0o2755, type=b"5"), Item("a", mode=0o755, type=b"5"), ("modes",)),
+        (Item("a", mode=0o2755, type=b"5"), Item("a", mode=0o2775, type=b"5"), ("umask",)),
+    ],
+    ids=range(6),
+)
+def test_whose_rights_a_program_has_and_who_may_run_it_is_no_umask(
+    published: Item, rebuilt: Item, causes: tuple[str, ...]
+) -> None:
+    assert compare(tar_bytes((published,)), tar_bytes((rebuilt,)), "a.tar").causes == causes
 
 
 @pytest.mark.parametrize(
@@ -158,16 +280,23 @@ def test_bytes_behind_a_packed_member_do_not_hide_behind_its_times() -> None:
     assert "a: in the published file, b'a' does not end where its data end" in found.summary
 
 
-def test_names_that_a_record_overrides_do_not_hide_behind_times() -> None:
-    long = (Item("n" * 150, b"text"),)
-    published = tar_bytes(long)
-    at = published.rindex(b"n" * 100)
-    found = compare(
-        with_checksums(published[:at] + b"evil" + bytes(96) + published[at + 100 :]),
-        tar_bytes(later(long)),
-        "a.tar",
-    )
-    assert found.causes == ("timestamps", "container")
+@pytest.mark.parametrize(
+    ("published", "rebuilt", "causes"),
+    [
+        (b"text", b"text", ("timestamps", "container")),
+        (b"a\r\n", b"a\n", ("line-ends", "timestamps", "container")),
+        (CLASS_17, CLASS_11, ("jdk-major", "timestamps", "container")),
+    ],
+)
+def test_names_that_a_record_overrides_do_not_hide(
+    published: bytes, rebuilt: bytes, causes: tuple[str, ...]
+) -> None:
+    name = "n" * 150
+    data = tar_bytes((Item(name, published),))
+    at = data.rindex(b"n" * 100)
+    broken = with_checksums(data[:at] + b"evil" + bytes(96) + data[at + 100 :])
+    assert compare(broken, tar_bytes(later((Item(name, rebuilt),))), "a.tar").causes == causes
+    assert compare(data, tar_bytes(later((Item(name, rebuilt),))), "a.tar").causes == causes[:-1]
 
 
 def test_every_prefix_and_suffix_of_a_jar_is_content() -> None:

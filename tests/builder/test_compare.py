@@ -97,21 +97,20 @@ def test_whatever_else_differs_in_a_module_is_code(published: bytes, rebuilt: by
     assert jars({"module-info.class": published}, {"module-info.class": rebuilt}).causes == ("class-code",)
 
 
-MIXED = "Übung, naïve, 1€\n"
+MIXED = "say=Übung, naïve, 1€\n"
 
 
 @pytest.mark.parametrize(
     ("published", "rebuilt"),
     [
         (MIXED.encode(), MIXED.encode("windows-1252")),
-        ("Übung\n".encode("iso-8859-1"), "Übung\n".encode()),
+        ("say=Übung\n".encode("iso-8859-1"), "say=Übung\n".encode()),
         (MIXED.encode(), MIXED.encode().decode("windows-1252").encode()),  # read in one, written in another
         (MIXED.encode(), MIXED.encode("ascii", "replace")),
         (MIXED.encode(), MIXED.encode().decode("ascii", "replace").encode()),
         (MIXED.encode().decode("ascii", "replace").encode("ascii", "replace"), MIXED.encode()),
-        (b"title=T\xc4\xb0TLE\n", b"title=TITLE\n"),
     ],
-    ids=["encoding", "latin-1", "twice", "lost", "unread", "published", "turkish"],
+    ids=["encoding", "latin-1", "twice", "lost", "unread", "published"],
 )
 def test_names_the_locale_by_what_became_of_letters(published: bytes, rebuilt: bytes) -> None:
     found = jars({"messages.properties": published}, {"messages.properties": rebuilt})

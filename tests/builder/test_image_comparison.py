@@ -213,6 +213,40 @@ def test_difference_of_a_layer_is_named_by_its_cause(
     assert said in found.summary[0]
 
 
+CAPABLE = {"SCHILY.xattr.security.capability": "\1\0\0\2"}
+
+
+@pytest.mark.parametrize(
+    ("published", "rebuilt", "cause"),
+    [
+        ({"mode": 0o4755}, {"mode": 0o4755, "uid": 5}, "set-id"),
+        ({"mode": 0o4755}, {"mode": 0o4755, "uname": "root"}, "owners"),
+        ({"mode": 0o4754}, {"mode": 0o4755}, "set-id"),
+        ({"mode": 0o755}, {"mode": 0o755, "pax_headers": CAPABLE}, "set-id"),
+        ({"mode": 0o2755, "type": b"5"}, {"mode": 0o755, "type": b"5"}, "modes"),
+        ({"mode": 0o2755, "type": b"5"}, {"mode": 0o2755, "type": b"5", "gid": 5}, "owners"),
+    ],
+    ids=range(6),
+)
+def test_whose_rights_a_program_of_a_layer_has_is_no_umask(
+    published: dict[str, Any], rebuilt: dict[str, Any], cause: str
+) -> None:
+    found = compared(with_layer([("a", published, b"")]), with_layer([("a", rebuilt, b"")]))
+    assert found.causes == (cause,)
+
+
+def test_letters_and_line_ends_of_a_program_of_a_layer_are_content() -> None:
+    for one, other, cause in (("é\n", b"?\n", "locale"), ("exit\r\nx\n", b"exit\nx\n", "line-ends")):
+        for name, mode, causes in (
+            ("srv/README", 0o644, (cause,)),
+            ("srv/README", 0o755, (cause, "content")),
+            ("etc/sudoers", 0o644, (cause, "content")),
+            ("etc/hosts.deny", 0o644, (cause, "content")),
+        ):
+            pair = (with_layer([(name, {"mode": mode}, data)]) for data in (one.encode(), other))
+            assert compared(*pair).causes == causes
+
+
 def test_missing_extra_and_reordered_members_are_named() -> None:
     one = with_layer([("a", {}, b"a"), ("b", {}, b"b"), ("c", {}, b"c")])
     other = with_layer([("b", {}, b"b"), ("a", {}, b"a"), ("d", {}, b"d")])

@@ -29,7 +29,7 @@ from touchplate.builder.errors import KEY_UNUSABLE, NOT_PINNED, UNKNOWN_FIELD, D
 from touchplate.builder.inputs.repository import RemoteFile
 from touchplate.builder.inputs.upstream_option import parse_upstreams
 from touchplate.builder.queue.client import QueueClient, ServerError
-from touchplate.builder.queue.jobs import Job, Lease, LeaseLostError
+from touchplate.builder.queue.jobs import Job, Lease, LeaseLostError, on_one_line
 from touchplate.builder.queue.wire import format_lease, parse_lease
 from touchplate.builder.rebuild import fetch_published, rebuild
 from touchplate.builder.repeat import fetch_root_lock
@@ -184,6 +184,7 @@ def is_lacked_everywhere(error: HostLack) -> bool:
 
 def _tell(end: Callable[[int, str, str], None], task: Task, why: str) -> None:
     """The lease ends with `fail` or `give_back`, unless it has ended already."""
+    why = on_one_line(why)  # a longer message would be refused, and the job taken for one that kills workers
     _say(f"not done: {why}")
     with contextlib.suppress(LeaseLostError):
         _persist(lambda: end(task.lease.job.number, task.lease.secret, why))

@@ -15,6 +15,7 @@ from touchplate.builder.definitions.definition import make_definition
 from touchplate.builder.errors import NOT_PINNED, BuilderError, DefinitionError, HostLack
 from touchplate.builder.queue.client import QueueClient
 from touchplate.builder.queue.jobs import Job
+from touchplate.builder.queue.wire import MAX_MESSAGE_BYTES
 from touchplate.verify.usage import read_version
 
 
@@ -61,3 +62,16 @@ def test_a_definition_for_a_later_version_is_left_to_a_worker_that_has_it(
     with pytest.raises(DefinitionError) as wrong:
         make_definition(definition_with([]))
     assert end_with(host, monkeypatch, wrong.value, "wrong").state == "failed"
+
+
+def test_a_reason_of_any_length_and_of_any_characters_is_told(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Parts of it come from remotes; a message that the queue refuses would be sent again for ten minutes."""
+    monkeypatch.setattr(job, "PATIENCE_SECONDS", 0.0)
+    ended = end_with(
+        host, monkeypatch, DefinitionError("\x1b[2J \ud800\nfiles: " + "é, " * MAX_MESSAGE_BYTES)
+    )
+    assert ended.state == "failed"
+    assert ended.detail.startswith("\ufffd[2J \ufffd files: é, é, ")
+    assert "\x1b" not in capfd.readouterr().err

@@ -39,8 +39,9 @@ CAUSES = {
     "jdk-major": "compiled or packed by another major version of the JDK",
     "jdk-patch": "compiled or packed by another update or vendor of the same JDK",
     "package-versions": "packages of other versions were installed, as on another day",
-    "line-ends": "lines end as on another system",
-    "locale": "letters beyond ASCII, which another locale reads or writes in another way",
+    "line-ends": "lines end as on another system; in a script that may be another command",
+    "locale": "letters beyond ASCII, which another locale reads or writes in another way; in a name or a "
+    "script that may be another one",
     "timestamps": "times of files",
     "machine-id": "the id of the machine on which it was made",
     "random": "random bytes or names, which no build makes twice",
@@ -54,7 +55,8 @@ CAUSES = {
     "manifest": "what a manifest says",
     "class-code": "compiled code differs: this one deserves a look",
     "content": "contents differ and nothing above explains them: this one deserves a look",
-    "set-id": "programs that run with the rights of their owner or group: this one deserves a look",
+    "set-id": "programs that run with the rights of their owner or group, or with some of root's: this one "
+    "deserves a look",
     "umask": "permissions of files, all as another umask leaves them",
     "modes": "permissions of files",
     "owners": "owners of files",

@@ -179,13 +179,13 @@ def _compare_members(published: SafeZip, left: int, rebuilt: SafeZip, right: int
         return
     before, after = published.read(left), rebuilt.read(right)
     if before != after:
-        yield from compare_contents(theirs.name, before, after)
+        yield from compare_contents(theirs.name, before, after, theirs.mode | ours.mode)
 
 
 def _compare_metadata(theirs: Member, ours: Member) -> Iterable[Difference]:
     if theirs.time != ours.time:
         yield Difference(theirs.name, "timestamps", f"{_time(theirs.time)} != {_time(ours.time)}")
-    yield from compare_modes(theirs.name, theirs.mode, ours.mode)
+    yield from compare_modes(theirs.name, theirs.mode, ours.mode, is_folder=theirs.is_folder)
     if theirs.method != ours.method:
         yield Difference(theirs.name, "compression", f"method {theirs.method} != {ours.method}")
 

@@ -7,7 +7,8 @@ from itertools import pairwise, zip_longest
 
 from touchplate.builder.archives.manifest import MANIFEST, parse_jdk_major, parse_sections
 from touchplate.builder.comparison.classes import JDK_MAJOR, is_class, is_same_body, name_jdk
-from touchplate.builder.comparison.locales import name_locale
+from touchplate.builder.comparison.locales import is_for_people, name_locale
+from touchplate.builder.comparison.programs import is_program, is_script
 from touchplate.builder.errors import ArchiveError
 
 _JDK_SPEC = "build-jdk-spec"
@@ -21,9 +22,19 @@ _ACTED_UPON = frozenset(
         *("can-redefine-classes", "can-retransform-classes", "can-set-native-method-prefix"),
         *("add-exports", "add-opens", "enable-native-access", "start-class"),
         *("bundle-activator", "bundle-classpath", "dynamicimport-package", "fragment-host"),
+        *("bundle-nativecode", "service-component", "rsrc-main-class", "rsrc-class-path"),
+        *("spring-boot-classes", "spring-boot-lib", "spring-boot-classpath-index"),
     }
 )
 """Attributes by which a JVM, Spring Boot or OSGi decides what runs: no build writes them by accident."""
+_PROSE_ATTRIBUTES = re.compile(
+    r"(?:bundle|implementation|specification)-(?:name|title|vendor|description|copyright|developers"
+    r"|contactaddress)|built-by"
+)
+"""What people read of a manifest; of other attributes each letter may belong to a name."""
+
+_PROSE = "README"  # a value of these is as what such a file holds
+
 _TIME_ATTRIBUTES = frozenset({"bnd-lastmodified", "build-time", "build-date", "built-on", "build-timestamp"})
 _JDK_CREATED_BY = re.compile(r"[0-9][0-9._]*.* \(.+\)")
 
@@ -31,6 +42,9 @@ _IN_TEXTS = bytes(one for one in range(256) if one >= ord(" ") or one in b"\t\n\
 MAX_DETAILED_BYTES = 64 * 1024 * 1024
 """Of a content that is looked at for more than its first differing byte, which takes copies of it. Entries of
 archives may be thirty times as long."""
+
+_KNOW_CR = (".properties", ".xml", ".xsd", ".tld", ".html")
+"""Ends of names of files for whose readers CRLF is LF (java.util.Properties; XML 1.0 section 2.11; HTML)."""
 
 _MAX_TEXT_BYTES = 256 * 1024  # of contents that are searched for their first differing line
 _STEP = 64 * 1024  # bytes compared at once on the way to the first differing one
@@ -68,8 +82,11 @@ def printable(text: str) -> str:
     )
 
 
-def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Difference]:
-    """Differences between two contents of `path`; at least one when the bytes differ."""
+def compare_contents(path: str, published: bytes, rebuilt: bytes, modes: int = 0) -> list[Difference]:
+    """Differences between two contents of `path`; at least one when the bytes differ.
+
+    `modes`: all permissions that the file has on either side, as far as they are known.
+    """
     if path.rpartition("/")[2] == "MANIFEST.MF":
         found = list(_compare_manifests(path, published, rebuilt))
         if found:
@@ -78,13 +95,33 @@ def compare_contents(path: str, published: bytes, rebuilt: bytes) -> list[Differ
         return [Difference(path, "content", _first_byte(published, rebuilt))]
     if is_class(published) and is_class(rebuilt):
         return list(_compare_classes(path, published, rebuilt))
-    if (line_ends := _line_ends(published, rebuilt)) and not _is_joined(path, published, rebuilt):
-        return [Difference(path, "line-ends", f"line ends {line_ends}")]
-    if _may_be_text(published) and _may_be_text(rebuilt) and (locale := name_locale(published, rebuilt)):
-        return [Difference(path, "locale", locale)]
+    named = _name_innocent(path, published, rebuilt)
+    # A shell knows no `exit` that ends in CR, and takes `?` for a pattern.
+    may_run = is_script(path) or any(is_program(modes, data) for data in (published, rebuilt))
+    means_the_same = not may_run and (
+        named is None or named.cause != "locale" or is_for_people(path, published, rebuilt)
+    )
+    if named is not None and means_the_same:
+        return [named]
     if _is_text(published) and _is_text(rebuilt):
-        return [_compare_texts(path, published, rebuilt)]
-    return [Difference(path, "content", _first_byte(published, rebuilt))]
+        other = _compare_texts(path, published, rebuilt, may_run=may_run)
+    else:
+        other = Difference(path, "content", _first_byte(published, rebuilt))
+    return [other] if named is None else [named, other]
+
+
+def _name_innocent(path: str, published: bytes, rebuilt: bytes) -> Difference | None:
+    """Line ends or a locale, when these are all that two texts differ in."""
+    if line_ends := _line_ends(published, rebuilt):
+        is_joined = _is_joined(path, published, rebuilt)
+        return None if is_joined else Difference(path, "line-ends", f"line ends {line_ends}")
+    if all(map(_has_no_control, (published, rebuilt))) and (locale := name_locale(published, rebuilt)):
+        return Difference(path, "locale", locale)
+    return None
+
+
+def _has_no_control(data: bytes) -> bool:
+    return len(data) <= _MAX_TEXT_BYTES and not data.translate(None, _IN_TEXTS)
 
 
 def compare_pieces(path: str, published: Iterator[bytes], rebuilt: Iterator[bytes]) -> Iterator[Difference]:
@@ -109,8 +146,8 @@ def _line_ends(published: bytes, rebuilt: bytes) -> str | None:
 
 def _is_joined(path: str, published: bytes, rebuilt: bytes) -> bool:
     """Whether a line goes on in the next one by a backslash before CRLF: only where nobody sees the CR. In a
-    shell's script, what follows is then a command of its own. Java's properties know both."""
-    return not path.endswith(".properties") and any(b"\\\r\n" in data for data in (published, rebuilt))
+    shell's script, what follows is then a command of its own."""
+    return not path.endswith(_KNOW_CR) and any(b"\\\r\n" in data for data in (published, rebuilt))
 
 
 def _line_end(data: bytes) -> str:
@@ -141,7 +178,8 @@ def _compare_manifests(path: str, published: bytes, rebuilt: bytes) -> Iterable[
     elif path == MANIFEST or theirs[0] != ours[0]:
         yield from _compare_sections(path, dict(theirs[0]), dict(ours[0]))
         if _others(theirs) != _others(ours):
-            yield Difference(path, "manifest", "sections about single entries differ")
+            cause = "manifest" if _acted_upon(theirs) == _acted_upon(ours) else "content"
+            yield Difference(path, cause, "sections about single entries differ")
 
 
 def _parse_plain(data: bytes) -> _Sections:
@@ -158,6 +196,15 @@ def _parse_plain(data: bytes) -> _Sections:
 def _others(sections: _Sections) -> list[list[tuple[str, str]]]:
     """All sections but the main one, and the attributes in each, in one order."""
     return sorted(map(sorted, sections[1:]))
+
+
+def _acted_upon(sections: _Sections) -> list[list[tuple[str, str]]]:
+    """Of the sections about single entries, what decides what runs, with the name of the entry."""
+    told = (
+        [pair for pair in section if pair[0].lower() in _ACTED_UPON or pair[0].lower() == "name"]
+        for section in sections[1:]
+    )
+    return sorted(sorted(section) for section in told if len(section) > 1)
 
 
 def _compare_sections(path: str, theirs: dict[str, str], ours: dict[str, str]) -> Iterable[Difference]:
@@ -179,7 +226,10 @@ def _attribute_cause(name: str, before: str | None, after: str | None) -> str:
         return "content"
     if name.lower() in _TIME_ATTRIBUTES:
         return "timestamps"
-    return "locale" if before and after and name_locale(before.encode(), after.encode()) else "manifest"
+    if before and after and _PROSE_ATTRIBUTES.fullmatch(name.lower()):
+        values = before.encode(), after.encode()
+        return "locale" if name_locale(*values) and is_for_people(_PROSE, *values) else "manifest"
+    return "manifest"
 
 
 def _jdk_cause(name: str, before: str | None, after: str | None) -> str:
@@ -210,7 +260,7 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _compare_texts(path: str, published: bytes, rebuilt: bytes) -> Difference:
+def _compare_texts(path: str, published: bytes, rebuilt: bytes, *, may_run: bool) -> Difference:
     theirs, ours = _lines(published), _lines(rebuilt)
     changed = _changed(theirs, ours)
     if not changed:  # the last line ends in one of them, or a line ends with CR
@@ -219,7 +269,8 @@ def _compare_texts(path: str, published: bytes, rebuilt: bytes) -> Difference:
     detail = f"{_shown(before[0] if before else None)} != {_shown(after[0] if after else None)}"
     # java.util.Properties writes the date as a comment; nothing else of such a file changes by itself.
     only_comments = all(line.startswith("#") for pair in changed for lines in pair for line in lines)
-    dated = path.endswith(".properties") and only_comments and not _continues(theirs) and not _continues(ours)
+    only_comments = only_comments and not _continues(theirs) and not _continues(ours)
+    dated = path.endswith(".properties") and only_comments and not may_run
     return Difference(path, "timestamps" if dated else "content", detail)
 
 

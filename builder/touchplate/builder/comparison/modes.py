@@ -15,19 +15,36 @@ _FILE, _PROGRAM = 0o666, 0o777
 """Modes that programs ask for when they make a file, and a folder or a program."""
 
 
-def compare_modes(path: str, theirs: int, ours: int) -> Iterator[Difference]:
+def compare_modes(path: str, theirs: int, ours: int, *, is_folder: bool) -> Iterator[Difference]:
     """How two modes (`st_mode`, 0 for none) differ, with or without the type of file in them. Whose rights a
-    program has is no matter of a umask, and what is a link is no file: neither is said to be a difference of
-    permissions."""
+    program has, and who may run it then, is no matter of a umask, and what is a link is no file: neither is
+    said to be a difference of permissions. (Of a folder, set-id says which group its files get.)"""
     kinds = {stat.S_IFMT(mode) or stat.S_IFREG for mode in (theirs, ours)}
     if len(kinds) > 1 and not kinds <= {stat.S_IFREG, stat.S_IFDIR}:
         yield Difference(path, "content", f"type of file {theirs:06o} != {ours:06o}")
-    elif (theirs ^ ours) & _SET_ID:
+    elif has_set_id(theirs | ours) and not is_folder and stat.S_IMODE(theirs ^ ours):
         yield Difference(path, "set-id", f"{_shown(theirs)} != {_shown(ours)}")
     elif stat.S_IMODE(theirs) == stat.S_IMODE(ours) != 0 and theirs != ours:
         yield ModeDifference(path, "modes", f"{theirs:06o} != {ours:06o}", theirs, ours)
     elif theirs != ours:
         yield ModeDifference(path, "modes", f"{_shown(theirs)} != {_shown(ours)}", theirs, ours)
+
+
+def has_set_id(mode: int) -> bool:
+    """Whether a program runs with the rights of its owner or group."""
+    return bool(mode & _SET_ID)
+
+
+def compare_owners(path: str, theirs: str, ours: str, modes: int) -> Iterator[Difference]:
+    """How two owners differ, as they are written for people.
+
+    `modes`: all permissions of the program on either side, since they may lend it the rights of its owner.
+    """
+    if theirs == ours:
+        return
+    # With a line end in it, some readers of tars take the rest of a name for another record.
+    cause = "content" if "\n" in theirs + ours else "set-id" if has_set_id(modes) else "owners"
+    yield Difference(path, cause, f"{theirs} != {ours}")
 
 
 def name_umask(differences: list[Difference]) -> list[Difference]:

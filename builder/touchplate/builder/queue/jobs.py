@@ -5,6 +5,7 @@ from typing import Literal
 
 from touchplate.base.errors import TouchplateError
 from touchplate.builder.plan import Limits
+from touchplate.verify.output import printable
 
 State = Literal["waiting", "leased", "done", "failed", "cancelled"]
 """`waiting` for a worker; `leased` to one; `done` and in the log; `failed` for good (a dead letter, for a
@@ -52,6 +53,12 @@ ANONYMOUS = "anonymous "
 
 BUILT: tuple[Result, ...] = ("identical", "equivalent", "different")
 """Results of a build that came to its end: no further one is likely to have another."""
+
+
+def on_one_line(said: str) -> str:
+    """A worker's words as they are sent, kept and shown: part of them may come from whoever published a
+    package, of whatever length."""
+    return printable(" ".join(said.split()))[:MAX_DETAIL_CHARS]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from touchplate.builder.queue.jobs import (
     ANONYMOUS,
     BUILT,
     CLOSED,
-    MAX_DETAIL_CHARS,
     MAX_LISTED,
     MAX_NAME_CHARS,
     MAX_PACKAGE_CHARS,
@@ -43,13 +42,13 @@ from touchplate.builder.queue.jobs import (
     Result,
     State,
     TooManyRequestsError,
+    on_one_line,
 )
 from touchplate.builder.queue.leases import COLUMNS, LeaseWatch
 from touchplate.builder.queue.migrations import MIGRATIONS, prepare
 from touchplate.builder.queue.retention import format_span
 from touchplate.builder.queue.schema import jobs, pruned
 from touchplate.verify.errors import MalformedError
-from touchplate.verify.output import printable
 from touchplate.verify.purl import normalise_purl
 
 _HOUR = 3600
@@ -229,7 +228,7 @@ class Queue:
             lasted = self.watch.held(row)
             left = self.limits.longest_lease_seconds - lasted
             if left > 0:
-                told = {"phase": _one_line(phase)[:MAX_PHASE_CHARS]} if phase else {}
+                told = {"phase": on_one_line(phase)[:MAX_PHASE_CHARS]} if phase else {}
                 until = now + min(self.limits.lease_seconds, left)
                 row = _set(transaction, number, lease_until=until, beats=row.beats + 1, held=lasted, **told)
             elif self._end(transaction, row, now):
@@ -315,7 +314,7 @@ class Queue:
     def give_back(self, number: int, secret: str, why: str, now: int) -> None:
         """The worker's host lacks something: nothing is logged, and another try is made later, perhaps by
         another worker; after too many the job has failed. Raises LeaseLostError."""
-        why = _one_line(why)
+        why = on_one_line(why)
         with database_errors("give a job back"), begin_write(self.engine) as transaction:
             row = held(transaction, number, secret)
             _set(transaction, number, lacks=row.lacks + 1)
@@ -330,7 +329,7 @@ class Queue:
         """No worker can do this job, such as one whose definition is malformed. Raises LeaseLostError."""
         with database_errors("fail a job"), begin_write(self.engine) as transaction:
             held(transaction, number, secret)
-            _close(transaction, number, "failed", now, detail=_one_line(why))
+            _close(transaction, number, "failed", now, detail=on_one_line(why))
 
     def _give_back(self, transaction: Connection, number: int, now: int, why: str) -> Row[Any]:
         return _set(
@@ -429,11 +428,6 @@ def _is_same(one: str, other: str) -> bool:
 
 def _lost(number: int) -> LeaseLostError:
     return LeaseLostError(f"job {number} is not leased to you (any more); stop working on it")
-
-
-def _one_line(why: str) -> str:
-    """A worker's words as they are kept and shown: part of them may come from whoever published a package."""
-    return printable(" ".join(why.split()))[:MAX_DETAIL_CHARS]
 
 
 def _set(transaction: Connection, number: int, **values: Any) -> Row[Any]:

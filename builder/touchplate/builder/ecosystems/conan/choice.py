@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from touchplate.builder.definitions.definition import SourceFile
 from touchplate.builder.ecosystems.conan.conaninfo import PackageInfo
+from touchplate.builder.ecosystems.conan.deadline import SHOWN
 from touchplate.builder.ecosystems.conan.graph import Graph, Node
 from touchplate.builder.ecosystems.conan.misfit import differences
 from touchplate.builder.ecosystems.conan.reference import CONANINFO, Revision
@@ -66,7 +67,7 @@ def _check_package(node: Node, package: Revision, pin: Pin, graph: Graph, target
     if len(ids) > 1:
         raise DefinitionError(
             f"it requires {node.recipe} in {len(ids)} forms, to run with and to build with: the package ids "
-            f"{' and '.join(ids)}; packages that need both cannot be rebuilt yet"
+            f"{' and '.join(ids[:SHOWN])}; packages that need both cannot be rebuilt yet"
         )
     said = find_required(target.info.requires, pin.recipe.name)
     is_named = said is not None and said.package_id is not None

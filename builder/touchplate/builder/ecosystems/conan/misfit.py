@@ -27,8 +27,10 @@ _NO_VALUE = re.compile(r"'([^']{0,100})' is not a valid '(?:settings|options)\.(
 def differences(published: bytes, here: str) -> str:
     """What two conaninfo.txt say otherwise, line by line."""
     theirs, ours = published.decode("utf-8", "replace").splitlines(), here.splitlines()
-    lines = [f"published {line[:80]!r}" for line in theirs if line not in ours]
-    lines += [f"here {line[:80]!r}" for line in ours if line not in theirs]
+    # Sets: either may be a stranger's, of very many lines.
+    known, made = set(theirs), set(ours)
+    lines = [f"published {line[:80]!r}" for line in theirs if line not in made]
+    lines += [f"here {line[:80]!r}" for line in ours if line not in known]
     return "; ".join(lines[:LINES]) or "the same lines in another order"
 
 

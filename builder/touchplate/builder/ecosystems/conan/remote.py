@@ -118,7 +118,8 @@ def read_package(repository: Repository, revision: Revision) -> Mapping[str, Rem
     names = list_files(repository, revision)
     archives = [name for name in names if name.startswith(_PACKAGE_STEM)]
     if archives != [PACKAGE]:
-        raise DefinitionError(f"{revision} has {archives} as its archive; only {PACKAGE} can be rebuilt yet")
+        named = f"{archives[0][:80]!r}, one of {len(archives)}," if archives else "nothing"
+        raise DefinitionError(f"{revision} has {named} as its archive; only {PACKAGE} can be rebuilt yet")
     missing = [name for name in (CONANINFO, MANIFEST) if name not in names]
     if missing:
         raise DefinitionError(f"{revision} has no {missing[0]}")

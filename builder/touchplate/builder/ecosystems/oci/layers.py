@@ -14,8 +14,9 @@ from typing import IO, BinaryIO
 from touchplate.builder.archives.tars import TAR_DAMAGE, TarReader
 from touchplate.builder.comparison.contents import Difference, compare_contents, printable
 from touchplate.builder.comparison.entries import compare_order
-from touchplate.builder.comparison.modes import compare_modes
-from touchplate.builder.ecosystems.oci.leftovers import START_BYTES, STATUS, Content, compare_packages, named
+from touchplate.builder.comparison.modes import compare_modes, compare_owners
+from touchplate.builder.comparison.programs import START_BYTES
+from touchplate.builder.ecosystems.oci.leftovers import STATUS, Content, compare_packages, named
 from touchplate.builder.errors import ArchiveError, ImageError
 
 MAX_UNPACKED_BYTES = 16 * 1024 * 1024 * 1024
@@ -42,11 +43,15 @@ _GZIP = b"\x1f\x8b"
 _GZIP_BITS = 16 + zlib.MAX_WBITS  # with header and checksum (zlib.h)
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
+_CAPABILITIES = ".xattr.security.capability"
+"""End of the PAX record that gives a program some of root's rights (capabilities(7))."""
+
 _NOT_COMPARED: tuple[type[Exception], ...] = (ImageError, ArchiveError, *TAR_DAMAGE)
 
+_FOLDER = "folder"
 _KINDS = {
     tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "link",
-    tarfile.DIRTYPE: "folder", tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device",
+    tarfile.DIRTYPE: _FOLDER, tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device",
     tarfile.FIFOTYPE: "pipe",
 }  # fmt: skip
 
@@ -263,13 +268,18 @@ def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Diff
         return
     if theirs.time != ours.time:
         yield Difference(path, "timestamps", f"{theirs.time:g} != {ours.time:g} (Unix seconds)")
-    if theirs.owner != ours.owner:
-        yield Difference(path, "owners", f"{_owner(theirs)} != {_owner(ours)}")
-    yield from compare_modes(path, theirs.mode, ours.mode)
+    is_folder = theirs.kind == _FOLDER
+    modes = theirs.mode | ours.mode
+    # Runtimes take numbers; whatever the names are, the rights are the same then.
+    lent = 0 if is_folder or theirs.owner[:2] == ours.owner[:2] else modes
+    yield from compare_owners(path, _owner(theirs), _owner(ours), lent)
+    yield from compare_modes(path, theirs.mode, ours.mode, is_folder=is_folder)
     if theirs.link != ours.link:
         yield Difference(path, "links", f"{printable(theirs.link)} != {printable(ours.link)}")
     if theirs.extra != ours.extra:
-        yield Difference(path, "attributes", f"{dict(theirs.extra)} != {dict(ours.extra)}")
+        changed = {key for key, _ in set(theirs.extra) ^ set(ours.extra)}
+        cause = "set-id" if any(key.endswith(_CAPABILITIES) for key in changed) else "attributes"
+        yield Difference(path, cause, f"{dict(theirs.extra)} != {dict(ours.extra)}")
     if theirs.sha256 == ours.sha256 and theirs.size != ours.size:
         yield Difference(path, "content", f"{theirs.size} bytes are said to be behind it != {ours.size}")
     if theirs.sha256 != ours.sha256:
@@ -277,7 +287,7 @@ def _compare_members(path: str, theirs: _Member, ours: _Member) -> Iterator[Diff
             packages = (
                 [*compare_packages(path, theirs.data, ours.data)] if path.endswith(f"/{STATUS}") else []
             )
-            yield from packages or compare_contents(path, theirs.data, ours.data)
+            yield from packages or compare_contents(path, theirs.data, ours.data, modes)
         else:
             yield Difference(
                 path, "content", f"{theirs.size} bytes of {theirs.sha256} != {ours.size} of {ours.sha256}"

@@ -10,14 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from touchplate.builder.comparison.contents import Difference
+from touchplate.builder.comparison.programs import is_program
 
 STATUS = "var/lib/dpkg/status"
 """dpkg's list of installed packages (dpkg(1))."""
-
-START_BYTES = 8
-"""Of a file, to see whether it is a program."""
-
-_PROGRAMS = (b"#!", b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"PK\x03\x04", b"!<arch>", b"\0asm")
 
 _PYC_FLAGS, _PYC_TIME = slice(4, 8), slice(8, 12)  # PEP 552: after the magic, before size and code
 _SHADOW_DAY = 2  # shadow(5): field of the day on which the password was changed
@@ -35,7 +31,7 @@ class Content:
     @property
     def is_program(self) -> bool:
         """Whether somebody may run it as it is."""
-        return bool(self.mode & 0o111) or self.start.startswith(_PROGRAMS)
+        return is_program(self.mode, self.start)
 
 
 _Same = Callable[[bytes, bytes], bool]
