@@ -100,11 +100,11 @@ class Worker:
 
     def _tidy(self) -> None:
         """Remove what killed jobs left, of any slot: those that run have locked their folders."""
+        config = SandboxConfig(self._settings.slots_folder)
+        for uids in (config.uids, ID_RANGES):  # first: what still runs may write into what is removed
+            end_abandoned(config.locks, uids)
         for slot in self._settings.slots_folder.glob("*"):
             remove_abandoned(slot, JOB)
-        config = SandboxConfig(self._settings.slots_folder)
-        for uids in (config.uids, ID_RANGES):
-            end_abandoned(config.locks, uids)
         remove_abandoned(Path(self._settings.job.data), TREE)
 
     def _run_slots(self) -> None:
