@@ -21,7 +21,7 @@ from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError
 from touchplate.builder.sandbox.bubblewrap import SandboxConfig
 from touchplate.builder.sandbox.ids import end_abandoned
 from touchplate.builder.sandbox.ranged import ID_RANGES
-from touchplate.builder.sandbox.workspace import JOB, remove_abandoned
+from touchplate.builder.sandbox.workspace import remove_abandoned, tidy
 from touchplate.builder.workshop import TREE
 
 POLL_SECONDS = 5.0
@@ -35,6 +35,12 @@ WAITING_BYTES = 1024 * 1024
 
 _PIECE_BYTES = 1024  # of output that waits: so the bytes that wait are bounded by their number
 _ENDING_SECONDS = 0.05  # between two looks at a process whose output has ended: it is gone in a moment
+
+DYING_SECONDS = 10.0
+"""How long what a killed job left is tried to be removed: its sandbox dies with it, but a moment later, and a
+build may write until then. What is left after that, such as by a disk that fails, goes with the next look."""
+
+_DYING_PAUSE_SECONDS = 0.1  # between two tries
 
 _LINE_BYTES = 64 * 1024
 """Of a line that has not ended, kept until it does: only how it begins is looked at."""
@@ -100,12 +106,17 @@ class Worker:
 
     def _tidy(self) -> None:
         """Remove what killed jobs left, of any slot: those that run have locked their folders."""
+        until = time.monotonic() + DYING_SECONDS
+        while not self._is_tidy() and time.monotonic() < until:
+            time.sleep(_DYING_PAUSE_SECONDS)
+
+    def _is_tidy(self) -> bool:
+        """Try; whether nothing is left."""
         config = SandboxConfig(self._settings.slots_folder)
         for uids in (config.uids, ID_RANGES):  # first: what still runs may write into what is removed
             end_abandoned(config.locks, uids)
-        for slot in self._settings.slots_folder.glob("*"):
-            remove_abandoned(slot, JOB)
-        remove_abandoned(Path(self._settings.job.data), TREE)
+        slots = [tidy(slot) for slot in self._settings.slots_folder.glob("*")]
+        return remove_abandoned(Path(self._settings.job.data), TREE) and all(slots)
 
     def _run_slots(self) -> None:
         failures: list[Exception] = []
