@@ -37,6 +37,7 @@ def answer_of(server: Server, status: int, body: bytes) -> AnswerError:
         (429, "busy", False),
         (503, "overloaded", False),
         (500, "internal", False),
+        (403, "frozen", False),
     ],
 )
 def test_what_the_log_itself_refuses_is_refused_for_good_unless_it_passes(

@@ -45,6 +45,8 @@ _REFUSED_KEYS = ("unknown-key", "wrong-index")
 
 _PASSING = (408, 429)  # of the 400s: a slow way, too many at once
 
+_FROZEN = "frozen"  # `log tree`: until somebody lets it take entries again, or gives the address of its successor
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -163,8 +165,9 @@ def is_refused_for_good(error: AnswerError) -> bool:
 
     Only the log itself can say that, and gives its reason: a 401, 403, 405 or 413 without one is of a proxy
     on the way, or of an address where no log is, and what is signed waits until somebody has set that right.
+    So it does for a log that is frozen: for its end, or for the address of its successor.
     """
-    said = error.reason != AnswerError.default_reason
+    said = error.reason not in (AnswerError.default_reason, _FROZEN)
     return said and 400 <= error.status < 500 and error.status not in _PASSING
 
 

@@ -54,7 +54,8 @@ class Admission:
             parsed = parse_envelope(envelope)
             key = self._find_key(parsed, hint)
             # Before the statement: whoever asks only whether his key counts sends none.
-            check_range(self._listed.find(key.spki), self._next_index())
+            blocks, next_index = self._listed.find(key.spki), self._next_index()
+            check_range(blocks, next_index)
             statement = parse_statement(parsed.payload)
             predicate = parse_predicate(statement)
             entry = assemble_entry(envelope, parsed, key)
@@ -63,7 +64,7 @@ class Admission:
         except VerifyError as error:
             raise AdmissionError(str(error), reason=error.reason) from error
         builder = predicate.builder if isinstance(predicate, Provenance) else None
-        check_permission(self._listed.find(key.spki), statement, builder, self._next_index())
+        check_permission(blocks, statement, builder, next_index)
         packed = pack(entry, pack_entry(entry))
         if self._admitted is not None:
             self._admitted(entry, packed, statement, predicate)
