@@ -45,7 +45,7 @@ _REFUSED_KEYS = ("unknown-key", "wrong-index")
 
 _PASSING = (408, 429)  # of the 400s: a slow way, too many at once
 
-_FROZEN = "frozen"  # `log tree`: until somebody lets it take entries again, or gives the address of its successor
+_FROZEN = "frozen"  # until its operator lets it take entries again, or somebody gives its successor's address
 
 
 @dataclass(frozen=True)

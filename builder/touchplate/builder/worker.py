@@ -217,7 +217,7 @@ class _Keeper:
         """The last line of its output."""
         self.lost = ""
         """Why the job was ended: its lease is over. Empty while it is not."""
-        self._is_failed = False
+        self._is_over = False
 
     def follow(self, on_phase: Tell) -> int:
         """Until the process ended; its exit code. `on_phase` is told of each new phase."""
@@ -283,15 +283,15 @@ class _Keeper:
     def _is_closing(self) -> bool:
         """Whether the lease ended with the job: its process told the queue, and is about to end, too.
 
-        One that failed may also have been given up by the queue. Its process gets time until the next
-        heartbeat: long enough to end, and to say why.
+        One that failed or waits again may also have been taken by the queue. Its process gets time until the
+        next heartbeat: long enough to end, and to say why, such as that its key is of no use.
         """
         try:
             state = self._queue.find(self._lease.job.number).state
         except QueueError:
             return False
-        was_failed, self._is_failed = self._is_failed, state == "failed"
-        return state == "done" or (self._is_failed and not was_failed)
+        was_over, self._is_over = self._is_over, state in ("failed", "waiting")
+        return state == "done" or (self._is_over and not was_over)
 
     def _end(self, why: str) -> None:
         self.lost = why
