@@ -3,12 +3,13 @@
 import contextlib
 import fcntl
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from touchplate.builder.inputs.lock import InputLock
 from touchplate.builder.limits import make_groups
 from touchplate.builder.plan import MIB, Limits
 from touchplate.builder.process import printable
-from touchplate.builder.sandbox import idrange, workspace
+from touchplate.builder.sandbox import idrange, ids, workspace
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig, open_sandbox, prepare_work
 from touchplate.builder.sandbox.ids import end_abandoned, processes_of
 from touchplate.builder.sandbox.probe import Probe
@@ -289,6 +290,31 @@ def test_a_probe_that_is_killed_leaves_nothing_outside_the_work_folder(
     assert seen == [[]]
 
 
+@contextlib.contextmanager
+def waiting(program: str, uid: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """A program under this id that waits for a word that never comes."""
+    read, write = os.pipe()
+    block = ["--unshare-all", "--ro-bind", "/", "/", "--block-fd", str(read), "true"]
+    drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    started = subprocess.Popen(
+        [*drop, program, *(block if program == "bwrap" else [])], pass_fds=(read,), stdin=read
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while not any(name == program for name, _ in living(uid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+        for name, pid in living(uid):
+            if name == program:
+                os.kill(pid, 9)
+        os.close(read)
+        os.close(write)
+
+
 @pytest.mark.parametrize(
     ("program", "held", "ends"), [("bwrap", False, True), ("bwrap", True, False), ("cat", False, False)]
 )
@@ -302,33 +328,59 @@ def test_a_sandbox_that_waits_for_a_dead_supervisor_is_ended(
     uid = next(one for one in range(31_000, 32_000) if not processes_of(one))
     lock = os.open(tmp_path / f"uid-{uid}", os.O_RDWR | os.O_CREAT, 0o600)
     tmp_path.chmod(0o700)
-    read, write = os.pipe()
-    # As one whose word never comes.
-    block = ["--unshare-all", "--ro-bind", "/", "/", "--block-fd", str(read), "true"]
-    drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-    waiting = subprocess.Popen(
-        [*drop, program, *(block if program == "bwrap" else [])], pass_fds=(read,), stdin=read
-    )
     try:
-        deadline = time.monotonic() + 20
-        while not any(Path(f"/proc/{pid}/comm").read_text().strip() == program for pid in processes_of(uid)):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        if held:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        end_abandoned(tmp_path, range(uid, uid + 1))
-        if ends:
-            assert waiting.wait(20) == -9
-        else:
-            with pytest.raises(subprocess.TimeoutExpired):
-                waiting.wait(0.5)
+        with waiting(program, uid) as process:
+            if held:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            end_abandoned(tmp_path, range(uid, uid + 1))
+            if ends:
+                assert process.wait(20) == -9
+            else:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.5)
     finally:
-        waiting.kill()
-        waiting.wait()
-        for pid in processes_of(uid):
-            os.kill(pid, 9)
-        for one in (lock, read, write):
-            os.close(one)
+        os.close(lock)
+
+
+@pytest.mark.parametrize("whose", ["a user", "his containers"])
+def test_sandboxes_of_a_user_are_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    require_sandbox()
+    if os.getuid() != 0:
+        pytest.skip("only root gives jobs ids of their own")
+    uid = pwd.getpwnam("daemon").pw_uid
+    if whose == "his containers":
+        uid = next(one for one in range(31_000, 32_000) if not processes_of(one))
+        (tmp_path / "subuid").write_text(f"somebody:{uid - 10}:20\n")
+        monkeypatch.setattr(ids, "_SUBORDINATE", (tmp_path / "subuid",))
+    locks = tmp_path / "locks"
+    # Whoever looks for a free id has looked at this one, too.
+    with pytest.raises(HostLack, match="no free uid"), ids.job_id(locks, range(uid, uid + 1)):
+        pytest.fail("it is not free")
+    with waiting("bwrap", uid) as process:
+        end_abandoned(locks, range(uid, uid + 1))
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+
+
+def test_a_process_that_got_the_number_of_a_sandbox_is_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_sandbox()
+    if os.getuid() != 0:
+        pytest.skip("only root gives jobs ids of their own")
+    uid = next(one for one in range(31_000, 32_000) if not processes_of(one))
+    (tmp_path / f"uid-{uid}").touch()
+    tmp_path.chmod(0o700)
+    with waiting("bwrap", uid), waiting("cat", uid + 1) as other:
+        # What was looked at is gone, and its number another's, when the lock is had.
+        monkeypatch.setattr(ids, "processes_of", lambda uid: [other.pid])
+        name_of = ids._name_of
+        monkeypatch.setattr(ids, "_name_of", lambda pid: "bwrap" if pid == other.pid else name_of(pid))
+        end_abandoned(tmp_path, range(uid, uid + 1))
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
 
 
 def test_a_sandbox_with_a_range_of_ids_that_outlived_its_supervisor_is_ended(tmp_path: Path) -> None:

@@ -125,6 +125,14 @@ def test_keeps_the_half_open_range_of_indexes(next_index: int, admitted: bool) -
         assert refusal(admission, record_envelope(1)) == ("wrong-index", 403)
 
 
+def test_says_that_a_key_is_out_of_its_range_before_it_looks_at_the_statement() -> None:
+    nothing = sign_envelope(b"{}", RECORDER)
+    assert refusal(make(listed(RECORDER, until_index=20), next_index=19), nothing)[0] == "malformed"
+    ended = make(listed(RECORDER, until_index=20), next_index=20)
+    for hint in (None, RECORDER.key.spki_sha256):
+        assert refusal(ended, nothing, hint) == ("wrong-index", 403)
+
+
 def test_takes_any_of_several_blocks_of_one_key() -> None:
     blocks = (listed(RECORDER, until_index=5), listed(RECORDER, from_index=30))
     assert refusal(make(*blocks, next_index=20), record_envelope(1)) == ("wrong-index", 403)

@@ -61,7 +61,7 @@ DETAIL_CHARS = 2000
 
 
 UNKNOWN_FIELD = "unknown-field"
-"""Reason of a DefinitionError: among its mistakes is a field that a later version may know."""
+"""Reason of a DefinitionError: all its mistakes are fields that a later version may know."""
 
 
 class BuilderError(TouchplateError):

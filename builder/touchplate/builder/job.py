@@ -39,7 +39,7 @@ from touchplate.builder.submit import (
     add_envelopes,
     check_admitted,
     is_refused_for_good,
-    is_unknown_key,
+    is_refused_key,
     make_statements,
 )
 from touchplate.builder.workshop import Workshop, open_workshop
@@ -53,7 +53,7 @@ MODULE = "touchplate.builder.job"
 
 BAD_KEY = 3
 """Exit code: the queue knows what came of the job, and no job can be done with the worker's key (any more):
-it cannot be read, or the log does not know it."""
+it cannot be read, or the log does not take it."""
 
 MAX_TASK_BYTES = 32 * 1024 * 1024
 """Of the task: statements that are stored already come with it."""
@@ -161,7 +161,7 @@ def run_task(task: Task) -> int:
         except AnswerError as error:
             end = queue.fail if is_refused_for_good(error) else queue.give_back
             _tell(end, task, f"the log answered: {error.reason}: {error}")
-            if is_unknown_key(error):
+            if is_refused_key(error):
                 return BAD_KEY
         except HostLack as error:
             end = queue.fail if is_lacked_everywhere(error) else queue.give_back

@@ -29,7 +29,7 @@ from touchplate.builder.rebuild import Built, Rebuild
 from touchplate.builder.workshop import Workshop
 from touchplate.verify.dsse import sign_envelope
 from touchplate.verify.encoding import format_time
-from touchplate.verify.errors import TransportError
+from touchplate.verify.errors import VerifyError
 from touchplate.verify.jcs import format_json
 from touchplate.verify.keys import StatementSigner
 from touchplate.verify.sources import AnswerError, LogSource, add_envelope, open_source
@@ -39,9 +39,13 @@ BUILD_TYPE = "https://touchplate.dev/buildtypes/{ecosystem}/v1"
 NO_STATEMENT = b"{}"
 """A payload that says nothing."""
 
-_UNKNOWN_KEY = "unknown-key"  # as logs have it (`log/admission`)
+_REFUSED_KEYS = ("unknown-key", "wrong-index")
+"""What logs say of a key that they do not know, or that does not count (any more) for what comes next
+(`log/admission`): keys are retired by the end of their range."""
 
 _PASSING = (408, 429)  # of the 400s: a slow way, too many at once
+
+_FROZEN = "frozen"  # until its operator lets it take entries again, or somebody gives its successor's address
 
 
 @dataclass(frozen=True)
@@ -134,16 +138,16 @@ def _open(log: str) -> LogSource:
 
 
 def check_admitted(log: str, signer: StatementSigner) -> None:
-    """Ask the log whether it knows the key, before anything is built that it would not take.
+    """Ask the log whether it takes what the key signs, before anything is built that it would not take.
 
-    It is sent a signed payload that is no statement: no log takes that, and one that does not know the key
-    says so first. Raises HostLack then, and then only: a log that is away may be back when there is something
-    to send.
+    It is sent a signed payload that is no statement: no log takes that, and one that does not take the key
+    says so first. Raises HostLack then, and then only: a log that is away, or something else in its place,
+    may be right again when there is something to send.
     """
     try:
         add_envelope(_open(log), sign_envelope(NO_STATEMENT, signer), signer.key.spki_sha256)
-    except TransportError as error:
-        if is_unknown_key(error):
+    except VerifyError as error:
+        if is_refused_key(error):
             raise HostLack(
                 f"the log {log} does not take this key: {error}; "
                 "have it put on the admission list, or use another",
@@ -151,9 +155,9 @@ def check_admitted(log: str, signer: StatementSigner) -> None:
             ) from error
 
 
-def is_unknown_key(error: TransportError) -> bool:
-    """Whether the log said that it does not know the key."""
-    return error.reason == _UNKNOWN_KEY
+def is_refused_key(error: VerifyError) -> bool:
+    """Whether the log said that it does not take what this key signs, whatever that is."""
+    return isinstance(error, AnswerError) and error.reason in _REFUSED_KEYS and is_refused_for_good(error)
 
 
 def is_refused_for_good(error: AnswerError) -> bool:
@@ -161,8 +165,9 @@ def is_refused_for_good(error: AnswerError) -> bool:
 
     Only the log itself can say that, and gives its reason: a 401, 403, 405 or 413 without one is of a proxy
     on the way, or of an address where no log is, and what is signed waits until somebody has set that right.
+    So it does for a log that is frozen: for its end, or for the address of its successor.
     """
-    said = error.reason != AnswerError.default_reason
+    said = error.reason not in (AnswerError.default_reason, _FROZEN)
     return said and 400 <= error.status < 500 and error.status not in _PASSING
 
 

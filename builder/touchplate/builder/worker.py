@@ -21,7 +21,7 @@ from touchplate.builder.queue.jobs import MAX_BATCH_BYTES, Lease, LeaseLostError
 from touchplate.builder.sandbox.bubblewrap import SandboxConfig
 from touchplate.builder.sandbox.ids import end_abandoned
 from touchplate.builder.sandbox.ranged import ID_RANGES
-from touchplate.builder.sandbox.workspace import JOB, remove_abandoned
+from touchplate.builder.sandbox.workspace import remove_abandoned, tidy
 from touchplate.builder.workshop import TREE
 
 POLL_SECONDS = 5.0
@@ -35,6 +35,12 @@ WAITING_BYTES = 1024 * 1024
 
 _PIECE_BYTES = 1024  # of output that waits: so the bytes that wait are bounded by their number
 _ENDING_SECONDS = 0.05  # between two looks at a process whose output has ended: it is gone in a moment
+
+DYING_SECONDS = 10.0
+"""How long what a killed job left is tried to be removed: its sandbox dies with it, but a moment later, and a
+build may write until then. What is left after that, such as by a disk that fails, goes with the next look."""
+
+_DYING_PAUSE_SECONDS = 0.1  # between two tries
 
 _LINE_BYTES = 64 * 1024
 """Of a line that has not ended, kept until it does: only how it begins is looked at."""
@@ -100,12 +106,17 @@ class Worker:
 
     def _tidy(self) -> None:
         """Remove what killed jobs left, of any slot: those that run have locked their folders."""
-        for slot in self._settings.slots_folder.glob("*"):
-            remove_abandoned(slot, JOB)
+        until = time.monotonic() + DYING_SECONDS
+        while not self._is_tidy() and time.monotonic() < until:
+            time.sleep(_DYING_PAUSE_SECONDS)
+
+    def _is_tidy(self) -> bool:
+        """Try; whether nothing is left."""
         config = SandboxConfig(self._settings.slots_folder)
-        for uids in (config.uids, ID_RANGES):
+        for uids in (config.uids, ID_RANGES):  # first: what still runs may write into what is removed
             end_abandoned(config.locks, uids)
-        remove_abandoned(Path(self._settings.job.data), TREE)
+        slots = [tidy(slot) for slot in self._settings.slots_folder.glob("*")]
+        return remove_abandoned(Path(self._settings.job.data), TREE) and all(slots)
 
     def _run_slots(self) -> None:
         failures: list[Exception] = []
@@ -206,7 +217,7 @@ class _Keeper:
         """The last line of its output."""
         self.lost = ""
         """Why the job was ended: its lease is over. Empty while it is not."""
-        self._is_failed = False
+        self._is_over = False
 
     def follow(self, on_phase: Tell) -> int:
         """Until the process ended; its exit code. `on_phase` is told of each new phase."""
@@ -272,15 +283,15 @@ class _Keeper:
     def _is_closing(self) -> bool:
         """Whether the lease ended with the job: its process told the queue, and is about to end, too.
 
-        One that failed may also have been given up by the queue. Its process gets time until the next
-        heartbeat: long enough to end, and to say why.
+        One that failed or waits again may also have been taken by the queue. Its process gets time until the
+        next heartbeat: long enough to end, and to say why, such as that its key is of no use.
         """
         try:
             state = self._queue.find(self._lease.job.number).state
         except QueueError:
             return False
-        was_failed, self._is_failed = self._is_failed, state == "failed"
-        return state == "done" or (self._is_failed and not was_failed)
+        was_over, self._is_over = self._is_over, state in ("failed", "waiting")
+        return state == "done" or (self._is_over and not was_over)
 
     def _end(self, why: str) -> None:
         self.lost = why

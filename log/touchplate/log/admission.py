@@ -1,10 +1,10 @@
 """Who may write what: the check that every envelope passes before it reaches the sequencer.
 
 1. the envelope has its one form (entry format 3)
-2. a key of the admission list made the signature: found by trying, since an envelope names no key
+2. a key of the admission list made the signature: found by trying, since an envelope names no key; and it is
+listed for an index such as the next, whatever it says
 3. the payload is a strict in-toto Statement v1 about files, with a predicate that is known and parses
-4. that key is listed for this kind of statement, these ecosystems, this builder, and an index such as the
-next
+4. that key is listed for this kind of statement, these ecosystems and this builder, at that index
 
 Whoever accepts does this, in its own thread: the sequencer never verifies a signature. Readers do not rely on
 it; they check each entry against their own trust file.
@@ -53,6 +53,9 @@ class Admission:
         try:
             parsed = parse_envelope(envelope)
             key = self._find_key(parsed, hint)
+            # Before the statement: whoever asks only whether his key counts sends none.
+            blocks, next_index = self._listed.find(key.spki), self._next_index()
+            check_range(blocks, next_index)
             statement = parse_statement(parsed.payload)
             predicate = parse_predicate(statement)
             entry = assemble_entry(envelope, parsed, key)
@@ -61,7 +64,7 @@ class Admission:
         except VerifyError as error:
             raise AdmissionError(str(error), reason=error.reason) from error
         builder = predicate.builder if isinstance(predicate, Provenance) else None
-        check_permission(self._listed.find(key.spki), statement, builder, self._next_index())
+        check_permission(blocks, statement, builder, next_index)
         packed = pack(entry, pack_entry(entry))
         if self._admitted is not None:
             self._admitted(entry, packed, statement, predicate)
@@ -146,7 +149,12 @@ def check_permission(
             raise AdmissionError(
                 f"this key is not listed for the builder {shown(builder)}", reason="wrong-builder"
             )
-    if not any(block.covers(next_index) for block in left):
+    check_range(left, next_index)
+
+
+def check_range(blocks: Iterable[TrustedKey], next_index: int) -> None:
+    """Check that one of a key's `blocks` counts at `next_index`. Raises AdmissionError `wrong-index`."""
+    if not any(block.covers(next_index) for block in blocks):
         raise AdmissionError(
             f"this key is not listed for index {next_index}, which comes next", reason="wrong-index"
         )

@@ -92,6 +92,33 @@ class RetentionSuite:
         assert numbers(queue) == [2]
         assert queue.find(2).state == state
 
+    @pytest.mark.parametrize("state", CLOSED)
+    def test_an_end_that_a_clock_far_behind_wrote_down_is_no_time_that_is_over(
+        self, queue: Queue, pruner: Pruner, state: State
+    ) -> None:
+        behind, ahead = NOW - 1000 * DAY, NOW + 1000 * DAY
+        # One node makes the job, or gives it to a worker; another one, behind, is told how it ended.
+        queue.add(purl("a"), "", NOW)
+        queue.add(purl("b"), "", behind, priority=9)
+        queue.add(purl("c"), "", ahead, priority=8)  # a clock that was ahead keeps nothing for ever
+        for number, when in ((2, NOW), (3, behind), (1, behind)):
+            lease = queue.lease("w", when)
+            assert lease is not None
+            assert lease.job.number == number
+            Outputs(queue).append(number, lease.secret, b"line\n", when)
+            queue.sign(number, lease.secret, ENVELOPES)
+            if state == "done":
+                queue.finish(number, lease.secret, (0, 1), behind)
+            elif state == "failed":
+                queue.fail(number, lease.secret, "no such definition", behind)
+            else:
+                queue.cancel(number, behind, signed=True)
+        assert pruner.count_wanted(Wanted(DAY, CLOSED), NOW)[state] == 1
+        assert Housekeeper(pruner, lambda: NOW).look() == 1
+        assert numbers(queue) == [1, 2]
+        assert all(queue.find(number).is_signed for number in (1, 2))
+        assert read_all(queue, 1) == read_all(queue, 2) == b"line\n"
+
     def test_what_is_open_or_waits_for_its_log_never_goes(self, queue: Queue, pruner: Pruner) -> None:
         old = NOW - 1000 * DAY
         queue.add(purl("waiting"), "", old)

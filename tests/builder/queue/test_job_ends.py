@@ -62,6 +62,9 @@ def test_a_definition_for_a_later_version_is_left_to_a_worker_that_has_it(
     with pytest.raises(DefinitionError) as wrong:
         make_definition(definition_with([]))
     assert end_with(host, monkeypatch, wrong.value, "wrong").state == "failed"
+    with pytest.raises(DefinitionError, match="a later one may know it") as no_definition:
+        make_definition({"no definition": "is this"})
+    assert end_with(host, monkeypatch, no_definition.value, "none").state == "failed"
 
 
 def test_a_reason_of_any_length_and_of_any_characters_is_told(

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.builder.queue.queuehost import WORKER, Host, queue_host
@@ -55,15 +56,21 @@ def test_a_process_that_told_all_may_end_by_itself(host: Host, queue: QueueClien
     assert follow(queue, lease) == (0, "")
 
 
-def test_a_process_whose_job_failed_may_end_and_say_why(host: Host, queue: QueueClient) -> None:
+@pytest.mark.parametrize("how", ["fail", "give_back"])
+def test_a_process_whose_job_failed_or_is_back_may_end_and_say_why(
+    host: Host, queue: QueueClient, how: Literal["fail", "give_back"]
+) -> None:
     lease = leased(host, queue)
-    queue.fail(lease.job.number, lease.secret, "no log takes what this key signs")
+    getattr(queue, how)(lease.job.number, lease.secret, "no log takes what this key signs")
     assert follow(queue, replace(lease, seconds=600)) == (0, "")
 
 
-def test_a_process_whose_job_was_given_up_is_ended_all_the_same(host: Host, queue: QueueClient) -> None:
+@pytest.mark.parametrize("how", ["fail", "give_back"])
+def test_a_process_whose_job_was_given_up_or_taken_back_is_ended_all_the_same(
+    host: Host, queue: QueueClient, how: Literal["fail", "give_back"]
+) -> None:
     lease = leased(host, queue)
-    queue.fail(lease.job.number, lease.secret, "lost too often")
+    getattr(queue, how)(lease.job.number, lease.secret, "lost too often")
     code, lost = follow(queue, replace(lease, seconds=4), seconds=600)
     assert code != 0
     assert "is not leased to you" in lost

@@ -1,11 +1,13 @@
 """A worker whose disk refuses something: its jobs go back to the queue, and are not taken for its killers."""
 
+import errno
 import hashlib
 import json
 import signal
 import time
 from pathlib import Path
 
+import pytest
 from tests.builder.mavenparts import publish, zip_bytes
 from tests.builder.queue.queuehost import WAIT_SECONDS, queue_host
 from tests.builder.queue.test_work import add, check_log, wait_for_all
@@ -13,6 +15,9 @@ from tests.builder.rebuildparts import PACKAGE
 from tests.builder.sandboxes import require_sandbox
 
 from touchplate.builder.definitions.definition import make_definition
+from touchplate.builder.job import Settings
+from touchplate.builder.sandbox import workspace
+from touchplate.builder.worker import Worker, WorkerSettings
 
 MAVEN = zip_bytes({"apache-maven-3.9.11/bin/mvn": b"#!/bin/sh\n"})
 
@@ -70,3 +75,32 @@ def test_a_node_that_can_keep_no_evidence_is_given_nothing_to_log_until_it_can(t
         finally:
             assert worker.end(signal.SIGTERM) == 0
         check_log(host, [definition])
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["slots/0/job-0123456789abcdef", "slots/0/touchplate-job-0123456789abcdef", "tree-0123456789abcdef"],
+)
+def test_what_is_written_while_it_is_removed_goes_once_its_writer_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    (tmp_path / left / "build").mkdir(parents=True)
+    remove_tree, tries = workspace.remove_tree, []
+
+    def written_meanwhile(root: Path) -> None:
+        tries.append(root)
+        if len(tries) <= 4:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")
+        remove_tree(root)
+
+    monkeypatch.setattr(workspace, "remove_tree", written_meanwhile)
+    nowhere = "http://127.0.0.1:1"
+    settings = Settings(
+        server=f"{nowhere}/builder", log=f"{nowhere}/log", token="", operator="", key="", password_file=None,
+        upstreams=(), data=str(tmp_path),
+    )  # fmt: skip
+    worker = Worker(WorkerSettings(settings, 1, "w"), tell=print)
+    worker.stop()
+    worker.run()
+    assert not (tmp_path / left).exists()
+    assert tries == [tmp_path / left] * 5

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.builder.queue.queuehost import Host, queue_host
@@ -46,8 +47,9 @@ def test_a_worker_whose_key_the_log_does_not_know_says_so_and_takes_no_job(
         assert host.log() == []
 
 
+@pytest.mark.parametrize("how", ["removed", "retired"])
 def test_workers_whose_key_is_revoked_end_and_leave_the_other_jobs_to_those_that_can_log_them(
-    tmp_path: Path,
+    tmp_path: Path, how: Literal["removed", "retired"]
 ) -> None:
     require_sandbox()
     key = format_public_pem(statement_signer("rebuilder-a").key).strip()
@@ -59,29 +61,42 @@ def test_workers_whose_key_is_revoked_end_and_leave_the_other_jobs_to_those_that
         admission = one.host.folder / "admission.toml"
         known = admission.read_text()
         assert key in known
-        one.kill_node()
-        admission.write_text(known.replace(key, stranger))
-        one.start_node()
         names = [f"d{number}" for number in range(9)]
         definitions = [hashlib.sha256(one.host.definition(name)).hexdigest() for name in names]
+        revoked = known.replace(key, stranger)
+        if how == "retired":  # its range ends: what it has signed keeps its key
+            one.host.queue.add(PACKAGE, hashlib.sha256(one.host.definition("first")).hexdigest(), 0)
+            wait(lambda: done(one) == 1, one.host.queue.list)
+            start = known.rindex("[[rebuilder]]", 0, known.index(key))
+            end = f"until_index = {len(one.log())}"
+            revoked = f"{known[:start]}[[rebuilder]]\n{end}{known[start + len('[[rebuilder]]') :]}"
+        logged = one.log()
+        one.kill_node()
+        admission.write_text(revoked)
+        one.start_node()
         for sha256 in definitions:
             one.host.queue.add(PACKAGE, sha256, 0)
         assert [run.wait() for run in one.workers] == [2, 2], [run.err() for run in one.workers]
         assert all("does not take this key" in run.err() for run in one.workers)
         jobs = one.host.queue.list()
         failed = [job for job in jobs if job.state == "failed"]
+        word = "unknown-key" if how == "removed" else "wrong-index"
         assert 2 <= len(failed) <= 4, jobs  # one for each slot at the most, and not all nine
-        assert all("unknown-key" in job.detail for job in failed)
-        assert one.log() == []
+        assert all(word in job.detail for job in failed)
+        assert one.log() == logged
+        # Nor does one begin with such a key.
+        one.start_workers()
+        assert [run.wait() for run in one.workers] == [2, 2], [run.err() for run in one.workers]
+        assert sum(job.state == "failed" for job in one.host.queue.list()) == len(failed)
         one.kill_node()
         admission.write_text(known)
         one.start_node()
         for job in failed:
             one.host.queue.add(PACKAGE, job.definition, 0)
         one.start_workers()
-        wait(lambda: done(one) == len(names), one.host.queue.list)
+        wait(lambda: done(one) == len(names) + len(logged) // 2, one.host.queue.list)
         assert [str(found) for found in (*one.stop_workers(), *one.stop_node())] == []
-        assert len(one.log()) == 2 * len(names)
+        assert len(one.log()) == 2 * len(names) + len(logged)
 
 
 def test_a_worker_whose_key_others_can_read_meanwhile_gives_its_job_back_and_ends(tmp_path: Path) -> None:

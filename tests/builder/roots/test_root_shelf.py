@@ -284,7 +284,7 @@ def test_what_is_no_package_is_left_alone(shelf: Shelf, tmp_path: Path) -> None:
     for name in ("debs/notes.txt", "debs/ab/notes.txt", "debs/tmp/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert Debs(tmp_path / "debs").remove_others([]).count == 1
+    assert Debs(tmp_path / "debs").remove_others(lambda: ((), "")).count == 1
     assert all(
         (tmp_path / f"debs/{name}").exists() for name in ("notes.txt", "ab/notes.txt", "tmp/notes.txt")
     )
@@ -297,7 +297,7 @@ def test_a_folder_of_packages_that_cannot_be_used_is_said_so(shelf: Shelf, tmp_p
     (tmp_path / "debs").unlink()
     (tmp_path / "debs/.lock").mkdir(parents=True)
     with pytest.raises(HostLack, match="cannot use"):
-        Debs(tmp_path / "debs").remove_others([])
+        Debs(tmp_path / "debs").remove_others(lambda: ((), ""))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 What makes them here is a small sandbox that copies a folder; mmdebstrap does in `tests.e2e.roots`.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -26,6 +27,7 @@ from touchplate.builder.roots.apt import machine_architecture
 from touchplate.builder.roots.inside import BROKEN
 from touchplate.builder.roots.lock import RootLock, RootLockError, make_root_lock
 from touchplate.builder.roots.make import tidy_root
+from touchplate.builder.roots.shelf import Shelf, StandingRoot
 from touchplate.builder.roots.store import Roots
 from touchplate.builder.sandbox.bubblewrap import Job, Sandbox, SandboxConfig
 from touchplate.builder.sandbox.workspace import Workspace
@@ -329,6 +331,28 @@ def test_packages_are_not_removed_while_a_root_is_made_of_them(place: Place) -> 
     roots.make(lock)
     assert told == ["a root is being made of some"]
     assert place.open().prune_packages().count == 0  # the root stands
+    assert DigestFolder(place.data / "debs").has(place.package.sha256)
+
+
+def test_no_root_is_made_between_the_look_at_those_that_stand_and_the_removal(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.open().make(place.lock())
+    standing, looks = Shelf.standing, []
+
+    def looking(shelf: Shelf) -> list[StandingRoot]:
+        descriptor = os.open(place.data / "debs/.lock", os.O_RDWR)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+        looks.append(shelf)
+        return standing(shelf)
+
+    monkeypatch.setattr(Shelf, "standing", looking)
+    assert place.open().prune_packages().count == 0
+    assert len(looks) == 1
     assert DigestFolder(place.data / "debs").has(place.package.sha256)
 
 

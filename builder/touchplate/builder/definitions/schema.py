@@ -62,7 +62,8 @@ class Reader:
         self._mistakes = list(document.mistakes)
         self._absent: dict[str, str] = {}
         """Path of what is missing, or has no parts where it should → what is said of it, and is enough."""
-        self._has_later = False
+        self._later = 0
+        """Mistakes that may be none for a later version."""
 
     def mistake(self, path: str, text: str) -> None:
         """Note a mistake at `path`. The text is given up when there are too many."""
@@ -76,7 +77,7 @@ class Reader:
         """Raise one DefinitionError with all mistakes, if there are any."""
         if self._mistakes:
             heard = [one for one in self._mistakes if not self._is_said(one)]
-            reason = UNKNOWN_FIELD if self._has_later else None
+            reason = UNKNOWN_FIELD if self._later == len(self._mistakes) else None
             raise DefinitionError.listing(heard or self._mistakes, reason=reason)
 
     def _is_said(self, mistake: Mistake) -> bool:
@@ -124,7 +125,7 @@ class Reader:
         if "." not in path:
             # Fields are added at the top, and whoever wrote this may have a later version.
             text += f"; this is touchplate {read_version()}, and a later one may know it"
-            self._has_later = True
+            self._later += 1
         self.mistake(path, text)
 
     def _missing(self, path: str, text: str) -> None:

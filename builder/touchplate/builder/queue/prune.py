@@ -15,11 +15,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    and_,
     case,
     delete,
     exists,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -73,7 +75,7 @@ class Pruner:
             if not _is_ours(transaction):
                 return Batch(0, is_more=False)
             _check_clock(transaction, now)
-            rows = _take(transaction, IS_FULL, jobs.c.finished < now - FULL_SECONDS)
+            rows = _take(transaction, IS_FULL, _is_past(FULL_SECONDS, now))
             ready = _drop_outputs(transaction, rows)
             # What was cancelled when it was signed is in no log: its statements go with it.
             kept = case((jobs.c.state == "done", None), else_=jobs.c.parcel)
@@ -90,7 +92,7 @@ class Pruner:
             if not _is_ours(transaction, wait=wait):
                 return Batch(0, is_more=False)
             _check_clock(transaction, now)
-            rows = _take(transaction, jobs.c.state == state, jobs.c.finished < now - seconds)
+            rows = _take(transaction, jobs.c.state == state, _is_past(seconds, now))
             gone = _drop_outputs(transaction, rows)
             if gone:
                 transaction.execute(delete(jobs).where(jobs.c.job_id.in_(gone)))
@@ -120,7 +122,7 @@ class Pruner:
             count = select(func.count()).select_from(jobs)
             return {
                 state: transaction.execute(
-                    count.where(jobs.c.state == state, jobs.c.finished < now - seconds)
+                    count.where(jobs.c.state == state, _is_past(seconds, now))
                 ).scalar_one()
                 for state, seconds in wanted.spans(self.retention).items()
             }
@@ -148,6 +150,20 @@ def _check_clock(transaction: Connection, now: int) -> None:
             f"this node's clock and that of its database are {abs(now - there)} seconds apart: set the one"
             " that is wrong; no job is deleted until then"
         )
+
+
+def _is_past(seconds: int, now: int) -> ColumnElement[bool]:
+    """Whether a job ended more than so many seconds ago.
+
+    The node that wrote down its end may have had a clock that was years behind. No job ended before it was
+    made or leased, which other nodes may have written down; not so if their clocks were ahead.
+    """
+    before = now - seconds
+    begun = (
+        or_(begin < before, begin > now + AHEAD_SECONDS)
+        for begin in (jobs.c.created, func.coalesce(jobs.c.leased, 0))
+    )
+    return and_(jobs.c.finished < before, *begun)
 
 
 def _take(transaction: Connection, *which: ColumnElement[bool] | Any) -> Sequence[Row[Any]]:

@@ -11,7 +11,7 @@ missed is fetched again.
 import contextlib
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,12 @@ class Debs:
         finally:
             os.close(descriptor)
 
-    def remove_others(self, kept: Collection[str]) -> RemovedPackages:
-        """Remove all packages but those with these SHA-256; none while anybody uses some."""
+    def remove_others(self, find_kept: Callable[[], tuple[Collection[str], str]]) -> RemovedPackages:
+        """Remove all packages but some; none while anybody uses some.
+
+        `find_kept`: SHA-256 of those that stay, or why all do. It is asked once nobody can use any: what was
+        found before may lack those of a root that was made meanwhile.
+        """
         if not self.folder.is_dir():
             return RemovedPackages()
         try:
@@ -65,6 +69,9 @@ class Debs:
         except OSError as error:
             raise HostLack(f"cannot use {self.folder}: {error.strerror}") from error
         try:
+            kept, why_not = find_kept()
+            if why_not:
+                return RemovedPackages(why_not=why_not)
             return self._remove([one for one in self._opened().digests() if one not in kept])
         except (OSError, StorageError) as error:
             raise HostLack(f"cannot remove packages of roots: {error}", reason="root-not-removed") from error

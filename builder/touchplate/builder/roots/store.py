@@ -11,7 +11,7 @@ refused; what changes it while a build runs is not seen by that build, but by th
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,13 +133,17 @@ class Roots:
         Never done by itself: mirrors drop packages that were superseded, and a root that is made again later
         may need an archive that keeps them.
         """
-        kept: set[str] = set()
+        return self._debs.remove_others(self._named_packages)
+
+    def _named_packages(self) -> tuple[Collection[str], str]:
+        """SHA-256 of the packages of all roots that stand, or why they are not known."""
+        named: set[str] = set()
         for root in self.shelf.standing():
             lock = self.find_lock(root.lock) if root.lock else None
             if lock is None:
-                return RemovedPackages(why_not=f"the lock of the root {root.tree} is not known here")
-            kept.update(package.sha256 for package in lock.packages)
-        return self._debs.remove_others(kept)
+                return (), f"the lock of the root {root.tree} is not known here"
+            named.update(package.sha256 for package in lock.packages)
+        return named, ""
 
     def need(self, sha256: str) -> Root:
         """The root of the lock with this digest, made when it is not there.

@@ -228,8 +228,8 @@ def prepare_work(config: SandboxConfig) -> None:
     """Make the work folder; end and remove what killed supervisors left of their jobs. Raises HostLack."""
     config.work.mkdir(mode=0o711, parents=True, exist_ok=True)
     check_searchable(config.work)
-    tidy(config.work)
     end_abandoned(config.locks, config.uids)
+    tidy(config.work)
 
 
 def _check_held(groups: ControlGroups) -> None:

@@ -22,6 +22,8 @@ ones (Debian policy 9.2)."""
 UIDS = 64
 """Number of job uids: more jobs than that at one time are not on one machine."""
 
+_SANDBOX = "bwrap"  # the name of bubblewrap's processes, as the kernel has it
+
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
 
 
@@ -72,20 +74,31 @@ def end_abandoned(locks: Path, uids: range) -> None:
     if os.getuid() != 0 or not locks.is_dir():
         return
     _check_own(locks)
-    owners: dict[int, list[int]] = {}
-    for pid, owner in _processes():
-        if owner in uids and _name_of(pid) == "bwrap":
-            owners.setdefault(owner, []).append(pid)
+    owners = {owner for pid, owner in _processes() if owner in uids and _name_of(pid) == _SANDBOX}
     for uid in owners:
+        # Looking for a free id makes locks of those, too, that are a user's: his sandboxes are none of ours.
+        if _is_somebodys(range(uid, uid + uids.step)):
+            continue
         with contextlib.suppress(OSError):  # no lock: nobody was ever given it by us; or somebody has it
             descriptor = os.open(locks / f"uid-{uid}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for pid in processes_of(uid):  # again, under the lock
-                    if _name_of(pid) == "bwrap":
-                        os.kill(pid, signal.SIGKILL)
+                    _kill_sandbox(pid, uid)
             finally:
                 os.close(descriptor)
+
+
+def _kill_sandbox(pid: int, uid: int) -> None:
+    """Kill this process, if it is a sandbox's under this id: by a descriptor, since a number may be given to
+    another process between the look and the signal."""
+    with contextlib.suppress(OSError):  # it has just ended
+        process = os.pidfd_open(pid)
+        try:
+            if Path("/proc", str(pid)).stat().st_uid == uid and _name_of(pid) == _SANDBOX:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+        finally:
+            os.close(process)
 
 
 def processes_of(uid: int, ids: int = 1) -> list[int]:
@@ -102,11 +115,15 @@ def _check_own(locks: Path) -> None:
 
 def _is_used(uid: int, ids: int) -> bool:
     """Whether an id is somebody's, or has processes: then it is not one that nobody else answers to."""
-    own = range(uid, uid + ids)
+    return _is_somebodys(range(uid, uid + ids)) or bool(processes_of(uid, ids))
+
+
+def _is_somebodys(ids: range) -> bool:
+    """Whether the first of some ids is a user's, or one of them was given to a user for his containers."""
     with contextlib.suppress(KeyError):
-        pwd.getpwuid(uid)
+        pwd.getpwuid(ids.start)
         return True
-    return bool(processes_of(uid, ids)) or any(_overlap(own, other) for other in _subordinate_ids())
+    return any(_overlap(ids, other) for other in _subordinate_ids())
 
 
 def _overlap(one: range, other: range) -> bool:

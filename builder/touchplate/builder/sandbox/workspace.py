@@ -228,24 +228,36 @@ def is_free(work: Path, *, share: int = 1) -> bool:
     return has_entries and disk.f_bavail * disk.f_frsize >= FREE_BYTES // share
 
 
-def tidy(work: Path) -> None:
-    """Remove what killed supervisors left of jobs that were run in `work`."""
-    remove_abandoned(work)
-    for place in (work, MEMORY_FILES):
-        remove_abandoned(place, ELSEWHERE)
+def tidy(work: Path) -> bool:
+    """Remove what killed supervisors left of jobs that were run in `work`; whether all went, as
+    `remove_abandoned`."""
+    elsewhere = [remove_abandoned(place, ELSEWHERE) for place in (work, MEMORY_FILES)]
+    return remove_abandoned(work) and all(elsewhere)
 
 
-def remove_abandoned(folder: Path, prefix: str = JOB) -> None:
-    """Remove locked folders that a killed supervisor left; those of living ones are locked and stay."""
+def remove_abandoned(folder: Path, prefix: str = JOB) -> bool:
+    """Remove locked folders that a killed supervisor left; those of living ones are locked and stay.
+
+    Whether all went: of one whose sandbox is about to die, too, something may be written meanwhile.
+    """
+    is_all = True
     for root in folder.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(root, _FOLDER)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(descriptor).st_uid == os.getuid():  # where anyone may make one, only our own
-                    remove_tree(root)
+                    is_all = _is_removed(root) and is_all
             finally:
                 os.close(descriptor)
+    return is_all
+
+
+def _is_removed(root: Path) -> bool:
+    with contextlib.suppress(OSError):
+        remove_tree(root)
+        return True
+    return not root.exists()
 
 
 def remove_tree(root: Path) -> None:
