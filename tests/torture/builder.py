@@ -111,7 +111,7 @@ class BuilderSeries(Series):
         ):
             publish(one.repository, f"org/example/inferred/1.0/{name}", content)
         keys = {}
-        for name in ("rebuilder-a", "stranger"):
+        for name in ("rebuilder-a", "recorder"):
             keys[name] = folder / f"{name}.pem"
             keys[name].write_bytes(format_private_pem(statement_signer(name)))
             keys[name].chmod(0o600)
@@ -121,7 +121,8 @@ class BuilderSeries(Series):
         return [
             Scenario("first rebuild", (*scripted_build, str(keys["rebuilder-a"]))),
             Scenario("next rebuild", (*scripted_build, str(keys["rebuilder-a"])), rests=RESTS),
-            Scenario("refused rebuild", (*scripted_build, str(keys["stranger"])), code=2),
+            # With a key that the log knows, but not as a rebuilder's: else nothing would be built.
+            Scenario("refused rebuild", (*scripted_build, str(keys["recorder"])), code=2),
             Scenario("inferred rebuild", (INFERRED,), code=2, rests=KEPT),  # no JDK 9 is on Debian 12
             Scenario("first inferred rebuild", (INFERRED,), code=2),
             Scenario("repeated rebuild", ("--from", "0", *server, "--trust", str(folder / "trust.toml"))),
