@@ -70,7 +70,7 @@ def test_one_node_at_a_time_deletes(nodes: tuple[Queue, Queue]) -> None:
 @pytest.mark.parametrize("off", [-(10**8), -AHEAD_SECONDS - 600, AHEAD_SECONDS + 600, 10**8])
 def test_a_node_whose_clock_is_wrong_deletes_nothing(nodes: tuple[Queue, Queue], off: int) -> None:
     one, _ = nodes
-    now = time.time()  # NOW is when the tests began, and they may have run for long
+    now = int(time.time())  # NOW is when the tests began, and they may have run for long
     for number, when in enumerate((OLD, NOW, NOW)):
         end(one, f"a{number}", "done", when)
     pruner = Pruner(one, KEPT)
