@@ -7,21 +7,20 @@ seconds; one that was killed is started again, and in the end everything is as i
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Engine, insert, text
-from tests.builder.queue.queuehost import QUEUE, write_host
+from tests.builder.queue.queuehost import write_host
 from tests.builder.rebuildparts import scene
 from tests.postgres import Server
 from tests.torture.hooks_postgresql import ROOT
+from tests.torture.jobs.database import SQLITE_FILE, queue_block, queue_database
 from tests.torture.jobs.tally import NODE, Aim, Tally
 from tests.torture.oracle import INCONSISTENT, LOST, Finding
 from tests.torture.process import Kill, Launcher, Run, SeriesError
 
-from touchplate.base.postgresql import parse_address, postgresql_engine
-from touchplate.base.sql import begin_read, begin_write, sqlite_engine
+from touchplate.base.sql import begin_read, begin_write
 from touchplate.builder.queue.prune import MOST_JOBS
 from touchplate.builder.queue.schema import jobs, output
 from touchplate.builder.queue.store import Queue
@@ -126,32 +125,19 @@ class Expiry:
 
     def __init__(self, folder: Path, launcher: Launcher, storage: str) -> None:
         self._launcher = launcher
-        address = "" if storage == "sqlite" else f'storage = "{storage}"\n'
         with scene() as one:
-            queue = QUEUE.replace("[queue]\n", f"[queue]\n{address}", 1)
-            self._config, _ = write_host(folder, one, queue=queue)
+            self._config, _ = write_host(folder, one, queue=queue_block(storage))
         self._data = self._config.with_name("data")
         self._storage = storage
-        with self._database() as engine:
+        with queue_database(self._storage, self._data) as engine:
             fill(engine)
-
-    @contextmanager
-    def _database(self) -> Iterator[Engine]:
-        if self._storage == "sqlite":
-            engine = sqlite_engine(self._data / "queue.sqlite")
-        else:
-            engine = postgresql_engine(parse_address(self._storage))
-        try:
-            yield engine
-        finally:
-            engine.dispose()
 
     def run(self, aim: Aim, tally: Tally) -> None:
         """The kill, a look, the next life, and another look."""
         run = self._start(Kill(aim.point, aim.side, BATCHES))
         if run.wait() == -9:
             tally.hit(aim, 1)
-        with self._database() as engine:
+        with queue_database(self._storage, self._data) as engine:
             tally.report(f"after {aim}", check_moment(*read(engine)))
             again = self._start(None)
             deadline = time.monotonic() + SECONDS
@@ -174,7 +160,7 @@ class Expiry:
 def run_expiry(folder: Path, tally: Tally, launcher: Launcher, server: Server | None = None) -> None:
     """A queue for each aim: in a file, or in a database of its own of `server`. `tally` has what is wrong."""
     for number, aim in enumerate(tally.aims):
-        storage = "sqlite" if server is None else server.make_database()
+        storage = SQLITE_FILE if server is None else server.make_database()
         try:
             Expiry(folder / f"queue{number}", launcher, storage).run(aim, tally)
         except SeriesError as error:

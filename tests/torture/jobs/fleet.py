@@ -8,18 +8,18 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.builder.queue.queuehost import QUEUE, Host, opened_host, write_host
+from sqlalchemy import Engine
+from tests.builder.queue.queuehost import Host, opened_host, write_host
 from tests.builder.rebuildparts import scene
 from tests.e2e.worlds import free_port
 from tests.torture.hooks_postgresql import ROOT
+from tests.torture.jobs.database import SQLITE_FILE, queue_block, queue_database
 from tests.torture.jobs.skew import Skew
 from tests.torture.oracle import LOST, Finding, leftovers, read_log
 from tests.torture.process import Launcher, Run, SeriesError
-
-from touchplate.base.postgresql import parse_address, postgresql_engine
-from touchplate.base.sql import Engine, sqlite_engine
 
 WORKERS = 2
 SLOTS = 2
@@ -163,17 +163,9 @@ class Fleet:
             yield Finding(LOST, f"the node ended with {self.node.code}: {self.node.err()[-1000:]}")
         self.hits += self.node.hits()
 
-    @contextlib.contextmanager
-    def queue_database(self) -> Iterator[Engine]:
+    def queue_database(self) -> AbstractContextManager[Engine]:
         """The queue's rows. The node must be down when they are in a file."""
-        if self._storage == "sqlite":
-            engine = sqlite_engine(self.data / "queue.sqlite")
-        else:
-            engine = postgresql_engine(parse_address(self._storage))
-        try:
-            yield engine
-        finally:
-            engine.dispose()
+        return queue_database(self._storage, self.data)
 
     def log(self) -> list[bytes]:
         """The packed entries of the node's log. The node must be down."""
@@ -193,7 +185,7 @@ def fleet(
     folder: Path,
     launcher: Launcher,
     *,
-    storage: str = "sqlite",
+    storage: str = SQLITE_FILE,
     wrong: random.Random | None = None,
 ) -> Iterator[Fleet]:
     """A fleet over a repository of its own; nothing runs yet. All of it has ended afterwards.
@@ -201,10 +193,8 @@ def fleet(
     `wrong`: chooses by how much the clocks of two nodes are wrong.
     """
     port = free_port()  # the same for each life: workers know the address
-    address = "" if storage == "sqlite" else f'storage = "{storage}"\n'
-    queue = QUEUE.replace("[queue]\n", f"[queue]\n{address}", 1)
     with scene() as one:
-        config, script = write_host(folder, one, queue=queue, listen=f"127.0.0.1:{port}")
+        config, script = write_host(folder, one, queue=queue_block(storage), listen=f"127.0.0.1:{port}")
         with opened_host(f"http://127.0.0.1:{port}", config, one, script) as host:
             skew = None if wrong is None else Skew(host, config, launcher, wrong)
             made = Fleet(host, config, launcher, storage, skew)

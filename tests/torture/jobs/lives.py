@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.torture.jobs.customer import Customer
+from tests.torture.jobs.database import SQLITE_FILE
 from tests.torture.jobs.fleet import Fleet, check_orphans, collecting_orphans, fleet, kill
 from tests.torture.jobs.promises import Row, check_end, check_moment, read_rows
 from tests.torture.jobs.skew import check_apart
@@ -193,7 +194,7 @@ def run_lives(
     launcher: Launcher,
     chooser: random.Random,
     *,
-    storage: str = "sqlite",
+    storage: str = SQLITE_FILE,
     is_shown: bool = False,
     is_skewed: bool = False,
 ) -> None:

@@ -51,7 +51,9 @@ class Tally:
 
     def report(self, where: str, found: Iterable[Finding]) -> None:
         """Take in what a check found."""
-        self.findings += [(f"{self.kind}, {where}", finding) for finding in found]
+        for finding in found:
+            self.findings.append((f"{self.kind}, {where}", finding))
+            print(f"jobs: {self.kind}, {where}: {finding}", flush=True)  # a series takes long, and may be cut
 
     def missed(self) -> list[str]:
         """Aims that were never hit."""
